@@ -1,0 +1,3 @@
+fn main() -> std::process::ExitCode {
+    rcap::cli::main(rcap::cli::getcap::run)
+}

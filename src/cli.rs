@@ -1,0 +1,185 @@
+//! The programs: each parses its arguments, calls the library and prints.
+
+use std::{
+    error::Error,
+    ffi::{OsStr, OsString},
+    fmt,
+    io::{self, BufWriter, IsTerminal, LineWriter, Read, Write},
+    os::unix::ffi::OsStrExt,
+    process::ExitCode,
+};
+
+pub mod getcap;
+pub mod getpcaps;
+pub mod json;
+pub mod rcap;
+pub mod setcap;
+
+/// One command: the table of them feeds dispatch and help.
+pub(crate) struct Applet {
+    pub(crate) name: &'static str,
+    /// One line that says what it is for.
+    pub(crate) about: &'static str,
+    pub(crate) run: fn(&[OsString], &mut Io<'_>) -> io::Result<ExitCode>,
+}
+
+/// The world as a command sees it, so that a test can hand it another.
+pub struct Io<'a> {
+    /// Standard input.
+    pub input: &'a mut dyn Read,
+    /// Standard output.
+    pub out: &'a mut (dyn Write + Send),
+    /// Standard error.
+    pub err: &'a mut (dyn Write + Send),
+    /// Whether standard output is a terminal.
+    pub out_terminal: bool,
+    /// Whether standard error is a terminal.
+    pub err_terminal: bool,
+}
+
+impl fmt::Debug for Io<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").finish_non_exhaustive()
+    }
+}
+
+impl Io<'_> {
+    /// Prints an error and its causes to standard error, behind the name of the program.
+    fn complain(&mut self, program: &str, err: &dyn Error) -> io::Result<()> {
+        self.complain_in_words(program, &chain(err))
+    }
+
+    fn complain_in_words(&mut self, program: &str, words: &str) -> io::Result<()> {
+        writeln!(self.err, "{program}: {}", Escaped(words.as_bytes()))
+    }
+}
+
+/// Runs a command on the standard streams of the process and its arguments.
+pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<ExitCode>) -> ExitCode {
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let stdout = io::stdout();
+    let out_terminal = stdout.is_terminal();
+    // Whole lines for a person, whole blocks for a pipe or a file.
+    let mut out: Box<dyn Write + Send> = if out_terminal {
+        Box::new(LineWriter::new(stdout))
+    } else {
+        Box::new(BufWriter::with_capacity(32 * 1024, stdout))
+    };
+    let mut io = Io {
+        input: &mut io::stdin(),
+        out: &mut out,
+        err: &mut io::stderr(),
+        out_terminal,
+        err_terminal: io::stderr().is_terminal(),
+    };
+    let result = run(&argv, &mut io).and_then(|code| io.out.flush().map(|()| code));
+    match result {
+        Ok(code) => code,
+        // The reader has gone away, as after `| head`: nobody to tell.
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(err) => {
+            let _ = io.complain("rcap", &err);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// The text of an error and of its causes, without the number that the standard library adds.
+fn chain(err: &dyn Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        text.push_str(": ");
+        text.push_str(&err.to_string());
+        cause = err.source();
+    }
+    match text.rfind(" (os error ") {
+        Some(end) if text.ends_with(')') => text[..end].to_owned(),
+        _ => text,
+    }
+}
+
+/// A name as it is printed: as it is into a pipe or a file, escaped on a terminal.
+struct Name<'a> {
+    bytes: &'a [u8],
+    terminal: bool,
+}
+
+impl<'a> Name<'a> {
+    fn new(name: &'a (impl AsRef<OsStr> + ?Sized), terminal: bool) -> Name<'a> {
+        Name { bytes: name.as_ref().as_bytes(), terminal }
+    }
+
+    fn write(&self, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+        if self.terminal { write!(out, "{}", Escaped(self.bytes)) } else { out.write_all(self.bytes) }
+    }
+}
+
+/// Bytes of others, safe to show: what is no printable character stands as a backslash sequence.
+/// A backslash itself is doubled where there are any, so that the text says which.
+struct Escaped<'a>(&'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(text) = str::from_utf8(self.0)
+            && text.chars().all(is_printable)
+        {
+            return f.write_str(text);
+        }
+        for chunk in self.0.utf8_chunks() {
+            for char in chunk.valid().chars() {
+                if is_printable(char) && char != '\\' {
+                    write!(f, "{char}")?;
+                } else {
+                    write!(f, "{}", char.escape_default())?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a terminal shows the character, and does nothing else.
+fn is_printable(char: char) -> bool {
+    // What escape_debug leaves alone, and the quotes, which mean nothing here.
+    matches!(char, '"' | '\'' | '\\') || char.escape_debug().len() == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped() {
+        #[rustfmt::skip]
+        let rows: &[(&[u8], &str)] = &[
+            (b"plain name",              "plain name"),
+            ("r\u{e9}sum\u{e9} \u{65e5}".as_bytes(), "r\u{e9}sum\u{e9} \u{65e5}"),
+            (br#"quo"te's \ "#,          r#"quo"te's \ "#),
+            (b"two\nlines",              r"two\nlines"),
+            (b"\x1b[31m",                r"\u{1b}[31m"),
+            (b"\\ \r",                   r"\\ \r"),
+            (b"\xff\xfe",                r"\xff\xfe"),
+            (b"a\x7f\xc2\x9b",           r"a\u{7f}\u{9b}"),
+            ("\u{202e}txt".as_bytes(),   r"\u{202e}txt"),
+            (b"",                        ""),
+        ];
+        for &(bytes, want) in rows {
+            assert_eq!(Escaped(bytes).to_string(), want, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn no_number_behind_the_text() {
+        let err = crate::CapState::of_pid(u32::MAX).unwrap_err();
+        assert_eq!(chain(&err), "there is no process 4294967295");
+        let err = crate::file::read("/nonexistent").unwrap_err();
+        assert_eq!(
+            chain(&err),
+            "cannot read the capabilities of /nonexistent: No such file or directory"
+        );
+    }
+}

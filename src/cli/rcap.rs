@@ -1,0 +1,87 @@
+//! `rcap`: every command in one program, by the first argument or by the name that it is called
+//! under.
+
+use std::{ffi::OsString, io, path::Path, process::ExitCode};
+
+use clap::Command;
+
+use super::{Applet, Io, getcap, getpcaps, setcap};
+
+/// Every command, in the groups of the help.
+const GROUPS: &[(&str, &[Applet])] = &[
+    (
+        "Look",
+        &[
+            Applet {
+                name: "getcap",
+                about: "Print the capabilities of files",
+                run: getcap::run,
+            },
+            Applet {
+                name: "getpcaps",
+                about: "Print the capabilities of processes",
+                run: getpcaps::run,
+            },
+        ],
+    ),
+    (
+        "Change",
+        &[Applet {
+            name: "setcap",
+            about: "Set, check or remove the capabilities of files",
+            run: setcap::run,
+        }],
+    ),
+];
+
+/// # Errors
+///
+/// Writing to the standard streams.
+pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
+    let called = argv.first().and_then(find);
+    if let Some(applet) = called {
+        return (applet.run)(argv, io);
+    }
+    if let Some(applet) = argv.get(1).and_then(find) {
+        return (applet.run)(&argv[1..], io);
+    }
+    // What is left is --help, --version, nothing, or a mistake.
+    let (result, failure) = match command().try_get_matches_from(argv) {
+        Ok(_) => (command().render_help().to_string(), true),
+        Err(err) => (err.to_string(), err.use_stderr()),
+    };
+    if failure {
+        write!(io.err, "{result}")?;
+        return Ok(ExitCode::FAILURE);
+    }
+    write!(io.out, "{result}")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn find(name: &OsString) -> Option<&'static Applet> {
+    let name = Path::new(name).file_name()?;
+    GROUPS.iter().flat_map(|(_, applets)| *applets).find(|applet| name == applet.name)
+}
+
+/// For the help and for what is no command.
+fn command() -> Command {
+    let mut list = String::new();
+    for (group, applets) in GROUPS {
+        list += &format!("{group}:\n");
+        for applet in *applets {
+            list += &format!("  {:<10} {}\n", applet.name, applet.about);
+        }
+    }
+    let commands = GROUPS.iter().flat_map(|(_, applets)| *applets);
+    Command::new("rcap")
+        .about("Linux capabilities: look at them, change them")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommands(commands.map(|applet| Command::new(applet.name).about(applet.about)))
+        .disable_help_subcommand(true)
+        .help_template("{about}\n\n{usage-heading} {usage}\n\n{after-help}\nOptions:\n{options}\n")
+        .override_usage("rcap COMMAND [ARGUMENT]...")
+        .after_help(format!(
+            "{list}\nA link to rcap that has the name of a command is that command.\n\
+             `rcap COMMAND --help` explains one; `man rcap` has the rest.\n"
+        ))
+}

@@ -1,0 +1,300 @@
+//! What went wrong: what was attempted, on what, and why.
+
+use std::{
+    error, fmt, io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    CapSet,
+    file::{Malformed, Refusal},
+};
+
+/// The result of this crate's operations.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An operation that failed.
+///
+/// Its text says what was attempted and on what; the cause, where there is one, is its
+/// [`source`](error::Error::source) and not part of the text.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel refused a call.
+    #[non_exhaustive]
+    Os {
+        /// What was attempted. It decides what `EPERM` means.
+        op: Op,
+        /// What it was attempted on.
+        subject: Subject,
+        /// The errno.
+        source: io::Error,
+    },
+    /// No process or thread has this id, or none has it any more.
+    #[non_exhaustive]
+    NoProcess {
+        /// The id.
+        pid: u32,
+    },
+    /// The process exists, and this process may not read it.
+    #[non_exhaustive]
+    Unreadable {
+        /// The id.
+        pid: u32,
+        /// The errno.
+        source: io::Error,
+    },
+    /// What /proc says of a process is not what the kernel writes there.
+    #[non_exhaustive]
+    MalformedStatus {
+        /// The id.
+        pid: u32,
+        /// The field of `/proc/PID/status` that is missing or not understood.
+        field: &'static str,
+    },
+    /// The capabilities of a file were not changed, for a reason that is known.
+    #[non_exhaustive]
+    Refused {
+        /// The file.
+        subject: Subject,
+        /// The reason.
+        refusal: Refusal,
+        /// The errno, where the kernel was asked.
+        source: Option<io::Error>,
+    },
+    /// The file has a `security.capability` attribute that the kernel would not accept.
+    #[non_exhaustive]
+    MalformedFileCaps {
+        /// The file.
+        subject: Subject,
+        /// What is wrong with it.
+        source: Malformed,
+    },
+    /// The capabilities of the file belong to a user namespace whose root has no id in the
+    /// reader's.
+    #[non_exhaustive]
+    ForeignRootid {
+        /// The file.
+        subject: Subject,
+        /// The errno, `EOVERFLOW`.
+        source: io::Error,
+    },
+    /// A file cannot hold these sets: it has one bit for its whole effective set.
+    #[non_exhaustive]
+    UnstorableEffective {
+        /// The capabilities that are effective and neither permitted nor inheritable, or the
+        /// other way about.
+        differing: CapSet,
+    },
+    /// A text that is not in its grammar.
+    Parse(ParseError),
+}
+
+/// What an operation was attempted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Subject {
+    /// The calling thread.
+    Thread,
+    /// The process or thread with this id.
+    Process(u32),
+    /// The file with this name.
+    Path(PathBuf),
+    /// The file behind this descriptor of the calling process.
+    Descriptor(i32),
+}
+
+impl From<&Path> for Subject {
+    fn from(path: &Path) -> Subject {
+        Subject::Path(path.to_path_buf())
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Thread => f.write_str("the calling thread"),
+            Subject::Process(pid) => write!(f, "process {pid}"),
+            Subject::Path(path) => write!(f, "{}", path.display()),
+            Subject::Descriptor(fd) => write!(f, "file descriptor {fd}"),
+        }
+    }
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $op:ident $text:literal,)*) => {
+        /// What was attempted of the kernel.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Op {
+            $($(#[$doc])* $op,)*
+        }
+
+        impl fmt::Display for Op {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Op::$op => $text,)* })
+            }
+        }
+    };
+}
+
+ops! {
+    /// capget(2)
+    ReadSets "read the capability sets",
+    /// capset(2). `EPERM`: a capability of `permitted` that the thread does not hold, one of
+    /// `effective` that is not in `permitted`, or one of `inheritable` that was in neither
+    /// `permitted` nor `inheritable`, without `CAP_SETPCAP`; and none may be inheritable that is
+    /// not in the bounding set, unless it was inheritable before.
+    SetSets "set the capability sets",
+    /// `PR_CAPBSET_READ`
+    ReadBounding "read the bounding set",
+    /// `PR_CAPBSET_DROP`. `EPERM`: no effective `CAP_SETPCAP`. `EINVAL`: the kernel does not have
+    /// the capability.
+    DropBounding "drop a capability from the bounding set",
+    /// `PR_CAP_AMBIENT_IS_SET`
+    ReadAmbient "read the ambient set",
+    /// `PR_CAP_AMBIENT_RAISE`. `EPERM`: the capability is not both permitted and inheritable, or
+    /// the securebit no-cap-ambient-raise is set.
+    RaiseAmbient "raise an ambient capability",
+    /// `PR_CAP_AMBIENT_LOWER` and `PR_CAP_AMBIENT_CLEAR_ALL`
+    LowerAmbient "lower an ambient capability",
+    /// `PR_GET_SECUREBITS`
+    ReadSecurebits "read the securebits",
+    /// `PR_SET_SECUREBITS` and `PR_SET_KEEPCAPS`. `EPERM`: no effective `CAP_SETPCAP`, or the bit
+    /// is locked.
+    SetSecurebits "set the securebits",
+    /// `PR_GET_NO_NEW_PRIVS`
+    ReadNoNewPrivs "read no-new-privs",
+    /// `PR_SET_NO_NEW_PRIVS`
+    SetNoNewPrivs "set no-new-privs",
+    /// open(2)
+    Open "open",
+    /// Reading a directory.
+    ReadDirectory "read the directory",
+    /// getxattr(2) of `security.capability`. `EOVERFLOW`: the capabilities belong to a user
+    /// namespace whose root has no id in this one.
+    ReadFileCaps "read the capabilities of",
+    /// setxattr(2) of `security.capability`
+    WriteFileCaps "set the capabilities of",
+    /// removexattr(2) of `security.capability`
+    RemoveFileCaps "remove the capabilities of",
+    /// Reading a file of /proc.
+    ReadProc "read /proc of",
+}
+
+impl Op {
+    pub(crate) fn thread(self, source: impl Into<io::Error>) -> Error {
+        Error::Os { op: self, subject: Subject::Thread, source: source.into() }
+    }
+
+    pub(crate) fn on(self, subject: impl Into<Subject>, source: impl Into<io::Error>) -> Error {
+        Error::Os { op: self, subject: subject.into(), source: source.into() }
+    }
+}
+
+impl Error {
+    /// The errno, where the kernel gave one.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Error::Os { source, .. }
+            | Error::Unreadable { source, .. }
+            | Error::ForeignRootid { source, .. }
+            | Error::Refused { source: Some(source), .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Os { op, subject: Subject::Thread, .. } => write!(f, "cannot {op}"),
+            Error::Os { op, subject: subject @ Subject::Process(_), .. } if *op == Op::ReadSets => {
+                write!(f, "cannot {op} of {subject}")
+            }
+            Error::Os { op, subject, .. } => write!(f, "cannot {op} {subject}"),
+            Error::NoProcess { pid } => write!(f, "there is no process {pid}"),
+            Error::Unreadable { pid, .. } => write!(f, "process {pid} may not be read"),
+            Error::MalformedStatus { pid, field } => {
+                write!(f, "/proc/{pid}/status has no valid field {field}")
+            }
+            Error::Refused { subject, refusal, .. } => write!(f, "{subject}: {refusal}"),
+            Error::MalformedFileCaps { subject, .. } => {
+                write!(f, "the capabilities of {subject} are malformed")
+            }
+            Error::ForeignRootid { subject, .. } => write!(
+                f,
+                "the capabilities of {subject} belong to a user namespace whose root has no id here"
+            ),
+            Error::UnstorableEffective { differing } => write!(
+                f,
+                "a file has one effective bit for all its capabilities: the effective ones must \
+                 be none, or all that are permitted or inheritable, which {differing} breaks"
+            ),
+            Error::Parse(err) => err.fmt(f),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Error::Os { source, .. }
+            | Error::Unreadable { source, .. }
+            | Error::ForeignRootid { source, .. } => Some(source),
+            Error::Refused { source, .. } => source.as_ref().map(|source| source as _),
+            Error::MalformedFileCaps { source, .. } => Some(source),
+            Error::NoProcess { .. }
+            | Error::MalformedStatus { .. }
+            | Error::UnstorableEffective { .. }
+            | Error::Parse(_) => None,
+        }
+    }
+}
+
+/// A text that is not in its grammar: what was expected, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    text: Box<str>,
+    offset: usize,
+    expected: &'static str,
+}
+
+impl ParseError {
+    pub(crate) const CAPABILITY: &'static str =
+        "a capability: a name such as cap_net_raw, or a number from 0 to 63";
+
+    pub(crate) fn new(text: &str, offset: usize, expected: &'static str) -> ParseError {
+        ParseError { text: text.into(), offset, expected }
+    }
+
+    /// The whole text that was parsed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The byte of the text at which something else was expected.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// What was expected there.
+    pub fn expected(&self) -> &'static str {
+        self.expected
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ParseError { text, offset, expected } = self;
+        write!(f, "expected {expected}, at byte {offset} of {text:?}")
+    }
+}
+
+impl error::Error for ParseError {}
+
+impl From<ParseError> for Error {
+    fn from(err: ParseError) -> Error {
+        Error::Parse(err)
+    }
+}

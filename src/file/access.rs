@@ -1,0 +1,306 @@
+//! Reading, writing and removing the attribute.
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::{
+        fd::{AsFd, AsRawFd},
+        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::{
+    errno::Errno,
+    sys::statvfs::{FsFlags, fstatvfs},
+};
+use xattr::FileExt;
+
+use super::{
+    ATTRIBUTE, FileCaps, Refusal,
+    refusal::{Facts, FileKind, IdMap, Mount},
+};
+use crate::{Cap, CapState, Error, Op, Result, Subject, sys};
+
+/// What became of capabilities that were written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[must_use = "capabilities on a file system mounted nosuid have no effect"]
+pub struct Written {
+    /// The file system is mounted nosuid: executing the file gives none of them.
+    pub nosuid: bool,
+}
+
+/// The capabilities of the file at `path`, or `None` if it has none, which is also what a file
+/// has whose file system cannot store any. A symbolic link is not followed and has none. It
+/// takes one system call and no right to read the file.
+///
+/// # Errors
+///
+/// The path does not lead to a file; [`Error::ForeignRootid`]; [`Error::MalformedFileCaps`].
+#[doc(alias = "cap_get_file")]
+pub fn read(path: impl AsRef<Path>) -> Result<Option<FileCaps>> {
+    let path = path.as_ref();
+    decode(xattr::get(path, ATTRIBUTE), || path.into())
+}
+
+/// The capabilities of the file behind a descriptor, which may be an `O_PATH` one.
+///
+/// # Errors
+///
+/// As [`read`].
+#[doc(alias = "cap_get_fd")]
+pub fn read_fd(fd: impl AsFd) -> Result<Option<FileCaps>> {
+    let target = Target::descriptor(fd, Op::ReadFileCaps)?;
+    decode(target.get(), || target.subject.clone())
+}
+
+/// Gives the file at `path` exactly these capabilities. A symbolic link is not followed.
+///
+/// # Errors
+///
+/// [`Error::Refused`] where the reason is known: not a regular file, a read-only file system or
+/// one without security attributes, no effective `CAP_SETFCAP`, an owner that is foreign to the
+/// user namespace, a root id that is not mapped. The file is then as it was.
+#[doc(alias = "cap_set_file")]
+pub fn write(path: impl AsRef<Path>, caps: &FileCaps) -> Result<Written> {
+    Target::open(path.as_ref())?.write(caps)
+}
+
+/// Gives the file behind a descriptor, which may be an `O_PATH` one, exactly these capabilities.
+///
+/// # Errors
+///
+/// As [`write`].
+#[doc(alias = "cap_set_fd")]
+pub fn write_fd(fd: impl AsFd, caps: &FileCaps) -> Result<Written> {
+    Target::descriptor(fd, Op::WriteFileCaps)?.write(caps)
+}
+
+/// What [`write`] would do, without doing it: the reasons for a refusal that can be known before
+/// are those that it would give. `CAP_SETFCAP` is looked for in the permitted set, since it can
+/// be made effective.
+///
+/// # Errors
+///
+/// As [`write`].
+pub fn check_write(path: impl AsRef<Path>, caps: Option<&FileCaps>) -> Result<Written> {
+    Target::open(path.as_ref())?.check(caps)
+}
+
+/// Takes the capabilities away from the file at `path`, and says whether it had any. A symbolic
+/// link is not followed.
+///
+/// # Errors
+///
+/// As [`write`].
+pub fn remove(path: impl AsRef<Path>) -> Result<bool> {
+    Target::open(path.as_ref())?.remove()
+}
+
+/// Takes the capabilities away from the file behind a descriptor, which may be an `O_PATH` one,
+/// and says whether it had any.
+///
+/// # Errors
+///
+/// As [`write`].
+pub fn remove_fd(fd: impl AsFd) -> Result<bool> {
+    Target::descriptor(fd, Op::RemoveFileCaps)?.remove()
+}
+
+/// What a value of the attribute, as it was read, means.
+pub(super) fn decode(
+    value: io::Result<Option<impl AsRef<[u8]>>>,
+    subject: impl Fn() -> Subject,
+) -> Result<Option<FileCaps>> {
+    match value {
+        Ok(None) => Ok(None),
+        Ok(Some(value)) => FileCaps::decode(value.as_ref())
+            .map(Some)
+            .map_err(|source| Error::MalformedFileCaps { subject: subject(), source }),
+        Err(source) => match errno(&source) {
+            Errno::ENODATA | Errno::ENOTSUP => Ok(None),
+            Errno::EOVERFLOW => Err(Error::ForeignRootid { subject: subject(), source }),
+            _ => Err(Op::ReadFileCaps.on(subject(), source)),
+        },
+    }
+}
+
+fn errno(err: &io::Error) -> Errno {
+    Errno::from_raw(err.raw_os_error().unwrap_or(0))
+}
+
+/// A file that is open, and so cannot be exchanged for another.
+struct Target {
+    file: File,
+    subject: Subject,
+}
+
+impl Target {
+    /// Opens `path` without following it, and without any right to the file or effect on it.
+    fn open(path: &Path) -> Result<Target> {
+        open(path, libc::O_PATH)
+    }
+
+    fn descriptor(fd: impl AsFd, op: Op) -> Result<Target> {
+        let fd = fd.as_fd();
+        let subject = Subject::Descriptor(fd.as_raw_fd());
+        match fd.try_clone_to_owned() {
+            Ok(fd) => Ok(Target { file: fd.into(), subject }),
+            Err(err) => Err(op.on(subject, err)),
+        }
+    }
+
+    /// The name under which /proc has the file, which leads to it alone. An `O_PATH` descriptor
+    /// has no other way to the attributes.
+    fn link(&self) -> PathBuf {
+        format!("/proc/thread-self/fd/{}", self.file.as_raw_fd()).into()
+    }
+
+    /// Calls `direct` with the descriptor, or else `by_path` with its name in /proc.
+    fn reach<T>(
+        &self,
+        direct: impl Fn(&File) -> io::Result<T>,
+        by_path: impl Fn(PathBuf) -> io::Result<T>,
+    ) -> io::Result<T> {
+        match direct(&self.file) {
+            Err(err) if errno(&err) == Errno::EBADF => match by_path(self.link()) {
+                Err(err) if errno(&err) == Errno::ENOENT => {
+                    self.reopened().and_then(|file| direct(&file))
+                }
+                result => result,
+            },
+            result => result,
+        }
+    }
+
+    /// Where there is no /proc, the file has to be opened for reading after all.
+    fn reopened(&self) -> io::Result<File> {
+        let Subject::Path(path) = &self.subject else {
+            return Err(Errno::EBADF.into());
+        };
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        let [was, is] = [self.file.metadata()?, file.metadata()?];
+        // Another one may have taken its place, of which nothing has been checked.
+        if (was.dev(), was.ino()) == (is.dev(), is.ino()) {
+            Ok(file)
+        } else {
+            Err(Errno::ESTALE.into())
+        }
+    }
+
+    fn get(&self) -> io::Result<Option<Vec<u8>>> {
+        self.reach(|file| file.get_xattr(ATTRIBUTE), |link| xattr::get_deref(link, ATTRIBUTE))
+    }
+
+    fn write(&self, caps: &FileCaps) -> Result<Written> {
+        self.must_be_regular()?;
+        let value = caps.encode();
+        self.reach(
+            |file| file.set_xattr(ATTRIBUTE, &value),
+            |link| xattr::set_deref(link, ATTRIBUTE, &value),
+        )
+        .map_err(|err| self.refused(Op::WriteFileCaps, Some(caps), err))?;
+        Ok(Written { nosuid: self.mounted(FsFlags::ST_NOSUID) })
+    }
+
+    fn remove(&self) -> Result<bool> {
+        self.must_be_regular()?;
+        let removed = self.reach(
+            |file| file.remove_xattr(ATTRIBUTE),
+            |link| xattr::remove_deref(link, ATTRIBUTE),
+        );
+        match removed {
+            Ok(()) => Ok(true),
+            Err(err) if errno(&err) == Errno::ENODATA => Ok(false),
+            Err(err) => Err(self.refused(Op::RemoveFileCaps, None, err)),
+        }
+    }
+
+    fn check(&self, caps: Option<&FileCaps>) -> Result<Written> {
+        self.must_be_regular()?;
+        let setfcap = CapState::current()?.permitted.has(Cap::SETFCAP);
+        match self.facts(setfcap).refusal(caps, None) {
+            Some(refusal) => {
+                Err(Error::Refused { subject: self.subject.clone(), refusal, source: None })
+            }
+            None => Ok(Written { nosuid: self.mounted(FsFlags::ST_NOSUID) }),
+        }
+    }
+
+    fn must_be_regular(&self) -> Result<()> {
+        let subject = || self.subject.clone();
+        let kind = self.file.metadata().map_err(|err| Op::Open.on(subject(), err))?.file_type();
+        let kind = match kind {
+            kind if kind.is_file() => return Ok(()),
+            kind if kind.is_dir() => FileKind::Directory,
+            kind if kind.is_symlink() => FileKind::SymbolicLink,
+            kind if kind.is_fifo() => FileKind::Fifo,
+            kind if kind.is_socket() => FileKind::Socket,
+            _ => FileKind::Device,
+        };
+        Err(Error::Refused { subject: subject(), refusal: Refusal::NotRegular(kind), source: None })
+    }
+
+    /// The error for what the kernel answered, with the reason where one is found.
+    fn refused(&self, op: Op, caps: Option<&FileCaps>, source: io::Error) -> Error {
+        let setfcap = CapState::current().is_ok_and(|state| state.effective.has(Cap::SETFCAP));
+        let subject = self.subject.clone();
+        match self.facts(setfcap).refusal(caps, Some(errno(&source))) {
+            Some(refusal) => Error::Refused { subject, refusal, source: Some(source) },
+            None => Error::Os { op, subject, source },
+        }
+    }
+
+    /// What can be found out of the file and the process; what cannot counts as no hindrance.
+    fn facts(&self, setfcap: bool) -> Facts {
+        // Of STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND.
+        const IMMUTABLE: u64 = 0x10 | 0x20;
+        let attributes = sys::statx_attributes(self.file.as_fd()).unwrap_or(0);
+        let map = |file: &str| {
+            IdMap::parse(&fs::read_to_string(file).unwrap_or_else(|_| format!("0 0 {}", u32::MAX)))
+        };
+        let [uids, gids] = ["/proc/thread-self/uid_map", "/proc/thread-self/gid_map"].map(map);
+        Facts {
+            read_only: self.mounted(FsFlags::ST_RDONLY),
+            immutable: attributes & IMMUTABLE != 0,
+            attributes: !self.get().is_err_and(|err| errno(&err) == Errno::ENOTSUP),
+            mount: self.mount(),
+            setfcap,
+            // An id without a counterpart is shown as the overflow id, which has none itself.
+            owner_mapped: self
+                .file
+                .metadata()
+                .map_or(true, |stat| uids.has(stat.uid()) && gids.has(stat.gid())),
+            uids,
+        }
+    }
+
+    fn mounted(&self, flag: FsFlags) -> bool {
+        fstatvfs(&self.file).is_ok_and(|stat| stat.flags().contains(flag))
+    }
+
+    /// The mount that the file was opened in, found by its number.
+    fn mount(&self) -> Option<Mount> {
+        let info = format!("/proc/thread-self/fdinfo/{}", self.file.as_raw_fd());
+        let info = fs::read_to_string(info).ok()?;
+        let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
+        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").ok()?;
+        let line = mounts.lines().find(|line| line.split(' ').next() == Some(number))?;
+        let (mount, source) = line.split_once(" - ")?;
+        Some(Mount {
+            fs: source.split(' ').next()?.to_owned(),
+            on: mount.split(' ').nth(4)?.to_owned(),
+        })
+    }
+}
+
+/// Opens a path without following it.
+fn open(path: &Path, flags: i32) -> Result<Target> {
+    let file = OpenOptions::new().read(true).custom_flags(flags | libc::O_NOFOLLOW).open(path);
+    match file {
+        Ok(file) => Ok(Target { file, subject: path.into() }),
+        Err(err) => Err(Op::Open.on(path, err)),
+    }
+}

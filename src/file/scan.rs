@@ -1,0 +1,405 @@
+//! The capabilities of all files in a tree of directories.
+
+use std::{
+    ffi::{CStr, CString, OsStr},
+    io,
+    ops::ControlFlow,
+    os::{
+        fd::{AsFd, AsRawFd, OwnedFd},
+        unix::ffi::OsStrExt,
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, AtFlags, OFlag, openat},
+    sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
+};
+
+use super::{FileCaps, access::decode, codec::LONGEST};
+use crate::{Error, Op, Result, sys};
+
+/// The name of the attribute, as the kernel takes it.
+const ATTRIBUTE: &CStr = c"security.capability";
+
+/// A walk through trees of directories that reads the capabilities of every file: one system call
+/// a file, several threads, and memory that does not grow with the number of files.
+///
+/// Symbolic links are not followed, neither to files nor into directories, and a directory that
+/// is exchanged for a link meanwhile is not entered.
+///
+/// ```
+/// use std::{ops::ControlFlow, sync::Mutex};
+/// use rcap::file::{Found, Scan};
+///
+/// let found = Mutex::new(Vec::new());
+/// Scan::default().one_file_system(true).exclude("*.tmp").run("src".as_ref(), |entry| {
+///     if let Found::File(Ok(Some(caps))) = entry.found() {
+///         found.lock().unwrap().push((entry.path(), *caps));
+///     }
+///     ControlFlow::Continue(())
+/// });
+/// assert!(found.into_inner().unwrap().is_empty());
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Scan {
+    one_file_system: bool,
+    exclude: Vec<CString>,
+    threads: usize,
+}
+
+/// Something that a [`Scan`] came upon.
+#[derive(Debug)]
+pub struct Entry<'a> {
+    directory: Option<&'a Path>,
+    name: &'a OsStr,
+    found: Found,
+}
+
+/// What it is.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Found {
+    /// Neither a directory nor a symbolic link, and its capabilities, if it has any.
+    File(Result<Option<FileCaps>>),
+    /// A directory, whose entries follow unless its file system is left out.
+    Directory,
+    /// A symbolic link.
+    SymbolicLink,
+    /// It could not be looked at, or it is a directory that could not be read to its end.
+    Unreadable(Error),
+}
+
+impl Entry<'_> {
+    /// Its path: that which the scan began with, and the names on the way.
+    pub fn path(&self) -> PathBuf {
+        match self.directory {
+            Some(directory) => directory.join(self.name),
+            None => self.name.into(),
+        }
+    }
+
+    /// What it is.
+    pub fn found(&self) -> &Found {
+        &self.found
+    }
+}
+
+/// A directory that is still to be read. Its parent stays open, so that its name is looked up
+/// there and nowhere else.
+struct Task {
+    parent: Option<Arc<OwnedFd>>,
+    name: CString,
+    path: PathBuf,
+}
+
+/// The last added is taken first: what waits are the directories beside the current path, and not
+/// the tree.
+struct Queue {
+    tasks: Vec<Task>,
+    /// How many threads are at work and may add more.
+    busy: usize,
+}
+
+/// What the threads of one run share.
+struct Run<'a, F> {
+    scan: &'a Scan,
+    visit: F,
+    queue: Mutex<Queue>,
+    added: Condvar,
+    stopped: AtomicBool,
+    /// The device of the tree's root, with [`Scan::one_file_system`].
+    device: Option<u64>,
+    /// Whether the kernel has getxattrat(2).
+    getxattrat: AtomicBool,
+}
+
+impl Scan {
+    /// Whether directories on other file systems than that of the tree's root are left out, as
+    /// with the option `-xdev` of find(1).
+    #[must_use]
+    pub fn one_file_system(mut self, stay: bool) -> Scan {
+        self.one_file_system = stay;
+        self
+    }
+
+    /// Leaves out what matches `pattern`, with all that lies in it. The pattern is one of
+    /// fnmatch(3) for the whole path if it has a slash, and for the name alone if it has none.
+    /// A pattern with a NUL matches nothing.
+    #[must_use]
+    pub fn exclude(mut self, pattern: impl AsRef<OsStr>) -> Scan {
+        self.exclude.extend(CString::new(pattern.as_ref().as_bytes()));
+        self
+    }
+
+    /// How many threads read at once. 0, as is the default, is one for each processor, at most 8.
+    #[must_use]
+    pub fn threads(mut self, threads: usize) -> Scan {
+        self.threads = threads;
+        self
+    }
+
+    /// Calls `visit` for `root`, if it is a directory for all that is in it too, until it breaks.
+    /// What follows what is not defined, but that a directory comes before its entries; with one
+    /// thread it is the same every time. `visit` is called by several threads at once.
+    pub fn run<F>(&self, root: &Path, visit: F)
+    where
+        F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync,
+    {
+        let Ok(name) = CString::new(root.as_os_str().as_bytes()) else {
+            let found = Found::Unreadable(Op::Open.on(root, Errno::EINVAL));
+            let _ = visit(&Entry { directory: None, name: root.as_os_str(), found });
+            return;
+        };
+        let mut run = Run {
+            scan: self,
+            visit,
+            queue: Mutex::new(Queue { tasks: Vec::new(), busy: 0 }),
+            added: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            device: None,
+            getxattrat: AtomicBool::new(true),
+        };
+        let entry = |found| Entry { directory: None, name: root.as_os_str(), found };
+        let stat = match fstatat(AT_FDCWD, &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            Ok(stat) => stat,
+            Err(err) => return run.visit(&entry(Found::Unreadable(Op::Open.on(root, err)))),
+        };
+        match kind_of(&stat) {
+            libc::DT_LNK => run.visit(&entry(Found::SymbolicLink)),
+            libc::DT_DIR => {
+                run.device = self.one_file_system.then_some(stat.st_dev);
+                run.visit(&entry(Found::Directory));
+                run.push(Task { parent: None, name, path: root.to_path_buf() });
+                run.work_in(self.threads);
+            }
+            _ => run.visit(&entry(Found::File(super::read(root)))),
+        }
+    }
+
+    fn excludes(&self, directory: &Path, name: &CStr) -> bool {
+        self.exclude.iter().any(|pattern| {
+            if pattern.as_bytes().contains(&b'/') {
+                let path = directory.join(OsStr::from_bytes(name.to_bytes()));
+                CString::new(path.into_os_string().into_encoded_bytes())
+                    .is_ok_and(|path| sys::fnmatch(pattern, &path, libc::FNM_PATHNAME))
+            } else {
+                sys::fnmatch(pattern, name, 0)
+            }
+        })
+    }
+}
+
+impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
+    fn visit(&self, entry: &Entry<'_>) {
+        if (self.visit)(entry).is_break() {
+            self.stopped.store(true, Ordering::Relaxed);
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn push(&self, task: Task) {
+        self.queue().tasks.push(task);
+        self.added.notify_one();
+    }
+
+    /// Reads all that is queued in so many threads, of which the caller is one.
+    fn work_in(&self, threads: usize) {
+        let threads = match threads {
+            0 => thread::available_parallelism().map_or(1, |count| count.get().min(8)),
+            threads => threads,
+        };
+        thread::scope(|scope| {
+            for _ in 1..threads {
+                // Where no thread can be had, the caller does all the work.
+                let _ = thread::Builder::new().spawn_scoped(scope, || self.work());
+            }
+            self.work();
+        });
+    }
+
+    /// Reads directories until there are none left and nobody can add any.
+    fn work(&self) {
+        let mut queue = self.queue();
+        loop {
+            if let Some(task) = queue.tasks.pop() {
+                queue.busy += 1;
+                drop(queue);
+                if !self.stopped.load(Ordering::Relaxed) {
+                    self.read(task);
+                }
+                queue = self.queue();
+                queue.busy -= 1;
+            } else if queue.busy == 0 {
+                self.added.notify_all();
+                return;
+            } else {
+                queue = self.added.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+    }
+
+    fn read(&self, task: Task) {
+        let Task { parent, name, path } = task;
+        if let Err(err) = self.read_directory(parent, &name, &path) {
+            let directory = Entry {
+                directory: None,
+                name: path.as_os_str(),
+                found: Found::Unreadable(Op::ReadDirectory.on(&*path, err)),
+            };
+            self.visit(&directory);
+        }
+    }
+
+    fn read_directory(
+        &self,
+        parent: Option<Arc<OwnedFd>>,
+        name: &CStr,
+        path: &Path,
+    ) -> io::Result<()> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let directory = match &parent {
+            Some(parent) => openat(parent, name, flags, Mode::empty()),
+            None => openat(AT_FDCWD, name, flags, Mode::empty()),
+        };
+        let directory = Arc::new(directory?);
+        drop(parent);
+        if let Some(device) = self.device
+            && fstat(&directory)?.st_dev != device
+        {
+            return Ok(());
+        }
+        let mut buffer = vec![0; 32 * 1024];
+        loop {
+            let length = sys::getdents64(directory.as_fd(), &mut buffer)?;
+            if length == 0 {
+                return Ok(());
+            }
+            for (kind, name) in dirents(&buffer[..length]) {
+                if self.stopped.load(Ordering::Relaxed) {
+                    return Ok(());
+                }
+                if !matches!(name.to_bytes(), b"." | b"..") && !self.scan.excludes(path, name) {
+                    self.look_at(&directory, path, name, kind);
+                }
+            }
+        }
+    }
+
+    fn look_at(&self, directory: &Arc<OwnedFd>, path: &Path, name: &CStr, kind: u8) {
+        let entry = |found| Entry {
+            directory: Some(path),
+            name: OsStr::from_bytes(name.to_bytes()),
+            found,
+        };
+        let kind = match kind {
+            libc::DT_UNKNOWN => match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+                Ok(stat) => kind_of(&stat),
+                Err(err) => {
+                    let whole = path.join(OsStr::from_bytes(name.to_bytes()));
+                    return self.visit(&entry(Found::Unreadable(Op::Open.on(&*whole, err))));
+                }
+            },
+            kind => kind,
+        };
+        match kind {
+            libc::DT_LNK => self.visit(&entry(Found::SymbolicLink)),
+            libc::DT_DIR => {
+                let directory_entry = entry(Found::Directory);
+                self.visit(&directory_entry);
+                self.push(Task {
+                    parent: Some(Arc::clone(directory)),
+                    name: name.to_owned(),
+                    path: directory_entry.path(),
+                });
+            }
+            _ => {
+                let mut value = [0; LONGEST + 1];
+                let length = self.attribute(directory, name, &mut value);
+                let value = length.map(|length| length.map(|length| &value[..length]));
+                let caps = decode(value, || {
+                    path.join(OsStr::from_bytes(name.to_bytes())).as_path().into()
+                });
+                self.visit(&entry(Found::File(caps)));
+            }
+        }
+    }
+
+    /// The length of the attribute's value, which is put into `value`.
+    fn attribute(
+        &self,
+        directory: &OwnedFd,
+        name: &CStr,
+        value: &mut [u8],
+    ) -> io::Result<Option<usize>> {
+        if self.getxattrat.load(Ordering::Relaxed) {
+            match sys::getxattrat(directory.as_fd(), name, ATTRIBUTE, value) {
+                Ok(length) => return Ok(Some(length)),
+                Err(err) => match Errno::from_raw(err.raw_os_error().unwrap_or(0)) {
+                    Errno::ENODATA => return Ok(None),
+                    // Before Linux 6.13, or in a sandbox that does not know it.
+                    Errno::ENOSYS | Errno::EPERM => {
+                        self.getxattrat.store(false, Ordering::Relaxed);
+                    }
+                    // Too long a value: it is read whole below, to say how long it is.
+                    Errno::ERANGE => {}
+                    _ => return Err(err),
+                },
+            }
+        }
+        let link = format!("/proc/thread-self/fd/{}", directory.as_raw_fd());
+        let path = Path::new(&link).join(OsStr::from_bytes(name.to_bytes()));
+        let Some(whole) = xattr::get(path, super::ATTRIBUTE)? else {
+            return Ok(None);
+        };
+        // What does not fit is no valid value, and neither is what then fills the space.
+        let length = whole.len().min(value.len());
+        value[..length].copy_from_slice(&whole[..length]);
+        Ok(Some(length))
+    }
+}
+
+/// The kinds and names in what getdents64(2) wrote: `struct linux_dirent64`.
+fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
+    const LENGTH: usize = 16; // behind the inode and the offset
+    const KIND: usize = 18;
+    const NAME: usize = 19;
+    std::iter::from_fn(move || {
+        let length = entries.get(LENGTH..KIND)?.try_into().map(u16::from_ne_bytes).ok()?;
+        let (entry, rest) = entries.split_at_checked(length.into())?;
+        entries = rest;
+        Some((*entry.get(KIND)?, CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()?))
+    })
+}
+
+/// The `DT_*` of a file.
+fn kind_of(stat: &FileStat) -> u8 {
+    match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFDIR => libc::DT_DIR,
+        SFlag::S_IFLNK => libc::DT_LNK,
+        _ => libc::DT_REG,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn no_directory_entries_panic(bytes: Vec<u8>) {
+            prop_assert!(dirents(&bytes).count() <= bytes.len());
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The only module with `unsafe`: one function a kernel call, integers in, [`io::Result`] out.
+//! No policy, no retries, no names.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::CStr,
+    io,
+    os::fd::{AsRawFd, BorrowedFd},
+};
+
+use libc::{c_int, c_long, c_ulong};
+
+/// The three sets of a thread, as capget(2) and capset(2) carry them.
+#[derive(Clone, Copy)]
+pub(crate) struct RawCaps {
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`: 64 bits a set, as two [`Words`].
+const VERSION_3: u32 = 0x2008_0522;
+
+/// `struct __user_cap_header_struct`
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: c_int,
+}
+
+/// `struct __user_cap_data_struct`: 32 bits of each set.
+#[repr(C)]
+#[derive(Default)]
+struct Words {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// capget(2); `pid` 0 is the calling thread.
+pub(crate) fn capget(pid: c_int) -> io::Result<RawCaps> {
+    let mut header = Header { version: VERSION_3, pid };
+    let mut words = [Words::default(), Words::default()];
+    // SAFETY: for version 3 the kernel reads one Header, may write its version back, and writes
+    // two Words; both are live, exclusive and laid out as in <linux/capability.h>.
+    result(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) })?;
+    let [low, high] = words;
+    let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    Ok(RawCaps {
+        effective: join(low.effective, high.effective),
+        permitted: join(low.permitted, high.permitted),
+        inheritable: join(low.inheritable, high.inheritable),
+    })
+}
+
+/// capset(2) of the calling thread.
+pub(crate) fn capset(caps: RawCaps) -> io::Result<()> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let words = [0, 32].map(|shift| Words {
+        effective: word(caps.effective >> shift),
+        permitted: word(caps.permitted >> shift),
+        inheritable: word(caps.inheritable >> shift),
+    });
+    // SAFETY: for version 3 the kernel reads one Header, may write its version back, and reads
+    // two Words; both are live and laid out as in <linux/capability.h>.
+    result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) })?;
+    Ok(())
+}
+
+/// The low 32 bits.
+#[expect(clippy::cast_possible_truncation, reason = "they are cut off on purpose")]
+fn word(bits: u64) -> u32 {
+    bits as u32
+}
+
+/// `PR_CAPBSET_READ`
+pub(crate) fn capbset_read(cap: u8) -> io::Result<bool> {
+    prctl(libc::PR_CAPBSET_READ, cap.into(), 0).map(|set| set != 0)
+}
+
+/// `PR_CAPBSET_DROP`
+pub(crate) fn capbset_drop(cap: u8) -> io::Result<()> {
+    prctl(libc::PR_CAPBSET_DROP, cap.into(), 0).map(drop)
+}
+
+/// `PR_CAP_AMBIENT` with one of `PR_CAP_AMBIENT_*`
+pub(crate) fn cap_ambient(action: c_int, cap: u8) -> io::Result<bool> {
+    prctl(libc::PR_CAP_AMBIENT, c_ulong::from(action.cast_unsigned()), cap.into())
+        .map(|set| set != 0)
+}
+
+/// `PR_GET_SECUREBITS`
+pub(crate) fn get_securebits() -> io::Result<u32> {
+    prctl(libc::PR_GET_SECUREBITS, 0, 0).map(c_int::cast_unsigned)
+}
+
+/// `PR_SET_SECUREBITS`
+pub(crate) fn set_securebits(bits: u32) -> io::Result<()> {
+    prctl(libc::PR_SET_SECUREBITS, bits.into(), 0).map(drop)
+}
+
+/// prctl(2) of an option that takes integers only, and so touches no memory of this process.
+fn prctl(option: c_int, arg2: c_ulong, arg3: c_ulong) -> io::Result<c_int> {
+    // The unused arguments are passed as zeros: some options refuse anything else.
+    let zero: c_ulong = 0;
+    // SAFETY: none of the options used here reads or writes memory; prctl is variadic and takes
+    // its arguments as unsigned longs.
+    let ret = unsafe { libc::prctl(option, arg2, arg3, zero, zero) };
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+/// getxattrat(2), since Linux 6.13; the number is the same on all of these architectures.
+#[cfg(any(
+    all(target_arch = "x86_64", target_pointer_width = "64"),
+    target_arch = "x86",
+    target_arch = "aarch64",
+    target_arch = "arm",
+    target_arch = "riscv64",
+    target_arch = "powerpc64",
+    target_arch = "s390x",
+    target_arch = "loongarch64",
+))]
+const SYS_GETXATTRAT: c_long = 464;
+/// Elsewhere it is taken for missing, as on an older kernel.
+#[cfg(not(any(
+    all(target_arch = "x86_64", target_pointer_width = "64"),
+    target_arch = "x86",
+    target_arch = "aarch64",
+    target_arch = "arm",
+    target_arch = "riscv64",
+    target_arch = "powerpc64",
+    target_arch = "s390x",
+    target_arch = "loongarch64",
+)))]
+const SYS_GETXATTRAT: c_long = -1;
+
+/// `struct xattr_args`
+#[repr(C)]
+struct XattrArgs {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
+
+/// getxattrat(2) of an entry of `dir` that is not followed if it is a symbolic link: how many
+/// bytes of `value` were written.
+pub(crate) fn getxattrat(
+    dir: BorrowedFd<'_>,
+    entry: &CStr,
+    attribute: &CStr,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let args = XattrArgs {
+        value: value.as_mut_ptr() as u64,
+        size: u32::try_from(value.len()).unwrap_or(u32::MAX),
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the two strings, which end in NUL, and as many bytes of `args` as
+    // is said, and writes at most `args.size` bytes, which `value` has, exclusively borrowed.
+    let length = result(unsafe {
+        libc::syscall(
+            SYS_GETXATTRAT,
+            dir.as_raw_fd(),
+            entry.as_ptr(),
+            libc::AT_SYMLINK_NOFOLLOW,
+            attribute.as_ptr(),
+            &raw const args,
+            size_of::<XattrArgs>(),
+        )
+    })?;
+    Ok(usize::try_from(length).unwrap_or(0))
+}
+
+/// getdents64(2): how many bytes of `entries` were written, 0 at the end of the directory.
+pub(crate) fn getdents64(dir: BorrowedFd<'_>, entries: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most as many bytes as `entries` has, exclusively borrowed.
+    let length = result(unsafe {
+        libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), entries.as_mut_ptr(), entries.len())
+    })?;
+    Ok(usize::try_from(length).unwrap_or(0))
+}
+
+/// The `STATX_ATTR_*` of the file behind a descriptor, which may be an `O_PATH` one.
+pub(crate) fn statx_attributes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    // SAFETY: statx is a plain structure of integers, for which zeros are a value.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is an empty string that ends in NUL, and the kernel writes one statx,
+    // which is live and exclusive.
+    let ret =
+        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, 0, &raw mut stat) };
+    result(ret.into())?;
+    Ok(stat.stx_attributes)
+}
+
+/// fnmatch(3)
+pub(crate) fn fnmatch(pattern: &CStr, name: &CStr, flags: c_int) -> bool {
+    // SAFETY: both strings end in NUL, and fnmatch only reads them.
+    unsafe { libc::fnmatch(pattern.as_ptr(), name.as_ptr(), flags) == 0 }
+}
+
+/// The value of a raw system call, or its errno.
+fn result(ret: c_long) -> io::Result<c_long> {
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}

@@ -21,7 +21,6 @@ fn main() {
 /// Whether the compiler that rustc links with by default names a file for it.
 fn has_libgcc_eh() -> bool {
     let compiler = Command::new("cc").arg("-print-file-name=libgcc_eh.a").output();
-    compiler.is_ok_and(|output| {
-        Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_absolute()
-    })
+    compiler
+        .is_ok_and(|output| Path::new(String::from_utf8_lossy(&output.stdout).trim()).is_absolute())
 }

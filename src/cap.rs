@@ -107,21 +107,22 @@ impl Cap {
     /// reads one with base 0.
     pub(crate) fn lookup(item: &str) -> Option<Cap> {
         if item.starts_with(|c: char| c.is_ascii_digit()) {
-            return number(item).and_then(Cap::from_number);
+            return number(item).and_then(|n| u8::try_from(n).ok()).and_then(Cap::from_number);
         }
         (0u8..).zip(NAMES).find(|(_, name)| item.eq_ignore_ascii_case(name)).map(|(n, _)| Cap(n))
     }
 }
 
-/// A number in decimal, in octal after `0` or in hexadecimal after `0x`. No sign, no overflow.
-fn number(text: &str) -> Option<u8> {
+/// A number as strtoul(3) reads one with base 0: in decimal, in octal after `0` or in hexadecimal
+/// after `0x`. No sign, nothing before or behind it, no overflow.
+pub(crate) fn number(text: &str) -> Option<u32> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None if text.len() > 1 && text.starts_with('0') => (text, 8),
         None => (text, 10),
     };
     // from_str_radix takes a leading '+', which is an operator in every grammar here.
-    if digits.starts_with('+') { None } else { u8::from_str_radix(digits, radix).ok() }
+    if digits.starts_with('+') { None } else { u32::from_str_radix(digits, radix).ok() }
 }
 
 /// The name, or the decimal number of a capability without one.

@@ -26,7 +26,7 @@ pub(crate) struct Applet {
 /// The world as a command sees it, so that a test can hand it another.
 pub struct Io<'a> {
     /// Standard input.
-    pub input: &'a mut dyn Read,
+    pub input: &'a mut (dyn Read + Send),
     /// Standard output.
     pub out: &'a mut (dyn Write + Send),
     /// Standard error.
@@ -111,7 +111,11 @@ impl<'a> Name<'a> {
     }
 
     fn write(&self, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
-        if self.terminal { write!(out, "{}", Escaped(self.bytes)) } else { out.write_all(self.bytes) }
+        if self.terminal {
+            write!(out, "{}", Escaped(self.bytes))
+        } else {
+            out.write_all(self.bytes)
+        }
     }
 }
 

@@ -12,11 +12,7 @@ const GROUPS: &[(&str, &[Applet])] = &[
     (
         "Look",
         &[
-            Applet {
-                name: "getcap",
-                about: "Print the capabilities of files",
-                run: getcap::run,
-            },
+            Applet { name: "getcap", about: "Print the capabilities of files", run: getcap::run },
             Applet {
                 name: "getpcaps",
                 about: "Print the capabilities of processes",
@@ -65,13 +61,11 @@ fn find(name: &OsString) -> Option<&'static Applet> {
 
 /// For the help and for what is no command.
 fn command() -> Command {
-    let mut list = String::new();
-    for (group, applets) in GROUPS {
-        list += &format!("{group}:\n");
-        for applet in *applets {
-            list += &format!("  {:<10} {}\n", applet.name, applet.about);
-        }
-    }
+    let line = |applet: &Applet| format!("  {:<10} {}\n", applet.name, applet.about);
+    let group = |(group, applets): &(&str, &[Applet])| {
+        format!("{group}:\n{}", applets.iter().map(line).collect::<String>())
+    };
+    let list: String = GROUPS.iter().map(group).collect();
     let commands = GROUPS.iter().flat_map(|(_, applets)| *applets);
     Command::new("rcap")
         .about("Linux capabilities: look at them, change them")

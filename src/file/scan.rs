@@ -66,8 +66,10 @@ pub struct Entry<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Found {
-    /// Neither a directory nor a symbolic link, and its capabilities, if it has any.
+    /// A regular file, and its capabilities, if it has any.
     File(Result<Option<FileCaps>>),
+    /// A FIFO, a socket or a device.
+    Special,
     /// A directory, whose entries follow unless its file system is left out.
     Directory,
     /// A symbolic link.
@@ -176,10 +178,14 @@ impl Scan {
             libc::DT_DIR => {
                 run.device = self.one_file_system.then_some(stat.st_dev);
                 run.visit(&entry(Found::Directory));
+                if run.stopped.load(Ordering::Relaxed) {
+                    return;
+                }
                 run.push(Task { parent: None, name, path: root.to_path_buf() });
                 run.work_in(self.threads);
             }
-            _ => run.visit(&entry(Found::File(super::read(root)))),
+            libc::DT_REG => run.visit(&entry(Found::File(super::read(root)))),
+            _ => run.visit(&entry(Found::Special)),
         }
     }
 
@@ -322,7 +328,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                     path: directory_entry.path(),
                 });
             }
-            _ => {
+            libc::DT_REG => {
                 let mut value = [0; LONGEST + 1];
                 let length = self.attribute(directory, name, &mut value);
                 let value = length.map(|length| length.map(|length| &value[..length]));
@@ -331,6 +337,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 });
                 self.visit(&entry(Found::File(caps)));
             }
+            _ => self.visit(&entry(Found::Special)),
         }
     }
 
@@ -386,7 +393,8 @@ fn kind_of(stat: &FileStat) -> u8 {
     match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
         SFlag::S_IFDIR => libc::DT_DIR,
         SFlag::S_IFLNK => libc::DT_LNK,
-        _ => libc::DT_REG,
+        SFlag::S_IFREG => libc::DT_REG,
+        _ => libc::DT_FIFO, // or another special file
     }
 }
 

@@ -1,0 +1,172 @@
+//! A harness for tests of whole programs and of the kernel: each runs in a process of its own,
+//! which it may change as it likes, with the privilege that it asks for. A test that does not
+//! find what it needs is listed as ignored; with `RCAP_REQUIRE=1` in the environment it fails.
+
+// Each test program uses its own part of this.
+#![allow(dead_code, clippy::print_stderr)]
+
+use std::{
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode, Output},
+};
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use nix::{sched::CloneFlags, unistd};
+use rcap::{CapSet, CapState};
+
+/// Names the test that a process is to run.
+const BODY: &str = "RCAP_TEST";
+/// In the place of a test: whether a user namespace can be made.
+const PROBE: &str = "probe a user namespace";
+
+/// What a test needs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Needs {
+    Nothing,
+    /// To be root of a user namespace, which is made for it.
+    UserNamespace,
+    /// To be root of the machine.
+    Root,
+    /// libcap's programs, and to be root of a user namespace, which is made for it.
+    Libcap,
+}
+
+pub(crate) struct Test {
+    pub(crate) name: &'static str,
+    pub(crate) needs: Needs,
+    pub(crate) body: fn(),
+}
+
+/// Tests by the names of their functions.
+#[macro_export]
+macro_rules! tests {
+    ($($needs:ident: $($name:ident),+;)+) => {
+        fn main() -> std::process::ExitCode {
+            $crate::common::main(&[$($($crate::common::Test {
+                name: stringify!($name),
+                needs: $crate::common::Needs::$needs,
+                body: $name,
+            }),+),+])
+        }
+    };
+}
+
+pub(crate) fn main(tests: &'static [Test]) -> ExitCode {
+    // The only thread so far, as unshare(2) wants it for a user namespace.
+    match env::var(BODY) {
+        Ok(name) if name == PROBE => enter_user_namespace(),
+        Ok(name) => {
+            let test = tests.iter().find(|test| test.name == name).expect("no such test");
+            if matches!(test.needs, Needs::UserNamespace | Needs::Libcap) {
+                enter_user_namespace();
+            }
+            (test.body)();
+        }
+        Err(_) => {
+            let trials = tests.iter().map(trial).collect();
+            return libtest_mimic::run(&Arguments::from_args(), trials).exit_code();
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+fn trial(test: &'static Test) -> Trial {
+    let (kind, met) = match test.needs {
+        Needs::Nothing => ("", true),
+        Needs::UserNamespace => ("needs a user namespace", has_user_namespaces()),
+        Needs::Root => ("needs root", is_root()),
+        Needs::Libcap => ("needs libcap's programs", libcap().is_some() && has_user_namespaces()),
+    };
+    let required = env::var_os("RCAP_REQUIRE").is_some();
+    let run = move || {
+        if !met {
+            return Err(Failed::from(format!("{kind}, and does not find it")));
+        }
+        let output = again(test.name);
+        if output.status.success() {
+            return Ok(());
+        }
+        let text = [output.stdout, output.stderr].concat();
+        Err(Failed::from(String::from_utf8_lossy(&text).into_owned()))
+    };
+    Trial::test(test.name, run).with_kind(kind).with_ignored_flag(!met && !required)
+}
+
+/// Runs this program again, for one test.
+fn again(name: &str) -> Output {
+    let program = env::current_exe().expect("/proc is mounted");
+    Command::new(program).env(BODY, name).output().expect("it has just been executed")
+}
+
+fn has_user_namespaces() -> bool {
+    again(PROBE).status.success()
+}
+
+fn is_root() -> bool {
+    let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
+    let initial = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
+    let needed: CapSet = "cap_chown,cap_setuid,cap_setgid,cap_setfcap,cap_setpcap,cap_sys_admin"
+        .parse()
+        .expect("they are names");
+    initial && CapState::current().is_ok_and(|state| state.effective.contains(needed))
+}
+
+/// Makes this process root of a new user namespace, with the one user that it has been mapped.
+pub(crate) fn enter_user_namespace() {
+    let [uid, gid] = [unistd::geteuid().as_raw(), unistd::getegid().as_raw()];
+    nix::sched::unshare(CloneFlags::CLONE_NEWUSER).expect("unshare");
+    fs::write("/proc/self/setgroups", "deny").expect("setgroups");
+    fs::write("/proc/self/uid_map", format!("0 {uid} 1")).expect("uid_map");
+    fs::write("/proc/self/gid_map", format!("0 {gid} 1")).expect("gid_map");
+}
+
+/// The directory of libcap's programs.
+pub(crate) fn libcap() -> Option<PathBuf> {
+    let directories = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(Path::new);
+    directories.into_iter().find(|dir| dir.join("getcap").is_file()).map(Path::to_path_buf)
+}
+
+/// A command of this package.
+pub(crate) fn program(name: &str) -> Command {
+    Command::new(match name {
+        "rcap" => env!("CARGO_BIN_EXE_rcap"),
+        "getcap" => env!("CARGO_BIN_EXE_getcap"),
+        "setcap" => env!("CARGO_BIN_EXE_setcap"),
+        "getpcaps" => env!("CARGO_BIN_EXE_getpcaps"),
+        other => panic!("there is no program {other}"),
+    })
+}
+
+/// What a command printed, and its exit status.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Ran {
+    pub(crate) status: Option<i32>,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+/// Runs a command of this package in a directory.
+pub(crate) fn run(
+    dir: &Path,
+    name: &str,
+    args: impl IntoIterator<Item = impl AsRef<OsStr>>,
+) -> Ran {
+    ran(program(name).current_dir(dir).args(args))
+}
+
+pub(crate) fn ran(command: &mut Command) -> Ran {
+    let output = command.output().expect("it can be executed");
+    Ran {
+        status: output.status.code(),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// A directory that is removed again.
+pub(crate) fn directory() -> tempfile::TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}

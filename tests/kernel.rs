@@ -1,0 +1,418 @@
+//! The library on the running kernel.
+
+mod common;
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io,
+    os::unix::{
+        fs::{OpenOptionsExt, PermissionsExt, chown, symlink},
+        process::CommandExt,
+    },
+    path::Path,
+    process::{Command, Stdio},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use common::{Ran, directory, program, ran};
+use nix::{
+    fcntl::{RenameFlags, renameat2},
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    unistd::{Gid, Uid},
+};
+use rcap::{
+    Cap, CapSet, CapState, Error, ambient, bounding,
+    file::{self, FileCaps, FileKind, Refusal},
+    no_new_privs,
+    proc::{Kind, Proc},
+    securebits::{self, Securebits},
+};
+
+tests! {
+    Nothing:
+        no_new_privs_is_set_for_good,
+        keep_caps_is_set_and_cleared,
+        a_process_that_is_gone_a_zombie_and_a_kernel_thread,
+        a_status_agrees_with_the_calls,
+        a_set_may_only_lose;
+    UserNamespace:
+        sets_are_applied_as_a_whole,
+        raised_for_one_call,
+        bounding_and_ambient,
+        securebits_are_locked,
+        threads_have_sets_of_their_own,
+        files_by_path_and_by_descriptor,
+        refusals_say_why,
+        a_mount_that_is_read_only_or_nosuid,
+        a_path_that_is_swapped_for_a_link;
+    Root:
+        a_process_that_may_not_be_read,
+        an_owner_that_is_not_mapped,
+        file_capabilities_of_two_namespaces;
+}
+
+const NET_RAW: CapSet = CapSet::of(&[Cap::NET_RAW]);
+const WRITTEN: FileCaps = {
+    let mut caps = FileCaps::EMPTY;
+    caps.permitted = NET_RAW;
+    caps.effective = true;
+    caps
+};
+
+fn errno<T: std::fmt::Debug>(result: rcap::Result<T>) -> Option<i32> {
+    result.unwrap_err().raw_os_error()
+}
+
+fn no_new_privs_is_set_for_good() {
+    assert!(!no_new_privs::is_set().unwrap());
+    no_new_privs::set().unwrap();
+    assert!(no_new_privs::is_set().unwrap());
+}
+
+fn keep_caps_is_set_and_cleared() {
+    for keep in [true, false] {
+        securebits::set_keep_caps(keep).unwrap();
+        assert_eq!(securebits::keep_caps().unwrap(), keep);
+        assert_eq!(securebits::current().unwrap().contains(Securebits::KEEP_CAPS), keep);
+    }
+}
+
+fn a_process_that_is_gone_a_zombie_and_a_kernel_thread() {
+    let proc = Proc::default();
+    let mut child = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
+    while proc.status(child.id()).unwrap().kind != Kind::Zombie {
+        thread::yield_now();
+    }
+    let pid = child.id();
+    assert!(proc.processes().unwrap().contains(&pid));
+    child.wait().unwrap();
+    for result in [
+        proc.status(pid).map(drop),
+        proc.threads(pid).map(drop),
+        proc.user_namespace(pid).map(drop),
+        CapState::of_pid(pid).map(drop),
+        CapState::of_pid(u32::MAX).map(drop),
+    ] {
+        assert!(matches!(result, Err(Error::NoProcess { .. })), "{result:?}");
+    }
+    // In a process namespace of its own there is none to be seen.
+    if let Ok(status) = proc.status(2)
+        && status.name == "kthreadd"
+    {
+        assert_eq!(status.kind, Kind::KernelThread);
+    }
+    assert_eq!(proc.status(std::process::id()).unwrap().kind, Kind::Program);
+}
+
+fn a_status_agrees_with_the_calls() {
+    let pid = std::process::id();
+    let proc = Proc::default();
+    let status = proc.status(pid).unwrap();
+    assert_eq!(status.caps, CapState::current().unwrap());
+    assert_eq!(status.caps, CapState::of_pid(pid).unwrap());
+    assert_eq!(status.bounding, bounding::current().unwrap());
+    assert_eq!(status.ambient, ambient::current().unwrap());
+    assert_eq!(status.uid.effective, nix::unistd::geteuid().as_raw());
+    assert_eq!((status.pid, status.tgid, status.threads), (pid, pid, 1));
+    assert_eq!(proc.thread_status(pid, pid).unwrap(), status);
+    let own = fs::read_link("/proc/self/ns/user").unwrap();
+    let namespace = proc.user_namespace(pid).unwrap();
+    assert_eq!(own.to_str(), Some(&*format!("user:[{}]", namespace.inode)));
+}
+
+fn a_set_may_only_lose() {
+    CapState::EMPTY.apply().unwrap();
+    let more = CapState { permitted: NET_RAW, ..CapState::EMPTY };
+    assert_eq!(errno(more.apply()), Some(libc::EPERM));
+    assert_eq!(CapState::current().unwrap(), CapState::EMPTY);
+    assert_eq!(errno(bounding::drop(Cap::CHOWN)), Some(libc::EPERM));
+    assert_eq!(errno(ambient::raise(Cap::CHOWN)), Some(libc::EPERM));
+}
+
+fn sets_are_applied_as_a_whole() {
+    let full = CapState::current().unwrap();
+    assert!(full.permitted.contains(CapSet::supported()));
+    let state = CapState {
+        effective: Cap::CHECKPOINT_RESTORE.into(), // in the upper 32 bits
+        permitted: CapSet::of(&[Cap::CHECKPOINT_RESTORE, Cap::CHOWN]),
+        inheritable: Cap::KILL.into(),
+    };
+    state.apply().unwrap();
+    assert_eq!(CapState::current().unwrap(), state);
+    // effective outside permitted: refused, and nothing of it done
+    let wrong = CapState { effective: Cap::KILL.into(), ..CapState::EMPTY };
+    assert_eq!(errno(wrong.apply()), Some(libc::EPERM));
+    assert_eq!(CapState::current().unwrap(), state);
+}
+
+fn raised_for_one_call() {
+    let full = CapState::current().unwrap();
+    let permitted = CapState { effective: CapSet::empty(), ..full };
+    permitted.apply().unwrap();
+    let effective = || CapState::current().unwrap().effective;
+    assert_eq!(CapState::with_raised(NET_RAW, || Ok(effective())).unwrap(), NET_RAW);
+    assert_eq!(effective(), CapSet::empty());
+    let result: rcap::Result<()> =
+        CapState::with_raised(NET_RAW, || CapState::of_pid(u32::MAX).map(drop));
+    assert!(matches!(result, Err(Error::NoProcess { .. })));
+    assert_eq!(effective(), CapSet::empty());
+    let panicked = std::panic::catch_unwind(|| CapState::with_raised::<()>(NET_RAW, || panic!()));
+    assert!(panicked.is_err());
+    assert_eq!(effective(), CapSet::empty());
+    CapState::EMPTY.apply().unwrap();
+    let result: rcap::Result<()> =
+        CapState::with_raised(NET_RAW, || panic!("it must not be called"));
+    assert_eq!(errno(result), Some(libc::EPERM));
+}
+
+fn bounding_and_ambient() {
+    let last = Cap::from_number(63).unwrap();
+    assert_eq!(bounding::current().unwrap(), CapSet::supported());
+    bounding::drop(Cap::SYS_MODULE).unwrap();
+    assert!(!bounding::contains(Cap::SYS_MODULE).unwrap());
+    assert_eq!(bounding::current().unwrap(), CapSet::supported().without(Cap::SYS_MODULE));
+    if !CapSet::supported().has(last) {
+        assert!(!bounding::contains(last).unwrap());
+        assert_eq!(errno(bounding::drop(last)), Some(libc::EINVAL));
+        assert_eq!(errno(ambient::contains(last)), Some(libc::EINVAL));
+    }
+    assert_eq!(errno(ambient::raise(Cap::NET_RAW)), Some(libc::EPERM));
+    let full = CapState::current().unwrap();
+    let two = NET_RAW.with(Cap::KILL);
+    CapState { inheritable: two, ..full }.apply().unwrap();
+    ambient::raise(Cap::NET_RAW).unwrap();
+    ambient::raise(Cap::KILL).unwrap();
+    assert_eq!(ambient::current().unwrap(), two);
+    ambient::lower(Cap::KILL).unwrap();
+    assert_eq!(ambient::current().unwrap(), NET_RAW);
+    assert!(ambient::contains(Cap::NET_RAW).unwrap());
+    ambient::clear().unwrap();
+    assert_eq!(ambient::current().unwrap(), CapSet::empty());
+}
+
+fn securebits_are_locked() {
+    let locked = Securebits::NOROOT | Securebits::NOROOT_LOCKED;
+    securebits::set(locked).unwrap();
+    assert_eq!(securebits::current().unwrap(), locked);
+    assert_eq!(errno(securebits::set(Securebits::empty())), Some(libc::EPERM));
+    securebits::set(locked | Securebits::KEEP_CAPS_LOCKED).unwrap();
+    assert_eq!(errno(securebits::set_keep_caps(true)), Some(libc::EPERM));
+}
+
+fn threads_have_sets_of_their_own() {
+    let pid = std::process::id();
+    let (proc, full) = (Proc::default(), CapState::current().unwrap());
+    let (send, receive) = mpsc::channel();
+    let (done, wait) = mpsc::channel::<()>();
+    let other = thread::spawn(move || {
+        CapState::EMPTY.apply().unwrap();
+        send.send(nix::unistd::gettid().as_raw().cast_unsigned()).unwrap();
+        let _ = wait.recv();
+    });
+    let tid = receive.recv().unwrap();
+    assert_eq!(proc.threads(pid).unwrap(), [pid, tid]);
+    assert_eq!(proc.thread_status(pid, tid).unwrap().caps, CapState::EMPTY);
+    assert_eq!(CapState::of_pid(tid).unwrap(), CapState::EMPTY);
+    assert_eq!(proc.status(pid).unwrap().caps, full);
+    assert_eq!(CapState::current().unwrap(), full);
+    drop(done);
+    other.join().unwrap();
+    let gone = proc.thread_status(pid, tid);
+    assert!(matches!(gone, Err(Error::NoProcess { pid, .. }) if pid == tid), "{gone:?}");
+}
+
+fn files_by_path_and_by_descriptor() {
+    let dir = directory();
+    let path = dir.path().join("f");
+    fs::write(&path, "").unwrap();
+    assert_eq!(file::read(&path).unwrap(), None);
+    assert!(!file::remove(&path).unwrap());
+    assert!(!file::write(&path, &WRITTEN).unwrap().nosuid);
+    assert_eq!(file::read(&path).unwrap(), Some(WRITTEN));
+    // what a kernel does not know is kept
+    let unnamed = FileCaps { permitted: CapSet::from_bits_retain(1 << 63), ..FileCaps::EMPTY };
+    let opened = File::open(&path).unwrap();
+    let located = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
+    for fd in [&opened, &located] {
+        let _ = file::write_fd(fd, &unnamed).unwrap();
+        assert_eq!(file::read_fd(fd).unwrap(), Some(unnamed));
+        assert!(file::remove_fd(fd).unwrap());
+        assert!(!file::remove_fd(fd).unwrap());
+        assert_eq!(file::read_fd(fd).unwrap(), None);
+    }
+    // a file that may not even be read
+    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    let setfcap = CapSet::of(&[Cap::SETFCAP]);
+    CapState { effective: setfcap, permitted: setfcap, ..CapState::EMPTY }.apply().unwrap();
+    let opened = File::open(&path);
+    assert_eq!(opened.unwrap_err().kind(), io::ErrorKind::PermissionDenied);
+    let _ = file::write(&path, &FileCaps::EMPTY).unwrap();
+    assert_eq!(file::read(&path).unwrap(), Some(FileCaps::EMPTY));
+}
+
+fn refusal(result: rcap::Result<file::Written>) -> Refusal {
+    match result {
+        Err(Error::Refused { refusal, .. }) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The same of an attempt and of the question beforehand.
+fn both(path: &Path, caps: &FileCaps, want: &Refusal) {
+    assert_eq!(refusal(file::check_write(path, Some(caps))), *want, "checking {path:?}");
+    assert_eq!(refusal(file::write(path, caps)), *want, "writing {path:?}");
+}
+
+fn refusals_say_why() {
+    let dir = directory();
+    let path = |name| dir.path().join(name);
+    fs::write(path("f"), "").unwrap();
+    symlink("f", path("link")).unwrap();
+    nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    both(dir.path(), &WRITTEN, &Refusal::NotRegular(FileKind::Directory));
+    both(&path("link"), &WRITTEN, &Refusal::NotRegular(FileKind::SymbolicLink));
+    both(&path("fifo"), &WRITTEN, &Refusal::NotRegular(FileKind::Fifo));
+    both(Path::new("/dev/null"), &WRITTEN, &Refusal::NotRegular(FileKind::Device));
+    let foreign = FileCaps { rootid: Some(7), ..WRITTEN };
+    both(&path("f"), &foreign, &Refusal::UnmappedRootid(7));
+    match refusal(file::write("/proc/self/status", &WRITTEN)) {
+        Refusal::NoAttributes(Some(mount)) => {
+            assert_eq!((&*mount.fs, &*mount.on), ("proc", "/proc"));
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(file::write(path("none"), &WRITTEN), Err(Error::Os { .. })));
+    assert!(matches!(file::remove(path("link")), Err(Error::Refused { .. })));
+    assert_eq!(file::read(path("f")).unwrap(), None);
+    // permitted is enough for the question, and not for the attempt
+    let full = CapState::current().unwrap();
+    CapState { effective: CapSet::empty(), ..full }.apply().unwrap();
+    assert!(file::check_write(path("f"), Some(&WRITTEN)).is_ok());
+    assert_eq!(refusal(file::write(path("f"), &WRITTEN)), Refusal::NoSetfcap);
+    CapState::EMPTY.apply().unwrap();
+    both(&path("f"), &WRITTEN, &Refusal::NoSetfcap);
+    assert_eq!(file::read(path("f")).unwrap(), None);
+}
+
+fn a_mount_that_is_read_only_or_nosuid() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let dir = directory();
+    let none = None::<&str>;
+    mount(Some("rcap"), dir.path(), Some("tmpfs"), MsFlags::MS_NOSUID, none).unwrap();
+    let path = dir.path().join("f");
+    fs::write(&path, "").unwrap();
+    assert!(file::check_write(&path, Some(&WRITTEN)).unwrap().nosuid);
+    assert!(file::write(&path, &WRITTEN).unwrap().nosuid);
+    let flags = MsFlags::MS_REMOUNT | MsFlags::MS_NOSUID | MsFlags::MS_RDONLY;
+    mount(none, dir.path(), none, flags, none).unwrap();
+    both(&path, &FileCaps::EMPTY, &Refusal::ReadOnly);
+    assert!(matches!(file::remove(&path), Err(Error::Refused { refusal: Refusal::ReadOnly, .. })));
+    assert_eq!(file::read(&path).unwrap(), Some(WRITTEN));
+    nix::mount::umount(dir.path()).unwrap();
+}
+
+/// A file and a link to another change places all the time; what is written never reaches the
+/// other. (CVE-2026-4878)
+fn a_path_that_is_swapped_for_a_link() {
+    let dir = directory();
+    let path = |name| dir.path().join(name);
+    for name in ["f", "target"] {
+        fs::write(path(name), "").unwrap();
+    }
+    symlink("target", path("link")).unwrap();
+    let stop = AtomicBool::new(false);
+    let (mut written, mut refused) = (0, 0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let none = nix::fcntl::AT_FDCWD;
+            while !stop.load(Ordering::Relaxed) {
+                let flags = RenameFlags::RENAME_EXCHANGE;
+                renameat2(none, &path("f"), none, &path("link"), flags).unwrap();
+            }
+        });
+        for _ in 0..20_000 {
+            match file::write(path("f"), &WRITTEN) {
+                Ok(_) => written += 1,
+                Err(Error::Refused { refusal: Refusal::NotRegular(_), .. }) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+        }
+        for _ in 0..300 {
+            let _ = common::run(dir.path(), "setcap", ["cap_net_raw=ep", "f"]);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(file::read(path("target")).unwrap(), None, "the target was reached");
+    assert!(written > 100 && refused > 100, "no race: {written} written, {refused} refused");
+}
+
+fn a_process_that_may_not_be_read() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
+    mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some("hidepid=2")).unwrap();
+    become_user(65534);
+    let proc = Proc::default();
+    assert!(!proc.processes().unwrap().contains(&1));
+    for result in [proc.status(1).map(drop), proc.threads(1).map(drop)] {
+        assert!(matches!(result, Err(Error::Unreadable { pid: 1, .. })), "{result:?}");
+    }
+    assert!(CapState::of_pid(1).is_ok());
+    assert!(matches!(proc.status(u32::MAX), Err(Error::NoProcess { .. })));
+}
+
+fn an_owner_that_is_not_mapped() {
+    let dir = directory();
+    let path = dir.path().join("f");
+    fs::write(&path, "").unwrap();
+    chown(&path, Some(4242), None).unwrap();
+    common::enter_user_namespace();
+    both(&path, &WRITTEN, &Refusal::UnmappedOwner);
+}
+
+fn become_user(id: u32) {
+    let (uid, gid) = (Uid::from_raw(id), Gid::from_raw(id));
+    nix::unistd::setgroups(&[]).unwrap();
+    nix::unistd::setresgid(gid, gid, gid).unwrap();
+    nix::unistd::setresuid(uid, uid, uid).unwrap();
+}
+
+/// What the root of a namespace writes is its own: another's cannot read it, and the initial one
+/// sees whose it is.
+fn file_capabilities_of_two_namespaces() {
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    for name in ["setcap", "getcap"] {
+        fs::copy(program(name).get_program(), dir.path().join(name)).unwrap();
+    }
+    let path = dir.path().join("f");
+    fs::write(&path, "").unwrap();
+    let [ours, others] = [100_000, 200_000];
+    chown(&path, Some(ours), Some(ours)).unwrap();
+    let as_root_of = |id: u32, words: &str| {
+        let mut words = words.split(' ');
+        let mut command = Command::new("unshare");
+        command.arg("--map-root-user").arg(dir.path().join(words.next().unwrap()));
+        ran(command.args(words).uid(id).gid(id).current_dir(dir.path()))
+    };
+    let printed = |out: &str| Ran { status: Some(0), out: out.into(), err: String::new() };
+    assert_eq!(as_root_of(ours, "setcap cap_net_raw=ep f"), printed(""));
+    assert_eq!(as_root_of(ours, "getcap -n f"), printed("f cap_net_raw=ep\n"));
+    let foreign = as_root_of(others, "getcap --strict f");
+    assert_eq!((foreign.status, &*foreign.out), (Some(1), ""));
+    assert!(foreign.err.contains("user namespace"), "{foreign:?}");
+    let refused = as_root_of(others, "setcap cap_kill=ep f");
+    assert_eq!(refused.status, Some(1));
+    assert!(refused.err.contains("has no id in this user namespace"), "{refused:?}");
+    assert_eq!(
+        common::run(dir.path(), "getcap", ["-n", "f"]),
+        printed("f cap_net_raw=ep [rootid=100000]\n")
+    );
+    let rootid = Some(ours);
+    assert_eq!(file::read(&path).unwrap(), Some(FileCaps { rootid, ..WRITTEN }));
+}

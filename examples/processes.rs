@@ -1,0 +1,36 @@
+//! Every process that holds a capability, or the processes that are named by their ids.
+//!
+//!     cargo run --example processes
+//!     cargo run --example processes 1
+
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::env;
+
+use rcap::{
+    CapSet, Error,
+    proc::{Kind, Proc},
+};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let proc = Proc::default();
+    let named: Vec<u32> = env::args().skip(1).map(|arg| arg.parse()).collect::<Result<_, _>>()?;
+    let pids = if named.is_empty() { proc.processes()? } else { named.clone() };
+    for pid in pids {
+        let status = match proc.status(pid) {
+            Ok(status) => status,
+            // It has ended since the list was made.
+            Err(Error::NoProcess { .. }) if named.is_empty() => continue,
+            Err(err) => {
+                eprintln!("{err}");
+                continue;
+            }
+        };
+        let shown = status.kind == Kind::Program && !status.caps.permitted.is_empty();
+        if shown || !named.is_empty() {
+            let iab = status.iab(CapSet::supported());
+            println!("{pid:>7} {:<16?} {} [{iab}]", status.name, status.caps);
+        }
+    }
+    Ok(())
+}

@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         file::write(&program, &caps)
     }) {
         Ok(written) if written.nosuid => {
-            println!("set, but {} is mounted nosuid", program.display())
+            println!("set, but {} is mounted nosuid", program.display());
         }
         Ok(_) => println!("set"),
         // It says why in words.

@@ -1,8 +1,8 @@
 //! Linux capabilities, in pure Rust: those of threads, processes and files. (capabilities(7))
 //!
 //! Linux splits the power of root into capabilities. Each thread has five sets of them: the
-//! [effective, permitted and inheritable](CapState) ones, the [bounding](bounding) and the
-//! [ambient](ambient) set. A [file] can have capabilities that are given to whoever executes it.
+//! [effective, permitted and inheritable](CapState) ones, the [`bounding`] and the [`ambient`] set.
+//! A [file](mod@file) can have capabilities that are given to whoever executes it.
 //!
 //! A server that has bound its port and gives up everything else:
 //!

@@ -246,7 +246,7 @@ fn files_by_path_and_by_descriptor() {
         assert_eq!(file::read_fd(fd).unwrap(), None);
     }
     // a file that may not even be read
-    fs::set_permissions(&path, fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
     let setfcap = CapSet::of(&[Cap::SETFCAP]);
     CapState { effective: setfcap, permitted: setfcap, ..CapState::EMPTY }.apply().unwrap();
     let opened = File::open(&path);
@@ -264,8 +264,8 @@ fn refusal(result: rcap::Result<file::Written>) -> Refusal {
 
 /// The same of an attempt and of the question beforehand.
 fn both(path: &Path, caps: &FileCaps, want: &Refusal) {
-    assert_eq!(refusal(file::check_write(path, Some(caps))), *want, "checking {path:?}");
-    assert_eq!(refusal(file::write(path, caps)), *want, "writing {path:?}");
+    assert_eq!(refusal(file::check_write(path, Some(caps))), *want, "checking {}", path.display());
+    assert_eq!(refusal(file::write(path, caps)), *want, "writing {}", path.display());
 }
 
 fn refusals_say_why() {

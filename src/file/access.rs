@@ -71,19 +71,19 @@ pub fn write(path: impl AsRef<Path>, caps: &FileCaps) -> Result<Written> {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 #[doc(alias = "cap_set_fd")]
 pub fn write_fd(fd: impl AsFd, caps: &FileCaps) -> Result<Written> {
     Target::descriptor(fd, Op::WriteFileCaps)?.write(caps)
 }
 
-/// What [`write`] would do, without doing it: the reasons for a refusal that can be known before
+/// What [`write()`] would do, without doing it: the reasons for a refusal that can be known before
 /// are those that it would give. `CAP_SETFCAP` is looked for in the permitted set, since it can
 /// be made effective.
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn check_write(path: impl AsRef<Path>, caps: Option<&FileCaps>) -> Result<Written> {
     Target::open(path.as_ref())?.check(caps)
 }
@@ -93,7 +93,7 @@ pub fn check_write(path: impl AsRef<Path>, caps: Option<&FileCaps>) -> Result<Wr
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn remove(path: impl AsRef<Path>) -> Result<bool> {
     Target::open(path.as_ref())?.remove()
 }
@@ -103,7 +103,7 @@ pub fn remove(path: impl AsRef<Path>) -> Result<bool> {
 ///
 /// # Errors
 ///
-/// As [`write`].
+/// As [`write()`].
 pub fn remove_fd(fd: impl AsFd) -> Result<bool> {
     Target::descriptor(fd, Op::RemoveFileCaps)?.remove()
 }
@@ -139,7 +139,11 @@ struct Target {
 impl Target {
     /// Opens `path` without following it, and without any right to the file or effect on it.
     fn open(path: &Path) -> Result<Target> {
-        open(path, libc::O_PATH)
+        let flags = libc::O_PATH | libc::O_NOFOLLOW;
+        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Ok(file) => Ok(Target { file, subject: path.into() }),
+            Err(err) => Err(Op::Open.on(path, err)),
+        }
     }
 
     fn descriptor(fd: impl AsFd, op: Op) -> Result<Target> {
@@ -293,14 +297,5 @@ impl Target {
             fs: source.split(' ').next()?.to_owned(),
             on: mount.split(' ').nth(4)?.to_owned(),
         })
-    }
-}
-
-/// Opens a path without following it.
-fn open(path: &Path, flags: i32) -> Result<Target> {
-    let file = OpenOptions::new().read(true).custom_flags(flags | libc::O_NOFOLLOW).open(path);
-    match file {
-        Ok(file) => Ok(Target { file, subject: path.into() }),
-        Err(err) => Err(Op::Open.on(path, err)),
     }
 }

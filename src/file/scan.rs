@@ -74,7 +74,8 @@ pub enum Found {
     Directory,
     /// A symbolic link.
     SymbolicLink,
-    /// It could not be looked at, or it is a directory that could not be read to its end.
+    /// It could not be looked at, or it is a directory that could not be read to its end. What is
+    /// removed meanwhile is not meant.
     Unreadable(Error),
 }
 
@@ -202,6 +203,17 @@ impl Scan {
     }
 }
 
+/// Says that a directory has been read when it is dropped, also by a panic of `visit`: the other
+/// threads must not wait for ever.
+struct Busy<'a, F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync>(&'a Run<'a, F>);
+
+impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Drop for Busy<'_, F> {
+    fn drop(&mut self) {
+        self.0.queue().busy -= 1;
+        self.0.added.notify_all();
+    }
+}
+
 impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
     fn visit(&self, entry: &Entry<'_>) {
         if (self.visit)(entry).is_break() {
@@ -235,34 +247,38 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
 
     /// Reads directories until there are none left and nobody can add any.
     fn work(&self) {
-        let mut queue = self.queue();
-        loop {
-            if let Some(task) = queue.tasks.pop() {
-                queue.busy += 1;
-                drop(queue);
-                if !self.stopped.load(Ordering::Relaxed) {
-                    self.read(task);
-                }
-                queue = self.queue();
-                queue.busy -= 1;
-            } else if queue.busy == 0 {
-                self.added.notify_all();
-                return;
-            } else {
-                queue = self.added.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        while let Some(task) = self.next() {
+            let _busy = Busy(self);
+            if !self.stopped.load(Ordering::Relaxed) {
+                self.read(task);
             }
         }
     }
 
-    fn read(&self, task: Task) {
-        let Task { parent, name, path } = task;
-        if let Err(err) = self.read_directory(parent, &name, &path) {
-            let directory = Entry {
+    /// The next directory, once there is one. It counts as work until [`Busy`] is dropped.
+    fn next(&self) -> Option<Task> {
+        let mut queue = self.queue();
+        loop {
+            if let Some(task) = queue.tasks.pop() {
+                queue.busy += 1;
+                return Some(task);
+            }
+            if queue.busy == 0 {
+                return None;
+            }
+            queue = self.added.wait(queue).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn read(&self, Task { parent, name, path }: Task) {
+        match self.read_directory(parent, &name, &path) {
+            Ok(()) => {}
+            Err(err) if is_gone(&err) => {}
+            Err(err) => self.visit(&Entry {
                 directory: None,
                 name: path.as_os_str(),
                 found: Found::Unreadable(Op::ReadDirectory.on(&*path, err)),
-            };
-            self.visit(&directory);
+            }),
         }
     }
 
@@ -310,6 +326,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         let kind = match kind {
             libc::DT_UNKNOWN => match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
                 Ok(stat) => kind_of(&stat),
+                Err(Errno::ENOENT) => return,
                 Err(err) => {
                     let whole = path.join(OsStr::from_bytes(name.to_bytes()));
                     return self.visit(&entry(Found::Unreadable(Op::Open.on(&*whole, err))));
@@ -331,6 +348,9 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
             libc::DT_REG => {
                 let mut value = [0; LONGEST + 1];
                 let length = self.attribute(directory, name, &mut value);
+                if length.as_ref().is_err_and(is_gone) {
+                    return;
+                }
                 let value = length.map(|length| length.map(|length| &value[..length]));
                 let caps = decode(value, || {
                     path.join(OsStr::from_bytes(name.to_bytes())).as_path().into()
@@ -386,6 +406,11 @@ fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
         entries = rest;
         Some((*entry.get(KIND)?, CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()?))
     })
+}
+
+/// Whether something has been removed since its name was read, and with it what there was to say.
+fn is_gone(err: &io::Error) -> bool {
+    matches!(Errno::from_raw(err.raw_os_error().unwrap_or(0)), Errno::ENOENT | Errno::ESRCH)
 }
 
 /// The `DT_*` of a file.

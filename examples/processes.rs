@@ -29,7 +29,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let shown = status.kind == Kind::Program && !status.caps.permitted.is_empty();
         if shown || !named.is_empty() {
             let iab = status.iab(CapSet::supported());
-            println!("{pid:>7} {:<16?} {} [{iab}]", status.name, status.caps);
+            // Anybody can choose any bytes for the name of their process.
+            let name = status.name.to_string_lossy().escape_debug().to_string();
+            println!("{pid:>7} {:<16} {} [{iab}]", name, status.caps);
         }
     }
     Ok(())

@@ -177,10 +177,11 @@ impl Getpcaps<'_, '_> {
 
     /// A process by its number or its name.
     fn process(&mut self, arg: &OsStr) -> io::Result<()> {
-        let text = arg.to_str().unwrap_or_default();
-        let words = match number(text) {
+        // What is not UTF-8 is no number, and not the empty one either, which is 0.
+        let words = match arg.to_str().map_or(Err(NotAPid::NoNumber), number) {
             Ok(pid) => {
-                self.waiting.push((pid, Some(text.to_owned())));
+                let label = arg.to_string_lossy().into_owned();
+                self.waiting.push((pid, Some(label)));
                 return Ok(());
             }
             Err(NotAPid::TooLarge) => "Value too large for defined data type",

@@ -111,8 +111,9 @@ struct Getpcaps<'a, 'b> {
     options: Options,
     /// The objects, once there was `--json`.
     json: Option<Vec<Value>>,
-    /// Processes that the same options hold for, not yet looked at, and how they were named.
-    waiting: Vec<(u32, String)>,
+    /// Processes that the same options hold for, not yet looked at, and how they were named:
+    /// `None` if they were found, and not asked for by their numbers.
+    waiting: Vec<(u32, Option<String>)>,
     failed: bool,
 }
 
@@ -171,15 +172,16 @@ impl Getpcaps<'_, '_> {
     }
 
     fn wait_for(&mut self, pids: Vec<u32>) {
-        self.waiting.extend(pids.into_iter().map(|pid| (pid, pid.to_string())));
+        self.waiting.extend(pids.into_iter().map(|pid| (pid, None)));
     }
 
     /// A process by its number or its name.
     fn process(&mut self, arg: &OsStr) -> io::Result<()> {
-        let text = arg.to_str().unwrap_or_default();
-        let words = match number(text) {
+        // What is not UTF-8 is no number, and not the empty one either, which is 0.
+        let words = match arg.to_str().map_or(Err(NotAPid::NoNumber), number) {
             Ok(pid) => {
-                self.waiting.push((pid, text.to_owned()));
+                let label = arg.to_string_lossy().into_owned();
+                self.waiting.push((pid, Some(label)));
                 return Ok(());
             }
             Err(NotAPid::TooLarge) => "Value too large for defined data type",
@@ -218,7 +220,7 @@ impl Getpcaps<'_, '_> {
         let pids = std::mem::take(&mut self.waiting);
         let needs_status = self.options.needs_status() || self.json.is_some();
         let proc = self.proc.clone();
-        let read = |(pid, _): &(u32, String)| sets(&proc, *pid, needs_status);
+        let read = |(pid, _): &(u32, Option<String>)| sets(&proc, *pid, needs_status);
         let threads = match pids.len() / A_THREAD_EACH {
             0 => 1,
             _ if !needs_status => 1,
@@ -226,7 +228,8 @@ impl Getpcaps<'_, '_> {
         };
         if threads == 1 {
             for pid in pids {
-                self.print(&pid.1, read(&pid))?;
+                let result = read(&pid);
+                self.print(pid, result)?;
             }
             return Ok(());
         }
@@ -237,15 +240,21 @@ impl Getpcaps<'_, '_> {
                 parts.map(|part| scope.spawn(move || part.iter().map(read).collect())).collect();
             readers.into_iter().map(|reader| reader.join().unwrap_or_default()).collect()
         });
-        for ((_, label), result) in pids.iter().zip(results.into_iter().flatten()) {
-            self.print(label, result)?;
+        for (pid, result) in pids.into_iter().zip(results.into_iter().flatten()) {
+            self.print(pid, result)?;
         }
         Ok(())
     }
 
-    fn print(&mut self, label: &str, result: crate::Result<Sets>) -> io::Result<()> {
+    fn print(
+        &mut self,
+        (pid, label): (u32, Option<String>),
+        result: crate::Result<Sets>,
+    ) -> io::Result<()> {
         let sets = match result {
             Ok(sets) => sets,
+            // It was there when it was found, and has ended since.
+            Err(Error::NoProcess { .. }) if label.is_none() => return Ok(()),
             Err(err) => return self.complain(&err),
         };
         let threads = match (&sets.status, self.options.threads) {
@@ -265,7 +274,8 @@ impl Getpcaps<'_, '_> {
             processes.push(object.into());
             return Ok(());
         }
-        self.line(label, &sets)?;
+        let label = label.unwrap_or_else(|| pid.to_string());
+        self.line(&label, &sets)?;
         for status in threads {
             let label = format!("{label}/{}", status.pid);
             self.line(&label, &Sets::from(status))?;

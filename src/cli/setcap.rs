@@ -197,7 +197,10 @@ impl Setcap<'_, '_> {
         match text.parse() {
             Ok(state) => Ok(Some(Wanted::Exactly(state))),
             Err(err) => {
-                writeln!(self.io.out, "argument: {}", Escaped(text.as_bytes()))?;
+                // Standard output is one document then.
+                if !self.json {
+                    writeln!(self.io.out, "argument: {}", Escaped(text.as_bytes()))?;
+                }
                 self.usage_error(&err.to_string())?;
                 Ok(None)
             }

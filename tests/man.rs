@@ -1,0 +1,178 @@
+//! The manual pages say what the programs say of themselves, and what they do.
+
+#![allow(clippy::print_stderr)]
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+/// A program, and its manual page.
+struct Program {
+    name: &'static str,
+    binary: &'static str,
+    page: &'static str,
+    /// The options that print the help.
+    help: &'static [&'static str],
+    /// Whether the program, run with an option and its argument, has taken it for one.
+    knows: fn(&Output) -> bool,
+}
+
+const PROGRAMS: &[Program] = &[
+    Program {
+        name: "getcap",
+        binary: env!("CARGO_BIN_EXE_getcap"),
+        page: "getcap.8",
+        help: &["-h", "--help"],
+        // There is no FILE, so that it fails in any case.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
+        name: "setcap",
+        binary: env!("CARGO_BIN_EXE_setcap"),
+        page: "setcap.8",
+        help: &["-h", "--help"],
+        // What is no option is taken for capabilities, and in this form not understood.
+        knows: |output| !text(output).contains("argument: "),
+    },
+    Program {
+        name: "getpcaps",
+        binary: env!("CARGO_BIN_EXE_getpcaps"),
+        page: "getpcaps.8",
+        help: &["-h", "--help", "--usage"],
+        // What is no option is taken for a process.
+        knows: |output| !text(output).contains("Cannot parse pid"),
+    },
+    Program {
+        name: "rcap",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        page: "rcap.1",
+        help: &["-h", "--help"],
+        knows: |output| output.status.success(),
+    },
+];
+
+impl Program {
+    fn run(&self, args: &[&str]) -> Output {
+        let mut command = Command::new(self.binary);
+        command.args(args).stdin(Stdio::null()).output().unwrap()
+    }
+
+    fn page(&self) -> PathBuf {
+        [env!("CARGO_MANIFEST_DIR"), "man", self.page].iter().collect()
+    }
+
+    fn source(&self) -> String {
+        fs::read_to_string(self.page()).unwrap()
+    }
+
+    /// Whether the program knows an option, which is given with its argument behind a space.
+    fn takes(&self, option: &str) -> bool {
+        let words = option.split(' ').map(|word| match word {
+            "ROOTID" => "1000",
+            "CAPS" => "cap_kill",
+            "GLOB" => "*.o",
+            "N" => "2",
+            option => {
+                assert!(option.starts_with('-'), "no sample for the argument {option}");
+                option
+            }
+        });
+        (self.knows)(&self.run(&words.collect::<Vec<_>>()))
+    }
+}
+
+fn text(output: &Output) -> String {
+    let text = [&*output.stdout, &*output.stderr].concat();
+    String::from_utf8(text).unwrap()
+}
+
+/// The options of a help text, each spelling for itself, with its argument behind a space.
+fn options_of_help(help: &str) -> BTreeSet<String> {
+    let lines = help.lines().map(str::trim_start).filter(|line| line.starts_with('-'));
+    let lists = lines.map(|line| line.split("  ").next().unwrap_or(line));
+    lists.flat_map(|list| list.split(", ")).map(|option| option.replace(['<', '>'], "")).collect()
+}
+
+/// The options of the lists of a manual page, in the same form.
+fn options_of_page(source: &str) -> BTreeSet<String> {
+    let mut options = BTreeSet::new();
+    for item in source.lines().filter_map(|line| line.strip_prefix(".It Fl")) {
+        for option in item.split(" , ") {
+            let words = option.trim().trim_start_matches("Fl ");
+            let option = format!("-{}", words.replace("Ar ", ""));
+            assert!(options.insert(option), "twice: {item}");
+        }
+    }
+    options
+}
+
+/// The commands of a help text or a manual page: the first words of such lines.
+fn words_behind<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
+    let lines = text.lines().filter_map(|line| line.strip_prefix(start));
+    lines.filter_map(|line| line.split(' ').next()).collect()
+}
+
+#[test]
+fn options_of_texts() {
+    let help =
+        "Usage: x [-z]\n\n  -r, --all       Do -a  b\n      --n <N>\n  -  in\n  --add CAPS  add";
+    let page = ".Op Fl z\n.It Fl r , Fl -all\n.It Fl -n Ar N\n.It Fl\n.It Fl -add Ar CAPS\n.It -w";
+    let want = ["-", "-r", "--all", "--n N", "--add CAPS"].map(str::to_owned);
+    assert_eq!(options_of_help(help), BTreeSet::from(want.clone()));
+    assert_eq!(options_of_page(page), BTreeSet::from(want));
+}
+
+#[test]
+fn pages_have_the_options_of_the_help() {
+    for program in PROGRAMS {
+        let page = options_of_page(&program.source());
+        for help in program.help {
+            let output = program.run(&[help]);
+            assert_eq!(output.status.code(), Some(0), "{} {help}", program.name);
+            assert_eq!(options_of_help(&text(&output)), page, "{} {help}", program.name);
+        }
+    }
+}
+
+#[test]
+fn programs_take_the_options_of_the_pages() {
+    for program in PROGRAMS {
+        let name = program.name;
+        assert!(!program.takes("--no-such-option"), "{name} takes anything");
+        for option in options_of_page(&program.source()) {
+            assert!(program.takes(&option), "{name} does not take {option}");
+        }
+    }
+}
+
+#[test]
+fn rcap_has_the_commands_of_its_page() {
+    let rcap = PROGRAMS.iter().find(|program| program.name == "rcap").unwrap();
+    let [help, page] = [text(&rcap.run(&["--help"])), rcap.source()];
+    let commands = words_behind(&page, ".It Cm ");
+    let of_help = help.split("\nOptions:").next().unwrap();
+    let mut listed = words_behind(of_help, "  ");
+    listed.remove("");
+    assert_eq!(listed, commands);
+    for command in commands {
+        let own = PROGRAMS.iter().find(|program| program.name == command);
+        let own = own.unwrap_or_else(|| panic!("{command} has no page here"));
+        assert_eq!(text(&rcap.run(&[command, "--help"])), text(&own.run(&["--help"])));
+        assert!(page.contains(&format!(".Xr {command} ")), "no reference to {command}");
+    }
+}
+
+#[test]
+fn pages_are_right_mdoc() {
+    for program in PROGRAMS {
+        let mut mandoc = Command::new("mandoc");
+        mandoc.args(["-Tlint", "-W", "warning"]).arg(program.page());
+        match mandoc.output() {
+            Ok(output) => assert_eq!((output.status.code(), &*text(&output)), (Some(0), "")),
+            Err(err) => return eprintln!("skipped: mandoc: {err}"),
+        }
+    }
+}

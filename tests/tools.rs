@@ -1,0 +1,987 @@
+//! The programs as their users see them: what they print, and their exit statuses.
+
+mod common;
+
+use std::{
+    ffi::{OsStr, OsString},
+    fs,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
+    path::{Path, PathBuf},
+    process::{self, Command},
+    sync::{
+        atomic::{AtomicBool, Ordering},
+        mpsc,
+    },
+    thread,
+};
+
+use common::{Ran, directory, program, ran, run};
+use nix::{
+    mount::{MntFlags, MsFlags, mount, umount2},
+    sched::{CloneFlags, unshare},
+    sys::stat::Mode,
+    unistd::{gettid, mkfifo},
+};
+use rcap::{Cap, CapSet, CapState, bounding};
+use serde_json::{Value, json};
+
+tests! {
+    Nothing:
+        one_command_four_ways,
+        getcap_of_what_cannot_have_any,
+        getcap_usage_errors,
+        setcap_usage_errors,
+        setcap_refuses_what_is_no_regular_file,
+        getpcaps_of_itself,
+        getpcaps_all,
+        getpcaps_by_name,
+        getpcaps_names_of_any_bytes,
+        getpcaps_errors;
+    UserNamespace:
+        getcap_json,
+        getcap_names_of_any_bytes,
+        getcap_exclude,
+        getcap_sort_and_threads,
+        getcap_one_file_system,
+        getcap_strict,
+        setcap_add,
+        setcap_remove,
+        setcap_dry_run,
+        setcap_dry_run_json,
+        setcap_without_setfcap,
+        setcap_verify,
+        setcap_verify_json,
+        setcap_unmapped_rootid,
+        setcap_nosuid_and_read_only,
+        getpcaps_threads;
+    Root:
+        setcap_rootid;
+}
+
+/// Runs a command line of words without spaces, and compares all that it prints. The usage that
+/// follows an error is left out.
+#[track_caller]
+fn check(dir: &Path, line: &str, status: i32, out: &str, err: &str) {
+    let words: Vec<_> = line.split(' ').collect();
+    check_words(dir, &words, status, out, err);
+}
+
+#[track_caller]
+fn check_words(dir: &Path, words: &[&str], status: i32, out: &str, err: &str) {
+    let Ran { status: got, out: got_out, err: got_err } = run(dir, words[0], &words[1..]);
+    let got_err = got_err.split("usage: ").next().unwrap_or_default();
+    assert_eq!((got, &*got_out, got_err), (Some(status), out, err), "{words:?}");
+}
+
+/// Runs a command line of words without spaces that prints a JSON document and nothing else.
+#[track_caller]
+fn check_json(dir: &Path, line: &str, status: i32, want: &Value) {
+    let words: Vec<_> = line.split(' ').collect();
+    let ran = run(dir, words[0], &words[1..]);
+    assert_eq!((ran.status, &*ran.err), (Some(status), ""), "{line}");
+    assert_eq!(serde_json::from_str::<Value>(&ran.out).unwrap(), *want, "{line}");
+    assert!(ran.out.ends_with('\n'), "{line}");
+}
+
+/// Makes empty files, and the directories on the way to them.
+fn touch(dir: &Path, files: &[&str]) {
+    for file in files {
+        let file = dir.join(file);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::write(file, "").unwrap();
+    }
+}
+
+#[track_caller]
+fn set(dir: &Path, caps: &str, file: impl AsRef<OsStr>) {
+    let ran = run(dir, "setcap", [caps.as_ref(), file.as_ref()]);
+    assert_eq!(ran, Ran { status: Some(0), out: String::new(), err: String::new() }, "{caps}");
+}
+
+/// What a file has, with its root id.
+fn get(dir: &Path, file: &str) -> String {
+    run(dir, "getcap", ["-vn", file]).out
+}
+
+/// A file system that is taken away again, so that the directory can be.
+struct Mounted(PathBuf);
+
+impl Mounted {
+    /// A new one in memory, which only this process and its children see.
+    fn tmpfs(on: PathBuf, flags: MsFlags) -> Mounted {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        fs::create_dir(&on).unwrap();
+        mount(Some("none"), &on, Some("tmpfs"), flags, None::<&str>).unwrap();
+        Mounted(on)
+    }
+
+    fn remount(&self, flags: MsFlags) {
+        let flags = flags | MsFlags::MS_REMOUNT;
+        mount(None::<&str>, &self.0, None::<&str>, flags, None::<&str>).unwrap();
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = umount2(&self.0, MntFlags::MNT_DETACH);
+    }
+}
+
+/// What is executed from now on does not have these, though this process keeps them.
+fn withhold(caps: &[Cap]) {
+    for &cap in caps {
+        bounding::drop(cap).unwrap();
+    }
+}
+
+fn file_caps(permitted: &[&str], effective: bool) -> Value {
+    json!({"permitted": permitted, "inheritable": [], "effective": effective, "rootid": null})
+}
+
+fn one_command_four_ways() {
+    let dir = directory();
+    touch(dir.path(), &["f"]);
+    let pid = process::id().to_string();
+    let rows: &[(&str, &[&[&str]])] = &[
+        ("getcap", &[&["-v", "f"], &["--help"], &["-h"], &["-l"], &["--no-such-option"], &[]]),
+        ("setcap", &[&["-v", "=", "f"], &["--help"], &["-h"], &["--license"], &["x", "f"], &[]]),
+        ("getpcaps", &[&[&pid], &["--iab", &pid], &["--help"], &["--no-such-option"], &[]]),
+    ];
+    for &(name, lists) in rows {
+        let [link, copy] = ["link", "copy"].map(|kind| dir.path().join(kind));
+        for kind in [&link, &copy] {
+            fs::create_dir_all(kind).unwrap();
+        }
+        symlink(env!("CARGO_BIN_EXE_rcap"), link.join(name)).unwrap();
+        fs::copy(env!("CARGO_BIN_EXE_rcap"), copy.join(name)).unwrap();
+        for &args in lists {
+            let want = run(dir.path(), name, args);
+            let mut applet = program("rcap");
+            let ways = [
+                applet.arg(name),
+                &mut Command::new(link.join(name)),
+                &mut Command::new(copy.join(name)),
+            ];
+            for way in ways {
+                assert_eq!(ran(way.current_dir(dir.path()).args(args)), want, "{way:?}");
+            }
+        }
+    }
+}
+
+fn getcap_of_what_cannot_have_any() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["d/f"]);
+    mkfifo(&dir.join("p"), Mode::S_IRWXU).unwrap();
+    symlink("d/f", dir.join("l")).unwrap();
+    check(dir, "getcap d d/f p l", 0, "", "");
+    let not = "(Not a regular file)";
+    let all = format!("d {not}\nd/f\np {not}\nl {not}\n");
+    check(dir, "getcap -v d d/f p l", 0, &all, "");
+    check(dir, "getcap d p l -v", 0, &format!("d {not}\np {not}\nl {not}\n"), "");
+    let nulls = format!("d\0{not}\nd/f\0\np\0{not}\nl\0{not}\n");
+    check(dir, "getcap -v --null d d/f p l", 0, &nulls, "");
+    let tree = format!(". {not}\n./d {not}\n./d/f\n./l {not}\n./p\n");
+    check(dir, "getcap -rv --sort .", 0, &tree, "");
+    let missing = "getcap: cannot open x: No such file or directory\n";
+    check(dir, "getcap -v x d/f", 0, "d/f\n", missing);
+    check(dir, "getcap -v --strict x d/f", 1, "d/f\n", missing);
+    check_json(dir, "getcap --json d d/f p l", 0, &json!({"schema": 1, "files": []}));
+    let files = json!([
+        {"path": "d", "kind": "directory", "capabilities": null},
+        {"path": "d/f", "kind": "file", "capabilities": null},
+        {"path": "p", "kind": "special", "capabilities": null},
+        {"path": "l", "kind": "symbolic-link", "capabilities": null},
+        {
+            "path": "x",
+            "kind": "unreadable",
+            "error": "cannot open x: No such file or directory",
+        },
+    ]);
+    let files = json!({"schema": 1, "files": files});
+    check_json(dir, "getcap -v --json d d/f p l x", 0, &files);
+    check_json(dir, "getcap -v --json --strict d d/f p l x", 1, &files);
+}
+
+fn getcap_usage_errors() {
+    let dir = directory();
+    touch(dir.path(), &["f"]);
+    let rows = [
+        ("getcap", "error: the following required arguments were not provided:"),
+        ("getcap --json --null f", "error: the argument '--json' cannot be used with '--null'"),
+        (
+            "getcap --threads 0 f",
+            "error: invalid value '0' for '--threads <N>': 0 is not in 1..=256",
+        ),
+        (
+            "getcap --threads 257 f",
+            "error: invalid value '257' for '--threads <N>': 257 is not in 1..=256",
+        ),
+        ("getcap -x f", "error: unexpected argument '-x' found"),
+    ];
+    for (line, want) in rows {
+        let mut words = line.split(' ');
+        let ran = run(dir.path(), words.next().unwrap(), words);
+        let err = ran.err.lines().next();
+        assert_eq!((ran.status, &*ran.out, err), (Some(1), "", Some(want)), "{line}");
+    }
+}
+
+fn getcap_json() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["a", "b", "c", "d"]);
+    set(dir, "cap_net_raw,cap_kill=ep", "a");
+    set(dir, "cap_kill=i", "b");
+    set(dir, "=", "d");
+    let a = json!({
+        "path": "./a",
+        "kind": "file",
+        "text": "cap_kill,cap_net_raw=ep",
+        "capabilities": file_caps(&["cap_kill", "cap_net_raw"], true),
+    });
+    let b = json!({
+        "path": "./b",
+        "kind": "file",
+        "text": "cap_kill=i",
+        "capabilities":
+            {"permitted": [], "inheritable": ["cap_kill"], "effective": false, "rootid": null},
+    });
+    let c = json!({"path": "./c", "kind": "file", "capabilities": null});
+    let d = json!({
+        "path": "./d",
+        "kind": "file",
+        "text": "=",
+        "capabilities": file_caps(&[], false),
+    });
+    let dot = json!({"path": ".", "kind": "directory", "capabilities": null});
+    let few = json!({"schema": 1, "files": [a, b, d]});
+    check_json(dir, "getcap -r --sort --json .", 0, &few);
+    let all = json!({"schema": 1, "files": [dot, a, b, c, d]});
+    check_json(dir, "getcap -rvn --sort --json .", 0, &all);
+}
+
+fn getcap_names_of_any_bytes() {
+    let dir = directory();
+    let dir = dir.path();
+    let names: [&[u8]; 5] = [b"\x1b[31m", b"a b", b"c\nd", b"e\\f", b"n\xff"];
+    let (mut plain, mut null, mut files) = (Vec::new(), Vec::new(), Vec::new());
+    for name in names {
+        let file = OsStr::from_bytes(name);
+        fs::write(dir.join(file), "").unwrap();
+        set(dir, "cap_kill=p", file);
+        plain.extend([b"./", name, b" cap_kill=p\n"].concat());
+        null.extend([b"./", name, b"\0cap_kill=p\n"].concat());
+        files.push(json!({
+            "path": format!("./{}", file.display()),
+            "kind": "file",
+            "text": "cap_kill=p",
+            "capabilities": file_caps(&["cap_kill"], false),
+        }));
+    }
+    files[4]["path_bytes"] = json!(b"./n\xff");
+    let out = |option: &[&str]| {
+        let output =
+            program("getcap").current_dir(dir).args(["-r", "--sort", "."]).args(option).output();
+        let output = output.unwrap();
+        assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
+        output.stdout
+    };
+    assert_eq!(out(&[]), plain);
+    assert_eq!(out(&["--null"]), null);
+    let want = json!({"schema": 1, "files": files});
+    assert_eq!(serde_json::from_slice::<Value>(&out(&["--json"])).unwrap(), want);
+
+    // setcap names them in the same way.
+    let name = OsStr::from_bytes(names[4]);
+    let verify = program("setcap").current_dir(dir).args(["-v", "cap_kill=p"]).arg(name).output();
+    assert_eq!(verify.unwrap().stdout, b"n\xff: OK\n");
+    let dry = ["--dry-run", "--json", "-r"].map(OsString::from);
+    let ran = run(dir, "setcap", dry.iter().map(OsString::as_os_str).chain([name]));
+    let want = json!({
+        "schema": 1,
+        "files": [{
+            "path": "n\u{fffd}",
+            "path_bytes": [110, 255],
+            "old": file_caps(&["cap_kill"], false),
+            "new": null,
+            "refused": null,
+        }],
+    });
+    assert_eq!((ran.status, serde_json::from_str(&ran.out).unwrap()), (Some(0), want));
+    // In a message, nothing of a name reaches a terminal as it is.
+    let err = "setcap: cannot open \\u{1b}[2J\\\\: No such file or directory\n";
+    check(dir, "setcap cap_kill=p \x1b[2J\\", 1, "", err);
+}
+
+fn getcap_exclude() {
+    let dir = directory();
+    let dir = dir.path();
+    let files = ["d/keep", "d/skip/x", "d/sub/skip/y", "d/sub/a.tmp", "d/z.tmp", "skip"];
+    touch(dir, &files);
+    for file in files {
+        set(dir, "cap_kill=p", file);
+    }
+    #[rustfmt::skip]
+    let rows: &[(&str, &[&str])] = &[
+        ("",                                  &["./d/keep", "./d/skip/x", "./d/sub/a.tmp", "./d/sub/skip/y", "./d/z.tmp", "./skip"]),
+        (" --exclude skip",                   &["./d/keep", "./d/sub/a.tmp", "./d/z.tmp"]),
+        (" --exclude *.tmp --exclude=sk*",    &["./d/keep"]),
+        (" --exclude ./d/skip",               &["./d/keep", "./d/sub/a.tmp", "./d/sub/skip/y", "./d/z.tmp", "./skip"]),
+        (" --exclude d/skip",                 &["./d/keep", "./d/skip/x", "./d/sub/a.tmp", "./d/sub/skip/y", "./d/z.tmp", "./skip"]),
+        (" --exclude ./d/*.tmp",              &["./d/keep", "./d/skip/x", "./d/sub/a.tmp", "./d/sub/skip/y", "./skip"]),
+        (" --exclude ./*/*",                  &["./skip"]),
+        (" --exclude [k-s]*",                 &["./d/z.tmp"]),
+    ];
+    for (options, names) in rows {
+        let want = names.iter().flat_map(|name| [name, " cap_kill=p\n"]).collect::<String>();
+        check(dir, &format!("getcap -r --sort .{options}"), 0, &want, "");
+    }
+    check(dir, "getcap -r --exclude d/s* --exclude z* d", 0, "d/keep cap_kill=p\n", "");
+    // What is asked for by its name is not left out.
+    check(dir, "getcap -r --exclude skip skip", 0, "skip cap_kill=p\n", "");
+}
+
+fn getcap_sort_and_threads() {
+    let dir = directory();
+    let dir = dir.path();
+    let mut want = String::new();
+    for index in 0..40 {
+        for file in ["a/x", "a.b", "b"] {
+            let file = format!("{index:02}/{file}");
+            touch(dir, &[&file]);
+            set(dir, "cap_kill=p", &file);
+            want.extend([&file, " cap_kill=p\n"]);
+        }
+    }
+    let directories: Vec<_> = (0..40).rev().map(|index| format!("{index:02}")).collect();
+    let directories = directories.join(" ");
+    for threads in ["", " --threads 1", " --threads 4", " --threads 256"] {
+        for _ in 0..5 {
+            check(dir, &format!("getcap -r --sort{threads} {directories}"), 0, &want, "");
+        }
+        // In whatever order, it is the same without.
+        let line = format!("-r{threads} {directories}");
+        let out = run(dir, "getcap", line.split(' ')).out;
+        let mut lines: Vec<_> = out.lines().collect();
+        let mut wanted: Vec<_> = want.lines().collect();
+        lines.sort_unstable();
+        wanted.sort_unstable();
+        assert_eq!(lines, wanted, "{line}");
+    }
+    // Without -r too.
+    check(dir, "getcap --sort 01/b 00/b", 0, "00/b cap_kill=p\n01/b cap_kill=p\n", "");
+    check(dir, "getcap 01/b 00/b", 0, "01/b cap_kill=p\n00/b cap_kill=p\n", "");
+}
+
+fn getcap_one_file_system() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f"]);
+    let _mounted = Mounted::tmpfs(dir.join("other"), MsFlags::empty());
+    touch(dir, &["other/g"]);
+    set(dir, "cap_kill=p", "f");
+    set(dir, "cap_kill=p", "other/g");
+    let [f, g] = ["./f cap_kill=p\n", "other/g cap_kill=p\n"];
+    check(dir, "getcap -r --sort .", 0, &format!("{f}./{g}"), "");
+    check(dir, "getcap -r --sort --one-file-system .", 0, f, "");
+    check(dir, "getcap -r --sort --one-file-system . other", 0, &format!("{f}{g}"), "");
+    let verbose = format!(". (Not a regular file)\n{f}./other (Not a regular file)\n");
+    check(dir, "getcap -rv --sort --one-file-system .", 0, &verbose, "");
+}
+
+fn getcap_strict() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["closed/f", "open"]);
+    set(dir, "cap_kill=p", "open");
+    let closed = dir.join("closed");
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o000)).unwrap();
+    check(dir, "getcap -r --strict .", 0, "./open cap_kill=p\n", "");
+    withhold(&[Cap::DAC_OVERRIDE, Cap::DAC_READ_SEARCH]);
+    check(dir, "getcap -r .", 0, "./open cap_kill=p\n", "");
+    let why = "cannot read the directory ./closed: Permission denied";
+    check(dir, "getcap -r --strict .", 1, "./open cap_kill=p\n", &format!("getcap: {why}\n"));
+    let files = json!([
+        {"path": "./closed", "kind": "unreadable", "error": why},
+        {
+            "path": "./open",
+            "kind": "file",
+            "text": "cap_kill=p",
+            "capabilities": file_caps(&["cap_kill"], false),
+        },
+    ]);
+    let want = json!({"schema": 1, "files": files});
+    check_json(dir, "getcap -r --sort --json .", 0, &want);
+    check_json(dir, "getcap -r --sort --json --strict .", 1, &want);
+    let err = "getcap: cannot open closed/f: Permission denied\n";
+    check(dir, "getcap closed/f", 0, "", err);
+    check(dir, "getcap --strict closed/f", 1, "", err);
+    fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+fn setcap_usage_errors() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f"]);
+    let name = "expected a capability: a name such as cap_net_raw, or a number from 0 to 63";
+    let list = "--remove takes a list of capabilities, without flags";
+    let verify = "-v compares with CAPS, not with a change";
+    #[rustfmt::skip]
+    let rows: &[(&[&str], &str, String)] = &[
+        (&[],                                "",                  "no capabilities and no file".into()),
+        (&["cap_kill=p"],                    "",                  "the capabilities have no file".into()),
+        (&["kill=p", "f"],                   "argument: kill=p\n", format!("{name}, at byte 0 of \"kill=p\"")),
+        (&["--json", "--dry-run", "x", "f"], "{\"files\":[],\"schema\":1}\n", format!("{name}, at byte 0 of \"x\"")),
+        (&["--json", "cap_kill=p", "f"],     "{\"files\":[],\"schema\":1}\n", "--json goes with -v or --dry-run".into()),
+        (&["--add"],                         "",                  "--add and --remove need capabilities".into()),
+        (&["--remove"],                      "",                  "--add and --remove need capabilities".into()),
+        (&["--add", "cap_kill"],             "",                  "the capabilities have no file".into()),
+        (&["--add", "", "f"],                "",                  format!("{name}, at byte 0 of \"+p\"")),
+        (&["--add", "kill", "f"],            "",                  format!("{name}, at byte 0 of \"kill+p\"")),
+        (&["--add", "cap_kill+x", "f"],      "",                  "expected one of the flags e, i and p, at byte 9 of \"cap_kill+x\"".into()),
+        (&["--remove", "", "f"],             "",                  format!("{name}, at byte 0 of \"-eip\"")),
+        (&["--remove", "cap_kill+p", "f"],   "",                  list.into()),
+        (&["--remove", "cap_kill=", "f"],    "",                  list.into()),
+        (&["--remove", "cap_kill-p", "f"],   "",                  list.into()),
+        (&["-v", "--add", "cap_kill", "f"],  "",                  verify.into()),
+        (&["-v", "--remove", "cap_kill", "f"], "",                verify.into()),
+        (&["", "f"],                         "",                  "empty space is an invalid capability, did you mean -r?".into()),
+        (&["-n"],                            "",                  "-n needs a root id".into()),
+        (&["-n", "0", "cap_kill=p", "f"],    "",                  "bad root id 0: a user id from 1 to 4294967294 is wanted".into()),
+        (&["-n", "4294967296", "cap_kill=p", "f"], "",            "bad root id 4294967296: a user id from 1 to 4294967294 is wanted".into()),
+    ];
+    for (args, out, err) in rows {
+        let words: Vec<_> = ["setcap"].iter().chain(*args).copied().collect();
+        check_words(dir, &words, 1, out, &format!("setcap: {err}\n"));
+    }
+    assert_eq!(get(dir, "f"), "f\n");
+}
+
+fn setcap_refuses_what_is_no_regular_file() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f", "d/f"]);
+    mkfifo(&dir.join("p"), Mode::S_IRWXU).unwrap();
+    symlink("f", dir.join("l")).unwrap();
+    let rows =
+        [("d", "a directory"), ("p", "a FIFO"), ("l", "a symbolic link, which is not followed")];
+    for (file, what) in rows {
+        let why = format!("{file}: only a regular file can have capabilities, and it is {what}");
+        let would = format!("setcap: would be refused: {why}\n");
+        for (caps, new) in [("cap_kill=p", "cap_kill=p"), ("--add cap_kill", "cap_kill=ep")] {
+            check(dir, &format!("setcap {caps} {file}"), 1, "", &format!("setcap: {why}\n"));
+            let out = format!("{file}: none -> {new}\n");
+            check(dir, &format!("setcap --dry-run {caps} {file}"), 1, &out, &would);
+        }
+        let want = json!({
+            "schema": 1,
+            "files": [{
+                "path": file,
+                "old": null,
+                "new": file_caps(&["cap_kill"], false),
+                "refused": why,
+            }],
+        });
+        // The first that is refused is the last.
+        check_json(
+            dir,
+            &format!("setcap --dry-run --json cap_kill=p {file} cap_kill=p f"),
+            1,
+            &want,
+        );
+    }
+    let why = "cannot read the capabilities of x: No such file or directory";
+    let would = format!("setcap: would be refused: {why}\n");
+    check(dir, "setcap --dry-run --add cap_kill x", 1, "", &would);
+    let want = json!({
+        "schema": 1,
+        "files": [{"path": "x", "old": null, "new": null, "refused": why}],
+    });
+    check_json(dir, "setcap --dry-run --json --add cap_kill x", 1, &want);
+    let err = "setcap: cannot open x: No such file or directory\n";
+    check(dir, "setcap cap_kill=p x", 1, "", err);
+}
+
+fn setcap_add() {
+    let dir = directory();
+    let dir = dir.path();
+    let two = "cap_chown,cap_kill";
+    #[rustfmt::skip]
+    let rows = [
+        // what it has       what is added           what it has then
+        ("",                 "cap_kill",             " cap_kill=ep"),
+        ("=",                "cap_kill",             " cap_kill=ep"),
+        ("cap_kill=ep",      "cap_kill",             " cap_kill=ep"),
+        ("cap_chown=ep",     "cap_kill",             " cap_chown,cap_kill=ep"),
+        ("cap_chown=p",      "cap_kill",             " cap_chown,cap_kill=p"),
+        ("cap_chown=ei",     "cap_kill",             " cap_chown=ei cap_kill+ep"),
+        ("cap_chown=i",      "cap_kill",             " cap_chown=i cap_kill+p"),
+        ("cap_chown=ep",     "cap_kill,CAP_BPF,0",   " cap_chown,cap_kill,cap_bpf=ep"),
+        ("",                 two,                    " cap_chown,cap_kill=ep"),
+        ("",                 "cap_kill+i",           " cap_kill=i"),
+        ("cap_chown=p",      "cap_kill+i",           " cap_kill=i cap_chown+p"),
+        ("cap_chown=ep",     "cap_kill+ei",          " cap_kill=ei cap_chown+ep"),
+        ("cap_chown=p",      "all+e",                ""),
+    ];
+    for (index, (old, add, new)) in rows.into_iter().enumerate() {
+        let file = index.to_string();
+        touch(dir, &[&file]);
+        if !old.is_empty() {
+            set(dir, old, &file);
+        }
+        if new.is_empty() {
+            let ran = run(dir, "setcap", ["--add", add, &file]);
+            let why = format!(
+                "setcap: {file}: a file has one effective bit for all its capabilities: the \
+                 effective ones must be none, or all that are permitted or inheritable, which "
+            );
+            assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{old:?} {add:?}");
+            assert!(ran.err.starts_with(&why), "{}", ran.err);
+            assert_eq!(get(dir, &file), format!("{file} {old}\n"));
+            continue;
+        }
+        check(dir, &format!("setcap --add {add} {file}"), 0, "", "");
+        assert_eq!(get(dir, &file), format!("{file}{new}\n"), "{old:?} {add:?}");
+    }
+    // Where one set of flags is for all, a clause with others is refused.
+    touch(dir, &["f"]);
+    set(dir, "cap_chown=ep", "f");
+    let err = "setcap: f: a file has one effective bit for all its capabilities: the effective ones \
+               must be none, or all that are permitted or inheritable, which cap_kill breaks\n";
+    check(dir, "setcap --add cap_kill+p f", 1, "", err);
+    check(
+        dir,
+        "setcap --dry-run --add cap_kill+p f",
+        1,
+        "",
+        &err.replace(": f", ": would be refused: f"),
+    );
+    // Each pair sees what the one before it did.
+    check(dir, "setcap --add cap_kill f --add cap_bpf f --remove cap_chown f", 0, "", "");
+    assert_eq!(get(dir, "f"), "f cap_kill,cap_bpf=ep\n");
+}
+
+fn setcap_remove() {
+    let dir = directory();
+    let dir = dir.path();
+    #[rustfmt::skip]
+    let rows = [
+        // what it has                what is removed        what it has then
+        ("",                          "cap_kill",            ""),
+        ("cap_kill=ep",               "cap_kill",            ""),
+        ("cap_kill=ep",               "cap_chown",           " cap_kill=ep"),
+        ("cap_kill,cap_chown=ep",     "cap_kill",            " cap_chown=ep"),
+        ("cap_kill,cap_chown=p",      "CAP_KILL",            " cap_chown=p"),
+        ("cap_kill,cap_chown=eip",    "cap_kill,cap_bpf",    " cap_chown=eip"),
+        ("cap_kill,cap_chown=eip",    "cap_kill,cap_chown",  ""),
+        ("cap_kill=i",                "all",                 ""),
+        ("=",                         "cap_kill",            ""),
+    ];
+    for (index, (old, remove, new)) in rows.into_iter().enumerate() {
+        let file = index.to_string();
+        touch(dir, &[&file]);
+        if !old.is_empty() {
+            set(dir, old, &file);
+        }
+        check(dir, &format!("setcap --remove {remove} {file}"), 0, "", "");
+        assert_eq!(get(dir, &file), format!("{file}{new}\n"), "{old:?} {remove:?}");
+    }
+    touch(dir, &["f"]);
+    check(dir, "setcap -r f", 1, "", "setcap: f: it has no capabilities to remove\n");
+    check(dir, "setcap -f -r f", 0, "", "setcap: f: it has no capabilities to remove\n");
+    set(dir, "cap_kill=ep", "f");
+    check(dir, "setcap -r f", 0, "", "");
+    assert_eq!(get(dir, "f"), "f\n");
+}
+
+fn setcap_dry_run() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f", "g"]);
+    set(dir, "cap_kill=ep", "f");
+    #[rustfmt::skip]
+    let rows = [
+        ("cap_chown=p f",                 0, "f: cap_kill=ep -> cap_chown=p\n", ""),
+        ("cap_kill=ep f",                 0, "f: cap_kill=ep -> cap_kill=ep (unchanged)\n", ""),
+        ("--add cap_chown f",             0, "f: cap_kill=ep -> cap_chown,cap_kill=ep\n", ""),
+        ("--remove cap_kill f",           0, "f: cap_kill=ep -> none\n", ""),
+        ("--remove cap_chown f",          0, "f: cap_kill=ep -> cap_kill=ep (unchanged)\n", ""),
+        ("--remove cap_chown g",          0, "g: none -> none (unchanged)\n", ""),
+        ("-r f = g",                      0, "f: cap_kill=ep -> none\ng: none -> =\n", ""),
+        ("-r g",                          1, "g: none -> none (unchanged)\n", "setcap: would be refused: g: it has no capabilities to remove\n"),
+        ("-f -r g",                       0, "g: none -> none (unchanged)\n", ""),
+        ("cap_kill=p f cap_kill=p x",     1, "f: cap_kill=ep -> cap_kill=p\n", "setcap: would be refused: cannot read the capabilities of x: No such file or directory\n"),
+    ];
+    for (args, status, out, err) in rows {
+        check(dir, &format!("setcap --dry-run {args}"), status, out, err);
+        assert_eq!([get(dir, "f"), get(dir, "g")], ["f cap_kill=ep\n", "g\n"], "{args}");
+    }
+}
+
+fn setcap_dry_run_json() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f", "g"]);
+    set(dir, "cap_kill=ep", "f");
+    let object = |path: &str, old: Value, new: Value, refused: Option<&str>| json!({"path": path, "old": old, "new": new, "refused": refused});
+    let old = || file_caps(&["cap_kill"], true);
+    let files = json!([
+        object("f", old(), file_caps(&["cap_chown", "cap_kill"], true), None),
+        object("f", old(), Value::Null, None),
+        object("g", Value::Null, file_caps(&["cap_bpf"], false), None),
+        object("g", Value::Null, Value::Null, Some("g: it has no capabilities to remove")),
+    ]);
+    let line = "setcap --dry-run --json --add cap_chown f -r f cap_bpf=p g -r g cap_bpf=p f";
+    check_json(dir, line, 1, &json!({"schema": 1, "files": files}));
+    let files = json!([object("f", old(), old(), None)]);
+    check_json(
+        dir,
+        "setcap --json --dry-run cap_kill=ep f",
+        0,
+        &json!({"schema": 1, "files": files}),
+    );
+    assert_eq!([get(dir, "f"), get(dir, "g")], ["f cap_kill=ep\n", "g\n"]);
+}
+
+fn setcap_without_setfcap() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f", "g"]);
+    set(dir, "cap_kill=ep", "f");
+    withhold(&[Cap::SETFCAP]);
+    let why = "setting capabilities takes CAP_SETFCAP";
+    let would = format!("setcap: would be refused: f: {why}\n");
+    check(dir, "setcap --dry-run cap_bpf=p f", 1, "f: cap_kill=ep -> cap_bpf=p\n", &would);
+    check(dir, "setcap --dry-run -r f", 1, "f: cap_kill=ep -> none\n", &would);
+    let want = json!({
+        "schema": 1,
+        "files": [{
+            "path": "g",
+            "old": null,
+            "new": file_caps(&["cap_bpf"], true),
+            "refused": format!("g: {why}"),
+        }],
+    });
+    check_json(dir, "setcap --dry-run --json --add cap_bpf g", 1, &want);
+    let err = format!("setcap: f: {why}: Operation not permitted\n");
+    check(dir, "setcap cap_bpf=p f", 1, "", &err);
+    check(dir, "setcap -r f", 1, "", &err);
+    assert_eq!([get(dir, "f"), get(dir, "g")], ["f cap_kill=ep\n", "g\n"]);
+}
+
+fn setcap_verify() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f", "g"]);
+    set(dir, "cap_kill=ep", "f");
+    #[rustfmt::skip]
+    let rows = [
+        ("-v cap_kill=ep f",              0, "f: OK\n"),
+        ("-v -r g",                       0, "g: OK\n"),
+        ("-v = g",                        0, "g: OK\n"),
+        ("-v cap_kill=ep f -r g",         0, "f: OK\ng: OK\n"),
+        ("-v -q cap_kill=ep f",           0, ""),
+        ("-v cap_kill=p f",               1, "f differs in [e]\n"),
+        ("-v cap_kill=eip f",             1, "f differs in [i]\n"),
+        ("-v -r f",                       1, "f differs in [pe]\n"),
+        ("-v cap_chown=ei f -r g",        1, "f differs in [pie]\n"),
+        ("-v -n 7 cap_kill=ep f",         1, "nsowner[got=0, want=7],f differs in []\n"),
+        ("-v -q -r f",                    1, ""),
+    ];
+    for (args, status, out) in rows {
+        check(dir, &format!("setcap {args}"), status, out, "");
+    }
+    let err = "setcap: cannot read the capabilities of x: No such file or directory\n";
+    check(dir, "setcap -v -r x", 1, "", err);
+    assert_eq!(get(dir, "f"), "f cap_kill=ep\n");
+}
+
+fn setcap_verify_json() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f"]);
+    set(dir, "cap_kill=ep", "f");
+    let caps = file_caps(&["cap_kill"], true);
+    let same = json!({
+        "path": "f",
+        "matches": true,
+        "differs": [],
+        "capabilities": caps,
+        "wanted": {"text": "cap_kill=ep", "rootid": null},
+    });
+    let other = json!({
+        "path": "f",
+        "matches": false,
+        "differs": ["permitted", "inheritable", "effective"],
+        "capabilities": caps,
+        "wanted": {"text": "cap_bpf=i", "rootid": 7},
+    });
+    let error = json!({
+        "path": "x",
+        "matches": false,
+        "error": "cannot read the capabilities of x: No such file or directory",
+    });
+    let document = |files: &[&Value]| json!({"schema": 1, "files": files});
+    check_json(dir, "setcap -v --json cap_kill=ep f", 0, &document(&[&same]));
+    let line = "setcap -v --json cap_kill=ep f -n 7 cap_bpf=i f -r x";
+    check_json(dir, line, 1, &document(&[&same, &other]));
+    check_json(dir, "setcap -v --json cap_kill=ep f -r x", 1, &document(&[&same, &error]));
+}
+
+fn setcap_unmapped_rootid() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f"]);
+    let why = "f: the root id 7 is not mapped in this user namespace";
+    check(dir, "setcap -n 7 cap_kill=p f", 1, "", &format!("setcap: {why}: Invalid argument\n"));
+    let would = format!("setcap: would be refused: {why}\n");
+    check(
+        dir,
+        "setcap --dry-run -n 7 cap_kill=p f",
+        1,
+        "f: none -> cap_kill=p [rootid=7]\n",
+        &would,
+    );
+    assert_eq!(get(dir, "f"), "f\n");
+}
+
+fn setcap_rootid() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f"]);
+    check(dir, "setcap -n 1000 cap_kill=p f", 0, "", "");
+    check(dir, "getcap -n f", 0, "f cap_kill=p [rootid=1000]\n", "");
+    check(dir, "getcap f", 0, "f cap_kill=p\n", "");
+    check(dir, "setcap -n 0x3e8 -v cap_kill=p f", 0, "f: OK\n", "");
+    check(dir, "setcap -v cap_kill=p f", 1, "nsowner[got=1000, want=0],f differs in []\n", "");
+    // A change keeps it, unless there is another.
+    check(dir, "setcap --add cap_bpf f --remove cap_kill f", 0, "", "");
+    assert_eq!(get(dir, "f"), "f cap_bpf=p [rootid=1000]\n");
+    let out = "f: cap_bpf=p [rootid=1000] -> cap_kill,cap_bpf=p [rootid=7]\n";
+    check(dir, "setcap --dry-run -n 7 --add cap_kill f", 0, out, "");
+    let out = "f: cap_bpf=p [rootid=1000] -> cap_bpf=p\n";
+    check(dir, "setcap --dry-run cap_bpf=p f", 0, out, "");
+}
+
+fn setcap_nosuid_and_read_only() {
+    let dir = directory();
+    let dir = dir.path();
+    let mounted = Mounted::tmpfs(dir.join("m"), MsFlags::MS_NOSUID);
+    touch(dir, &["m/f"]);
+    let warning = "setcap: m/f: its file system is mounted nosuid: executing the file gives none \
+                   of the capabilities\n";
+    check(dir, "setcap --dry-run cap_kill=p m/f", 0, "m/f: none -> cap_kill=p\n", warning);
+    check(dir, "setcap cap_kill=p m/f", 0, "", warning);
+    check(dir, "setcap --add cap_bpf m/f", 0, "", warning);
+    assert_eq!(get(dir, "m/f"), "m/f cap_kill,cap_bpf=p\n");
+    check(dir, "setcap -r m/f", 0, "", "");
+    assert_eq!(get(dir, "m/f"), "m/f\n");
+
+    mounted.remount(MsFlags::MS_RDONLY | MsFlags::MS_NOSUID);
+    let why = "m/f: it is on a file system that is mounted read-only";
+    let err = format!("setcap: {why}: Read-only file system\n");
+    check(dir, "setcap cap_kill=p m/f", 1, "", &err);
+    let would = format!("setcap: would be refused: {why}\n");
+    check(dir, "setcap --dry-run cap_kill=p m/f", 1, "m/f: none -> cap_kill=p\n", &would);
+    assert_eq!(get(dir, "m/f"), "m/f\n");
+}
+
+/// The text of this thread's sets.
+fn own_text() -> String {
+    CapState::current().unwrap().to_string()
+}
+
+fn name_this_process(name: &[u8]) {
+    fs::write("/proc/self/comm", name).unwrap();
+}
+
+fn getpcaps_of_itself() {
+    let dir = directory();
+    let dir = dir.path();
+    let [pid, text] = [process::id().to_string(), own_text()];
+    let iab = rcap::proc::Proc::default().status(process::id()).unwrap().iab(CapSet::supported());
+    name_this_process(b"a name");
+    let plain = format!("{pid}: {text}\n");
+    let named = format!("{pid} (a name): {text}\n");
+    let verbose = format!("Capabilities for '{pid}': {text}\n");
+    check(dir, &format!("getpcaps {pid}"), 0, &plain, "");
+    check(dir, &format!("getpcaps {pid} --names {pid}"), 0, &format!("{plain}{named}"), "");
+    check(dir, &format!("getpcaps --verbose {pid}"), 0, &verbose, "");
+    let ugly = format!("Capabilities for `{pid}': {text}\n");
+    check(dir, &format!("getpcaps --ugly {pid}"), 0, "", &ugly);
+    check(dir, &format!("getpcaps --legacy {pid}"), 0, "", &ugly);
+    let both = format!("{pid} (a name): \"{text}\" [{iab}]\n");
+    check(dir, &format!("getpcaps --iab --verbose --names {pid}"), 0, &both, "");
+    // There is no second thread.
+    check(dir, &format!("getpcaps --threads {pid}"), 0, &plain, "");
+
+    let ran = run(dir, "getpcaps", ["--json", &pid]);
+    let document: Value = serde_json::from_str(&ran.out).unwrap();
+    let status = rcap::proc::Proc::default().status(process::id()).unwrap();
+    let namespace = rcap::proc::Proc::default().user_namespace(process::id()).unwrap().inode;
+    let process = json!({
+        "pid": process::id(),
+        "tgid": process::id(),
+        "ppid": status.ppid,
+        "name": "a name",
+        "kind": "program",
+        "text": text,
+        "effective": status.caps.effective,
+        "permitted": status.caps.permitted,
+        "inheritable": status.caps.inheritable,
+        "bounding": status.bounding,
+        "ambient": status.ambient,
+        "iab": iab.to_string(),
+        "uid": status.uid,
+        "gid": status.gid,
+        "groups": status.groups,
+        "no_new_privs": status.no_new_privs,
+        "seccomp": status.seccomp,
+        "user_namespace": namespace,
+    });
+    assert_eq!((ran.status, &*ran.err), (Some(0), ""));
+    assert_eq!(document, json!({"schema": 1, "processes": [process]}));
+}
+
+/// While processes come and go.
+fn getpcaps_all() {
+    let dir = directory();
+    let line = format!("{}: {}", process::id(), own_text());
+    let done = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let _ = Command::new(env!("CARGO_BIN_EXE_getpcaps")).arg("--license").output();
+            }
+        });
+        let runs: Vec<_> = (0..50).map(|_| run(dir.path(), "getpcaps", ["--all"])).collect();
+        let json = run(dir.path(), "getpcaps", ["--json", "--all"]);
+        done.store(true, Ordering::Relaxed);
+        for ran in runs {
+            assert_eq!((ran.status, &*ran.err), (Some(0), ""));
+            assert_eq!(ran.out.lines().filter(|&other| other == line).count(), 1);
+            let pids = ran.out.lines().map(|line| line.split(':').next().unwrap().parse::<u32>());
+            assert!(pids.collect::<Result<Vec<_>, _>>().unwrap().is_sorted());
+        }
+        assert_eq!((json.status, &*json.err), (Some(0), ""));
+        let json: Value = serde_json::from_str(&json.out).unwrap();
+        let pids = json["processes"].as_array().unwrap().iter().map(|process| &process["pid"]);
+        assert_eq!(pids.filter(|&pid| *pid == process::id()).count(), 1);
+    });
+}
+
+fn getpcaps_by_name() {
+    let dir = directory();
+    let dir = dir.path();
+    let (pid, text) = (process::id(), own_text());
+    let name = format!("process{pid:08}");
+    name_this_process(name.as_bytes());
+    check(dir, &format!("getpcaps {name}"), 0, &format!("{pid}: {text}\n"), "");
+    let out = format!("{pid} ({name}): {text}\n");
+    check(dir, &format!("getpcaps --names {name}"), 0, &out, "");
+    // The kernel keeps 15 bytes.
+    check(dir, &format!("getpcaps {name}-and-more"), 0, &format!("{pid}: {text}\n"), "");
+    let part = &name[..14];
+    let err = format!(
+        "getpcaps: Cannot parse pid {part}: (Invalid argument, and no process has this name)\n"
+    );
+    check(dir, &format!("getpcaps {part} {pid}"), 1, &format!("{pid}: {text}\n"), &err);
+}
+
+fn getpcaps_names_of_any_bytes() {
+    let dir = directory();
+    let dir = dir.path();
+    let (pid, text) = (process::id(), own_text());
+    let names: [(&[u8], &str); 4] = [
+        (b"\x1b[7m\n(x) \\n", "\u{1b}[7m\n(x) \\n"),
+        (b"n\xff", "n\u{fffd}"),
+        (b"r\xc3\xa9sum\xc3\xa9", "r\u{e9}sum\u{e9}"),
+        (b"--names", "--names"),
+    ];
+    for (name, lossy) in names {
+        name_this_process(name);
+        let mut command = program("getpcaps");
+        let output = command.args(["--names", &pid.to_string()]).output().unwrap();
+        let want =
+            [format!("{pid} (").as_bytes(), name, format!("): {text}\n").as_bytes()].concat();
+        assert_eq!((output.status.code(), output.stdout), (Some(0), want), "{lossy:?}");
+        let json = run(dir, "getpcaps", ["--json", &pid.to_string()]);
+        let json: Value = serde_json::from_str(&json.out).unwrap();
+        let bytes = str::from_utf8(name).is_err().then_some(name);
+        let process = &json["processes"][0];
+        assert_eq!(
+            (&process["name"], process.get("name_bytes")),
+            (&json!(lossy), bytes.map(|bytes| json!(bytes)).as_ref())
+        );
+    }
+    // By a name that is no text.
+    let name = [b"\xff", &*pid.to_string().into_bytes()].concat();
+    name_this_process(&name);
+    let ran = run(dir, "getpcaps", [OsStr::from_bytes(&name)]);
+    let out = format!("{pid}: {text}\n");
+    assert_eq!(ran, Ran { status: Some(0), out, err: String::new() });
+    let ran = run(dir, "getpcaps", [OsStr::from_bytes(b"no\xfe\x1b")]);
+    let err = "getpcaps: Cannot parse pid no\u{fffd}\\u{1b}: (Invalid argument, and no process has \
+               this name)\n";
+    assert_eq!(ran, Ran { status: Some(1), out: String::new(), err: err.to_owned() });
+}
+
+fn getpcaps_errors() {
+    let dir = directory();
+    let dir = dir.path();
+    let own = format!("{}: {}\n", process::id(), own_text());
+    let pid = process::id();
+    let rows = [
+        ("4194305", "there is no process 4194305"),
+        ("2147483648", "Cannot parse pid 2147483648: (Value too large for defined data type)"),
+        ("--no-such-option", "Cannot parse pid --no-such-option: (Invalid argument)"),
+    ];
+    for (arg, err) in rows {
+        check(dir, &format!("getpcaps {arg} {pid}"), 1, &own, &format!("getpcaps: {err}\n"));
+    }
+    let ran = run(dir, "getpcaps", ["--json", "4194305"]);
+    let out = "{\"processes\":[],\"schema\":1}\n".to_owned();
+    let err = "getpcaps: there is no process 4194305\n".to_owned();
+    assert_eq!(ran, Ran { status: Some(1), out, err });
+    check(dir, "getpcaps", 1, "", "");
+}
+
+fn getpcaps_threads() {
+    let dir = directory();
+    let dir = dir.path();
+    let (pid, text) = (process::id(), own_text());
+    let (send, receive) = mpsc::channel();
+    let (end, ended) = mpsc::channel::<()>();
+    let (end_equal, ended_equal) = mpsc::channel::<()>();
+    let differing = thread::spawn(move || {
+        let before = CapState::current().unwrap();
+        let caps = before.permitted - CapSet::from(Cap::KILL);
+        CapState { effective: caps, permitted: caps, ..before }.apply().unwrap();
+        send.send((gettid(), own_text())).unwrap();
+        let _ = ended.recv();
+    });
+    let equal = thread::spawn(move || ended_equal.recv());
+    let (tid, thread_text) = receive.recv().unwrap();
+    assert_ne!(thread_text, text);
+    check(dir, &format!("getpcaps {pid}"), 0, &format!("{pid}: {text}\n"), "");
+    let out = format!("{pid}: {text}\n{pid}/{tid}: {thread_text}\n");
+    check(dir, &format!("getpcaps --threads {pid}"), 0, &out, "");
+    let ran = run(dir, "getpcaps", ["--json", "--threads", &pid.to_string()]);
+    let document: Value = serde_json::from_str(&ran.out).unwrap();
+    let threads = document["processes"][0]["threads"].as_array().unwrap();
+    assert_eq!(threads.len(), 1);
+    let fields = ["pid", "tgid", "text"].map(|field| threads[0][field].clone());
+    assert_eq!(fields, [json!(tid.as_raw()), json!(pid), json!(thread_text)]);
+    assert_eq!((ran.status, &*ran.err), (Some(0), ""));
+    drop(end);
+    drop(end_equal);
+    differing.join().unwrap();
+    let _ = equal.join();
+    // A thread's sets go with it.
+    check(dir, &format!("getpcaps --threads {pid}"), 0, &format!("{pid}: {text}\n"), "");
+}

@@ -6,7 +6,6 @@ use std::{
     fmt,
     io::{self, BufWriter, IsTerminal, LineWriter, Read, Write},
     os::unix::ffi::OsStrExt,
-    process::ExitCode,
 };
 
 pub mod getcap;
@@ -20,7 +19,7 @@ pub(crate) struct Applet {
     pub(crate) name: &'static str,
     /// One line that says what it is for.
     pub(crate) about: &'static str,
-    pub(crate) run: fn(&[OsString], &mut Io<'_>) -> io::Result<ExitCode>,
+    pub(crate) run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>,
 }
 
 /// The world as a command sees it, so that a test can hand it another.
@@ -54,8 +53,17 @@ impl Io<'_> {
     }
 }
 
+/// The exit status of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(pub u8);
+
+impl Exit {
+    const SUCCESS: Exit = Exit(0);
+    const FAILURE: Exit = Exit(1);
+}
+
 /// Runs a command on the standard streams of the process and its arguments.
-pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<ExitCode>) -> ExitCode {
+pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> Exit {
     let argv: Vec<OsString> = std::env::args_os().collect();
     let stdout = io::stdout();
     let out_terminal = stdout.is_terminal();
@@ -72,14 +80,14 @@ pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<ExitCode>) -> ExitCo
         out_terminal,
         err_terminal: io::stderr().is_terminal(),
     };
-    let result = run(&argv, &mut io).and_then(|code| io.out.flush().map(|()| code));
+    let result = run(&argv, &mut io).and_then(|exit| io.out.flush().map(|()| exit));
     match result {
-        Ok(code) => code,
+        Ok(exit) => exit,
         // The reader has gone away, as after `| head`: nobody to tell.
-        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => ExitCode::SUCCESS,
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Exit::SUCCESS,
         Err(err) => {
             let _ = io.complain("rcap", &err);
-            ExitCode::FAILURE
+            Exit::FAILURE
         }
     }
 }

@@ -1,5 +1,5 @@
 //! The only module with `unsafe`: one function a kernel call, integers in, [`io::Result`] out.
-//! No policy, no retries, no names.
+//! No policy, no retries, no names. And what it takes to be called by C's start-up code.
 #![allow(unsafe_code)]
 
 use std::{
@@ -201,4 +201,30 @@ pub(crate) fn fnmatch(pattern: &CStr, name: &CStr, flags: c_int) -> bool {
 /// The value of a raw system call, or its errno.
 fn result(ret: c_long) -> io::Result<c_long> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+/// Defines the `main` of a program that is the command `$run`.
+///
+/// With glibc it is the one that C's start-up code calls, without the preparations of Rust's: of
+/// those, finding the end of the stack and catching its overflow would be a sixth of the time
+/// that `getpcaps 1` takes. A closed pipe then ends a program by SIGPIPE, as it does libcap's.
+/// Elsewhere the arguments are not to be had without those preparations.
+#[cfg(feature = "cli")]
+#[macro_export]
+#[doc(hidden)]
+macro_rules! program {
+    ($run:path) => {
+        // SAFETY: a program with `no_main` has no other symbol of this name, and C calls it as
+        // it is declared: arguments that a function does not take are no harm.
+        #[cfg(target_env = "gnu")]
+        #[unsafe(no_mangle)]
+        extern "C" fn main() -> std::ffi::c_int {
+            $crate::cli::main($run).0.into()
+        }
+
+        #[cfg(not(target_env = "gnu"))]
+        fn main() -> std::process::ExitCode {
+            $crate::cli::main($run).0.into()
+        }
+    };
 }

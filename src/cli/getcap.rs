@@ -5,7 +5,6 @@ use std::{
     io::{self, Write},
     ops::ControlFlow,
     path::{Path, PathBuf},
-    process::ExitCode,
     sync::{
         Condvar, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,7 +17,7 @@ use clap::{Arg, ArgAction, Command, error::ErrorKind, value_parser};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Io, Name, chain,
+    Exit, Io, Name, chain,
     json::{SCHEMA, insert_name},
 };
 use crate::{
@@ -101,20 +100,20 @@ pub(crate) fn command() -> Command {
 /// # Errors
 ///
 /// Writing to the standard streams.
-pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
+pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let mut matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
         Err(err) => {
             return match err.kind() {
-                ErrorKind::DisplayVersion => write!(io.out, "{err}").map(|()| ExitCode::SUCCESS),
-                ErrorKind::DisplayHelp => write!(io.err, "{err}").map(|()| ExitCode::SUCCESS),
-                _ => write!(io.err, "{err}").map(|()| ExitCode::FAILURE),
+                ErrorKind::DisplayVersion => write!(io.out, "{err}").map(|()| Exit::SUCCESS),
+                ErrorKind::DisplayHelp => write!(io.err, "{err}").map(|()| Exit::SUCCESS),
+                _ => write!(io.err, "{err}").map(|()| Exit::FAILURE),
             };
         }
     };
     if matches.get_flag("help") {
         write!(io.out, "{}", command().render_help())?;
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Exit::SUCCESS);
     }
     let threads = matches.get_one::<u16>("threads").copied().unwrap_or_default();
     let scan = Scan::default()
@@ -138,7 +137,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
     getcap(&args, io)
 }
 
-fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<ExitCode> {
+fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
     let progress = args.recursive && io.err_terminal;
     let out_terminal = io.out_terminal;
     let printer = Mutex::new(Printer {
@@ -189,7 +188,7 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<ExitCode> {
     });
     printer.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
     let failed = args.strict && incomplete.into_inner();
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed { Exit::FAILURE } else { Exit::SUCCESS })
 }
 
 /// What is to be printed of a file.

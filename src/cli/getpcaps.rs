@@ -7,14 +7,13 @@ use std::{
     fmt::Write as _,
     io::{self, Write},
     num::IntErrorKind,
-    process::ExitCode,
     thread,
 };
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    Io, Name,
+    Exit, Io, Name,
     json::{SCHEMA, insert_name},
 };
 use crate::{
@@ -55,10 +54,10 @@ impl Options {
 /// # Errors
 ///
 /// Writing to the standard streams.
-pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
+pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     if argv.len() < 2 {
         usage(io)?;
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::FAILURE);
     }
     let mut getpcaps = Getpcaps {
         io,
@@ -79,7 +78,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
     if let Some(processes) = json {
         writeln!(io.out, "{}", json!({"schema": SCHEMA, "processes": processes}))?;
     }
-    Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    Ok(if failed { Exit::FAILURE } else { Exit::SUCCESS })
 }
 
 fn usage(io: &mut Io<'_>) -> io::Result<()> {
@@ -119,18 +118,18 @@ struct Getpcaps<'a, 'b> {
 
 impl Getpcaps<'_, '_> {
     /// Acts on one argument; with the exit status if there is nothing more to do.
-    fn act(&mut self, arg: &OsStr) -> io::Result<Option<ExitCode>> {
+    fn act(&mut self, arg: &OsStr) -> io::Result<Option<Exit>> {
         let before = self.options;
         let options = match arg.to_str().unwrap_or_default() {
             "--help" | "-h" | "--usage" => {
                 self.flush()?;
                 usage(self.io)?;
-                return Ok(Some(ExitCode::SUCCESS));
+                return Ok(Some(Exit::SUCCESS));
             }
             "--license" => {
                 self.flush()?;
                 writeln!(self.io.out, "getpcaps: MIT OR Apache-2.0")?;
-                return Ok(Some(ExitCode::SUCCESS));
+                return Ok(Some(Exit::SUCCESS));
             }
             "--verbose" => Options { verbose: true, ugly: false, ..before },
             "--ugly" | "--legacy" => Options { ugly: true, verbose: false, ..before },

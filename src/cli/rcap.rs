@@ -1,11 +1,11 @@
 //! `rcap`: every command in one program, by the first argument or by the name that it is called
 //! under.
 
-use std::{ffi::OsString, io, path::Path, process::ExitCode};
+use std::{ffi::OsString, io, path::Path};
 
 use clap::Command;
 
-use super::{Applet, Io, getcap, getpcaps, setcap};
+use super::{Applet, Exit, Io, getcap, getpcaps, setcap};
 
 /// Every command, in the groups of the help.
 const GROUPS: &[(&str, &[Applet])] = &[
@@ -33,7 +33,7 @@ const GROUPS: &[(&str, &[Applet])] = &[
 /// # Errors
 ///
 /// Writing to the standard streams.
-pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
+pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let called = argv.first().and_then(find);
     if let Some(applet) = called {
         return (applet.run)(argv, io);
@@ -48,10 +48,10 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
     };
     if failure {
         write!(io.err, "{result}")?;
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::FAILURE);
     }
     write!(io.out, "{result}")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::SUCCESS)
 }
 
 fn find(name: &OsString) -> Option<&'static Applet> {

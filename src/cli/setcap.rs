@@ -8,13 +8,12 @@ use std::{
     fmt,
     io::{self, Write},
     path::Path,
-    process::ExitCode,
 };
 
 use serde_json::{Map, Value, json};
 
 use super::{
-    Escaped, Io, Name, chain,
+    Escaped, Exit, Io, Name, chain,
     json::{SCHEMA, insert_name},
 };
 use crate::{
@@ -41,8 +40,8 @@ const OPTIONS: &[(&str, &str)] = &[
 /// The most bytes that standard input may have.
 const INPUT_LIMIT: usize = 64 * 1024;
 
-const SUCCESS: Option<ExitCode> = Some(ExitCode::SUCCESS);
-const FAILURE: Option<ExitCode> = Some(ExitCode::FAILURE);
+const SUCCESS: Option<Exit> = Some(Exit::SUCCESS);
+const FAILURE: Option<Exit> = Some(Exit::FAILURE);
 
 /// What a file is to have.
 enum Wanted {
@@ -76,7 +75,7 @@ struct Setcap<'a, 'b> {
 /// # Errors
 ///
 /// Writing to the standard streams.
-pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
+pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let mut setcap = Setcap {
         io,
         force: false,
@@ -90,7 +89,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
     let mut args = argv.iter().skip(1).map(OsString::as_os_str);
     if argv.len() < 2 {
         setcap.usage_error("no capabilities and no file")?;
-        return Ok(ExitCode::FAILURE);
+        return Ok(Exit::FAILURE);
     }
     let mut code = None;
     while code.is_none() {
@@ -101,7 +100,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<ExitCode> {
     if json {
         writeln!(io.out, "{}", json!({"schema": SCHEMA, "files": results}))?;
     }
-    Ok(code.unwrap_or(ExitCode::SUCCESS))
+    Ok(code.unwrap_or(Exit::SUCCESS))
 }
 
 fn usage(out: &mut dyn Write) -> io::Result<()> {
@@ -116,7 +115,7 @@ fn usage(out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// Sets an option, after which there is more to do.
-fn set(option: &mut bool) -> Option<ExitCode> {
+fn set(option: &mut bool) -> Option<Exit> {
     *option = true;
     None
 }
@@ -128,7 +127,7 @@ impl Setcap<'_, '_> {
         &mut self,
         arg: &OsStr,
         rest: &mut impl Iterator<Item = &'c OsStr>,
-    ) -> io::Result<Option<ExitCode>> {
+    ) -> io::Result<Option<Exit>> {
         let wanted = match arg.to_str().unwrap_or_default() {
             "--license" => {
                 writeln!(self.io.out, "setcap: MIT OR Apache-2.0")?;
@@ -166,17 +165,17 @@ impl Setcap<'_, '_> {
         }
     }
 
-    fn complain(&mut self, words: &str) -> io::Result<Option<ExitCode>> {
+    fn complain(&mut self, words: &str) -> io::Result<Option<Exit>> {
         self.io.complain_in_words("setcap", words).map(|()| FAILURE)
     }
 
-    fn usage_error(&mut self, words: &str) -> io::Result<Option<ExitCode>> {
+    fn usage_error(&mut self, words: &str) -> io::Result<Option<Exit>> {
         self.complain(words)?;
         usage(self.io.err)?;
         Ok(FAILURE)
     }
 
-    fn set_rootid(&mut self, arg: Option<&OsStr>) -> io::Result<Option<ExitCode>> {
+    fn set_rootid(&mut self, arg: Option<&OsStr>) -> io::Result<Option<Exit>> {
         let Some(arg) = arg else { return self.usage_error("-n needs a root id") };
         self.rootid = arg.to_str().and_then(cap::number).filter(|&id| id != 0 && id != u32::MAX);
         if self.rootid.is_some() {
@@ -241,7 +240,7 @@ impl Setcap<'_, '_> {
         self.exactly(OsStr::new(&*String::from_utf8_lossy(&text)))
     }
 
-    fn pair(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<ExitCode>> {
+    fn pair(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
         if self.json && !(self.verify || self.dry_run) {
             return self.usage_error("--json goes with -v or --dry-run");
         }
@@ -293,7 +292,7 @@ impl Setcap<'_, '_> {
         })
     }
 
-    fn set(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<ExitCode>> {
+    fn set(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
         let done =
             self.outcome(wanted, path).and_then(|outcome| Self::carry_out(wanted, path, &outcome));
         match done {
@@ -310,7 +309,7 @@ impl Setcap<'_, '_> {
     }
 
     /// Says what [`Self::set`] would do.
-    fn announce(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<ExitCode>> {
+    fn announce(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
         let outcome = self.outcome(wanted, path);
         let refused = match &outcome {
             Ok(Outcome { old: None, new: None })
@@ -345,7 +344,7 @@ impl Setcap<'_, '_> {
         }
     }
 
-    fn verify(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<ExitCode>> {
+    fn verify(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
         let found = file::read(path).and_then(|got| Ok((got, wanted.of(CapState::EMPTY)?)));
         let (got, want) = match found {
             Ok(found) => found,

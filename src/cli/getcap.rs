@@ -1,9 +1,10 @@
 //! `getcap`: prints the capabilities of files.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{self, Write},
     ops::ControlFlow,
+    os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     sync::{
         Condvar, Mutex, PoisonError,
@@ -56,6 +57,7 @@ enum Form {
 pub(crate) fn command() -> Command {
     let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
     Command::new("getcap")
+        .args_override_self(true)
         .about("Print the capabilities of files")
         .override_usage("getcap [OPTION]... FILE...")
         .disable_help_flag(true)
@@ -181,7 +183,7 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
         }
         let scan = if args.recursive { args.scan.clone() } else { Scan::default().threads(1) };
         for file in &args.files {
-            scan.run(file, visit);
+            scan.run(if args.recursive { without_slashes(file) } else { file }, visit);
         }
         *done.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
         done.1.notify_all();
@@ -189,6 +191,13 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
     printer.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
     let failed = args.strict && incomplete.into_inner();
     Ok(if failed { Exit::FAILURE } else { Exit::SUCCESS })
+}
+
+/// The path without the slashes that it ends in, as libcap prints a directory with all in it.
+fn without_slashes(path: &Path) -> &Path {
+    let bytes = path.as_os_str().as_bytes();
+    let last = bytes.iter().rposition(|&byte| byte != b'/');
+    Path::new(OsStr::from_bytes(&bytes[..last.map_or(bytes.len().min(1), |last| last + 1)]))
 }
 
 /// What is to be printed of a file.
@@ -344,5 +353,26 @@ impl Printer<'_, '_> {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes() {
+        let rows = [
+            ("d/", "d"),
+            ("d//", "d"),
+            ("/", "/"),
+            ("//", "/"),
+            ("", ""),
+            ("/d", "/d"),
+            (".", "."),
+        ];
+        for (path, want) in rows {
+            assert_eq!(without_slashes(path.as_ref()), Path::new(want), "{path:?}");
+        }
     }
 }

@@ -13,7 +13,7 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Escaped, Exit, Io, Name, chain,
+    Exit, Io, Name, chain,
     json::{SCHEMA, insert_name},
 };
 use crate::{
@@ -198,7 +198,9 @@ impl Setcap<'_, '_> {
             Err(err) => {
                 // Standard output is one document then.
                 if !self.json {
-                    writeln!(self.io.out, "argument: {}", Escaped(text.as_bytes()))?;
+                    write!(self.io.out, "argument: ")?;
+                    Name::new(arg, self.io.out_terminal).write(self.io.out)?;
+                    writeln!(self.io.out)?;
                 }
                 self.usage_error(&err.to_string())?;
                 Ok(None)

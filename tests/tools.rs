@@ -298,6 +298,7 @@ fn getcap_names_of_any_bytes() {
 
     // setcap names them in the same way.
     let name = OsStr::from_bytes(names[4]);
+    let raises = "--add takes a list of capabilities, or a list, + and flags";
     let verify = program("setcap").current_dir(dir).args(["-v", "cap_kill=p"]).arg(name).output();
     assert_eq!(verify.unwrap().stdout, b"n\xff: OK\n");
     let dry = ["--dry-run", "--json", "-r"].map(OsString::from);
@@ -430,6 +431,7 @@ fn setcap_usage_errors() {
     touch(dir, &["f"]);
     let name = "expected a capability: a name such as cap_net_raw, or a number from 0 to 63";
     let list = "--remove takes a list of capabilities, without flags";
+    let raises = "--add takes a list of capabilities, or a list, + and flags";
     let verify = "-v compares with CAPS, not with a change";
     #[rustfmt::skip]
     let rows: &[(&[&str], &str, String)] = &[
@@ -448,6 +450,8 @@ fn setcap_usage_errors() {
         (&["--remove", "cap_kill+p", "f"],   "",                  list.into()),
         (&["--remove", "cap_kill=", "f"],    "",                  list.into()),
         (&["--remove", "cap_kill-p", "f"],   "",                  list.into()),
+        (&["--add", "cap_kill-p", "f"],      "",                  raises.into()),
+        (&["--add", "=", "f"],               "",                  raises.into()),
         (&["-v", "--add", "cap_kill", "f"],  "",                  verify.into()),
         (&["-v", "--remove", "cap_kill", "f"], "",                verify.into()),
         (&["", "f"],                         "",                  "empty space is an invalid capability, did you mean -r?".into()),

@@ -210,7 +210,9 @@ impl Setcap<'_, '_> {
 
     fn change(&mut self, add: bool, text: &str) -> io::Result<Option<Wanted>> {
         let wanted = if add { Wanted::Added(text.into()) } else { Wanted::Removed(text.into()) };
-        if !add && !is_list(text) {
+        if add && text.contains(['=', '-']) {
+            self.usage_error("--add takes a list of capabilities, or a list, + and flags")?;
+        } else if !add && !is_list(text) {
             self.usage_error("--remove takes a list of capabilities, without flags")?;
         } else if let Err(err) = wanted.of(CapState::EMPTY) {
             self.usage_error(&err.to_string())?;

@@ -452,6 +452,8 @@ fn setcap_usage_errors() {
         (&["--remove", "cap_kill-p", "f"],   "",                  list.into()),
         (&["--add", "cap_kill-p", "f"],      "",                  raises.into()),
         (&["--add", "=", "f"],               "",                  raises.into()),
+        (&["--add", "cap_kill-p", "f"],      "",                  raises.into()),
+        (&["--add", "=", "f"],               "",                  raises.into()),
         (&["-v", "--add", "cap_kill", "f"],  "",                  verify.into()),
         (&["-v", "--remove", "cap_kill", "f"], "",                verify.into()),
         (&["", "f"],                         "",                  "empty space is an invalid capability, did you mean -r?".into()),

@@ -298,7 +298,6 @@ fn getcap_names_of_any_bytes() {
 
     // setcap names them in the same way.
     let name = OsStr::from_bytes(names[4]);
-    let raises = "--add takes a list of capabilities, or a list, + and flags";
     let verify = program("setcap").current_dir(dir).args(["-v", "cap_kill=p"]).arg(name).output();
     assert_eq!(verify.unwrap().stdout, b"n\xff: OK\n");
     let dry = ["--dry-run", "--json", "-r"].map(OsString::from);
@@ -450,8 +449,6 @@ fn setcap_usage_errors() {
         (&["--remove", "cap_kill+p", "f"],   "",                  list.into()),
         (&["--remove", "cap_kill=", "f"],    "",                  list.into()),
         (&["--remove", "cap_kill-p", "f"],   "",                  list.into()),
-        (&["--add", "cap_kill-p", "f"],      "",                  raises.into()),
-        (&["--add", "=", "f"],               "",                  raises.into()),
         (&["--add", "cap_kill-p", "f"],      "",                  raises.into()),
         (&["--add", "=", "f"],               "",                  raises.into()),
         (&["-v", "--add", "cap_kill", "f"],  "",                  verify.into()),

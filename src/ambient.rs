@@ -1,7 +1,7 @@
 //! The ambient set of the calling thread: what stays permitted and effective when it executes a
 //! file that has no privilege of its own. (capabilities(7), since Linux 4.3)
 
-use crate::{Cap, CapSet, Op, Result, sys};
+use crate::{Cap, CapSet, Op, Result, kernel, sys};
 
 /// Whether `cap` is in the ambient set.
 ///
@@ -20,13 +20,7 @@ pub fn contains(cap: Cap) -> Result<bool> {
 ///
 /// `EINVAL` on a kernel without ambient capabilities.
 pub fn current() -> Result<CapSet> {
-    let mut set = CapSet::empty();
-    for cap in CapSet::supported().caps() {
-        if contains(cap)? {
-            set = set.with(cap);
-        }
-    }
-    Ok(set)
+    kernel::those(contains)
 }
 
 /// Adds `cap` to the ambient set.

@@ -3,7 +3,7 @@
 
 use nix::errno::Errno;
 
-use crate::{Cap, CapSet, Op, Result, sys};
+use crate::{Cap, CapSet, Op, Result, kernel, sys};
 
 /// Whether `cap` is in the bounding set. One that the kernel does not have is not in it.
 ///
@@ -24,13 +24,7 @@ pub fn contains(cap: Cap) -> Result<bool> {
 ///
 /// Only where a sandbox forbids the call.
 pub fn current() -> Result<CapSet> {
-    let mut set = CapSet::empty();
-    for cap in CapSet::supported().caps() {
-        if contains(cap)? {
-            set = set.with(cap);
-        }
-    }
-    Ok(set)
+    kernel::those(contains)
 }
 
 /// Drops `cap` from the bounding set, for good. The other sets stay as they are: what is

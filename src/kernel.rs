@@ -2,13 +2,24 @@
 
 use std::sync::OnceLock;
 
-use crate::{CapSet, cap::NAMED, sys};
+use crate::{Cap, CapSet, Result, cap::NAMED, sys};
 
 /// See [`CapSet::supported`]. The kernel has no holes: a number is known if and only if every
 /// lower one is (`cap_valid` in include/uapi/linux/capability.h).
 pub(crate) fn supported() -> CapSet {
     static COUNT: OnceLock<u8> = OnceLock::new();
     CapSet::first(*COUNT.get_or_init(|| count(|number| sys::capbset_read(number).is_ok())))
+}
+
+/// Those capabilities of the kernel of which `holds` says so.
+pub(crate) fn those(holds: impl Fn(Cap) -> Result<bool>) -> Result<CapSet> {
+    let mut set = CapSet::empty();
+    for cap in supported().caps() {
+        if holds(cap)? {
+            set = set.with(cap);
+        }
+    }
+    Ok(set)
 }
 
 /// How many numbers from 0 up are known, where `known` says it of one. [`NAMED`] is tried first:

@@ -109,8 +109,9 @@ fn prctl(option: c_int, arg2: c_ulong, arg3: c_ulong) -> io::Result<c_int> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
-/// getxattrat(2), since Linux 6.13; the number is the same on all of these architectures.
-#[cfg(any(
+/// getxattrat(2), since Linux 6.13. The number is the same on all of these architectures;
+/// elsewhere the call is taken for missing, as on an older kernel.
+const SYS_GETXATTRAT: c_long = if cfg!(any(
     all(target_arch = "x86_64", target_pointer_width = "64"),
     target_arch = "x86",
     target_arch = "aarch64",
@@ -119,20 +120,11 @@ fn prctl(option: c_int, arg2: c_ulong, arg3: c_ulong) -> io::Result<c_int> {
     target_arch = "powerpc64",
     target_arch = "s390x",
     target_arch = "loongarch64",
-))]
-const SYS_GETXATTRAT: c_long = 464;
-/// Elsewhere it is taken for missing, as on an older kernel.
-#[cfg(not(any(
-    all(target_arch = "x86_64", target_pointer_width = "64"),
-    target_arch = "x86",
-    target_arch = "aarch64",
-    target_arch = "arm",
-    target_arch = "riscv64",
-    target_arch = "powerpc64",
-    target_arch = "s390x",
-    target_arch = "loongarch64",
-)))]
-const SYS_GETXATTRAT: c_long = -1;
+)) {
+    464
+} else {
+    -1
+};
 
 /// `struct xattr_args`
 #[repr(C)]

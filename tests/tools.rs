@@ -59,6 +59,15 @@ tests! {
         getpcaps_threads;
     Root:
         setcap_rootid;
+    Mandoc:
+        manual_pages_are_right_mdoc;
+}
+
+fn manual_pages_are_right_mdoc() {
+    let pages = fs::read_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/man")).unwrap();
+    let pages: Vec<_> = pages.map(|page| page.unwrap().path()).collect();
+    let lint = ran(Command::new("mandoc").args(["-Tlint", "-W", "warning"]).args(pages));
+    assert_eq!(lint, Ran { status: Some(0), out: String::new(), err: String::new() });
 }
 
 /// Runs a command line of words without spaces, and compares all that it prints. The usage that

@@ -30,6 +30,8 @@ pub(crate) enum Needs {
     UserNamespace,
     /// To be root of the machine.
     Root,
+    /// mandoc(1).
+    Mandoc,
     /// libcap's programs, and to be root of a user namespace, which is made for it.
     Libcap,
 }
@@ -78,6 +80,7 @@ fn trial(test: &'static Test) -> Trial {
         Needs::Nothing => ("", true),
         Needs::UserNamespace => ("needs a user namespace", has_user_namespaces()),
         Needs::Root => ("needs root", is_root()),
+        Needs::Mandoc => ("needs mandoc", Command::new("mandoc").arg("/dev/null").output().is_ok()),
         Needs::Libcap => ("needs libcap's programs", libcap().is_some() && has_user_namespaces()),
     };
     let required = env::var_os("RCAP_REQUIRE").is_some();

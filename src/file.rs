@@ -21,7 +21,7 @@ mod codec;
 mod refusal;
 mod scan;
 
-pub use access::{Written, check_write, read, read_fd, remove, remove_fd, write, write_fd};
+pub use access::{Written, check_write, read, read_fd, remove, remove_fd, update, write, write_fd};
 pub use codec::Malformed;
 pub use refusal::{FileKind, Mount, Refusal};
 pub use scan::{Entry, Found, Scan};

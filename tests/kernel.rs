@@ -49,7 +49,8 @@ tests! {
         files_by_path_and_by_descriptor,
         refusals_say_why,
         a_mount_that_is_read_only_or_nosuid,
-        a_path_that_is_swapped_for_a_link;
+        a_path_that_is_swapped_for_a_link,
+        an_update_of_files_that_change_places;
     Root:
         a_process_that_may_not_be_read,
         an_owner_that_is_not_mapped,
@@ -349,6 +350,42 @@ fn a_path_that_is_swapped_for_a_link() {
     });
     assert_eq!(file::read(path("target")).unwrap(), None, "the target was reached");
     assert!(written > 100 && refused > 100, "no race: {written} written, {refused} refused");
+}
+
+/// Two files change places all the time; what one has is never written to the other.
+fn an_update_of_files_that_change_places() {
+    let dir = directory();
+    let path = |name| dir.path().join(name);
+    for name in ["f", "g"] {
+        fs::write(path(name), "").unwrap();
+    }
+    let strong = FileCaps { permitted: Cap::SYS_ADMIN.into(), ..FileCaps::EMPTY };
+    let weak = FileCaps { permitted: Cap::KILL.into(), ..FileCaps::EMPTY };
+    let [f, g] = ["f", "g"].map(|name| File::open(path(name)).unwrap());
+    let _ = file::write_fd(&f, &strong).unwrap();
+    let _ = file::write_fd(&g, &weak).unwrap();
+    let stop = AtomicBool::new(false);
+    let mut met = [false; 2];
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let none = nix::fcntl::AT_FDCWD;
+            while !stop.load(Ordering::Relaxed) {
+                let flags = RenameFlags::RENAME_EXCHANGE;
+                renameat2(none, &path("f"), none, &path("g"), flags).unwrap();
+            }
+        });
+        for _ in 0..20_000 {
+            let _ = file::update(path("f"), |old| {
+                met[usize::from(old == Some(strong))] = true;
+                Ok(old)
+            })
+            .unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(file::read_fd(&f).unwrap(), Some(strong));
+    assert_eq!(file::read_fd(&g).unwrap(), Some(weak));
+    assert_eq!(met, [true; 2], "no race");
 }
 
 fn a_process_that_may_not_be_read() {

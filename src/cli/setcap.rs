@@ -53,12 +53,6 @@ enum Wanted {
     Removed(String),
 }
 
-/// What a file has, and what it would have. `None` is no capabilities.
-struct Outcome {
-    old: Option<FileCaps>,
-    new: Option<FileCaps>,
-}
-
 #[expect(clippy::struct_excessive_bools, reason = "they are the options")]
 struct Setcap<'a, 'b> {
     io: &'a mut Io<'b>,
@@ -254,23 +248,19 @@ impl Setcap<'_, '_> {
         if self.dry_run { self.announce(wanted, path) } else { self.set(wanted, path) }
     }
 
-    fn outcome(&self, wanted: &Wanted, path: &Path) -> crate::Result<Outcome> {
-        let changes = matches!(wanted, Wanted::Added(_) | Wanted::Removed(_));
-        let old = if changes || self.dry_run { file::read(path)? } else { None };
+    /// What a file would have that has had `old`.
+    fn caps(&self, wanted: &Wanted, old: Option<FileCaps>) -> crate::Result<Option<FileCaps>> {
         let state = wanted.of(old.unwrap_or_default().into())?;
-        let nothing = match wanted {
-            Wanted::Nothing => true,
+        let kept = match wanted {
+            Wanted::Nothing => return Ok(None),
             // An empty set would be no use, and would empty the ambient set of whoever executes
             // the file.
-            Wanted::Removed(_) => state == CapState::EMPTY,
-            Wanted::Exactly(_) | Wanted::Added(_) => false,
+            Wanted::Removed(_) if state == CapState::EMPTY => return Ok(None),
+            Wanted::Exactly(_) => None,
+            Wanted::Added(_) | Wanted::Removed(_) => old.and_then(|caps| caps.rootid),
         };
-        if nothing {
-            return Ok(Outcome { old, new: None });
-        }
-        let kept = old.and_then(|caps| caps.rootid).filter(|_| changes);
         let caps = self.storable(state)?;
-        Ok(Outcome { old, new: Some(FileCaps { rootid: self.rootid.or(kept), ..caps }) })
+        Ok(Some(FileCaps { rootid: self.rootid.or(kept), ..caps }))
     }
 
     /// The capabilities of a file with these sets. Forced, what is effective alone does no more
@@ -284,22 +274,8 @@ impl Setcap<'_, '_> {
         FileCaps::try_from(state)
     }
 
-    fn carry_out(wanted: &Wanted, path: &Path, outcome: &Outcome) -> crate::Result<Done> {
-        // Without the right to it, the attempt tells why it is refused.
-        let setfcap = CapState::current()?.permitted & Cap::SETFCAP.into();
-        CapState::with_raised(setfcap, || match &outcome.new {
-            Some(caps) => {
-                Ok(if file::write(path, caps)?.nosuid { Done::Ignored } else { Done::Fully })
-            }
-            None if file::remove(path)? || matches!(wanted, Wanted::Removed(_)) => Ok(Done::Fully),
-            None => Ok(Done::NothingToRemove),
-        })
-    }
-
     fn set(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
-        let done =
-            self.outcome(wanted, path).and_then(|outcome| Self::carry_out(wanted, path, &outcome));
-        match done {
+        match self.try_set(wanted, path) {
             Ok(Done::Fully) => Ok(None),
             Ok(Done::Ignored) => {
                 self.complain(&format!("{}: {IGNORED}", path.display())).map(|_| None)
@@ -312,17 +288,34 @@ impl Setcap<'_, '_> {
         }
     }
 
+    fn try_set(&self, wanted: &Wanted, path: &Path) -> crate::Result<Done> {
+        // Without the right to it, the attempt tells why it is refused.
+        let setfcap = CapState::current()?.permitted & Cap::SETFCAP.into();
+        CapState::with_raised(setfcap, || {
+            let written = match wanted {
+                Wanted::Nothing if file::remove(path)? => return Ok(Done::Fully),
+                Wanted::Nothing => return Ok(Done::NothingToRemove),
+                Wanted::Exactly(state) => {
+                    let caps = FileCaps { rootid: self.rootid, ..self.storable(*state)? };
+                    file::write(path, &caps)?
+                }
+                Wanted::Added(_) | Wanted::Removed(_) => {
+                    file::update(path, |old| self.caps(wanted, old))?
+                }
+            };
+            Ok(if written.nosuid { Done::Ignored } else { Done::Fully })
+        })
+    }
+
     /// Says what [`Self::set`] would do.
     fn announce(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
-        let outcome = self.outcome(wanted, path);
+        let outcome = file::read(path).and_then(|old| Ok((old, self.caps(wanted, old)?)));
         let refused = match &outcome {
-            Ok(Outcome { old: None, new: None })
-                if matches!(wanted, Wanted::Nothing) && !self.force =>
-            {
+            Ok((None, None)) if matches!(wanted, Wanted::Nothing) && !self.force => {
                 Some(format!("{}: {NOTHING_TO_REMOVE}", path.display()))
             }
-            Ok(outcome) => match file::check_write(path, outcome.new.as_ref()) {
-                Ok(written) if written.nosuid && outcome.new.is_some() => {
+            Ok((_, new)) => match file::check_write(path, new.as_ref()) {
+                Ok(written) if written.nosuid && new.is_some() => {
                     self.complain(&format!("{}: {IGNORED}", path.display()))?;
                     None
                 }
@@ -333,11 +326,11 @@ impl Setcap<'_, '_> {
         };
         let code = if refused.is_some() { FAILURE } else { None };
         if self.json {
-            let (old, new) = outcome.map_or((None, None), |outcome| (outcome.old, outcome.new));
+            let (old, new) = outcome.unwrap_or_default();
             self.result(path, json!({"old": old, "new": new, "refused": refused}));
             return Ok(code);
         }
-        if let Ok(Outcome { old, new }) = outcome {
+        if let Ok((old, new)) = outcome {
             Name::new(path, self.io.out_terminal).write(self.io.out)?;
             let equal = if old == new { " (unchanged)" } else { "" };
             writeln!(self.io.out, ": {} -> {}{equal}", Shown(old), Shown(new))?;

@@ -77,6 +77,37 @@ pub fn write_fd(fd: impl AsFd, caps: &FileCaps) -> Result<Written> {
     Target::descriptor(fd, Op::WriteFileCaps)?.write(caps)
 }
 
+/// Gives the file at `path` what `change` makes of its capabilities, where `None` is none. They
+/// are read and written through one descriptor: a file that takes its place meanwhile is not
+/// touched, and lends it nothing.
+///
+/// ```no_run
+/// use rcap::{Cap, file};
+///
+/// let _ = file::update("/usr/local/bin/server", |old| {
+///     let mut caps = old.unwrap_or_default();
+///     caps.permitted = caps.permitted.with(Cap::NET_RAW);
+///     Ok(Some(caps))
+/// })?;
+/// # Ok::<(), rcap::Error>(())
+/// ```
+///
+/// # Errors
+///
+/// As [`read`] and [`write()`], and that of `change`, in which case nothing is written.
+pub fn update(
+    path: impl AsRef<Path>,
+    change: impl FnOnce(Option<FileCaps>) -> Result<Option<FileCaps>>,
+) -> Result<Written> {
+    let target = Target::open(path.as_ref())?;
+    target.must_be_regular()?;
+    let old = decode(target.get(), || target.subject.clone())?;
+    match change(old)? {
+        Some(caps) => target.write(&caps),
+        None => target.remove().map(|_| Written { nosuid: false }),
+    }
+}
+
 /// What [`write()`] would do, without doing it: the reasons for a refusal that can be known before
 /// are those that it would give. `CAP_SETFCAP` is looked for in the permitted set, since it can
 /// be made effective.

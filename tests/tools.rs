@@ -25,7 +25,10 @@ use nix::{
     sys::stat::Mode,
     unistd::{gettid, mkfifo},
 };
-use rcap::{Cap, CapSet, CapState, bounding};
+use rcap::{
+    Cap, CapSet, CapState, bounding,
+    file::{self, FileCaps},
+};
 use serde_json::{Value, json};
 
 tests! {
@@ -47,6 +50,7 @@ tests! {
         getcap_sort_and_threads,
         getcap_one_file_system,
         getcap_strict,
+        setcap_force,
         setcap_add,
         setcap_remove,
         setcap_dry_run,
@@ -517,6 +521,27 @@ fn setcap_refuses_what_is_no_regular_file() {
     check_json(dir, "setcap --dry-run --json --add cap_kill x", 1, &want);
     let err = "setcap: cannot open x: No such file or directory\n";
     check(dir, "setcap cap_kill=p x", 1, "", err);
+}
+
+/// What is effective alone is one bit and gives nothing; what one bit cannot say stays refused.
+fn setcap_force() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f"]);
+    let refused = |args: [&str; 3]| {
+        let ran = run(dir, "setcap", args.iter().filter(|arg| !arg.is_empty()));
+        assert_eq!((ran.status, &*ran.out), (Some(1), ""));
+        assert!(ran.err.contains("one effective bit"), "{ran:?}");
+        assert_eq!(file::read(dir.join("f")).unwrap(), None);
+    };
+    refused(["", "cap_kill=e", "f"]);
+    // libcap's own check ends before it comes to what is wrong here
+    refused(["", "cap_net_raw=e cap_chown=p", "f"]);
+    refused(["-f", "cap_kill=ep cap_chown=p", "f"]);
+    check(dir, "setcap -f cap_kill=e f", 0, "", "");
+    let bit = FileCaps { effective: true, ..FileCaps::EMPTY };
+    assert_eq!(file::read(dir.join("f")).unwrap(), Some(bit));
+    check(dir, "getcap f", 0, "f =\n", "");
 }
 
 fn setcap_add() {

@@ -86,6 +86,12 @@ pub enum Error {
         /// other way about.
         differing: CapSet,
     },
+    /// There is no user with this name.
+    #[non_exhaustive]
+    NoUser {
+        /// The name.
+        name: String,
+    },
     /// A text that is not in its grammar.
     Parse(ParseError),
 }
@@ -167,6 +173,19 @@ ops! {
     ReadNoNewPrivs "read no-new-privs",
     /// `PR_SET_NO_NEW_PRIVS`
     SetNoNewPrivs "set no-new-privs",
+    /// getresuid(2), getresgid(2) and getgroups(2)
+    ReadIdentity "read the user and group ids",
+    /// Asking the user database. (nsswitch.conf(5))
+    LookUpUser "look up the user",
+    /// setresuid(2). `EPERM`: no effective `CAP_SETUID`. `EINVAL`: the user namespace does not
+    /// map the id.
+    SetUid "set the user ids",
+    /// setresgid(2). `EPERM`: no effective `CAP_SETGID`. `EINVAL`: the user namespace does not
+    /// map the id.
+    SetGid "set the group ids",
+    /// setgroups(2). `EPERM`: no effective `CAP_SETGID`, or the user namespace denies it.
+    /// `EINVAL`: too many, or one that the user namespace does not map.
+    SetGroups "set the supplementary groups",
     /// open(2)
     Open "open",
     /// Reading a directory.
@@ -231,6 +250,7 @@ impl fmt::Display for Error {
                 "a file has one effective bit for all its capabilities: the effective ones must \
                  be none, or all that are permitted or inheritable, which {differing} breaks"
             ),
+            Error::NoUser { name } => write!(f, "there is no user {name:?}"),
             Error::Parse(err) => err.fmt(f),
         }
     }
@@ -247,6 +267,7 @@ impl error::Error for Error {
             Error::NoProcess { .. }
             | Error::MalformedStatus { .. }
             | Error::UnstorableEffective { .. }
+            | Error::NoUser { .. }
             | Error::Parse(_) => None,
         }
     }
@@ -263,6 +284,9 @@ pub struct ParseError {
 impl ParseError {
     pub(crate) const CAPABILITY: &'static str =
         "a capability: a name such as cap_net_raw, or a number from 0 to 63";
+    pub(crate) const SECUREBIT: &'static str =
+        "securebits: a name such as noroot or noroot-locked, or a number";
+    pub(crate) const MODE: &'static str = "a mode: NOPRIV, PURE1E_INIT, PURE1E or HYBRID";
 
     pub(crate) fn new(text: &str, offset: usize, expected: &'static str) -> ParseError {
         ParseError { text: text.into(), offset, expected }

@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use crate::{Cap, CapSet, ParseError};
+use crate::{Cap, CapSet, CapState, ParseError, ambient, bounding};
 
 /// What a thread hands to the programs that it executes: its inheritable set, its ambient set,
 /// and what is dropped from its bounding set. (cap_iab(3))
@@ -52,6 +52,65 @@ impl Iab {
     pub const fn dropped(self) -> CapSet {
         self.dropped
     }
+}
+
+/// The calling thread.
+impl Iab {
+    /// The tuple of the calling thread; what the kernel has and the bounding set lacks counts as
+    /// dropped.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` on a kernel without ambient capabilities.
+    #[doc(alias = "cap_iab_get_proc")]
+    pub fn current() -> crate::Result<Iab> {
+        let dropped = CapSet::supported() - bounding::current()?;
+        Ok(Iab::new(CapState::current()?.inheritable, ambient::current()?, dropped))
+    }
+
+    /// Gives the calling thread this inheritable and this ambient set, and drops from its
+    /// bounding set. `CAP_SETPCAP` is effective for as long as it takes, where it takes it:
+    /// to make inheritable what is neither permitted nor inheritable, and to drop.
+    ///
+    /// ```
+    /// use rcap::Iab;
+    ///
+    /// Iab::default().apply()?; // nothing inheritable, nothing ambient
+    /// assert!(Iab::current()?.inheritable().is_empty());
+    /// # Ok::<(), rcap::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` if `CAP_SETPCAP` is needed and not permitted, if what is to be ambient is not
+    /// permitted, if what is to be inheritable is not in the bounding set, or if the securebit
+    /// no-cap-ambient-raise is set. The thread is then as it was.
+    #[doc(alias = "cap_iab_set_proc")]
+    pub fn apply(self) -> crate::Result<()> {
+        let before = CapState::current()?;
+        let drop = self.dropped & bounding::current()?;
+        let gains = !(before.permitted | before.inheritable).contains(self.inheritable);
+        let needed = if gains || !drop.is_empty() { Cap::SETPCAP.into() } else { CapSet::empty() };
+        CapState::with_raised(needed, || {
+            let ambient_before = ambient::current()?;
+            let now = CapState::current()?;
+            // What stops being inheritable stops being ambient.
+            CapState { inheritable: self.inheritable, ..now }.apply()?;
+            let dropped = || drop.caps().rev().try_for_each(bounding::drop);
+            set_ambient(self.ambient).and_then(|()| dropped()).inspect_err(|_| {
+                // Nothing was dropped: if one can be, all can.
+                let _ = CapState { inheritable: before.inheritable, ..now }.apply();
+                let _ = set_ambient(ambient_before);
+            })
+        })
+    }
+}
+
+/// Makes `caps` the ambient set.
+fn set_ambient(caps: CapSet) -> crate::Result<()> {
+    let now = ambient::current()?;
+    (caps - now).caps().try_for_each(ambient::raise)?;
+    (now - caps).caps().try_for_each(ambient::lower)
 }
 
 impl fmt::Display for Iab {

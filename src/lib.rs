@@ -39,7 +39,10 @@
 //! | `cap_get_bound`, `cap_drop_bound` | [`bounding::contains`], [`bounding::drop`] |
 //! | `cap_get_ambient`, `cap_set_ambient`, `cap_reset_ambient` | [`ambient::contains`], [`ambient::raise`], [`ambient::lower`], [`ambient::clear`] |
 //! | `cap_get_secbits`, `cap_set_secbits` | [`securebits::current`], [`securebits::set`] |
-//! | `cap_iab_from_text`, `cap_iab_to_text`, `cap_iab_get_pid` | [`Iab`], [`proc::Status::iab`] |
+//! | `cap_get_mode`, `cap_set_mode` | [`Mode::current`], [`Mode::apply`] |
+//! | `cap_iab_from_text`, `cap_iab_to_text` | [`Iab`], by `FromStr` and `Display` |
+//! | `cap_iab_get_proc`, `cap_iab_set_proc`, `cap_iab_get_pid` | [`Iab::current`], [`Iab::apply`], [`proc::Status::iab`] |
+//! | `cap_setuid`, `cap_setgroups` | [`identity::set_uid`], [`identity::set_groups`] |
 //! | `cap_copy_ext`, `cap_copy_int_check` | [`CapState::to_external`], [`CapState::from_external`] |
 //!
 //! # Features
@@ -63,7 +66,9 @@ mod text;
 
 pub mod ambient;
 pub mod bounding;
+pub mod identity;
 mod kernel;
+mod mode;
 pub mod no_new_privs;
 pub mod securebits;
 
@@ -84,5 +89,6 @@ pub use cap::Cap;
 pub use error::{Error, Op, ParseError, Result, Subject};
 pub use external::ExternalError;
 pub use iab::Iab;
+pub use mode::Mode;
 pub use set::CapSet;
 pub use state::CapState;

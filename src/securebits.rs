@@ -1,9 +1,11 @@
 //! The securebits of the calling thread: how the kernel treats the user id 0, and what a thread
 //! may still do with its capabilities. (capabilities(7), "The securebits flags")
 
+use std::{fmt, str::FromStr};
+
 use nix::sys::prctl;
 
-use crate::{Op, Result, sys};
+use crate::{Op, ParseError, Result, cap, sys};
 
 bitflags::bitflags! {
     /// The securebits. Bits without a name here are kept.
@@ -38,6 +40,74 @@ bitflags::bitflags! {
         const EXEC_DENY_INTERACTIVE_LOCKED = 1 << 11;
         const _ = !0;
     }
+}
+
+impl Securebits {
+    /// What libcap's modes without a privileged user 0 set and lock, where the kernel has no
+    /// ambient set: `NOROOT` and `NO_SETUID_FIXUP`, all but `KEEP_CAPS`, which is locked as well.
+    #[doc(alias = "CAP_SECURED_BITS_BASIC")]
+    pub const PURE: Securebits = Securebits::NOROOT
+        .union(Securebits::NOROOT_LOCKED)
+        .union(Securebits::NO_SETUID_FIXUP)
+        .union(Securebits::NO_SETUID_FIXUP_LOCKED)
+        .union(Securebits::KEEP_CAPS_LOCKED);
+
+    /// [`Securebits::PURE`], and no ambient capabilities.
+    #[doc(alias = "CAP_SECURED_BITS_AMBIENT")]
+    pub const PURE_WITHOUT_AMBIENT: Securebits = Securebits::PURE
+        .union(Securebits::NO_CAP_AMBIENT_RAISE)
+        .union(Securebits::NO_CAP_AMBIENT_RAISE_LOCKED);
+}
+
+/// The names in lower case, with hyphens and commas, as in a unit of systemd, lowest bit first:
+/// `noroot,noroot-locked`. What has no name stands behind them as one number.
+impl fmt::Display for Securebits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut comma = "";
+        for (name, _) in self.iter_names() {
+            write!(f, "{comma}{}", kebab(name))?;
+            comma = ",";
+        }
+        let unnamed = *self - Securebits::NAMED;
+        if !unnamed.is_empty() {
+            write!(f, "{comma}{:#x}", unnamed.bits())?;
+        }
+        Ok(())
+    }
+}
+
+/// A list with commas, of names in any case and of numbers as strtoul(3) reads them with base 0.
+/// A name may begin with `SECBIT_` and have `_` for `-`. Nothing is the empty set.
+impl FromStr for Securebits {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> std::result::Result<Securebits, ParseError> {
+        let mut bits = Securebits::empty();
+        let mut offset = 0;
+        for item in text.split(',').take_while(|_| !text.is_empty()) {
+            bits |= Securebits::lookup(item)
+                .ok_or_else(|| ParseError::new(text, offset, ParseError::SECUREBIT))?;
+            offset += item.len() + 1;
+        }
+        Ok(bits)
+    }
+}
+
+impl Securebits {
+    const NAMED: Securebits = Securebits::from_bits_retain((1 << 12) - 1);
+
+    fn lookup(item: &str) -> Option<Securebits> {
+        if item.starts_with(|c: char| c.is_ascii_digit()) {
+            return cap::number(item).map(Securebits::from_bits_retain);
+        }
+        let name = kebab(item);
+        let name = name.strip_prefix("secbit-").unwrap_or(&name);
+        Securebits::NAMED.iter_names().find(|(known, _)| kebab(known) == name).map(|(_, bit)| bit)
+    }
+}
+
+fn kebab(name: &str) -> String {
+    name.to_ascii_lowercase().replace('_', "-")
 }
 
 /// The securebits, by `PR_GET_SECUREBITS`.
@@ -82,4 +152,51 @@ pub fn keep_caps() -> Result<bool> {
 #[doc(alias = "PR_SET_KEEPCAPS")]
 pub fn set_keep_caps(keep: bool) -> Result<()> {
     prctl::set_keepcaps(keep).map_err(|err| Op::SetSecurebits.thread(err))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn names() {
+        let error = |text, offset| Err(ParseError::new(text, offset, ParseError::SECUREBIT));
+        #[rustfmt::skip]
+        let rows = [
+            ("",                              Ok("")),
+            ("noroot",                        Ok("noroot")),
+            ("NOROOT_LOCKED",                 Ok("noroot-locked")),
+            ("SECBIT_KEEP_CAPS",              Ok("keep-caps")),
+            ("secbit-no-setuid-fixup",        Ok("no-setuid-fixup")),
+            ("noroot,noroot-locked,noroot",   Ok("noroot,noroot-locked")),
+            ("exec-deny-interactive,noroot",  Ok("noroot,exec-deny-interactive")),
+            ("0x3",                           Ok("noroot,noroot-locked")),
+            ("0x1001,keep-caps",              Ok("noroot,keep-caps,0x1000")),
+            ("057",                           Ok(
+                "noroot,noroot-locked,no-setuid-fixup,no-setuid-fixup-locked,keep-caps-locked")),
+            ("root",                          error("root", 0)),
+            ("noroot,",                       error("noroot,", 7)),
+            ("noroot,,noroot",                error("noroot,,noroot", 7)),
+            ("noroot, noroot",                error("noroot, noroot", 7)),
+            ("0x100000000",                   error("0x100000000", 0)),
+            ("08",                            error("08", 0)),
+        ];
+        for (text, want) in rows {
+            let got = text.parse::<Securebits>().map(|bits| bits.to_string());
+            assert_eq!(got, want.map(str::to_owned), "input {text:?}");
+        }
+        assert_eq!(Securebits::NAMED.iter_names().count(), 12);
+        assert_eq!(Securebits::PURE.bits(), 0x2f);
+        assert_eq!(Securebits::PURE_WITHOUT_AMBIENT.bits(), 0xef);
+    }
+
+    proptest! {
+        #[test]
+        fn printing_and_parsing_are_inverse(bits: u32) {
+            let bits = Securebits::from_bits_retain(bits);
+            prop_assert_eq!(bits.to_string().parse(), Ok(bits));
+        }
+    }
 }

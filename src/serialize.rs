@@ -6,7 +6,7 @@ use serde::{
     de::{Error, Unexpected},
 };
 
-use crate::{Cap, CapSet, Iab, securebits::Securebits};
+use crate::{Cap, CapSet, Iab, Mode, securebits::Securebits};
 
 impl Serialize for Cap {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -52,6 +52,20 @@ impl<'de> Deserialize<'de> for Iab {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Iab, D::Error> {
         let IabSets { inheritable, ambient, dropped } = IabSets::deserialize(deserializer)?;
         Ok(Iab::new(inheritable, ambient, dropped))
+    }
+}
+
+/// As its name.
+impl Serialize for Mode {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Mode {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Mode, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(|_| D::Error::invalid_value(Unexpected::Str(&text), &"a mode"))
     }
 }
 

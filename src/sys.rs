@@ -184,6 +184,15 @@ pub(crate) fn statx_attributes(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(stat.stx_attributes)
 }
 
+/// getgroups(2): how many of `groups` were written. `EINVAL` if there are more.
+pub(crate) fn getgroups(groups: &mut [u32]) -> io::Result<usize> {
+    let room = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);
+    // SAFETY: the kernel writes at most `room` ids, which `groups` has, exclusively borrowed.
+    // A room of 0 asks for the count alone, and nothing is written.
+    let count = result(unsafe { libc::getgroups(room, groups.as_mut_ptr()) }.into())?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
 /// fnmatch(3)
 pub(crate) fn fnmatch(pattern: &CStr, name: &CStr, flags: c_int) -> bool {
     // SAFETY: both strings end in NUL, and fnmatch only reads them.

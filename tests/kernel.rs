@@ -26,8 +26,9 @@ use nix::{
     unistd::{Gid, Uid},
 };
 use rcap::{
-    Cap, CapSet, CapState, Error, ambient, bounding,
+    Cap, CapSet, CapState, Error, Iab, Mode, ambient, bounding,
     file::{self, FileCaps, FileKind, Refusal},
+    identity::{self, Identity},
     no_new_privs,
     proc::{Kind, Proc},
     securebits::{self, Securebits},
@@ -46,6 +47,9 @@ tests! {
         bounding_and_ambient,
         securebits_are_locked,
         threads_have_sets_of_their_own,
+        an_iab_is_applied_or_nothing_is,
+        modes_are_set_and_recognised,
+        a_mode_that_a_lock_refuses,
         files_by_path_and_by_descriptor,
         refusals_say_why,
         a_mount_that_is_read_only_or_nosuid,
@@ -53,6 +57,8 @@ tests! {
         an_update_of_files_that_change_places;
     Root:
         a_process_that_may_not_be_read,
+        a_user_keeps_what_is_permitted,
+        an_identity_is_changed_or_nothing_is,
         an_owner_that_is_not_mapped,
         file_capabilities_of_two_namespaces;
 }
@@ -452,4 +458,122 @@ fn file_capabilities_of_two_namespaces() {
     );
     let rootid = Some(ours);
     assert_eq!(file::read(&path).unwrap(), Some(FileCaps { rootid, ..WRITTEN }));
+}
+
+fn an_iab_is_applied_or_nothing_is() {
+    let all = CapState::current().unwrap();
+    let iab: Iab = "!cap_chown,cap_kill,^cap_net_raw".parse().unwrap();
+    iab.apply().unwrap();
+    assert_eq!(Iab::current().unwrap(), iab);
+    assert_eq!(CapState::current().unwrap().permitted, all.permitted);
+    // What was dropped stays so; the others are replaced.
+    "^cap_kill".parse::<Iab>().unwrap().apply().unwrap();
+    let iab: Iab = "!cap_chown,^cap_kill".parse().unwrap();
+    assert_eq!(Iab::current().unwrap(), iab);
+
+    let before = CapState { effective: CapSet::empty(), ..CapState::current().unwrap() };
+    let without = |cap: Cap| CapState { permitted: before.permitted.without(cap), ..before };
+    without(Cap::NET_RAW).apply().unwrap();
+    for refused in [
+        "^cap_net_raw", // not permitted
+        "cap_chown",    // not in the bounding set
+        "!cap_kill,^cap_net_raw",
+    ] {
+        let result = refused.parse::<Iab>().unwrap().apply();
+        assert_eq!(errno(result), Some(libc::EPERM), "{refused}");
+        assert_eq!(Iab::current().unwrap(), iab, "{refused}");
+        assert_eq!(CapState::current().unwrap(), without(Cap::NET_RAW), "{refused}");
+    }
+    // CAP_SETPCAP is asked for where it is needed, and there alone.
+    CapState { permitted: NET_RAW | Cap::KILL.into(), effective: CapSet::empty(), ..before }
+        .apply()
+        .unwrap_err();
+    CapState { permitted: Cap::KILL.into(), ..before }.apply().unwrap();
+    assert_eq!(errno("!cap_kill".parse::<Iab>().unwrap().apply()), Some(libc::EPERM));
+    assert_eq!(Iab::current().unwrap(), iab);
+    "cap_kill".parse::<Iab>().unwrap().apply().unwrap();
+    assert_eq!(Iab::current().unwrap(), "!cap_chown,cap_kill".parse().unwrap());
+}
+
+fn modes_are_set_and_recognised() {
+    let all = CapState::current().unwrap();
+    assert_eq!(Mode::current().unwrap(), Some(Mode::Hybrid));
+    "^cap_kill".parse::<Iab>().unwrap().apply().unwrap();
+
+    Mode::Pure1e.apply().unwrap();
+    assert_eq!(Mode::current().unwrap(), Some(Mode::Pure1e));
+    assert_eq!(securebits::current().unwrap(), Securebits::PURE_WITHOUT_AMBIENT);
+    let kill = Cap::KILL.into();
+    let now = CapState { effective: CapSet::empty(), inheritable: kill, ..all };
+    assert_eq!(CapState::current().unwrap(), now);
+    assert!(ambient::current().unwrap().is_empty());
+
+    Mode::Pure1eInit.apply().unwrap();
+    assert_eq!(Mode::current().unwrap(), Some(Mode::Pure1eInit));
+    assert!(CapState::current().unwrap().inheritable.is_empty());
+    assert!(!no_new_privs::is_set().unwrap());
+
+    Mode::NoPriv.apply().unwrap();
+    assert_eq!(Mode::current().unwrap(), Some(Mode::NoPriv));
+    assert_eq!(CapState::current().unwrap(), CapState::EMPTY);
+    assert!(bounding::current().unwrap().is_empty());
+    assert!(no_new_privs::is_set().unwrap());
+    assert_eq!(errno(Mode::Hybrid.apply()), Some(libc::EPERM));
+}
+
+fn a_mode_that_a_lock_refuses() {
+    let all = CapState::current().unwrap();
+    let locked = Securebits::NOROOT_LOCKED;
+    securebits::set(locked).unwrap();
+    "cap_kill".parse::<Iab>().unwrap().apply().unwrap();
+    for mode in [Mode::NoPriv, Mode::Pure1eInit, Mode::Pure1e, Mode::Hybrid] {
+        assert_eq!(errno(mode.apply()), Some(libc::EPERM), "{mode}");
+        assert_eq!(securebits::current().unwrap(), locked);
+        let [effective, inheritable] = [CapSet::empty(), Cap::KILL.into()];
+        assert_eq!(CapState::current().unwrap(), CapState { effective, inheritable, ..all });
+        assert!(!bounding::current().unwrap().is_empty());
+    }
+    assert_eq!(Mode::current().unwrap(), None);
+}
+
+fn a_user_keeps_what_is_permitted() {
+    let all = CapState::current().unwrap();
+    CapState { effective: CapSet::empty(), ..all }.apply().unwrap();
+    identity::set_groups(65533, &[7, 5, 5, 65534]).unwrap();
+    identity::set_uid(65534).unwrap();
+    assert_eq!(CapState::current().unwrap(), CapState { effective: CapSet::empty(), ..all });
+    assert!(!securebits::keep_caps().unwrap());
+    let status = Proc::default().status(std::process::id()).unwrap();
+    let ids = |ids: rcap::proc::Ids| [ids.real, ids.effective, ids.saved, ids.filesystem];
+    assert_eq!(ids(status.uid), [65534; 4]);
+    assert_eq!(ids(status.gid), [65533; 4]);
+    assert_eq!(status.groups, [5, 5, 7, 65534]);
+    // And back, since CAP_SETUID is still permitted.
+    identity::set_uid(0).unwrap();
+    assert!(CapState::current().unwrap().effective.is_empty());
+}
+
+fn an_identity_is_changed_or_nothing_is() {
+    let all = CapState::current().unwrap();
+    let refused = |want: i32| {
+        let before = Proc::default().status(std::process::id()).unwrap();
+        let nobody = Identity { uid: 65534, gid: 65534, groups: vec![1] };
+        assert_eq!(errno(nobody.apply()), Some(want));
+        assert_eq!(Proc::default().status(std::process::id()).unwrap(), before);
+        let invalid = Identity { uid: u32::MAX, ..nobody };
+        assert!(invalid.apply().is_err());
+        assert_eq!(Proc::default().status(std::process::id()).unwrap(), before);
+    };
+    // The permitted set could not be kept.
+    securebits::set(Securebits::KEEP_CAPS_LOCKED).unwrap();
+    refused(libc::EPERM);
+    let mut permitted = all.permitted;
+    for cap in [Cap::SETUID, Cap::SETGID] {
+        permitted = permitted.without(cap);
+        CapState { effective: permitted, permitted, ..all }.apply().unwrap();
+        refused(libc::EPERM);
+    }
+    let no_such = Identity::of_user("no-such-user").unwrap_err();
+    assert_eq!(no_such.to_string(), r#"there is no user "no-such-user""#);
+    assert_eq!(Identity::of_user("root").unwrap().uid, 0);
 }

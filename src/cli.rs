@@ -8,6 +8,7 @@ use std::{
     os::unix::ffi::OsStrExt,
 };
 
+pub mod capsh;
 pub mod getcap;
 pub mod getpcaps;
 pub mod json;

@@ -63,9 +63,15 @@ impl Identity {
     ///
     /// Theirs. The process is then as it was.
     pub fn apply(&self) -> Result<()> {
+        self.change()
+    }
+
+    /// For a caller that knows that its process has one thread.
+    pub(crate) fn change(&self) -> Result<()> {
         let before = Groups::current()?;
-        set_groups(self.gid, &self.groups)?;
-        set_uid(self.uid).inspect_err(|_| before.restore())
+        change_groups(self.gid, &mut GroupList::new(&self.groups))
+            .and_then(|()| change_uid(self.uid))
+            .inspect_err(|_| before.restore())
     }
 }
 
@@ -153,6 +159,24 @@ pub(crate) fn change_groups(gid: u32, list: &mut GroupList) -> Result<()> {
     let groups = list.read.get_mut(..count).unwrap_or_default();
     groups.sort_unstable();
     verified(groups.iter().copied().eq(list.groups.iter().map(|gid| gid.as_raw())), Op::SetGroups)
+}
+
+/// setuid(2), with what is effective.
+#[cfg(feature = "cli")]
+pub(crate) fn setuid(uid: u32) -> Result<()> {
+    unistd::setuid(Uid::from_raw(uid)).map_err(|err| Op::SetUid.thread(err))
+}
+
+/// setgid(2), with what is effective.
+#[cfg(feature = "cli")]
+pub(crate) fn setgid(gid: u32) -> Result<()> {
+    unistd::setgid(Gid::from_raw(gid)).map_err(|err| Op::SetGid.thread(err))
+}
+
+/// setgroups(2), with what is effective.
+#[cfg(feature = "cli")]
+pub(crate) fn setgroups(groups: &[u32]) -> Result<()> {
+    unistd::setgroups(&GroupList::new(groups).groups).map_err(|err| Op::SetGroups.thread(err))
 }
 
 fn verified(holds: bool, op: Op) -> Result<()> {

@@ -5,7 +5,7 @@ use std::{ffi::OsString, io, path::Path};
 
 use clap::Command;
 
-use super::{Applet, Exit, Io, getcap, getpcaps, setcap};
+use super::{Applet, Exit, Io, capsh, getcap, getpcaps, setcap};
 
 /// Every command, in the groups of the help.
 const GROUPS: &[(&str, &[Applet])] = &[
@@ -26,6 +26,14 @@ const GROUPS: &[(&str, &[Applet])] = &[
             name: "setcap",
             about: "Set, check or remove the capabilities of files",
             run: setcap::run,
+        }],
+    ),
+    (
+        "Run",
+        &[Applet {
+            name: "capsh",
+            about: "Change the privileges of a process step by step, and run a program",
+            run: capsh::run,
         }],
     ),
 ];

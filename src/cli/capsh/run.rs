@@ -1,0 +1,119 @@
+//! The programs that `capsh` runs at its end.
+
+use std::{
+    env,
+    ffi::OsString,
+    io,
+    os::unix::process::{CommandExt, ExitStatusExt},
+    path::Path,
+    process::Command,
+};
+
+use super::{Capsh, Escaped, Exit, Failure, Step};
+
+/// What is run.
+#[derive(Clone, Copy)]
+pub(super) enum Program {
+    Shell,
+    Itself,
+    /// The first of the arguments that follow.
+    Named,
+}
+
+/// How it is run.
+#[derive(Clone, Copy)]
+pub(super) enum Way {
+    /// In this process.
+    Exec,
+    /// In a child, as which this process ends.
+    Child,
+}
+
+/// The shell, and what is taken where there is none: small systems have no bash.
+const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
+
+impl Capsh<'_, '_> {
+    /// Runs a program with the arguments that follow.
+    pub(super) fn run(&mut self, program: Program, way: Way) -> Step {
+        let rest = &self.argv[self.next..];
+        self.next = self.argv.len();
+        if let Some(dry_run) = &self.dry_run {
+            return dry_run.at_the_end(self.io);
+        }
+        // What was printed comes before what the program prints.
+        self.io.out.flush()?;
+        let result = match (program, &self.shell) {
+            (Program::Itself, _) => self.start(self.itself(rest), way),
+            (Program::Named, _) => match rest {
+                [program, rest @ ..] => self.start(command(program, rest), way),
+                [] => return Err(Failure::Words("want a program".into())),
+            },
+            (Program::Shell, Some(shell)) => self.start(command(here(shell), rest), way),
+            (Program::Shell, None) => {
+                let [first, second] = SHELLS.map(|shell| command(shell, rest));
+                self.start(first, way).or_else(|err| match err.source.kind() {
+                    io::ErrorKind::NotFound => self.start(second, way),
+                    _ => Err(err),
+                })
+            }
+        };
+        result.map_err(|NotStarted { program, source }| {
+            let program = Escaped(program.as_encoded_bytes());
+            Failure::Words(format!("cannot execute {program}: {}", super::chain(&source)))
+        })?
+    }
+
+    /// This program again. What it was called under stands before its arguments, also where that
+    /// is two words.
+    fn itself(&self, rest: &[OsString]) -> Command {
+        let words: Vec<_> = env::args_os().collect();
+        let name = &words[..=words.len().saturating_sub(self.argv.len())];
+        let mut command = command(&name[0], &name[1..]);
+        if self.argv.get(1).is_some_and(|first| first == "--quiet") {
+            command.arg("--quiet");
+        }
+        command.args(rest);
+        command
+    }
+
+    fn start(&self, mut command: Command, way: Way) -> Result<Step, NotStarted> {
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        let started = match way {
+            Way::Exec => Err(command.exec()),
+            Way::Child => command.spawn(),
+        };
+        let mut child = started.map_err(|source| {
+            let program = command.get_program().to_owned();
+            NotStarted { program, source }
+        })?;
+        Ok(child.wait().map_err(Failure::from).and_then(|status| match status.signal() {
+            None => {
+                Ok(Some(Exit(status.code().and_then(|code| code.try_into().ok()).unwrap_or(1))))
+            }
+            Some(signal) => Err(Failure::Answer(format!(
+                "child PID={} terminated by signo={signal}",
+                child.id()
+            ))),
+        }))
+    }
+}
+
+struct NotStarted {
+    program: OsString,
+    source: io::Error,
+}
+
+fn command(program: impl AsRef<std::ffi::OsStr>, args: &[OsString]) -> Command {
+    let mut command = Command::new(program);
+    command.args(args);
+    command
+}
+
+/// A path that is not looked for in `PATH`.
+fn here(path: &Path) -> std::path::PathBuf {
+    if path.as_os_str().as_encoded_bytes().contains(&b'/') {
+        path.into()
+    } else {
+        Path::new(".").join(path)
+    }
+}

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Measures getcap and getpcaps beside libcap's installed ones, in one run, and prints the ratios.
+# Measures the programs beside libcap's installed ones, in one run, and prints the ratios.
 #
 #   sudo benches/libcap.sh [DIRECTORY]     where the tree of files is made, default $TMPDIR or /tmp
 #
@@ -91,6 +91,9 @@ row 'getcap -r, 300,000 files, peak KB' "$(memory "$theirs/getcap" -r "$scratch/
 row 'getpcaps 1, ms' $(runs=3000 warmup=100 quotient median \
     "$theirs/getpcaps 1" "$ours/getpcaps 1") 1.00
 row 'getpcaps 1, peak KB' "$(memory "$theirs/getpcaps" 1)" "$(memory "$ours/getpcaps" 1)" - 2048
+# shellcheck disable=SC2046
+row 'capsh --current, ms' $(runs=3000 warmup=100 quotient median \
+    "$theirs/capsh --current" "$ours/capsh --current") 1.00
 # shellcheck disable=SC2046
 row 'getpcaps --iab, 2,000 processes, ms' $(runs=60 quotient median \
     "$theirs/getpcaps --iab ${pids[*]}" "$ours/getpcaps --iab ${pids[*]}") 0.60

@@ -86,6 +86,12 @@ pub enum Error {
         /// other way about.
         differing: CapSet,
     },
+    /// This process has several threads, and what was asked for is for one that has not.
+    #[non_exhaustive]
+    Threads {
+        /// How many, if it could be counted.
+        count: Option<usize>,
+    },
     /// There is no user with this name.
     #[non_exhaustive]
     NoUser {
@@ -102,6 +108,8 @@ pub enum Error {
 pub enum Subject {
     /// The calling thread.
     Thread,
+    /// A child process, before it had begun with what it was started for.
+    Child,
     /// The process or thread with this id.
     Process(u32),
     /// The file with this name.
@@ -120,6 +128,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Subject::Thread => f.write_str("the calling thread"),
+            Subject::Child => f.write_str("the child process"),
             Subject::Process(pid) => write!(f, "process {pid}"),
             Subject::Path(path) => write!(f, "{}", path.display()),
             Subject::Descriptor(fd) => write!(f, "file descriptor {fd}"),
@@ -134,6 +143,11 @@ macro_rules! ops {
         #[non_exhaustive]
         pub enum Op {
             $($(#[$doc])* $op,)*
+        }
+
+        impl Op {
+            /// Every one.
+            pub(crate) const ALL: &[Op] = &[$(Op::$op),*];
         }
 
         impl fmt::Display for Op {
@@ -186,6 +200,16 @@ ops! {
     /// setgroups(2). `EPERM`: no effective `CAP_SETGID`, or the user namespace denies it.
     /// `EINVAL`: too many, or one that the user namespace does not map.
     SetGroups "set the supplementary groups",
+    /// chroot(2), and chdir(2) to its root
+    Chroot "change the root directory",
+    /// pipe2(2) and fork(2), and what std::process does before it executes a program
+    Fork "start a child process",
+    /// execve(2)
+    Execute "execute",
+    /// waitpid(2)
+    Wait "wait for",
+    /// kill(2)
+    Kill "send a signal to",
     /// open(2)
     Open "open",
     /// Reading a directory.
@@ -228,6 +252,9 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Os { op, subject: Subject::Thread, .. } => write!(f, "cannot {op}"),
+            Error::Os { op, subject: subject @ Subject::Child, .. } => {
+                write!(f, "cannot {op} of {subject}")
+            }
             Error::Os { op, subject: subject @ Subject::Process(_), .. } if *op == Op::ReadSets => {
                 write!(f, "cannot {op} of {subject}")
             }
@@ -250,6 +277,10 @@ impl fmt::Display for Error {
                 "a file has one effective bit for all its capabilities: the effective ones must \
                  be none, or all that are permitted or inheritable, which {differing} breaks"
             ),
+            Error::Threads { count: Some(count) } => {
+                write!(f, "this process has {count} threads and not just one")
+            }
+            Error::Threads { count: None } => f.write_str("this process has more than one thread"),
             Error::NoUser { name } => write!(f, "there is no user {name:?}"),
             Error::Parse(err) => err.fmt(f),
         }
@@ -268,6 +299,7 @@ impl error::Error for Error {
             | Error::MalformedStatus { .. }
             | Error::UnstorableEffective { .. }
             | Error::NoUser { .. }
+            | Error::Threads { .. }
             | Error::Parse(_) => None,
         }
     }

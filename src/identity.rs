@@ -15,7 +15,7 @@ use nix::{
 use crate::{
     Cap, CapSet, CapState, Error, Op, Result,
     securebits::{self, Securebits},
-    sys,
+    sys, threads,
 };
 
 /// Who a process is: a user, a group and supplementary groups.
@@ -63,6 +63,7 @@ impl Identity {
     ///
     /// Theirs. The process is then as it was.
     pub fn apply(&self) -> Result<()> {
+        threads::ensure_single_threaded()?;
         self.change()
     }
 
@@ -85,8 +86,10 @@ impl Identity {
 /// `EPERM` if `CAP_SETUID` is not permitted, or if the permitted set would be lost because the
 /// securebit keep-caps is locked; `EINVAL` if the user namespace does not map the id. The process
 /// is then as it was. `ENOTRECOVERABLE` if the kernel reports success and has other ids.
+/// [`Error::Threads`] if the process has several.
 #[doc(alias("cap_setuid", "setresuid"))]
 pub fn set_uid(uid: u32) -> Result<()> {
+    threads::ensure_single_threaded()?;
     change_uid(uid)
 }
 
@@ -98,9 +101,10 @@ pub fn set_uid(uid: u32) -> Result<()> {
 /// `EPERM` if `CAP_SETGID` is not permitted, or if the user namespace denies setgroups(2);
 /// `EINVAL` if the user namespace does not map an id, or for more groups than the kernel takes.
 /// The process is then as it was. `ENOTRECOVERABLE` if the kernel reports success and has other
-/// ids.
+/// ids. [`Error::Threads`] if the process has several.
 #[doc(alias("cap_setgroups", "setresgid", "setgroups"))]
 pub fn set_groups(gid: u32, groups: &[u32]) -> Result<()> {
+    threads::ensure_single_threaded()?;
     let before = Groups::current()?;
     change_groups(gid, &mut GroupList::new(groups)).inspect_err(|_| before.restore())
 }

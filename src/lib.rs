@@ -42,6 +42,7 @@
 //! | `cap_get_mode`, `cap_set_mode` | [`Mode::current`], [`Mode::apply`] |
 //! | `cap_iab_from_text`, `cap_iab_to_text` | [`Iab`], by `FromStr` and `Display` |
 //! | `cap_iab_get_proc`, `cap_iab_set_proc`, `cap_iab_get_pid` | [`Iab::current`], [`Iab::apply`], [`proc::Status::iab`] |
+//! | `cap_new_launcher`, `cap_func_launcher`, `cap_launch` | [`launch::Launcher`] |
 //! | `cap_setuid`, `cap_setgroups` | [`identity::set_uid`], [`identity::set_groups`] |
 //! | `cap_copy_ext`, `cap_copy_int_check` | [`CapState::to_external`], [`CapState::from_external`] |
 //!
@@ -73,7 +74,9 @@ pub mod no_new_privs;
 pub mod securebits;
 
 pub mod file;
+pub mod launch;
 pub mod proc;
+pub mod threads;
 
 #[cfg(feature = "serde")]
 mod serialize;

@@ -1,6 +1,6 @@
 //! The three capability sets of a thread.
 
-use crate::{CapSet, Op, Result, proc, sys};
+use crate::{Cap, CapSet, Op, Result, proc, sys};
 
 /// The effective, permitted and inheritable sets of a thread, which the kernel reads and sets
 /// together. (capabilities(7), "Thread capability sets")
@@ -97,6 +97,24 @@ impl CapState {
         let value = call()?;
         lower.now()?;
         Ok(value)
+    }
+
+    /// Calls `call` with `CAP_SETPCAP` effective if it can be.
+    pub(crate) fn with_setpcap<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
+        let setpcap = CapSet::from(Cap::SETPCAP) & CapState::current()?.permitted;
+        CapState::with_raised(setpcap, call)
+    }
+
+    /// Makes these the sets of the calling thread, by way of an effective `CAP_SETPCAP` if it can
+    /// be.
+    pub(crate) fn apply_with_setpcap(self) -> Result<()> {
+        let now = CapState::current()?;
+        if now.permitted.has(Cap::SETPCAP) {
+            CapState { effective: now.effective.with(Cap::SETPCAP), ..now }.apply()?;
+        }
+        self.apply().inspect_err(|_| {
+            let _ = now.apply();
+        })
     }
 }
 

@@ -5,10 +5,21 @@
 use std::{
     ffi::CStr,
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::process::CommandExt,
+    },
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::Command,
 };
 
 use libc::{c_int, c_long, c_ulong};
+use nix::unistd::{ForkResult, Pid};
+
+use crate::{
+    Result,
+    launch::{Forked, Launcher},
+};
 
 /// The three sets of a thread, as capget(2) and capset(2) carry them.
 #[derive(Clone, Copy)]
@@ -191,6 +202,57 @@ pub(crate) fn getgroups(groups: &mut [u32]) -> io::Result<usize> {
     // A room of 0 asks for the count alone, and nothing is written.
     let count = result(unsafe { libc::getgroups(room, groups.as_mut_ptr()) }.into())?;
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// kill(2)
+pub(crate) fn kill(pid: c_int, signal: c_int) -> io::Result<()> {
+    // SAFETY: it takes integers only.
+    result(unsafe { libc::kill(pid, signal) }.into()).map(drop)
+}
+
+/// Has `call` called in the child before `command` executes its program.
+///
+/// `call` is for launch.rs alone, which sees to what makes this sound: it makes system calls, and
+/// takes neither memory nor locks.
+pub(crate) fn pre_exec(
+    command: &mut Command,
+    call: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: `call` is async-signal-safe, as is said above.
+    unsafe { command.pre_exec(call) };
+}
+
+/// fork(2): runs `call` in the child, which ends with its status, or with 101 if it panics.
+///
+/// That a process with several threads does not get here is for the callers to see to.
+pub(crate) fn fork(call: impl FnOnce() -> u8) -> io::Result<Pid> {
+    // SAFETY: the child goes on with the calling thread alone, which was the only one, or whose
+    // caller has promised that no more than such a thread can do is done.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let status = catch_unwind(AssertUnwindSafe(call)).unwrap_or(101);
+            // SAFETY: it ends the process, and runs nothing of it.
+            unsafe { libc::_exit(status.into()) }
+        }
+    }
+}
+
+impl Launcher {
+    /// [`Launcher::call`] in a process that may have several threads.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Launcher::call`] but for [`Error::Threads`](crate::Error::Threads).
+    ///
+    /// # Safety
+    ///
+    /// If the process has other threads, `function` does only what is async-signal-safe
+    /// (signal-safety(7)), or what its C library allows in the child of such a process besides:
+    /// glibc and musl, to use the heap. A lock that another thread holds is never unlocked.
+    pub unsafe fn call_among_threads(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
+        self.fork(function)
+    }
 }
 
 /// fnmatch(3)

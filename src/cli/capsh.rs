@@ -1,10 +1,12 @@
 //! `capsh`: does to itself what each argument says, in their order, and can then run a program.
 
 use std::{
-    ffi::{OsStr, OsString},
+    ffi::{CString, OsStr, OsString},
     io,
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, process::ExitStatusExt},
     path::PathBuf,
+    thread,
+    time::Duration,
 };
 
 use nix::unistd::{Group, User};
@@ -14,6 +16,7 @@ use crate::{
     Cap, CapSet, CapState, Iab, Mode, ambient, bounding,
     cap::number,
     identity::{self, Identity},
+    launch::{Forked, Launcher, change_root},
     no_new_privs,
     securebits::{self, Securebits},
 };
@@ -149,6 +152,8 @@ struct Capsh<'a, 'b> {
     shell: Option<PathBuf>,
     /// The variables that `--user` has set.
     environment: Vec<(&'static str, PathBuf)>,
+    /// What `--forkfor` has started.
+    child: Option<Forked>,
     dry_run: Option<DryRun>,
 }
 
@@ -165,6 +170,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         noenv: false,
         shell: None,
         environment: Vec::new(),
+        child: None,
         dry_run: None,
     };
     if argv.len() > 1 && argv[1] != "--quiet" {
@@ -355,24 +361,21 @@ impl Capsh<'_, '_> {
 
 /// Changes.
 impl Capsh<'_, '_> {
-    /// Calls `call` with `CAP_SETPCAP` effective, unless strictness leaves that to the user.
-    fn with_setpcap<T>(&self, call: impl FnOnce() -> crate::Result<T>) -> crate::Result<T> {
-        let raised = if self.strict { CapSet::empty() } else { Cap::SETPCAP.into() };
-        CapState::with_raised(raised, call)
+    /// Calls `call`, with `CAP_SETPCAP` effective if it can be, unless strictness leaves that to
+    /// the user.
+    fn with_setpcap(&self, call: impl FnOnce() -> crate::Result<()>) -> crate::Result<()> {
+        if self.strict { call() } else { CapState::with_setpcap(call) }
     }
 
-    /// Applies `wanted`, with `CAP_SETPCAP` effective meanwhile if it can be, unless strictness
-    /// leaves that to the user.
-    fn apply(&self, wanted: CapState) -> Step {
-        let now = CapState::current()?;
-        if !self.strict && now.permitted.has(Cap::SETPCAP) {
-            CapState { effective: now.effective.with(Cap::SETPCAP), ..now }.apply()?;
-        }
-        done(wanted.apply())
+    /// Applies `caps`, with `CAP_SETPCAP` effective before if it can be, unless strictness leaves
+    /// that to the user.
+    fn apply(&self, caps: CapState) -> crate::Result<()> {
+        if self.strict { caps.apply() } else { caps.apply_with_setpcap() }
     }
 
     fn caps(&mut self, value: &OsStr) -> Step {
-        self.apply(text(value)?.parse()?)
+        let caps = text(value)?.parse()?;
+        done(self.apply(caps))
     }
 
     fn inh(&mut self, value: &OsStr) -> Step {
@@ -382,7 +385,7 @@ impl Capsh<'_, '_> {
             // What follows the list is part of it: libcap appends to a text as well.
             list => format!("{now} {list}+i").parse()?,
         };
-        self.apply(wanted)
+        done(self.apply(wanted))
     }
 
     fn drop(&mut self, value: &OsStr) -> Step {
@@ -399,13 +402,34 @@ impl Capsh<'_, '_> {
     }
 
     fn fork_for(&mut self, value: &OsStr) -> Step {
-        let _ = value;
+        let seconds = Duration::from_secs(id(value)?.into());
+        if seconds.is_zero() {
+            return Err(Failure::Words("want a number of seconds that is not 0".into()));
+        }
+        if self.child.is_some() {
+            return Err(Failure::Words("there is a child already".into()));
+        }
+        if self.dry_run.is_none() {
+            self.child = Some(Launcher::new().call(|| {
+                thread::sleep(seconds);
+                0
+            })?);
+        }
         DONE
     }
 
     fn kill_it(&mut self, value: &OsStr) -> Step {
-        let _ = value;
-        DONE
+        let signal = i32::try_from(id(value)?).unwrap_or(i32::MAX);
+        if self.dry_run.is_some() {
+            return DONE;
+        }
+        let no_child = || Failure::Words("there is no child (--forkfor=)".into());
+        let child = self.child.take().ok_or_else(no_child)?;
+        child.kill(signal)?;
+        let ended_by = child.wait()?.signal().unwrap_or(0);
+        answer(ended_by == signal, || {
+            format!("child terminated with odd signal ({signal} != {ended_by})")
+        })
     }
 
     fn user(&mut self, value: &OsStr) -> Step {
@@ -472,12 +496,8 @@ fn groups(value: &OsStr) -> Step {
 }
 
 fn chroot(value: &OsStr) -> Step {
-    CapState::with_raised(Cap::SYS_CHROOT.into(), || {
-        nix::unistd::chroot(value)
-            .map_err(|err| crate::Op::Open.on(std::path::Path::new(value), err))
-    })?;
-    std::env::set_current_dir("/")?;
-    DONE
+    let path = CString::new(value.as_bytes()).map_err(io::Error::from)?;
+    done(change_root(&path))
 }
 
 /// The text of a value that is no path.

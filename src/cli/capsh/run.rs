@@ -52,7 +52,7 @@ impl Capsh<'_, '_> {
             (Program::Shell, None) => {
                 let [first, second] = SHELLS.map(|shell| command(shell, rest));
                 self.start(first, way).or_else(|err| match err.source.kind() {
-                    io::ErrorKind::NotFound => self.start(second, way),
+                    io::ErrorKind::NotFound => self.start(second, way).map_err(|_| err),
                     _ => Err(err),
                 })
             }

@@ -1,0 +1,356 @@
+//! The launcher, on the running kernel.
+
+mod common;
+
+use std::{
+    fs::{self, File},
+    io::{Read, Write},
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    process::{Command, Stdio},
+    sync::atomic::{AtomicBool, Ordering},
+    thread,
+};
+
+use common::directory;
+use nix::unistd::pipe;
+use rcap::{
+    Cap, CapSet, CapState, Error, Iab, Mode, Op, Subject, ambient, bounding,
+    identity::Identity,
+    launch::Launcher,
+    no_new_privs,
+    proc::{Proc, Status},
+    securebits::{self, Securebits},
+    threads,
+};
+
+tests! {
+    Nothing:
+        one_thread_or_several,
+        functions_end_as_they_end,
+        nothing_is_left_behind;
+    UserNamespace:
+        a_program_has_what_was_asked_for,
+        a_function_has_what_was_asked_for,
+        a_root_directory,
+        environment_directory_and_streams,
+        the_step_that_failed,
+        programs_that_cannot_be_executed;
+    Root:
+        a_user_with_ambient_capabilities,
+        ids_that_cannot_be_had,
+        from_a_process_with_threads;
+}
+
+const NET_RAW: CapSet = CapSet::of(&[Cap::NET_RAW]);
+
+fn status_of(launcher: &Launcher) -> String {
+    let mut cat = Command::new("cat");
+    cat.arg("/proc/self/status").stdout(Stdio::piped());
+    let output = launcher.spawn(cat).unwrap().wait_with_output().unwrap();
+    assert!(output.status.success());
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn field<'a>(status: &'a str, name: &str) -> &'a str {
+    let line = status.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(":\t"));
+    line.unwrap_or_else(|| panic!("no {name} in {status}")).trim()
+}
+
+fn set(status: &str, name: &str) -> CapSet {
+    CapSet::from_bits_retain(u64::from_str_radix(field(status, name), 16).unwrap())
+}
+
+/// What a function in a child writes.
+fn said(launcher: &Launcher, function: impl FnOnce() -> String) -> String {
+    let (read, write) = pipe().unwrap();
+    let child = launcher
+        .call(|| {
+            File::from(write.try_clone().unwrap()).write_all(function().as_bytes()).unwrap();
+            0
+        })
+        .unwrap();
+    drop(write);
+    let mut text = String::new();
+    File::from(read).read_to_string(&mut text).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    text
+}
+
+/// The operation that failed in the child, and its errno.
+fn failed<T: std::fmt::Debug>(result: rcap::Result<T>) -> (Op, i32) {
+    match result.unwrap_err() {
+        Error::Os { op, subject: Subject::Child, source, .. } => {
+            (op, source.raw_os_error().unwrap())
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+fn one_thread_or_several() {
+    threads::ensure_single_threaded().unwrap();
+    thread::spawn(|| {
+        let err = threads::ensure_single_threaded().unwrap_err();
+        assert_eq!(err.to_string(), "this process has 2 threads and not just one");
+        assert!(matches!(Launcher::new().call(|| 0), Err(Error::Threads { .. })));
+    })
+    .join()
+    .unwrap();
+}
+
+fn functions_end_as_they_end() {
+    let ended = |function: fn() -> u8| Launcher::new().call(function).unwrap().wait().unwrap();
+    assert_eq!(ended(|| 0).code(), Some(0));
+    assert_eq!(ended(|| 255).code(), Some(255));
+    let panicked = ended(|| {
+        std::panic::set_hook(Box::new(|_| {}));
+        panic!();
+    });
+    assert_eq!(panicked.code(), Some(101));
+    let killed = Launcher::new()
+        .call(|| {
+            thread::sleep(std::time::Duration::from_secs(60));
+            0
+        })
+        .unwrap();
+    assert_eq!(killed.kill(65).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    killed.kill(libc::SIGTERM).unwrap();
+    assert_eq!(killed.wait().unwrap().signal(), Some(libc::SIGTERM));
+}
+
+fn nothing_is_left_behind() {
+    let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
+    let before = descriptors();
+    let launcher = Launcher::new().securebits(Securebits::NOROOT).root("/nonexistent");
+    for _ in 0..20 {
+        launcher.spawn(Command::new("true")).unwrap_err();
+        launcher.call(|| 0).unwrap_err();
+        Launcher::new().spawn(Command::new("/nonexistent")).unwrap_err();
+        assert!(Launcher::new().spawn(Command::new("true")).unwrap().wait().unwrap().success());
+        assert!(Launcher::new().call(|| 0).unwrap().wait().unwrap().success());
+    }
+    assert_eq!(descriptors(), before);
+    let children = fs::read_to_string("/proc/thread-self/children").unwrap();
+    assert_eq!(children, "", "a child was not waited for");
+    // What is this library's does not stay open in the program.
+    let ls = || {
+        let mut ls = Command::new("ls");
+        ls.arg("/proc/self/fd").stdout(Stdio::piped());
+        ls
+    };
+    let launched = Launcher::new().spawn(ls()).unwrap().wait_with_output().unwrap();
+    assert_eq!(launched.stdout, ls().output().unwrap().stdout);
+}
+
+fn a_program_has_what_was_asked_for() {
+    let before = status_of(&Launcher::new());
+    let own = CapState::current().unwrap();
+    let keep = CapSet::of(&[Cap::NET_RAW, Cap::KILL, Cap::CHOWN]);
+    let launcher = Launcher::new()
+        .bounding(keep)
+        .iab("!cap_chown,^cap_net_raw".parse().unwrap())
+        .securebits(Securebits::NOROOT | Securebits::NOROOT_LOCKED)
+        .no_new_privs();
+    for _ in 0..2 {
+        let status = status_of(&launcher);
+        assert_eq!(set(&status, "CapBnd"), keep.without(Cap::CHOWN));
+        for name in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
+            assert_eq!(set(&status, name), NET_RAW, "{name}");
+        }
+        assert_eq!(field(&status, "NoNewPrivs"), "1");
+    }
+    let status = status_of(&Launcher::new().mode(Mode::NoPriv));
+    for name in ["CapPrm", "CapEff", "CapInh", "CapAmb", "CapBnd"] {
+        assert_eq!(set(&status, name), CapSet::empty(), "{name}");
+    }
+    // This process has not changed.
+    assert_eq!(CapState::current().unwrap(), own);
+    assert!(ambient::current().unwrap().is_empty());
+    assert!(securebits::current().unwrap().is_empty());
+    assert!(!no_new_privs::is_set().unwrap());
+    let caps = |status: &str| ["CapPrm", "CapInh", "CapBnd"].map(|name| set(status, name));
+    assert_eq!(caps(&status_of(&Launcher::new())), caps(&before));
+}
+
+fn a_function_has_what_was_asked_for() {
+    let caps: CapState = "cap_net_raw=ep cap_kill=i cap_chown=p".parse().unwrap();
+    let text = said(&Launcher::new().caps(caps).securebits(Securebits::KEEP_CAPS), || {
+        format!("{}|{}", CapState::current().unwrap(), securebits::current().unwrap())
+    });
+    assert_eq!(text, "cap_kill=i cap_net_raw+ep cap_chown+p|keep-caps");
+    let mode = || format!("{:?}", Mode::current().unwrap());
+    assert_eq!(said(&Launcher::new().mode(Mode::Pure1eInit), mode), "Some(Pure1eInit)");
+    let set = || bounding::current().unwrap().to_string();
+    assert_eq!(said(&Launcher::new().bounding(NET_RAW), set), "cap_net_raw");
+    let iab: Iab = "!cap_chown,^cap_kill".parse().unwrap();
+    let current = || Iab::current().unwrap().to_string();
+    assert_eq!(said(&Launcher::new().iab(iab), current), iab.to_string());
+}
+
+fn a_root_directory() {
+    let dir = directory();
+    fs::write(dir.path().join("here"), "").unwrap();
+    let names = || {
+        let entries = ["/", "."].map(|dir| fs::read_dir(dir).unwrap().next().unwrap().unwrap());
+        entries.map(|entry| entry.file_name().into_string().unwrap()).join(" ")
+    };
+    assert_eq!(said(&Launcher::new().root(dir.path()), names), "here here");
+    // CAP_SYS_CHROOT is needed by the step, and not to be effective.
+    let all = CapState::current().unwrap();
+    CapState { effective: CapSet::empty(), ..all }.apply().unwrap();
+    assert_eq!(said(&Launcher::new().root(dir.path()), names), "here here");
+    // A program is looked for there.
+    assert_eq!(
+        Launcher::new().root(dir.path()).spawn(Command::new("true")).unwrap_err().to_string(),
+        "cannot execute true"
+    );
+}
+
+fn environment_directory_and_streams() {
+    let dir = directory();
+    let mut sh = Command::new("sh");
+    sh.args(["-c", "read line; echo $line $NAME $(pwd) $HOME; echo error >&2; exit 3"])
+        .env_clear()
+        .envs([("NAME", "value"), ("PATH", "/usr/bin:/bin")])
+        .current_dir(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = Launcher::new().no_new_privs().spawn(sh).unwrap();
+    child.stdin.take().unwrap().write_all(b"line\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    let want = format!("line value {}\n", dir.path().display());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), want);
+    assert_eq!((output.stderr, output.status.code()), (b"error\n".into(), Some(3)));
+}
+
+fn the_step_that_failed() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let all = CapState::current().unwrap();
+    let without = |cap: Cap| {
+        let permitted = all.permitted.without(cap);
+        CapState { permitted, effective: permitted, ..all }
+    };
+    let [eperm, einval] = [libc::EPERM, libc::EINVAL];
+    let new = Launcher::new;
+    let raise = Iab::new(NET_RAW, NET_RAW, CapSet::empty());
+    let fixed = Securebits::NOROOT_LOCKED;
+    #[rustfmt::skip]
+    let rows = [
+        (all,                       new().root("/nonexistent"),       Op::Chroot,         libc::ENOENT),
+        (all,                       new().root(&file),                Op::Chroot,         libc::ENOTDIR),
+        (without(Cap::SYS_CHROOT),  new().root("/"),                  Op::SetSets,        eperm),
+        (all,                       new().groups(0, &[]),             Op::SetGroups,      eperm),
+        (all,                       new().groups(1, &[]),             Op::SetGid,         einval),
+        (without(Cap::SETGID),      new().groups(0, &[]),             Op::SetSets,        eperm),
+        (all,                       new().uid(1),                     Op::SetUid,         einval),
+        (without(Cap::SETUID),      new().uid(0),                     Op::SetSets,        eperm),
+        (without(Cap::SETPCAP),     new().bounding(NET_RAW),          Op::SetSets,        eperm),
+        (without(Cap::SETPCAP),     new().mode(Mode::Pure1e),         Op::SetSets,        eperm),
+        (without(Cap::NET_RAW),     new().iab(raise),                 Op::RaiseAmbient,   eperm),
+        (without(Cap::SETPCAP),     new().securebits(fixed),          Op::SetSecurebits,  eperm),
+        (without(Cap::NET_RAW),     new().caps(all),                  Op::SetSets,        eperm),
+    ];
+    for (caps, launcher, op, errno) in rows {
+        // In a child each, as what is given up does not come back.
+        let same = || {
+            caps.apply().unwrap();
+            let [spawned, called] =
+                [failed(launcher.spawn(Command::new("true"))), failed(launcher.call(|| 0))];
+            format!("{}", spawned == (op, errno) && called == spawned)
+        };
+        assert_eq!(said(&Launcher::new(), same), "true", "{launcher:?}");
+    }
+    let err = Launcher::new().uid(1).spawn(Command::new("true")).unwrap_err();
+    assert_eq!(err.to_string(), "cannot set the user ids of the child process");
+    assert_eq!(err.raw_os_error(), Some(einval));
+}
+
+fn programs_that_cannot_be_executed() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    for (path, errno) in [("/nonexistent".as_ref(), libc::ENOENT), (&*file, libc::EACCES)] {
+        let err = Launcher::new().no_new_privs().spawn(Command::new(path)).unwrap_err();
+        assert_eq!(err.to_string(), format!("cannot execute {}", path.display()));
+        assert_eq!(err.raw_os_error(), Some(errno));
+    }
+    let mut elsewhere = Command::new("true");
+    elsewhere.current_dir("/nonexistent");
+    let err = Launcher::new().spawn(elsewhere).unwrap_err();
+    assert!(matches!(err, Error::Os { op: Op::Fork, .. }), "{err:?}");
+    assert_eq!(err.raw_os_error(), Some(libc::ENOENT));
+}
+
+fn nobody() -> Launcher {
+    Launcher::new().identity(&Identity::of_user("nobody").unwrap())
+}
+
+fn a_user_with_ambient_capabilities() {
+    let ambient = Iab::new(NET_RAW, NET_RAW, CapSet::empty());
+    let status = status_of(&nobody().bounding(NET_RAW).iab(ambient).no_new_privs());
+    for name in ["Uid", "Gid"] {
+        assert_eq!(field(&status, name), "65534\t65534\t65534\t65534");
+    }
+    assert_eq!(field(&status, "Groups"), "65534");
+    for name in ["CapPrm", "CapEff", "CapInh", "CapAmb", "CapBnd"] {
+        assert_eq!(set(&status, name), NET_RAW, "{name}");
+    }
+    let status = status_of(&nobody());
+    assert_eq!(["CapPrm", "CapEff", "CapAmb"].map(|name| set(&status, name)), [CapSet::empty(); 3]);
+    // A function keeps what is permitted, unless it is told otherwise.
+    let caps = || CapState::current().unwrap().to_string();
+    let permitted = CapState { effective: CapSet::empty(), ..CapState::current().unwrap() };
+    assert_eq!(said(&nobody(), caps), permitted.to_string());
+    assert_eq!(said(&nobody().caps(CapState::EMPTY), caps), "=");
+}
+
+fn ids_that_cannot_be_had() {
+    let invalid = u32::MAX;
+    let tried = Launcher::new().groups(0, &[1, invalid]).spawn(Command::new("true"));
+    assert_eq!(failed(tried), (Op::SetGroups, libc::EINVAL));
+    // The permitted set could not be kept.
+    securebits::set(Securebits::KEEP_CAPS_LOCKED).unwrap();
+    let tried = Launcher::new().uid(65534).spawn(Command::new("true"));
+    assert_eq!(failed(tried), (Op::SetSecurebits, libc::EPERM));
+}
+
+fn from_a_process_with_threads() {
+    let status = |pid| -> Vec<Status> {
+        let proc = Proc::default();
+        let tids = proc.threads(pid).unwrap().into_iter();
+        tids.map(|tid| proc.thread_status(pid, tid).unwrap()).collect()
+    };
+    let stop = AtomicBool::new(false);
+    let ambient = Iab::new(NET_RAW, NET_RAW, CapSet::empty());
+    thread::scope(|scope| {
+        // They hold the lock of the heap as often as not.
+        for _ in 0..8 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    std::hint::black_box(vec![0_u8; 100_000]);
+                }
+            });
+        }
+        let before = status(std::process::id());
+        assert_eq!(before.len(), 9);
+        for _ in 0..50 {
+            let mut child = nobody().iab(ambient).spawn(Command::new("true")).unwrap();
+            assert!(child.wait().unwrap().success());
+            let refused = Launcher::new().root("/nonexistent").spawn(Command::new("true"));
+            assert_eq!(failed(refused), (Op::Chroot, libc::ENOENT));
+            #[expect(unsafe_code, reason = "the function uses the heap only, which glibc allows")]
+            // SAFETY: as the reason says.
+            let child = unsafe {
+                nobody()
+                    .caps(CapState::EMPTY)
+                    .call_among_threads(|| u8::from(!vec![1_u8; 100_000].contains(&0)))
+            };
+            assert_eq!(child.unwrap().wait().unwrap().code(), Some(1));
+        }
+        assert_eq!(status(std::process::id()), before);
+        stop.store(true, Ordering::Relaxed);
+    });
+}

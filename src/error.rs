@@ -92,6 +92,14 @@ pub enum Error {
         /// How many, if it could be counted.
         count: Option<usize>,
     },
+    /// Threads of this process that have not changed as they should.
+    #[non_exhaustive]
+    Stragglers {
+        /// Their ids.
+        threads: Vec<u32>,
+        /// How many others have changed; 0 if none has.
+        changed: usize,
+    },
     /// There is no user with this name.
     #[non_exhaustive]
     NoUser {
@@ -110,6 +118,8 @@ pub enum Subject {
     Thread,
     /// A child process, before it had begun with what it was started for.
     Child,
+    /// Another thread of this process, with this id.
+    OtherThread(u32),
     /// The process or thread with this id.
     Process(u32),
     /// The file with this name.
@@ -129,6 +139,7 @@ impl fmt::Display for Subject {
         match self {
             Subject::Thread => f.write_str("the calling thread"),
             Subject::Child => f.write_str("the child process"),
+            Subject::OtherThread(tid) => write!(f, "thread {tid}"),
             Subject::Process(pid) => write!(f, "process {pid}"),
             Subject::Path(path) => write!(f, "{}", path.display()),
             Subject::Descriptor(fd) => write!(f, "file descriptor {fd}"),
@@ -208,8 +219,9 @@ ops! {
     Execute "execute",
     /// waitpid(2)
     Wait "wait for",
-    /// kill(2)
-    Kill "send a signal to",
+    /// kill(2), and rt_tgsigqueueinfo(2) with what goes with it. `EOPNOTSUPP`: the thread takes no
+    /// signals, as those of io_uring
+    Signal "send a signal to",
     /// open(2)
     Open "open",
     /// Reading a directory.
@@ -252,7 +264,12 @@ impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Error::Os { op, subject: Subject::Thread, .. } => write!(f, "cannot {op}"),
-            Error::Os { op, subject: subject @ Subject::Child, .. } => {
+            Error::Os { op: Op::Signal, subject, .. } => {
+                write!(f, "cannot {} {subject}", Op::Signal)
+            }
+            Error::Os {
+                op, subject: subject @ (Subject::Child | Subject::OtherThread(_)), ..
+            } => {
                 write!(f, "cannot {op} of {subject}")
             }
             Error::Os { op, subject: subject @ Subject::Process(_), .. } if *op == Op::ReadSets => {
@@ -281,6 +298,13 @@ impl fmt::Display for Error {
                 write!(f, "this process has {count} threads and not just one")
             }
             Error::Threads { count: None } => f.write_str("this process has more than one thread"),
+            Error::Stragglers { threads, changed } => {
+                write!(f, "{threads:?}: these threads did not follow; ")?;
+                match changed {
+                    0 => f.write_str("nothing has changed"),
+                    changed => write!(f, "{changed} others have changed"),
+                }
+            }
             Error::NoUser { name } => write!(f, "there is no user {name:?}"),
             Error::Parse(err) => err.fmt(f),
         }
@@ -300,6 +324,7 @@ impl error::Error for Error {
             | Error::UnstorableEffective { .. }
             | Error::NoUser { .. }
             | Error::Threads { .. }
+            | Error::Stragglers { .. }
             | Error::Parse(_) => None,
         }
     }

@@ -386,7 +386,7 @@ impl Forked {
     /// `EINVAL` if there is no signal of this number.
     pub fn kill(&self, signal: i32) -> Result<()> {
         sys::kill(self.0.as_raw(), signal)
-            .map_err(|err| Op::Kill.on(Subject::Process(self.pid()), err))
+            .map_err(|err| Op::Signal.on(Subject::Process(self.pid()), err))
     }
 
     /// Waits for its end. (waitpid(2))

@@ -1,4 +1,4 @@
-//! The only module with `unsafe`: one function a kernel call, integers in, [`io::Result`] out.
+//! The only room with `unsafe`: one function a kernel call, integers in, [`io::Result`] out.
 //! No policy, no retries, no names. And what it takes to be called by C's start-up code.
 #![allow(unsafe_code)]
 
@@ -20,6 +20,9 @@ use crate::{
     Result,
     launch::{Forked, Launcher},
 };
+
+#[cfg(feature = "all-threads")]
+pub(crate) mod broadcast;
 
 /// The three sets of a thread, as capget(2) and capset(2) carry them.
 #[derive(Clone, Copy)]

@@ -1,19 +1,52 @@
-//! The threads of this process.
+//! Capabilities of a process with several threads.
+//!
+//! **Drop first, then start threads.** Linux keeps capabilities, securebits and no-new-privs for
+//! each thread, and a new thread begins with a copy of its creator's. A program that drops its
+//! privileges before it starts its first thread (or its runtime) needs nothing of this module
+//! but [`ensure_single_threaded`], which says so if it is too late:
+//!
+//! ```
+//! use rcap::{Cap, CapSet, CapState, threads};
+//!
+//! # fn start_the_runtime() {}
+//! fn main() -> Result<(), rcap::Error> {
+//!     threads::ensure_single_threaded()?;
+//!     let keep = CapState::current()?.permitted & CapSet::of(&[Cap::NET_BIND_SERVICE]);
+//!     CapState { effective: keep, permitted: keep, inheritable: CapSet::empty() }.apply()?;
+//!     start_the_runtime();
+//!     Ok(())
+//! }
+//! ```
+//!
+//! Where that cannot be, `Limits` (with the feature `all-threads`) drops them in every thread:
+//! for a program whose runtime binds the port, or a library that is called late.
+//!
+//! Threads share their memory, so that one which kept a privilege keeps it for all. Neither this
+//! module nor the kernel separates threads of one process from each other.
 
 use std::fs;
 
-use nix::errno::Errno;
+use nix::{
+    errno::Errno,
+    sched::{CloneFlags, unshare},
+};
 
 use crate::{Error, Op, Result};
 
-/// Sees to it that a change of the calling thread is one of the whole process.
+#[cfg(feature = "all-threads")]
+mod limits;
+
+#[cfg(feature = "all-threads")]
+pub use limits::{Limits, Report};
+
+/// Sees to it that a change of the calling thread is one of the whole process. (unshare(2):
+/// `CLONE_THREAD` changes nothing, and is refused if there are several)
 ///
 /// # Errors
 ///
-/// [`Error::Threads`] if there are several; that of reading /proc where it had to be asked.
+/// [`Error::Threads`] if there are several; that of reading /proc where a sandbox forbids
+/// unshare(2), and /proc has to be asked.
 pub fn ensure_single_threaded() -> Result<()> {
-    use nix::sched::{CloneFlags, unshare};
-    // A thread group of one is what it is already; of several, it cannot be left.
     match unshare(CloneFlags::CLONE_THREAD) {
         Ok(()) => return Ok(()),
         Err(Errno::EINVAL) => {}

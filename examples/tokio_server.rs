@@ -1,0 +1,94 @@
+//! A server on tokio that binds port 80 as root, and goes on as `nobody` with nothing, in every
+//! thread.
+//!
+//!     cargo build --features all-threads --example tokio_server &&
+//!         sudo target/debug/examples/tokio_server
+//!
+//! Where the port is known before the runtime starts, it takes less: bind it with
+//! `std::net::TcpListener`, call `Identity::of_user("nobody")?.apply()?` and
+//! `CapState::EMPTY.apply()?`, then start the runtime and hand it the listener with
+//! `tokio::net::TcpListener::from_std`. That works without the feature `all-threads`.
+
+#![allow(clippy::print_stdout)]
+
+use std::error::Error;
+
+use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
+use rcap::{Cap, CapSet, identity::Identity, proc::Proc, threads::Limits};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
+    runtime.block_on(serve())
+}
+
+async fn serve() -> Result<(), Box<dyn Error>> {
+    let listener = TcpListener::bind(("127.0.0.1", 80))
+        .await
+        .map_err(|err| format!("port 80: {err} (are you root, and is it free?)"))?;
+    become_user("nobody")?;
+    show_threads()?;
+
+    // The server itself: one answer to itself, and it ends.
+    let client = tokio::spawn(async {
+        let mut answer = String::new();
+        TcpStream::connect(("127.0.0.1", 80)).await?.read_to_string(&mut answer).await?;
+        std::io::Result::Ok(answer)
+    });
+    let (mut stream, _) = listener.accept().await?;
+    stream.write_all(b"served on port 80").await?;
+    drop(stream);
+    println!("{}", client.await??);
+    Ok(())
+}
+
+/// Gives up everything, in all threads, whatever the runtime has started.
+fn become_user(name: &str) -> Result<(), Box<dyn Error>> {
+    let user = Identity::of_user(name)?;
+    // What the next step takes, and no more: no bounding set, nothing to inherit.
+    let mut limits = Limits::to(CapSet::of(&[Cap::SETUID, Cap::SETGID]));
+    limits.caps.inheritable = CapSet::empty();
+    limits.ambient = CapSet::empty();
+    limits.bounding = CapSet::empty();
+    limits.no_new_privs = true;
+    let report = limits.apply()?;
+    println!("{} threads limited, in {} sweeps", report.threads, report.sweeps);
+
+    // The C library changes the ids of all threads.
+    let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+    let [uid, gid] = [user.uid, user.gid];
+    let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
+    setgroups(&groups)?;
+    setresgid(gid, gid, gid)?;
+    setresuid(uid, uid, uid)?;
+
+    // Of a user that was 0, the kernel has cleared the rest; of another, this does.
+    Limits::to(CapSet::empty()).apply()?;
+    Ok(())
+}
+
+/// The proof, from the kernel.
+fn show_threads() -> Result<(), Box<dyn Error>> {
+    let proc = Proc::default();
+    let pid = std::process::id();
+    for tid in proc.threads(pid)? {
+        let status = proc.thread_status(pid, tid)?;
+        println!(
+            "thread {tid} {:<16} uid {} gid {} groups {:?} caps {:?} bounding {:?} ambient {:?} \
+             no-new-privs {:?}",
+            status.name.to_string_lossy(),
+            status.uid.saved,
+            status.gid.saved,
+            status.groups,
+            status.caps.to_string(),
+            status.bounding,
+            status.ambient,
+            status.no_new_privs,
+        );
+    }
+    Ok(())
+}

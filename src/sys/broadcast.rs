@@ -1,0 +1,275 @@
+//! Calling a function in another thread of this process, by a signal.
+//!
+//! The signal is 33, which no thread blocks for long: glibc and musl take it out of every mask
+//! that a program sets. It is theirs (glibc's setuid(3) uses it, musl's pthread_cancel(3)), so
+//! their handler is called for every signal that is not from here, and put back afterwards. What
+//! is from here has the code `SI_QUEUE`, which their handlers pass over: one that arrives late
+//! does no harm.
+
+use std::{
+    io,
+    mem::size_of,
+    ptr,
+    sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    thread,
+    time::{Duration, Instant},
+};
+
+use libc::{c_int, c_ulong, c_void, siginfo_t};
+
+use nix::{errno::Errno, unistd};
+
+use super::result;
+
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64", target_arch = "riscv64")))]
+compile_error!("the feature all-threads is for x86-64, AArch64 and 64-bit RISC-V");
+
+const SIGNAL: c_int = 33;
+
+/// What a call comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// What the function returned.
+    Returned(u64),
+    /// The thread has ended.
+    Gone,
+    /// The thread did not take the signal in time, and will not call the function.
+    Silent,
+}
+
+type Call<'a> = &'a (dyn Fn() -> u64 + Sync);
+
+/// The thread that is to call; [`NOBODY`], or [`TAKEN`] while it does.
+static TARGET: AtomicI32 = AtomicI32::new(NOBODY);
+const NOBODY: i32 = 0;
+const TAKEN: i32 = -1;
+
+/// A [`Call`] on the stack of the caller, which waits while `TARGET` is a thread or `TAKEN`.
+static CALL: AtomicPtr<Call<'static>> = AtomicPtr::new(ptr::null_mut());
+static RETURNED: AtomicU64 = AtomicU64::new(0);
+static ANSWERED: AtomicBool = AtomicBool::new(false);
+
+/// The handler that was there before, and its flags.
+static FORMER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
+static FORMER_FLAGS: AtomicU64 = AtomicU64::new(0);
+
+/// Calls `call` in the thread `tid` of this process. One caller at a time.
+///
+/// `call` is for threads.rs alone: it is called by a signal handler, so that it makes system
+/// calls only, takes neither memory nor locks, and does not panic.
+pub(crate) fn call_in(tid: c_int, call: Call<'_>, patience: Duration) -> io::Result<Answer> {
+    // Only the time for which it is borrowed is forgotten, and this function outlives its use.
+    CALL.store((&raw const call).cast_mut().cast(), Ordering::Relaxed);
+    ANSWERED.store(false, Ordering::Relaxed);
+    TARGET.store(tid, Ordering::Release);
+    let begin = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    let outcome = loop {
+        // The C library sets its own handler when it starts its first thread.
+        if let Err(err) = install() {
+            break Err(err);
+        }
+        match queue(tid) {
+            Ok(()) => {}
+            Err(err) if err.raw_os_error() == Some(libc::ESRCH) => break Ok(Answer::Gone),
+            // As many signals wait as may; they are taken in time.
+            Err(err) if err.raw_os_error() == Some(libc::EAGAIN) => {}
+            Err(err) => break Err(err),
+        }
+        if answered_within(pause) {
+            return Ok(Answer::Returned(RETURNED.load(Ordering::Relaxed)));
+        }
+        if begin.elapsed() > patience {
+            break Ok(Answer::Silent);
+        }
+        pause = (2 * pause).min(Duration::from_millis(50));
+    };
+    if TARGET.compare_exchange(tid, NOBODY, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        // It has begun after all, and makes a few system calls that do not wait.
+        while !answered_within(Duration::from_secs(1)) {}
+        return Ok(Answer::Returned(RETURNED.load(Ordering::Relaxed)));
+    }
+    outcome
+}
+
+fn answered_within(time: Duration) -> bool {
+    let begin = Instant::now();
+    let mut turns = 0_u32;
+    while !ANSWERED.load(Ordering::Acquire) {
+        if begin.elapsed() > time {
+            return false;
+        }
+        turns += 1;
+        if turns < 100 {
+            thread::yield_now();
+        } else {
+            thread::sleep(Duration::from_micros(50));
+        }
+    }
+    true
+}
+
+/// `struct sigaction` of the kernel.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Action {
+    handler: usize,
+    flags: c_ulong,
+    #[cfg(not(target_arch = "riscv64"))]
+    restorer: usize,
+    mask: u64,
+}
+
+const SA_RESTORER: c_ulong = 0x0400_0000;
+
+#[cfg(target_arch = "x86_64")]
+std::arch::global_asm!(
+    ".hidden rcap_restore_from_signal",
+    ".globl rcap_restore_from_signal",
+    ".type rcap_restore_from_signal, @function",
+    "rcap_restore_from_signal:",
+    "mov eax, {rt_sigreturn}",
+    "syscall",
+    ".size rcap_restore_from_signal, . - rcap_restore_from_signal",
+    rt_sigreturn = const libc::SYS_rt_sigreturn,
+);
+
+#[cfg(target_arch = "x86_64")]
+unsafe extern "C" {
+    fn rcap_restore_from_signal();
+}
+
+impl Action {
+    fn new(handler: usize, flags: u64) -> Action {
+        Action {
+            handler,
+            flags,
+            #[cfg(target_arch = "x86_64")]
+            restorer: rcap_restore_from_signal as *const () as usize,
+            #[cfg(target_arch = "aarch64")]
+            restorer: 0,
+            mask: 0,
+        }
+    }
+
+    /// The present one, after setting another if there is one.
+    fn exchange(new: Option<Action>) -> io::Result<Action> {
+        let mut old = Action::new(libc::SIG_DFL, 0);
+        let new = new.as_ref().map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: the kernel reads `new`, if any, and writes `old`; both are live and laid out as
+        // its own, and the last argument is the size of its mask. The handler that is set is
+        // on_signal, or one that was set before.
+        result(unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, SIGNAL, new, &raw mut old, size_of::<u64>())
+        })?;
+        Ok(old)
+    }
+}
+
+/// Sees to it that the signal is handled here.
+fn install() -> io::Result<()> {
+    let old = Action::exchange(None)?;
+    if old.handler == on_signal as *const () as usize {
+        return Ok(());
+    }
+    FORMER_FLAGS.store(old.flags, Ordering::Relaxed);
+    FORMER.store(old.handler, Ordering::Release);
+    let restorer = if cfg!(target_arch = "x86_64") { SA_RESTORER } else { 0 };
+    // On the thread's own stack, as the C library does: an alternate one may have a few KB.
+    let flags = libc::SA_SIGINFO | libc::SA_RESTART;
+    let flags = c_ulong::from(flags.cast_unsigned()) | restorer;
+    Action::exchange(Some(Action::new(on_signal as *const () as usize, flags))).map(drop)
+}
+
+/// Puts back the handler that was there before the first call. `quiet`: no signal is left that
+/// would then end the process.
+pub(crate) fn uninstall(quiet: bool) -> io::Result<()> {
+    let former = FORMER.load(Ordering::Acquire);
+    let ours = Action::exchange(None)?.handler == on_signal as *const () as usize;
+    if ours && (quiet || former != libc::SIG_DFL) {
+        // The mask and the restorer of the C library's handler are as here: none, and the same
+        // system call.
+        let flags = FORMER_FLAGS.load(Ordering::Relaxed);
+        Action::exchange(Some(Action::new(former, flags)))?;
+    }
+    Ok(())
+}
+
+/// `siginfo_t` of a queued signal, on 64-bit machines.
+#[repr(C)]
+struct Queued {
+    signal: c_int,
+    errno: c_int,
+    code: c_int,
+    padding: c_int,
+    pid: c_int,
+    uid: u32,
+    value: usize,
+    rest: [u64; 12],
+}
+
+const _: () = assert!(size_of::<Queued>() == size_of::<siginfo_t>());
+
+/// Tells the signals from here from those of others.
+fn cookie() -> usize {
+    (&raw const TARGET).addr()
+}
+
+/// rt_tgsigqueueinfo(2)
+fn queue(tid: c_int) -> io::Result<()> {
+    let pid = std::process::id().cast_signed();
+    let uid = unistd::getuid().as_raw();
+    let [signal, code] = [SIGNAL, libc::SI_QUEUE];
+    let info =
+        Queued { signal, errno: 0, code, padding: 0, pid, uid, value: cookie(), rest: [0; 12] };
+    // SAFETY: the kernel reads one siginfo_t, which is live.
+    let sent =
+        unsafe { libc::syscall(libc::SYS_rt_tgsigqueueinfo, pid, tid, SIGNAL, &raw const info) };
+    result(sent).map(drop)
+}
+
+extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: for SA_SIGINFO the kernel passes one, and a signal that is queued by a process has
+    // these fields.
+    let queued = unsafe { &*info.cast::<Queued>() };
+    if queued.code == libc::SI_QUEUE && queued.value == cookie() {
+        answer();
+    } else {
+        chain(signal, info, context);
+    }
+}
+
+fn answer() {
+    let tid = unistd::gettid().as_raw();
+    if TARGET.compare_exchange(tid, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        // It was taken back, or this is a second signal for one call.
+        return;
+    }
+    // What was interrupted may be about to read its own.
+    let errno = Errno::last_raw();
+    // SAFETY: the caller waits while TARGET is TAKEN, so that what is on its stack is live.
+    let call = unsafe { *CALL.load(Ordering::Relaxed) };
+    RETURNED.store(call(), Ordering::Relaxed);
+    Errno::set_raw(errno);
+    TARGET.store(NOBODY, Ordering::Release);
+    ANSWERED.store(true, Ordering::Release);
+}
+
+/// Hands the signal on to the handler that was there before.
+fn chain(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    let former = FORMER.load(Ordering::Acquire);
+    if former == libc::SIG_DFL || former == libc::SIG_IGN {
+        return;
+    }
+    let plain = FORMER_FLAGS.load(Ordering::Relaxed) & libc::SA_SIGINFO as u64 == 0;
+    if plain {
+        // SAFETY: without SA_SIGINFO, a handler takes the signal alone.
+        let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(former) };
+        handler(signal);
+    } else {
+        // SAFETY: with SA_SIGINFO, a handler takes these.
+        let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) =
+            unsafe { std::mem::transmute(former) };
+        handler(signal, info, context);
+    }
+}

@@ -231,16 +231,15 @@ fn refused(limits: Limits, other: impl FnOnce() + Send + 'static) -> Error {
         })
     };
     barrier.wait();
-    let before = statuses();
-    let err = beside(3, || {
-        let err = limits.apply().unwrap_err();
-        assert_eq!(statuses().len(), 5);
-        assert!(statuses().iter().filter(|now| !before.contains(now)).all(|new| {
-            // The three were not there before, and are as their creator.
-            new.caps == before[0].caps && new.bounding == before[0].bounding
-        }));
-        err
-    });
+    let sets = || -> Vec<_> {
+        let sets = |status: Status| (status.caps, status.bounding, status.no_new_privs);
+        statuses().into_iter().map(sets).collect()
+    };
+    let before = sets();
+    // Three more, which are as their creator is.
+    let (err, after) = beside(3, || (limits.apply().unwrap_err(), sets()));
+    assert_eq!(after[..2], before);
+    assert_eq!(after[2..], [before[0]; 3]);
     barrier.wait();
     thread.join().unwrap();
     err

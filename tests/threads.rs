@@ -396,6 +396,8 @@ fn the_ids_of_the_c_library_afterwards() {
             let root = unistd::Uid::from_raw(0);
             while !stop.load(Ordering::Relaxed) {
                 unistd::setresuid(root, root, root).unwrap();
+                // Each is a signal for all the others, which would do nothing else.
+                thread::sleep(Duration::from_micros(100));
             }
         });
         for _ in 0..100 {

@@ -9,6 +9,7 @@ use std::{
 };
 
 pub mod capsh;
+pub mod captree;
 pub mod getcap;
 pub mod getpcaps;
 pub mod json;

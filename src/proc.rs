@@ -17,6 +17,9 @@ use nix::errno::Errno;
 use crate::{CapSet, CapState, Error, Iab, Op, Result, Subject, sys};
 
 mod status;
+mod tree;
+
+pub use tree::{Process, Tree};
 
 /// A process file system.
 ///
@@ -208,6 +211,18 @@ impl Proc {
         Ok(Namespace { device: stat.dev(), inode: stat.ino() })
     }
 
+    /// The unit of systemd that a process belongs to, by its control group; `None` if it is in
+    /// none. (cgroups(7), systemd.unit(5))
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoProcess`] and [`Error::Unreadable`].
+    pub fn unit(&self, pid: u32) -> Result<Option<OsString>> {
+        let file = self.root.join(format!("{pid}/cgroup"));
+        let text = read(&file).map_err(|err| self.failed(pid, err))?;
+        Ok(unit(&text).map(|unit| OsString::from_vec(unit.to_vec())))
+    }
+
     /// What it means that a file of a process cannot be read.
     fn failed(&self, pid: u32, source: io::Error) -> Error {
         match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
@@ -263,6 +278,22 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// The innermost service or scope in a text of `/proc/PID/cgroup`: that of the one hierarchy, or
+/// of the one that is systemd's.
+fn unit(text: &[u8]) -> Option<&[u8]> {
+    let lines = || text.split(|&byte| byte == b'\n');
+    let path = |start: &'static [u8]| lines().find_map(move |line| line.strip_prefix(start));
+    let systemd = || {
+        lines().find_map(|line| {
+            let at = line.windows(14).position(|part| part == b":name=systemd:")?;
+            Some(&line[at + 14..])
+        })
+    };
+    let path = path(b"0::").filter(|path| *path != b"/").or_else(systemd)?;
+    path.rsplit(|&byte| byte == b'/')
+        .find(|part| part.ends_with(b".service") || part.ends_with(b".scope"))
+}
+
 /// The bytes that are written in /proc with a backslash before `n` and backslash.
 fn unescape(name: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(name.len());
@@ -278,4 +309,29 @@ fn unescape(name: &[u8]) -> OsString {
         });
     }
     OsString::from_vec(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units() {
+        #[rustfmt::skip]
+        let rows: &[(&str, Option<&str>)] = &[
+            ("0::/system.slice/nginx.service\n",                     Some("nginx.service")),
+            ("0::/init.scope\n",                                     Some("init.scope")),
+            ("0::/user.slice/user-0.slice/session-3.scope\n",        Some("session-3.scope")),
+            ("0::/system.slice/docker.service/payload/x\n",          Some("docker.service")),
+            ("0::/user.slice/user-1.slice/user@1.service/app.slice/a\\x2db.service\n",
+                                                                      Some("a\\x2db.service")),
+            ("4:cpu:/x\n1:name=systemd:/system.slice/a.service\n0::/\n", Some("a.service")),
+            ("4:cpu:/b.service\n",                                   None),
+            ("0::/\n",                                               None),
+            ("",                                                      None),
+        ];
+        for &(text, want) in rows {
+            assert_eq!(unit(text.as_bytes()), want.map(str::as_bytes), "{text}");
+        }
+    }
 }

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     Exit, Io, Name,
-    json::{SCHEMA, insert_name},
+    json::{self, SCHEMA},
 };
 use crate::{
     CapSet, CapState, Error, Iab,
@@ -335,7 +335,7 @@ fn sets(proc: &Proc, pid: u32, needs_status: bool) -> crate::Result<Sets> {
 
 /// With `--iab`: the text of the sets unless it is the empty one, and in brackets the tuple if it
 /// says anything but what is inheritable; or both.
-fn iab_words(text: &str, iab: Iab, both: bool) -> String {
+pub(super) fn iab_words(text: &str, iab: Iab, both: bool) -> String {
     let mut words = String::new();
     if both || text != "=" {
         let _ = write!(words, " \"{text}\"");
@@ -346,27 +346,8 @@ fn iab_words(text: &str, iab: Iab, both: bool) -> String {
     words
 }
 
-fn object(Sets { caps, status }: &Sets) -> Map<String, Value> {
-    let mut object = Map::new();
-    let Some(status) = status else { return object };
-    object.insert("pid".into(), status.pid.into());
-    object.insert("tgid".into(), status.tgid.into());
-    object.insert("ppid".into(), status.ppid.into());
-    insert_name(&mut object, "name", &status.name);
-    object.insert("kind".into(), json!(status.kind));
-    object.insert("text".into(), caps.to_string().into());
-    object.insert("effective".into(), json!(caps.effective));
-    object.insert("permitted".into(), json!(caps.permitted));
-    object.insert("inheritable".into(), json!(caps.inheritable));
-    object.insert("bounding".into(), json!(status.bounding));
-    object.insert("ambient".into(), json!(status.ambient));
-    object.insert("iab".into(), status.iab(CapSet::supported()).to_string().into());
-    object.insert("uid".into(), json!(status.uid));
-    object.insert("gid".into(), json!(status.gid));
-    object.insert("groups".into(), json!(status.groups));
-    object.insert("no_new_privs".into(), json!(status.no_new_privs));
-    object.insert("seccomp".into(), json!(status.seccomp));
-    object
+fn object(Sets { status, .. }: &Sets) -> Map<String, Value> {
+    status.as_ref().map(json::status).unwrap_or_default()
 }
 
 #[derive(Debug, PartialEq, Eq)]

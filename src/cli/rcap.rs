@@ -5,7 +5,7 @@ use std::{ffi::OsString, io, path::Path};
 
 use clap::Command;
 
-use super::{Applet, Exit, Io, capsh, getcap, getpcaps, setcap};
+use super::{Applet, Exit, Io, capsh, captree, getcap, getpcaps, setcap};
 
 /// Every command, in the groups of the help.
 const GROUPS: &[(&str, &[Applet])] = &[
@@ -17,6 +17,11 @@ const GROUPS: &[(&str, &[Applet])] = &[
                 name: "getpcaps",
                 about: "Print the capabilities of processes",
                 run: getpcaps::run,
+            },
+            Applet {
+                name: "captree",
+                about: "Draw processes and threads as a tree, with their capabilities",
+                run: captree::run,
             },
         ],
     ),

@@ -137,6 +137,7 @@ pub(crate) fn program(name: &str) -> Command {
     Command::new(match name {
         "rcap" => env!("CARGO_BIN_EXE_rcap"),
         "capsh" => env!("CARGO_BIN_EXE_capsh"),
+        "captree" => env!("CARGO_BIN_EXE_captree"),
         "getcap" => env!("CARGO_BIN_EXE_getcap"),
         "setcap" => env!("CARGO_BIN_EXE_setcap"),
         "getpcaps" => env!("CARGO_BIN_EXE_getpcaps"),

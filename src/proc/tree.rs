@@ -113,17 +113,7 @@ impl Proc {
     /// /proc cannot be read, or has a process that is not what the kernel writes there.
     pub fn tree(&self) -> Result<Tree> {
         let pids = self.processes()?;
-        // Fewer are read sooner than a thread is started.
-        let threads = (pids.len() / 128).clamp(1, available());
-        let parts = pids.chunks(pids.len().div_ceil(threads).max(1));
-        let mut processes: Vec<Process> = thread::scope(|scope| {
-            let read = |part: &[u32]| -> Result<Vec<Process>> {
-                part.iter().filter_map(|&pid| self.process(pid).transpose()).collect()
-            };
-            let readers: Vec<_> = parts.map(|part| scope.spawn(move || read(part))).collect();
-            let results = readers.into_iter().map(|reader| reader.join().unwrap_or(Ok(Vec::new())));
-            results.collect::<Result<Vec<_>>>().map(|parts| parts.into_iter().flatten().collect())
-        })?;
+        let mut processes = self.read_all(&pids)?;
         let known: BTreeSet<u32> = processes.iter().map(|process| process.status.pid).collect();
         for process in &mut processes {
             let Status { pid, ppid, .. } = process.status;
@@ -135,6 +125,26 @@ impl Proc {
             }
         }
         Ok(Tree::new(processes))
+    }
+
+    /// The processes of these ids, in several threads where that pays.
+    fn read_all(&self, pids: &[u32]) -> Result<Vec<Process>> {
+        /// Fewer are read sooner than a thread is started.
+        const A_THREAD_EACH: usize = 128;
+        let read = |part: &[u32]| -> Result<Vec<Process>> {
+            part.iter().filter_map(|&pid| self.process(pid).transpose()).collect()
+        };
+        let available = thread::available_parallelism().map_or(1, NonZero::get);
+        let threads = (pids.len() / A_THREAD_EACH).min(available);
+        if threads < 2 {
+            return read(pids);
+        }
+        let parts = pids.chunks(pids.len().div_ceil(threads));
+        thread::scope(|scope| {
+            let readers: Vec<_> = parts.map(|part| scope.spawn(move || read(part))).collect();
+            let results = readers.into_iter().map(|reader| reader.join().unwrap_or(Ok(Vec::new())));
+            results.collect::<Result<Vec<_>>>().map(|parts| parts.into_iter().flatten().collect())
+        })
     }
 
     /// `None` if it has ended, or may not be seen.
@@ -156,10 +166,6 @@ fn seen(status: Result<Status>) -> Result<Option<Status>> {
         Err(Error::NoProcess { .. } | Error::Unreadable { .. }) => Ok(None),
         status => status.map(Some),
     }
-}
-
-fn available() -> usize {
-    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 #[cfg(test)]

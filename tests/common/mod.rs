@@ -32,6 +32,8 @@ pub(crate) enum Needs {
     Root,
     /// mandoc(1).
     Mandoc,
+    /// script(1), which makes a terminal.
+    Terminal,
     /// libcap's programs, and to be root of a user namespace, which is made for it.
     Libcap,
 }
@@ -81,6 +83,9 @@ fn trial(test: &'static Test) -> Trial {
         Needs::UserNamespace => ("needs a user namespace", has_user_namespaces()),
         Needs::Root => ("needs root", is_root()),
         Needs::Mandoc => ("needs mandoc", Command::new("mandoc").arg("/dev/null").output().is_ok()),
+        Needs::Terminal => {
+            ("needs script", Command::new("script").arg("--version").output().is_ok())
+        }
         Needs::Libcap => ("needs libcap's programs", libcap().is_some() && has_user_namespaces()),
     };
     let required = env::var_os("RCAP_REQUIRE").is_some();

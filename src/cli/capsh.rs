@@ -16,6 +16,7 @@ use crate::{
     Cap, CapSet, CapState, Iab, Mode, ambient, bounding,
     cap::number,
     identity::{self, Identity},
+    knowledge,
     launch::{Forked, Launcher, change_root},
     no_new_privs,
     securebits::{self, Securebits},
@@ -334,10 +335,8 @@ impl Capsh<'_, '_> {
     }
 
     fn suggest(&mut self, value: &OsStr) -> Step {
-        let text = text(value)?;
-        let mut first = true;
-        for cap in CapSet::NAMED.caps().filter(|_| !text.is_empty()) {
-            if !std::mem::take(&mut first) {
+        for (index, cap) in knowledge::search(text(value)?).enumerate() {
+            if index > 0 {
                 writeln!(self.io.out)?;
             }
             snapshot::explain(cap, self.io.out)?;

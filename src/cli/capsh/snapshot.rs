@@ -9,7 +9,7 @@ use super::{Escaped, Failure, mode_name};
 use crate::{
     Cap, CapSet, CapState, Iab, Mode, ambient, bounding,
     cli::json::SCHEMA,
-    no_new_privs,
+    knowledge, no_new_privs,
     securebits::{self, Securebits},
 };
 
@@ -144,5 +144,12 @@ pub(super) fn explain(cap: Cap, out: &mut dyn Write) -> io::Result<()> {
         None => write!(out, "<unsupported>")?,
     }
     let mask = CapSet::from(cap).bits();
-    writeln!(out, " ({}) [/proc/self/status:CapXXX: 0x{mask:016x}]", cap.number())
+    writeln!(out, " ({}) [/proc/self/status:CapXXX: 0x{mask:016x}]", cap.number())?;
+    if let Some(about) = knowledge::about(cap) {
+        writeln!(out)?;
+        for line in about.permits.lines() {
+            writeln!(out, "    {line}")?;
+        }
+    }
+    Ok(())
 }

@@ -1,0 +1,84 @@
+//! What each capability is for, in words.
+
+use crate::{Cap, CapSet};
+
+mod table;
+
+/// What is known of a capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct About {
+    /// What it permits: lines of at most 72 characters, with the system calls and the words that
+    /// one would look for.
+    pub permits: &'static str,
+    /// The Linux version that brought it, where it is not as old as capabilities (2.2).
+    pub since: Option<&'static str>,
+}
+
+/// What is known of `cap`; `None` for one without a name.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// let about = knowledge::about(Cap::NET_BIND_SERVICE).unwrap();
+/// assert!(about.permits.contains("port below 1024"));
+/// ```
+pub fn about(cap: Cap) -> Option<&'static About> {
+    table::ABOUT.get(usize::from(cap.number())).map(|(_, about)| about)
+}
+
+/// The capabilities that have `text` in their name or in a line of what they permit, in any case.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert!(knowledge::search("port below 1024").eq([Cap::NET_BIND_SERVICE]));
+/// ```
+pub fn search(text: &str) -> impl Iterator<Item = Cap> {
+    let text = text.to_lowercase();
+    CapSet::NAMED.caps().filter(move |&cap| {
+        let lines = about(cap).into_iter().flat_map(|about| about.permits.lines());
+        lines.chain(cap.name()).any(|line| line.to_lowercase().contains(&text))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_capability_at_its_number() {
+        assert!(table::ABOUT.iter().map(|(cap, _)| *cap).eq(CapSet::NAMED.caps()));
+    }
+
+    #[test]
+    fn lines_that_fit_and_are_plain() {
+        for (cap, About { permits, since, .. }) in table::ABOUT {
+            assert!(!permits.is_empty(), "{cap}");
+            for line in permits.lines() {
+                assert!((1..=72).contains(&line.len()), "{cap}: {line}");
+                assert!(line.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{cap}: {line}");
+                assert!(!line.ends_with(' '), "{cap}: {line:?}");
+            }
+            let version = |text: &str| text.split('.').all(|part| part.parse::<u8>().is_ok());
+            assert!(since.is_none_or(version), "{cap}");
+        }
+    }
+
+    #[test]
+    fn what_people_look_for() {
+        #[rustfmt::skip]
+        let rows: &[(&str, &[Cap])] = &[
+            ("ping",            &[Cap::NET_RAW]),
+            ("Port Below 1024", &[Cap::NET_BIND_SERVICE]),
+            ("strace",          &[Cap::SYS_PTRACE]),
+            ("dmesg",           &[Cap::SYSLOG]),
+            ("cap_bpf",         &[Cap::SYS_ADMIN, Cap::PERFMON, Cap::BPF]),
+            ("no such thing",   &[]),
+        ];
+        for (text, want) in rows {
+            assert!(search(text).eq(want.iter().copied()), "{text}");
+        }
+        assert_eq!(search("").count(), 41);
+    }
+}

@@ -44,6 +44,20 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("Cannot parse pid"),
     },
     Program {
+        name: "capsh",
+        binary: env!("CARGO_BIN_EXE_capsh"),
+        page: "capsh.1",
+        help: &["-h", "--help"],
+        knows: |output| !text(output).contains("there is no option"),
+    },
+    Program {
+        name: "captree",
+        binary: env!("CARGO_BIN_EXE_captree"),
+        page: "captree.8",
+        help: &["-h", "--help"],
+        knows: |output| !text(output).contains("there is no option"),
+    },
+    Program {
         name: "rcap",
         binary: env!("CARGO_BIN_EXE_rcap"),
         page: "rcap.1",
@@ -66,19 +80,39 @@ impl Program {
         fs::read_to_string(self.page()).unwrap()
     }
 
-    /// Whether the program knows an option, which is given with its argument behind a space.
+    /// Whether the program knows an option, which is given with its argument behind a space or
+    /// an equals sign.
     fn takes(&self, option: &str) -> bool {
-        let words = option.split(' ').map(|word| match word {
-            "ROOTID" => "1000",
-            "CAPS" => "cap_kill",
-            "GLOB" => "*.o",
-            "N" => "2",
-            option => {
-                assert!(option.starts_with('-'), "no sample for the argument {option}");
-                option
-            }
-        });
-        (self.knows)(&self.run(&words.collect::<Vec<_>>()))
+        let words: Vec<String> = option
+            .split(' ')
+            .map(|word| match word.split_once('=') {
+                Some((option, argument)) => format!("{option}={}", sample(argument)),
+                None if word.starts_with('-') => word.to_owned(),
+                None => sample(word).to_owned(),
+            })
+            .collect();
+        (self.knows)(&self.run(&words.iter().map(String::as_str).collect::<Vec<_>>()))
+    }
+}
+
+/// Something that can stand for an argument.
+fn sample(argument: &str) -> &'static str {
+    match argument {
+        "ROOTID" => "1000",
+        "CAPS" | "CAP" => "cap_kill",
+        "GLOB" => "*.o",
+        "N" => "2",
+        "HEX" | "LIST" | "UID" | "GID" => "0",
+        "TEXT" => "=",
+        "IAB" => "",
+        "MODE" => "HYBRID",
+        "SIG" => "9",
+        "NAME" => "root",
+        "PATH" => "/",
+        "DIR" => "/proc",
+        "PROGRAM" => "true",
+        "[ARG]..." => "--version",
+        _ => panic!("no sample for the argument {argument}"),
     }
 }
 
@@ -100,6 +134,7 @@ fn options_of_page(source: &str) -> BTreeSet<String> {
     for item in source.lines().filter_map(|line| line.strip_prefix(".It Fl")) {
         for option in item.split(" , ") {
             let words = option.trim().trim_start_matches("Fl ");
+            let words = words.replace(" Ns = Ns Ar ", "=").replace("Op Ar ARG ...", "[ARG]...");
             let option = format!("-{}", words.replace("Ar ", ""));
             assert!(options.insert(option), "twice: {item}");
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    CapSet,
+    CapSet, CapState,
     file::{Malformed, Refusal},
 };
 
@@ -238,6 +238,18 @@ ops! {
 }
 
 impl Op {
+    /// Calls `call` with `caps` effective, and names this operation where they cannot be.
+    pub(crate) fn with_raised<T>(
+        self,
+        caps: CapSet,
+        call: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        CapState::with_raised(caps, call).map_err(|err| match err {
+            Error::Os { op: Op::SetSets, source, .. } => self.thread(source),
+            err => err,
+        })
+    }
+
     pub(crate) fn thread(self, source: impl Into<io::Error>) -> Error {
         Error::Os { op: self, subject: Subject::Thread, source: source.into() }
     }

@@ -119,7 +119,7 @@ pub(crate) fn change_uid(uid: u32) -> Result<()> {
     let loses = ids()?.contains(&0)
         && uid != 0
         && !bits.intersects(Securebits::KEEP_CAPS | Securebits::NO_SETUID_FIXUP);
-    CapState::with_raised(Cap::SETUID.into(), || {
+    Op::SetUid.with_raised(Cap::SETUID.into(), || {
         if loses {
             securebits::set_keep_caps(true)?;
         }
@@ -152,7 +152,7 @@ impl GroupList {
 /// What [`set_groups`] does, without memory from the heap, and without a way back.
 pub(crate) fn change_groups(gid: u32, list: &mut GroupList) -> Result<()> {
     let id = Gid::from_raw(gid);
-    CapState::with_raised(Cap::SETGID.into(), || {
+    Op::SetGid.with_raised(Cap::SETGID.into(), || {
         unistd::setresgid(id, id, id).map_err(|err| Op::SetGid.thread(err))?;
         unistd::setgroups(&list.groups).map_err(|err| Op::SetGroups.thread(err))
     })?;

@@ -34,9 +34,9 @@ use crate::{
 /// 1. [`root`](Launcher::root), while it may still change it;
 /// 2. [`groups`](Launcher::groups), which another user could not change any more;
 /// 3. [`uid`](Launcher::uid), and keeps what is permitted, for the following steps;
-/// 4. [`bounding`](Launcher::bounding);
-/// 5. [`mode`](Launcher::mode), which empties the ambient set;
-/// 6. [`iab`](Launcher::iab), which fills it, as a change of the user would clear it;
+/// 4. [`mode`](Launcher::mode), which empties the ambient set;
+/// 5. [`iab`](Launcher::iab), which fills it, as a change of the user would clear it;
+/// 6. [`bounding`](Launcher::bounding), since what is outside of it cannot become inheritable;
 /// 7. [`securebits`](Launcher::securebits), which could forbid that;
 /// 8. [`caps`](Launcher::caps), since the steps before need some;
 /// 9. [`no_new_privs`](Launcher::no_new_privs).
@@ -216,17 +216,22 @@ impl Launcher {
     }
 
     pub(crate) fn fork(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
-        let (read, write) = pipe()?;
+        let (mut read, mut write) = pipe().map(|(read, write)| (Some(read), Some(write)))?;
         let mut steps = self.steps()?;
-        let in_child = move || match steps.take_and_tell(&write) {
-            Ok(()) => {
-                drop(write);
-                function()
+        let mut function = Some(function);
+        // What is only borrowed there is not freed there.
+        let mut in_child = || {
+            drop(read.take());
+            let result = write.as_ref().map(|write| steps.take_and_tell(write));
+            drop(write.take());
+            match (result, function.take()) {
+                (Some(Ok(())), Some(function)) => function(),
+                _ => 1,
             }
-            Err(_) => 1,
         };
-        let child = Forked(sys::fork(in_child).map_err(|err| Op::Fork.thread(err))?);
-        match Told::read(read) {
+        let child = Forked(sys::fork(&mut in_child).map_err(|err| Op::Fork.thread(err))?);
+        drop(write);
+        match read.map_or(Ok(Told::Nothing), Told::read) {
             Ok(Told::Done) => Ok(child),
             other => {
                 child.wait()?;
@@ -290,18 +295,18 @@ impl Steps {
             identity::change_uid(uid)?;
         }
         let Sets { bounding, mode, iab, securebits, caps, no_new_privs } = self.sets;
-        if let Some(keep) = bounding {
-            let drop = bounding::current()? - keep;
-            if !drop.is_empty() {
-                let drop_all = || drop.caps().try_for_each(bounding::drop);
-                CapState::with_raised(Cap::SETPCAP.into(), drop_all)?;
-            }
-        }
         if let Some(mode) = mode {
             mode.apply()?;
         }
         if let Some(iab) = iab {
             iab.apply()?;
+        }
+        if let Some(keep) = bounding {
+            let drop = bounding::current()? - keep;
+            if !drop.is_empty() {
+                let drop_all = || drop.caps().try_for_each(bounding::drop);
+                Op::DropBounding.with_raised(Cap::SETPCAP.into(), drop_all)?;
+            }
         }
         if let Some(bits) = securebits {
             CapState::with_setpcap(|| securebits::set(bits))?;
@@ -315,7 +320,7 @@ impl Steps {
 
 /// Makes `path` the root directory of the process and its working directory.
 pub(crate) fn change_root(path: &std::ffi::CStr) -> Result<()> {
-    CapState::with_raised(Cap::SYS_CHROOT.into(), || {
+    Op::Chroot.with_raised(Cap::SYS_CHROOT.into(), || {
         unistd::chroot(path).map_err(|err| Op::Chroot.thread(err))
     })?;
     unistd::chdir(c"/").map_err(|err| Op::Chroot.thread(err))

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use nix::errno::Errno;
 
 use crate::{
-    Cap, CapSet, CapState, Error, ParseError, Result, ambient, bounding, no_new_privs,
+    Cap, CapSet, CapState, Error, Op, ParseError, Result, ambient, bounding, no_new_privs,
     securebits::{self, Securebits},
 };
 
@@ -101,7 +101,7 @@ impl Mode {
     /// then done.
     #[doc(alias = "cap_set_mode")]
     pub fn apply(self) -> Result<()> {
-        let result = CapState::with_raised(Cap::SETPCAP.into(), || self.set());
+        let result = Op::SetSecurebits.with_raised(Cap::SETPCAP.into(), || self.set());
         // Also after an error: a thread that went on would do so with less, not with more.
         let now = CapState::current()?;
         let cleared = CapState { effective: CapSet::empty(), ..now }.apply();

@@ -228,7 +228,7 @@ pub(crate) fn pre_exec(
 /// fork(2): runs `call` in the child, which ends with its status, or with 101 if it panics.
 ///
 /// That a process with several threads does not get here is for the callers to see to.
-pub(crate) fn fork(call: impl FnOnce() -> u8) -> io::Result<Pid> {
+pub(crate) fn fork(call: &mut dyn FnMut() -> u8) -> io::Result<Pid> {
     // SAFETY: the child goes on with the calling thread alone, which was the only one, or whose
     // caller has promised that no more than such a thread can do is done.
     match unsafe { nix::unistd::fork() }? {

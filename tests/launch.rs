@@ -131,7 +131,9 @@ fn nothing_is_left_behind() {
     assert_eq!(descriptors(), before);
     let children = fs::read_to_string("/proc/thread-self/children").unwrap();
     assert_eq!(children, "", "a child was not waited for");
-    // What is this library's does not stay open in the program.
+    // What is this library's does not stay open in the function or the program.
+    let child = Launcher::new().call(|| u8::from(descriptors() == before)).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1));
     let ls = || {
         let mut ls = Command::new("ls");
         ls.arg("/proc/self/fd").stdout(Stdio::piped());
@@ -162,6 +164,11 @@ fn a_program_has_what_was_asked_for() {
     for name in ["CapPrm", "CapEff", "CapInh", "CapAmb", "CapBnd"] {
         assert_eq!(set(&status, name), CapSet::empty(), "{name}");
     }
+    // What is ambient is not limited by the bounding set.
+    let none = CapSet::empty();
+    let noroot = Launcher::new().securebits(Securebits::NOROOT);
+    let status = status_of(&noroot.bounding(none).iab(Iab::new(NET_RAW, NET_RAW, none)));
+    assert_eq!((set(&status, "CapPrm"), set(&status, "CapBnd")), (NET_RAW, none));
     // This process has not changed.
     assert_eq!(CapState::current().unwrap(), own);
     assert!(ambient::current().unwrap().is_empty());
@@ -240,14 +247,14 @@ fn the_step_that_failed() {
     let rows = [
         (all,                       new().root("/nonexistent"),       Op::Chroot,         libc::ENOENT),
         (all,                       new().root(&file),                Op::Chroot,         libc::ENOTDIR),
-        (without(Cap::SYS_CHROOT),  new().root("/"),                  Op::SetSets,        eperm),
+        (without(Cap::SYS_CHROOT),  new().root("/"),                  Op::Chroot,        eperm),
         (all,                       new().groups(0, &[]),             Op::SetGroups,      eperm),
         (all,                       new().groups(1, &[]),             Op::SetGid,         einval),
-        (without(Cap::SETGID),      new().groups(0, &[]),             Op::SetSets,        eperm),
+        (without(Cap::SETGID),      new().groups(0, &[]),             Op::SetGid,        eperm),
         (all,                       new().uid(1),                     Op::SetUid,         einval),
-        (without(Cap::SETUID),      new().uid(0),                     Op::SetSets,        eperm),
-        (without(Cap::SETPCAP),     new().bounding(NET_RAW),          Op::SetSets,        eperm),
-        (without(Cap::SETPCAP),     new().mode(Mode::Pure1e),         Op::SetSets,        eperm),
+        (without(Cap::SETUID),      new().uid(0),                     Op::SetUid,        eperm),
+        (without(Cap::SETPCAP),     new().bounding(NET_RAW),          Op::DropBounding,        eperm),
+        (without(Cap::SETPCAP),     new().mode(Mode::Pure1e),         Op::SetSecurebits,        eperm),
         (without(Cap::NET_RAW),     new().iab(raise),                 Op::RaiseAmbient,   eperm),
         (without(Cap::SETPCAP),     new().securebits(fixed),          Op::SetSecurebits,  eperm),
         (without(Cap::NET_RAW),     new().caps(all),                  Op::SetSets,        eperm),
@@ -350,6 +357,14 @@ fn from_a_process_with_threads() {
             };
             assert_eq!(child.unwrap().wait().unwrap().code(), Some(1));
         }
+        assert_eq!(status(std::process::id()), before);
+        let launch = || {
+            for _ in 0..20 {
+                let mut child = nobody().spawn(Command::new("true")).unwrap();
+                assert!(child.wait().unwrap().success());
+            }
+        };
+        thread::scope(|scope| [(); 4].map(|()| scope.spawn(launch)).map(|_| ()));
         assert_eq!(status(std::process::id()), before);
         stop.store(true, Ordering::Relaxed);
     });

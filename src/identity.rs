@@ -111,6 +111,7 @@ pub fn set_groups(gid: u32, groups: &[u32]) -> Result<()> {
 
 /// What [`set_uid`] does, without memory from the heap: between fork and exec there is none.
 pub(crate) fn change_uid(uid: u32) -> Result<()> {
+    valid(uid, Op::SetUid)?;
     let ids = || {
         let ids = unistd::getresuid().map_err(|err| Op::ReadIdentity.thread(err))?;
         Result::Ok([ids.real, ids.effective, ids.saved].map(Uid::as_raw))
@@ -151,6 +152,7 @@ impl GroupList {
 
 /// What [`set_groups`] does, without memory from the heap, and without a way back.
 pub(crate) fn change_groups(gid: u32, list: &mut GroupList) -> Result<()> {
+    valid(gid, Op::SetGid)?;
     let id = Gid::from_raw(gid);
     Op::SetGid.with_raised(Cap::SETGID.into(), || {
         unistd::setresgid(id, id, id).map_err(|err| Op::SetGid.thread(err))?;
@@ -181,6 +183,11 @@ pub(crate) fn setgid(gid: u32) -> Result<()> {
 #[cfg(feature = "cli")]
 pub(crate) fn setgroups(groups: &[u32]) -> Result<()> {
     unistd::setgroups(&GroupList::new(groups).groups).map_err(|err| Op::SetGroups.thread(err))
+}
+
+/// -1 would mean to leave an id as it is.
+fn valid(id: u32, op: Op) -> Result<()> {
+    if id == u32::MAX { Err(op.thread(Errno::EINVAL)) } else { Ok(()) }
 }
 
 fn verified(holds: bool, op: Op) -> Result<()> {

@@ -24,7 +24,10 @@
 //! Threads share their memory, so that one which kept a privilege keeps it for all. Neither this
 //! module nor the kernel separates threads of one process from each other.
 
-use std::fs;
+use std::{
+    fs, thread,
+    time::{Duration, Instant},
+};
 
 use nix::{
     errno::Errno,
@@ -47,13 +50,24 @@ pub use limits::{Limits, Report};
 /// [`Error::Threads`] if there are several; that of reading /proc where a sandbox forbids
 /// unshare(2), and /proc has to be asked.
 pub fn ensure_single_threaded() -> Result<()> {
-    match unshare(CloneFlags::CLONE_THREAD) {
-        Ok(()) => return Ok(()),
-        Err(Errno::EINVAL) => {}
-        Err(_) if count()? == 1 => return Ok(()),
-        Err(_) => {}
+    /// A thread that was joined is the kernel's for a moment longer.
+    const MOMENT: Duration = Duration::from_millis(10);
+    let begin = Instant::now();
+    while !is_single_threaded()? {
+        if begin.elapsed() > MOMENT {
+            return Err(Error::Threads { count: count().ok() });
+        }
+        thread::yield_now();
     }
-    Err(Error::Threads { count: count().ok() })
+    Ok(())
+}
+
+fn is_single_threaded() -> Result<bool> {
+    match unshare(CloneFlags::CLONE_THREAD) {
+        Ok(()) => Ok(true),
+        Err(Errno::EINVAL) => Ok(false),
+        Err(_) => Ok(count()? == 1),
+    }
 }
 
 fn count() -> Result<usize> {

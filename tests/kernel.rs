@@ -564,6 +564,9 @@ fn an_identity_is_changed_or_nothing_is() {
         assert!(invalid.apply().is_err());
         assert_eq!(Proc::default().status(std::process::id()).unwrap(), before);
     };
+    // For the kernel, -1 is none.
+    assert_eq!(errno(identity::set_uid(u32::MAX)), Some(libc::EINVAL));
+    assert_eq!(errno(identity::set_groups(u32::MAX, &[])), Some(libc::EINVAL));
     // The permitted set could not be kept.
     securebits::set(Securebits::KEEP_CAPS_LOCKED).unwrap();
     refused(libc::EPERM);

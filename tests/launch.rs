@@ -87,7 +87,10 @@ fn failed<T: std::fmt::Debug>(result: rcap::Result<T>) -> (Op, i32) {
 }
 
 fn one_thread_or_several() {
-    threads::ensure_single_threaded().unwrap();
+    for _ in 0..500 {
+        thread::spawn(|| {}).join().unwrap();
+        threads::ensure_single_threaded().unwrap();
+    }
     thread::spawn(|| {
         let err = threads::ensure_single_threaded().unwrap_err();
         assert_eq!(err.to_string(), "this process has 2 threads and not just one");

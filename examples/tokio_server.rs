@@ -1,8 +1,9 @@
 //! A server on tokio that binds port 80 as root, and goes on as `nobody` with nothing, in every
 //! thread.
 //!
-//!     cargo build --features all-threads --example tokio_server &&
-//!         sudo target/debug/examples/tokio_server
+//!     cargo build --example tokio_server && sudo target/debug/examples/tokio_server
+//!
+//! It takes rcap with `features = ["all-threads"]`.
 //!
 //! Where the port is known before the runtime starts, it takes less: bind it with
 //! `std::net::TcpListener`, call `Identity::of_user("nobody")?.apply()?` and

@@ -222,7 +222,10 @@ impl Capsh<'_, '_> {
     }
 
     fn usage(&mut self) -> io::Result<()> {
-        writeln!(self.io.out, "usage: capsh [OPTION]... [-- | -+ | == | =+ [ARG]...]\n")?;
+        writeln!(
+            self.io.out,
+            "usage: capsh [OPTION]... [-- | -+ | == | =+ | --exec PROGRAM [ARG]...]\n"
+        )?;
         for Opt { name, value, about, .. } in OPTIONS {
             let space = if value.is_empty() || name.starts_with("--") && name.ends_with('=') {
                 ""

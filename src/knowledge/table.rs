@@ -45,8 +45,7 @@ owner changes, and set the set-group-id bit on a file whose group is not
 among one's own."),
     // kill(2); kernel/signal.c: kill_ok_by_cred
     old(Cap::KILL, "\
-Send signals to the processes of any user: kill, sigqueue, and killing
-by a service manager or an init that is not root."),
+Send signals to the processes of any user: kill, pkill, sigqueue."),
     // setgid(2), setgroups(2), user_namespaces(7), unix(7)
     old(Cap::SETGID, "\
 Change to any group id and to any supplementary groups: setgid,
@@ -164,7 +163,7 @@ process: auditd, auditctl."),
     // setxattr(2); user_namespaces(7), since 5.12: mapping user 0
     since("2.6.24", Cap::SETFCAP, "\
 Give files capabilities: setcap, and installing packages that have such
-files. Map user 0 in a new user namespace.
+files. Map the parent's user 0 into a user namespace.
 Whoever may do that can take any capability of the bounding set."),
     // security/smack
     since("2.6.25", Cap::MAC_OVERRIDE, "\

@@ -3,7 +3,6 @@
 mod common;
 
 use std::{
-    collections::BTreeMap,
     io::{self, Read, Write},
     os::unix::net::UnixStream,
     sync::{
@@ -497,10 +496,14 @@ fn a_thread_of_io_uring() {
         assert!(forbidden.contains(&err.raw_os_error()), "{err}");
         return; // it is forbidden on this machine
     }
-    let names: BTreeMap<_, _> =
-        statuses().into_iter().map(|status| (status.pid, status.name)).collect();
-    let (tid, _) =
-        names.iter().find(|(_, name)| name.to_string_lossy().starts_with("iou-")).unwrap();
+    // It gives itself its name.
+    let of_the_ring = |status: &Status| status.name.to_string_lossy().starts_with("iou-");
+    let tid = loop {
+        if let Some(status) = statuses().iter().find(|status| of_the_ring(status)) {
+            break status.pid;
+        }
+        thread::yield_now();
+    };
     let before = statuses();
     let err = Limits::to(KEEP).apply().unwrap_err();
     assert_eq!(err.to_string(), format!("cannot send a signal to thread {tid}"));

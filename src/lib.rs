@@ -78,6 +78,7 @@ pub mod knowledge;
 pub mod launch;
 pub mod proc;
 pub mod threads;
+pub mod trace;
 
 #[cfg(feature = "serde")]
 mod serialize;

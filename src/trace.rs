@@ -1,0 +1,12 @@
+//! What the kernel asked for: its checks of capabilities, recorded while programs run.
+//!
+//! The recording is the kernel's own, by tracefs; here are the values that it is read into. What
+//! they mean is another matter: the kernel asks far more often than a program needs.
+
+mod format;
+mod page;
+mod symbols;
+
+pub use format::Format;
+pub use page::{Page, Record};
+pub use symbols::Symbols;

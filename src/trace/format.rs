@@ -1,0 +1,162 @@
+//! The layout of an event, as the kernel describes it in the event's file `format`.
+
+/// The fields of an event. Their places differ between kernels and are never known beforehand.
+/// (Documentation/trace/events.rst)
+///
+/// ```
+/// use rcap::trace::Format;
+///
+/// let format = Format::parse(
+///     "name: x\nID: 7\nformat:\n\tfield:int cap;\toffset:4;\tsize:4;\tsigned:1;\n",
+/// ).unwrap();
+/// assert_eq!(format.id, 7);
+/// assert_eq!(format.signed(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], "cap"), Some(-1));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Format {
+    /// The number that records of this event begin with.
+    pub id: u16,
+    fields: Vec<Field>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Field {
+    name: String,
+    offset: usize,
+    size: usize,
+    /// Whether the value is elsewhere in the record, and this is where.
+    elsewhere: bool,
+}
+
+impl Format {
+    /// The layout that this text describes; `None` if it is none.
+    pub fn parse(text: &str) -> Option<Format> {
+        let id = text.lines().find_map(|line| line.strip_prefix("ID: "))?.trim().parse().ok()?;
+        let fields = text.lines().filter_map(Field::parse).collect();
+        Some(Format { id, fields })
+    }
+
+    fn field(&self, name: &str) -> Option<&Field> {
+        self.fields.iter().find(|field| field.name == name)
+    }
+
+    fn bytes<'a>(&self, record: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let Field { offset, size, .. } = *self.field(name)?;
+        record.get(offset..offset.checked_add(size)?)
+    }
+
+    /// The number in a field of at most eight bytes, in the byte order of this machine.
+    pub fn unsigned(&self, record: &[u8], name: &str) -> Option<u64> {
+        let bytes = self.bytes(record, name)?;
+        Some(match *bytes {
+            [a] => a.into(),
+            [a, b] => u16::from_ne_bytes([a, b]).into(),
+            [a, b, c, d] => u32::from_ne_bytes([a, b, c, d]).into(),
+            _ => u64::from_ne_bytes(bytes.try_into().ok()?),
+        })
+    }
+
+    /// The same, with a sign.
+    pub fn signed(&self, record: &[u8], name: &str) -> Option<i64> {
+        let bytes = self.bytes(record, name)?;
+        Some(match *bytes {
+            [a] => a.cast_signed().into(),
+            [a, b] => i16::from_ne_bytes([a, b]).into(),
+            [a, b, c, d] => i32::from_ne_bytes([a, b, c, d]).into(),
+            _ => i64::from_ne_bytes(bytes.try_into().ok()?),
+        })
+    }
+
+    /// The text in a field, up to its first NUL.
+    pub fn text<'a>(&self, record: &'a [u8], name: &str) -> Option<&'a [u8]> {
+        let mut bytes = self.bytes(record, name)?;
+        if self.field(name)?.elsewhere {
+            let place = u32::from_ne_bytes(bytes.try_into().ok()?);
+            let [offset, length] = [place & 0xffff, place >> 16].map(|part| part as usize);
+            bytes = record.get(offset..offset + length)?;
+        }
+        bytes.split(|&byte| byte == 0).next()
+    }
+
+    /// As many numbers of eight bytes as the record has from where a field begins.
+    pub fn words<'a>(
+        &self,
+        record: &'a [u8],
+        name: &str,
+    ) -> Option<impl Iterator<Item = u64> + use<'a>> {
+        let rest = record.get(self.field(name)?.offset..)?;
+        let (words, _) = rest.as_chunks::<8>();
+        Some(words.iter().map(|word| u64::from_ne_bytes(*word)))
+    }
+}
+
+impl Field {
+    /// A line: `field:char comm[16];`, then `offset:12;` and `size:16;`, behind tabs.
+    fn parse(line: &str) -> Option<Field> {
+        let mut parts = line.trim().split(';').map(str::trim);
+        let declaration = parts.next()?.strip_prefix("field:")?;
+        let number = |part: Option<&str>, key: &str| -> Option<usize> {
+            part?.strip_prefix(key)?.parse().ok()
+        };
+        let offset = number(parts.next(), "offset:")?;
+        let size = number(parts.next(), "size:")?;
+        let name = declaration.rsplit([' ', '*']).next()?;
+        let name = name.split('[').next()?.to_owned();
+        Some(Field { name, offset, size, elsewhere: declaration.starts_with("__data_loc") })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Of Linux 6.18.
+    const EXEC: &str = "name: sched_process_exec\nID: 314\nformat:\n\
+        \tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\
+        \tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n\n\
+        \tfield:__data_loc char[] filename;\toffset:8;\tsize:4;\tsigned:0;\n\
+        \tfield:pid_t pid;\toffset:12;\tsize:4;\tsigned:1;\n\
+        \tfield:const struct cred * cred;\toffset:16;\tsize:8;\tsigned:0;\n\
+        \tfield:char comm[16];\toffset:24;\tsize:16;\tsigned:0;\n\n\
+        print fmt: \"filename=%s pid=%d\", __get_str(filename), REC->pid\n";
+
+    #[test]
+    fn a_record() {
+        let format = Format::parse(EXEC).unwrap();
+        assert_eq!(format.id, 314);
+        let mut record = vec![0; 40];
+        record[4..8].copy_from_slice(&(-2_i32).to_ne_bytes());
+        record[8..12].copy_from_slice(&(0x28_u32 | 9 << 16).to_ne_bytes());
+        record[16..24].copy_from_slice(&0xffff_8881_0000_0001_u64.to_ne_bytes());
+        record[24..29].copy_from_slice(b"sleep");
+        record.extend(b"/bin/ls\0\0");
+        assert_eq!(format.signed(&record, "common_pid"), Some(-2));
+        assert_eq!(format.unsigned(&record, "common_pid"), Some(0xffff_fffe));
+        assert_eq!(format.unsigned(&record, "cred"), Some(0xffff_8881_0000_0001));
+        assert_eq!(format.text(&record, "filename"), Some(&b"/bin/ls"[..]));
+        assert_eq!(format.text(&record, "comm"), Some(&b"sleep"[..]));
+        assert_eq!(format.words(&record, "cred").unwrap().next(), Some(0xffff_8881_0000_0001));
+        assert_eq!(format.unsigned(&record, "none"), None);
+        assert_eq!(format.unsigned(&record[..20], "cred"), None);
+    }
+
+    #[test]
+    fn texts_that_are_none() {
+        for text in ["", "ID: x\n", "name: y\n", "ID: 70000\n"] {
+            assert_eq!(Format::parse(text), None, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_record_panics(record: Vec<u8>) {
+            let format = Format::parse(EXEC).unwrap();
+            for name in ["common_type", "filename", "cred", "comm"] {
+                let _ = (format.unsigned(&record, name), format.signed(&record, name));
+                let _ = (format.text(&record, name), format.words(&record, name).map(Iterator::count));
+            }
+        }
+    }
+}

@@ -222,6 +222,14 @@ ops! {
     /// kill(2), and rt_tgsigqueueinfo(2) with what goes with it. `EOPNOTSUPP`: the thread takes no
     /// signals, as those of io_uring
     Signal "send a signal to",
+    /// fsopen(2), fsconfig(2) and fsmount(2) of tracefs. `EPERM`: no effective `CAP_SYS_ADMIN`.
+    OpenTracing "open the kernel's tracing",
+    /// mkdir(2) of an instance of tracefs
+    MakeTraceInstance "make the trace buffer",
+    /// Reading trace_pipe_raw and its statistics
+    ReadTrace "read what was traced",
+    /// Writing to a file of tracefs
+    SetUpTracing "set up tracing by",
     /// open(2)
     Open "open",
     /// Reading a directory.

@@ -6,7 +6,7 @@ use std::{
     ffi::CStr,
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd},
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
         unix::process::CommandExt,
     },
     panic::{AssertUnwindSafe, catch_unwind},
@@ -205,6 +205,26 @@ pub(crate) fn getgroups(groups: &mut [u32]) -> io::Result<usize> {
     // A room of 0 asks for the count alone, and nothing is written.
     let count = result(unsafe { libc::getgroups(room, groups.as_mut_ptr()) }.into())?;
     Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// A file system without a device, mounted nowhere: fsopen(2), fsconfig(2), fsmount(2).
+pub(crate) fn mount_detached(kind: &CStr) -> io::Result<OwnedFd> {
+    const FSCONFIG_CMD_CREATE: c_int = 6;
+    let fd = |ret: c_long| -> io::Result<OwnedFd> {
+        let fd = c_int::try_from(result(ret)?).map_err(|_| io::ErrorKind::InvalidData)?;
+        // SAFETY: the kernel has just opened it for this process, and nobody else knows of it.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    };
+    // SAFETY: the kernel reads the string, which ends in NUL. The flag is close-on-exec.
+    let context = fd(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })?;
+    let null = std::ptr::null::<u8>();
+    // SAFETY: this command reads no memory.
+    result(unsafe {
+        let context = context.as_raw_fd();
+        libc::syscall(libc::SYS_fsconfig, context, FSCONFIG_CMD_CREATE, null, null, 0)
+    })?;
+    // SAFETY: it takes integers only. The flag is close-on-exec.
+    fd(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, 0) })
 }
 
 /// kill(2)

@@ -1,0 +1,220 @@
+//! What was recorded, as values.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
+
+use super::{Format, Page};
+use crate::Cap;
+
+/// Something that a thread did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// The thread.
+    pub tid: u32,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// What a thread did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum EventKind {
+    /// The kernel asked whether it has a capability.
+    Check(Check),
+    /// A system call ended.
+    SystemCall {
+        /// Its number.
+        number: i64,
+        /// What it returned: -1 to -4095 is an errno.
+        returned: i64,
+    },
+    /// It executed a program.
+    Exec {
+        /// The path that was executed.
+        path: OsString,
+    },
+    /// It started a thread or a process.
+    Started {
+        /// The id of that.
+        tid: u32,
+    },
+}
+
+/// A question of the kernel's whether a thread has a capability.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// The number of the capability; one that is no [`Cap`] is a mark of the recorder's own.
+    pub number: u32,
+    /// Whether the answer was yes.
+    pub granted: bool,
+    /// The user namespace over which it was to be had, as an address that means nothing but
+    /// itself.
+    pub namespace: u64,
+    /// The places in the kernel from which it was asked, the innermost first; empty if they are
+    /// not known.
+    pub stack: Vec<u64>,
+}
+
+impl Check {
+    /// The capability.
+    pub fn cap(&self) -> Option<Cap> {
+        u8::try_from(self.number).ok().and_then(Cap::from_number)
+    }
+}
+
+/// The layouts of the events that are understood. What the kernel does not have is not seen.
+#[derive(Clone, Debug, Default)]
+pub struct Formats {
+    /// `capability/cap_capable`
+    pub check: Option<Format>,
+    /// `ftrace/kernel_stack`
+    pub stack: Option<Format>,
+    /// `raw_syscalls/sys_exit`
+    pub system_call: Option<Format>,
+    /// `sched/sched_process_exec`
+    pub exec: Option<Format>,
+    /// `task/task_newtask`
+    pub started: Option<Format>,
+}
+
+impl Formats {
+    /// The events of one page, in their order. A stack is part of the check before it.
+    pub fn events(&self, page: &Page<'_>) -> Vec<Event> {
+        let mut events: Vec<Event> = Vec::new();
+        for record in page.records() {
+            let Some((id, _)) = record.data.split_first_chunk::<2>() else { continue };
+            let id = u16::from_ne_bytes(*id);
+            let is = |format: &Option<Format>| format.as_ref().is_some_and(|one| one.id == id);
+            if is(&self.stack) {
+                let stack = self.stack.as_ref().and_then(|one| addresses(one, record.data));
+                if let (Some(stack), Some(Event { tid, kind: EventKind::Check(check), .. })) =
+                    (stack, events.last_mut())
+                    && self.stack.as_ref().and_then(|one| tid_of(one, record.data)) == Some(*tid)
+                {
+                    check.stack = stack;
+                }
+                continue;
+            }
+            let known = [&self.check, &self.system_call, &self.exec, &self.started];
+            let Some(format) = known.into_iter().flatten().find(|one| one.id == id) else {
+                continue;
+            };
+            let (Some(tid), Some(kind)) =
+                (tid_of(format, record.data), self.kind(format, record.data))
+            else {
+                continue;
+            };
+            events.push(Event { time: record.time, tid, kind });
+        }
+        events
+    }
+
+    fn kind(&self, format: &Format, data: &[u8]) -> Option<EventKind> {
+        let is = |other: &Option<Format>| other.as_ref() == Some(format);
+        if is(&self.check) {
+            return Some(EventKind::Check(Check {
+                number: u32::try_from(format.unsigned(data, "cap")?).ok()?,
+                granted: format.signed(data, "ret")? == 0,
+                namespace: format.unsigned(data, "target_ns")?,
+                stack: Vec::new(),
+            }));
+        }
+        if is(&self.system_call) {
+            let [number, returned] = ["id", "ret"].map(|name| format.signed(data, name));
+            return Some(EventKind::SystemCall { number: number?, returned: returned? });
+        }
+        if is(&self.exec) {
+            let path = OsString::from_vec(format.text(data, "filename")?.to_vec());
+            return Some(EventKind::Exec { path });
+        }
+        let tid = u32::try_from(format.unsigned(data, "pid")?).ok()?;
+        Some(EventKind::Started { tid })
+    }
+}
+
+fn tid_of(format: &Format, data: &[u8]) -> Option<u32> {
+    u32::try_from(format.unsigned(data, "common_pid")?).ok()
+}
+
+/// The addresses of a stack, as many as it says.
+fn addresses(format: &Format, data: &[u8]) -> Option<Vec<u64>> {
+    let size = usize::try_from(format.unsigned(data, "size")?).ok()?;
+    Some(format.words(data, "caller")?.take(size).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn formats() -> Formats {
+        let format = |id: u16, fields: &[(&str, usize, usize)]| {
+            let field = |(name, offset, size): &(&str, usize, usize)| {
+                format!("\tfield:{name};\toffset:{offset};\tsize:{size};\tsigned:1;\n")
+            };
+            let fields: String =
+                [("int common_pid", 4, 4)].iter().chain(fields).map(field).collect();
+            Format::parse(&format!("ID: {id}\n{fields}"))
+        };
+        Formats {
+            check: format(1, &[("u64 target_ns", 8, 8), ("int cap", 16, 4), ("int ret", 20, 4)]),
+            stack: format(2, &[("int size", 8, 4), ("unsigned long caller[8]", 16, 64)]),
+            system_call: format(3, &[("long id", 8, 8), ("long ret", 16, 8)]),
+            exec: format(4, &[("__data_loc char[] filename", 8, 4)]),
+            started: format(5, &[("pid_t pid", 8, 4)]),
+        }
+    }
+
+    fn record(id: u16, tid: u32, rest: &[u8]) -> Vec<u8> {
+        let mut data = [&id.to_ne_bytes()[..], &[0; 2], &tid.to_ne_bytes(), rest].concat();
+        data.resize(data.len().next_multiple_of(4), 0);
+        let length = u32::try_from(data.len()).unwrap() + 4;
+        [&(1_u32 << 5).to_ne_bytes()[..], &length.to_ne_bytes(), &data].concat()
+    }
+
+    fn events(records: &[Vec<u8>]) -> Vec<Event> {
+        let records = records.concat();
+        let length = u64::try_from(records.len()).unwrap();
+        let bytes = [&100_u64.to_ne_bytes()[..], &length.to_ne_bytes(), &records].concat();
+        formats().events(&Page::parse(&bytes).unwrap())
+    }
+
+    fn check(tid: u32, cap: i32, ret: i32) -> Vec<u8> {
+        let rest = [&7_u64.to_ne_bytes()[..], &cap.to_ne_bytes(), &ret.to_ne_bytes()].concat();
+        record(1, tid, &rest)
+    }
+
+    fn stack(tid: u32, callers: &[u64]) -> Vec<u8> {
+        let size = u64::try_from(callers.len()).unwrap();
+        let callers: Vec<u8> = callers.iter().flat_map(|one| one.to_ne_bytes()).collect();
+        record(2, tid, &[&size.to_ne_bytes()[..], &callers].concat())
+    }
+
+    #[test]
+    fn what_threads_did() {
+        let call = [&92_i64.to_ne_bytes()[..], &(-1_i64).to_ne_bytes()].concat();
+        let path = [&(0xc_u32 | 5 << 16).to_ne_bytes()[..], b"/b/c\0"].concat();
+        let got = events(&[
+            check(5, 0, 0),
+            stack(5, &[0xa, 0xb]),
+            stack(6, &[0xc]),
+            check(5, 9999, -1),
+            record(3, 5, &call),
+            record(4, 5, &path),
+            record(5, 5, &6_u32.to_ne_bytes()),
+            record(99, 5, b"unknown!"),
+        ]);
+        let asked = |number, granted, stack: &[u64]| {
+            EventKind::Check(Check { number, granted, namespace: 7, stack: stack.to_vec() })
+        };
+        let want = [
+            (101, asked(0, true, &[0xa, 0xb])),
+            (104, asked(9999, false, &[])),
+            (105, EventKind::SystemCall { number: 92, returned: -1 }),
+            (106, EventKind::Exec { path: "/b/c".into() }),
+            (107, EventKind::Started { tid: 6 }),
+        ];
+        assert_eq!(got, want.map(|(time, kind)| Event { time, tid: 5, kind }));
+    }
+}

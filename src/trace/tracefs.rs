@@ -1,0 +1,273 @@
+//! A buffer of the kernel's tracing, of one's own. (Documentation/trace/ftrace.rst, "Instances")
+
+use std::{
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::OpenOptionsExt,
+    },
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::Format;
+use crate::{Op, Result, sys};
+
+/// The file system of the kernel's tracing.
+#[derive(Debug)]
+pub struct Tracefs {
+    root: PathBuf,
+    /// What keeps it mounted, where it is mounted for this process alone.
+    _mount: Option<OwnedFd>,
+}
+
+impl Tracefs {
+    /// The one that is mounted; or else one that is mounted nowhere, for this process alone.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` without `CAP_SYS_ADMIN`, where none is mounted; `ENODEV` on a kernel without.
+    pub fn open() -> Result<Tracefs> {
+        let mounts = fs::read("/proc/self/mounts").unwrap_or_default();
+        if let Some(root) = mounted(&String::from_utf8_lossy(&mounts)) {
+            return Ok(Tracefs { root, _mount: None });
+        }
+        let failed = |err: io::Error| Op::OpenTracing.thread(err);
+        let mount = sys::mount_detached(c"tracefs").map_err(failed)?;
+        let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
+        Ok(Tracefs { root, _mount: Some(mount) })
+    }
+
+    /// The layout of an event, such as `capability/cap_capable`; `None` if the kernel has none of
+    /// this name.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read.
+    pub fn format(&self, event: &str) -> Result<Option<Format>> {
+        let path = self.root.join("events").join(event).join("format");
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(Format::parse(&text)),
+            Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(err) => Err(Op::Open.on(&*path, err)),
+        }
+    }
+
+    /// Makes a buffer with `kilobytes` for each processor, which keeps the oldest records where
+    /// there are too many, and ends the ones that processes of this library have left behind.
+    ///
+    /// # Errors
+    ///
+    /// `EACCES` and `EPERM` for those who may not trace; `ENOMEM`.
+    pub fn instance(&self, kilobytes: u32) -> Result<Instance> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        self.reap();
+        let pid = std::process::id();
+        let start = start_time(pid).unwrap_or(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = self.root.join(format!("instances/rcap-{pid}-{start}-{count}"));
+        fs::create_dir(&path).map_err(|err| Op::MakeTraceInstance.on(&*path, err))?;
+        let instance = Instance { path };
+        for (file, value) in [
+            ("tracing_on", "0"),
+            ("buffer_size_kb", &*kilobytes.to_string()),
+            ("options/overwrite", "0"),
+            ("options/event-fork", "1"),
+            ("trace_clock", "mono"),
+        ] {
+            instance.write(file, value)?;
+        }
+        Ok(instance)
+    }
+
+    /// The names of the instances that this library has made, in this process and others.
+    ///
+    /// # Errors
+    ///
+    /// The directory of instances cannot be read.
+    pub fn instances(&self) -> Result<Vec<String>> {
+        let path = self.root.join("instances");
+        let entries = fs::read_dir(&path).map_err(|err| Op::ReadDirectory.on(&*path, err))?;
+        let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+        Ok(names.filter(|name| owner(name).is_some()).collect())
+    }
+
+    /// Removes the instances of processes that no longer live.
+    fn reap(&self) {
+        for name in self.instances().unwrap_or_default() {
+            if owner(&name).is_some_and(|(pid, start)| start_time(pid) != Some(start)) {
+                drop(Instance { path: self.root.join("instances").join(name) });
+            }
+        }
+    }
+}
+
+/// Where a text of `/proc/self/mounts` has it.
+fn mounted(mounts: &str) -> Option<PathBuf> {
+    mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let (path, kind) = (fields.next()?, fields.next()?);
+        // One with a blank or the like in it is written another way, and passed over.
+        (kind == "tracefs" && !path.contains('\\')).then(|| path.into())
+    })
+}
+
+/// Whose an instance of this name is: the process id, and when that process began.
+fn owner(name: &str) -> Option<(u32, u64)> {
+    let mut parts = name.strip_prefix("rcap-")?.split('-');
+    let owner = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+    let _: u32 = parts.next()?.parse().ok()?;
+    parts.next().is_none().then_some(owner)
+}
+
+/// When a process began, in ticks since the machine did: an id can be used again.
+fn start_time(pid: u32) -> Option<u64> {
+    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let end = text.iter().rposition(|&byte| byte == b')')?;
+    str::from_utf8(&text[end + 1..]).ok()?.split_ascii_whitespace().nth(19)?.parse().ok()
+}
+
+/// A buffer of one's own. It is removed when it is dropped.
+#[derive(Debug)]
+pub struct Instance {
+    path: PathBuf,
+}
+
+impl Instance {
+    /// Writes to one of its files.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not have the file, or does not take the value.
+    pub fn write(&self, file: impl AsRef<Path>, value: &str) -> Result<()> {
+        let path = self.path.join(file);
+        let written = OpenOptions::new().write(true).open(&path);
+        written
+            .and_then(|mut file| file.write_all(value.as_bytes()))
+            .map_err(|err| Op::SetUpTracing.on(&*path, err))
+    }
+
+    /// Enables an event, such as `capability/cap_capable`.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not have it.
+    pub fn enable(&self, event: &str) -> Result<()> {
+        self.write(Path::new("events").join(event).join("enable"), "1")
+    }
+
+    /// A file to which a process that is to be recorded writes its id.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be opened.
+    pub fn processes(&self) -> Result<File> {
+        let path = self.path.join("set_event_pid");
+        let file = OpenOptions::new().append(true).open(&path);
+        file.map_err(|err| Op::SetUpTracing.on(&*path, err))
+    }
+
+    /// Switches the recording on or off.
+    ///
+    /// # Errors
+    ///
+    /// Only where the file system is gone.
+    pub fn record(&self, on: bool) -> Result<()> {
+        self.write("tracing_on", if on { "1" } else { "0" })
+    }
+
+    /// One reader for each processor.
+    ///
+    /// # Errors
+    ///
+    /// The directories cannot be read.
+    pub fn readers(&self) -> Result<Vec<Reader>> {
+        let dir = self.path.join("per_cpu");
+        let failed = |err| Op::ReadDirectory.on(&*dir, err);
+        let mut readers = Vec::new();
+        for entry in fs::read_dir(&dir).map_err(failed)? {
+            let cpu = entry.map_err(failed)?.path();
+            let path = cpu.join("trace_pipe_raw");
+            let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path);
+            let file = file.map_err(|err| Op::Open.on(&*path, err))?;
+            readers.push(Reader { file, statistics: cpu.join("stats") });
+        }
+        Ok(readers)
+    }
+}
+
+impl Drop for Instance {
+    fn drop(&mut self) {
+        // What stays is removed by the next process that makes one.
+        let _ = self.record(false);
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+/// The records of one processor.
+#[derive(Debug)]
+pub struct Reader {
+    file: File,
+    statistics: PathBuf,
+}
+
+impl Reader {
+    /// The bytes of the next page that has records; `None` if there is none now.
+    ///
+    /// # Errors
+    ///
+    /// Only where the file system is gone.
+    pub fn page<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+        match self.file.read(buffer) {
+            Ok(0) => Ok(None),
+            Ok(length) => Ok(Some(&buffer[..length])),
+            Err(err) if err.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            Err(err) => Err(err),
+        }
+    }
+
+    /// How many records had no place.
+    ///
+    /// # Errors
+    ///
+    /// The statistics cannot be read.
+    pub fn lost(&self) -> io::Result<u64> {
+        let text = fs::read_to_string(&self.statistics)?;
+        Ok(["overrun: ", "commit overrun: ", "dropped events: "]
+            .iter()
+            .filter_map(|key| text.lines().find_map(|line| line.strip_prefix(key)))
+            .filter_map(|count| count.trim().parse::<u64>().ok())
+            .sum())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_it_is_mounted() {
+        let mounts = "proc /proc proc rw 0 0\nnone /t\\040x tracefs rw 0 0\n\
+                      tracefs /sys/kernel/tracing tracefs rw,nosuid 0 0\n";
+        assert_eq!(mounted(mounts), Some("/sys/kernel/tracing".into()));
+        assert_eq!(mounted("tracefs /x ext4 rw 0 0\n"), None);
+    }
+
+    #[test]
+    fn owners() {
+        #[rustfmt::skip]
+        let rows = [
+            ("rcap-12-345-0",   Some((12, 345))),
+            ("rcap-12-345",     None),
+            ("rcap-12-345-0-1", None),
+            ("rcap-x-345-0",    None),
+            ("other-12-345-0",  None),
+        ];
+        for (name, want) in rows {
+            assert_eq!(owner(name), want, "{name}");
+        }
+        assert!(start_time(std::process::id()).is_some());
+        assert_eq!(start_time(u32::MAX), None);
+    }
+}

@@ -58,8 +58,7 @@ impl Recorder {
             started: tracefs.format("task/task_newtask")?,
         };
         instance.write("events/capability/cap_capable/trigger", "stacktrace")?;
-        let processes = instance.processes()?;
-        // Every event below is for the processes of this list alone.
+        let [processes, switch] = [instance.open("set_event_pid")?, instance.open("tracing_on")?];
         let readers = instance.readers()?;
         for event in [
             "capability/cap_capable",
@@ -74,15 +73,16 @@ impl Recorder {
             let mut rest = &mut number[..];
             write!(rest, "{}", std::process::id())?;
             let length = 12 - rest.len();
+            // As long as this list is empty, everybody would be recorded.
             (&processes).write_all(&number[..length])?;
+            (&switch).write_all(b"1")?;
             // No such capability: it fails, and yet the kernel asks first.
             let _ = sys::capbset_drop(u8::MAX);
             Ok(())
         });
-        instance.record(true)?;
         let program = std::path::PathBuf::from(command.get_program());
         let spawned = command.spawn();
-        // With it goes a file of the instance, which could not be removed else.
+        // With it go two files of the instance, which could not be removed else.
         drop(command);
         let child = spawned.map_err(|err| Op::Execute.on(&*program, err))?;
         let (events, lost) = (Vec::new(), Some(0));
@@ -114,7 +114,7 @@ impl Recorder {
     ///
     /// Only where the file system is gone.
     pub fn finish(mut self) -> Result<Recording> {
-        self.instance.record(false)?;
+        self.instance.write("tracing_on", "0")?;
         self.drain()?;
         for reader in &self.readers {
             let lost = reader.lost().map_err(|err: io::Error| Op::ReadTrace.thread(err))?;

@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, Read},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::fs::OpenOptionsExt,
@@ -142,10 +142,7 @@ impl Instance {
     /// The kernel does not have the file, or does not take the value.
     pub fn write(&self, file: impl AsRef<Path>, value: &str) -> Result<()> {
         let path = self.path.join(file);
-        let written = OpenOptions::new().write(true).open(&path);
-        written
-            .and_then(|mut file| file.write_all(value.as_bytes()))
-            .map_err(|err| Op::SetUpTracing.on(&*path, err))
+        fs::write(&path, value).map_err(|err| Op::SetUpTracing.on(&*path, err))
     }
 
     /// Enables an event, such as `capability/cap_capable`.
@@ -157,24 +154,15 @@ impl Instance {
         self.write(Path::new("events").join(event).join("enable"), "1")
     }
 
-    /// A file to which a process that is to be recorded writes its id.
+    /// One of its files, to be written to.
     ///
     /// # Errors
     ///
-    /// It cannot be opened.
-    pub fn processes(&self) -> Result<File> {
-        let path = self.path.join("set_event_pid");
-        let file = OpenOptions::new().append(true).open(&path);
-        file.map_err(|err| Op::SetUpTracing.on(&*path, err))
-    }
-
-    /// Switches the recording on or off.
-    ///
-    /// # Errors
-    ///
-    /// Only where the file system is gone.
-    pub fn record(&self, on: bool) -> Result<()> {
-        self.write("tracing_on", if on { "1" } else { "0" })
+    /// The kernel does not have it.
+    pub fn open(&self, file: impl AsRef<Path>) -> Result<File> {
+        let path = self.path.join(file);
+        let opened = OpenOptions::new().append(true).open(&path);
+        opened.map_err(|err| Op::SetUpTracing.on(&*path, err))
     }
 
     /// One reader for each processor.
@@ -200,7 +188,7 @@ impl Instance {
 impl Drop for Instance {
     fn drop(&mut self) {
         // What stays is removed by the next process that makes one.
-        let _ = self.record(false);
+        let _ = self.write("tracing_on", "0");
         let _ = fs::remove_dir(&self.path);
     }
 }

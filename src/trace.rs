@@ -3,6 +3,7 @@
 //! The recording is the kernel's own, by tracefs; here are the values that it is read into. What
 //! they mean is another matter: the kernel asks far more often than a program needs.
 
+mod analysis;
 mod event;
 mod format;
 mod page;
@@ -10,6 +11,7 @@ mod record;
 mod symbols;
 mod tracefs;
 
+pub use analysis::{Analysis, Need, Rule};
 pub use event::{Check, Event, EventKind, Formats};
 pub use format::Format;
 pub use page::{Page, Record};

@@ -80,9 +80,9 @@ pub struct Formats {
 }
 
 impl Formats {
-    /// The events of one page, in their order. A stack is part of the check before it.
-    pub fn events(&self, page: &Page<'_>) -> Vec<Event> {
-        let mut events: Vec<Event> = Vec::new();
+    /// Adds the events of one page to those of the pages before it, of the same processor. A
+    /// stack is part of the check before it, which may be the last of the page before.
+    pub fn read(&self, page: &Page<'_>, events: &mut Vec<Event>) {
         for record in page.records() {
             let Some((id, _)) = record.data.split_first_chunk::<2>() else { continue };
             let id = u16::from_ne_bytes(*id);
@@ -108,7 +108,6 @@ impl Formats {
             };
             events.push(Event { time: record.time, tid, kind });
         }
-        events
     }
 
     fn kind(&self, format: &Format, data: &[u8]) -> Option<EventKind> {
@@ -173,11 +172,15 @@ mod tests {
         [&(1_u32 << 5).to_ne_bytes()[..], &length.to_ne_bytes(), &data].concat()
     }
 
-    fn events(records: &[Vec<u8>]) -> Vec<Event> {
-        let records = records.concat();
-        let length = u64::try_from(records.len()).unwrap();
-        let bytes = [&100_u64.to_ne_bytes()[..], &length.to_ne_bytes(), &records].concat();
-        formats().events(&Page::parse(&bytes).unwrap())
+    fn events(pages: &[&[Vec<u8>]]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (time, records) in (100_u64..).step_by(100).zip(pages) {
+            let records = records.concat();
+            let length = u64::try_from(records.len()).unwrap();
+            let bytes = [&time.to_ne_bytes()[..], &length.to_ne_bytes(), &records].concat();
+            formats().read(&Page::parse(&bytes).unwrap(), &mut events);
+        }
+        events
     }
 
     fn check(tid: u32, cap: i32, ret: i32) -> Vec<u8> {
@@ -195,7 +198,7 @@ mod tests {
     fn what_threads_did() {
         let call = [&92_i64.to_ne_bytes()[..], &(-1_i64).to_ne_bytes()].concat();
         let path = [&(0xc_u32 | 5 << 16).to_ne_bytes()[..], b"/b/c\0"].concat();
-        let got = events(&[
+        let got = events(&[&[
             check(5, 0, 0),
             stack(5, &[0xa, 0xb]),
             stack(6, &[0xc]),
@@ -204,7 +207,7 @@ mod tests {
             record(4, 5, &path),
             record(5, 5, &6_u32.to_ne_bytes()),
             record(99, 5, b"unknown!"),
-        ]);
+        ]]);
         let asked = |number, granted, stack: &[u64]| {
             EventKind::Check(Check { number, granted, namespace: 7, stack: stack.to_vec() })
         };
@@ -216,5 +219,8 @@ mod tests {
             (107, EventKind::Started { tid: 6 }),
         ];
         assert_eq!(got, want.map(|(time, kind)| Event { time, tid: 5, kind }));
+        // The last of one page and the first of the next.
+        let got = events(&[&[check(5, 0, 0)], &[stack(5, &[0xa])]]);
+        assert_eq!(got, [Event { time: 101, tid: 5, kind: asked(0, true, &[0xa]) }]);
     }
 }

@@ -18,6 +18,8 @@ pub struct Recording {
     /// How many records had no place and are missing; `None`: some, and nobody counted. A
     /// recording that lacks some says nothing of what was not seen.
     pub lost: Option<u64>,
+    /// The process of the program.
+    pub process: u32,
     /// The functions of the kernel, to name the places of a stack.
     pub symbols: Symbols,
 }
@@ -31,8 +33,8 @@ pub struct Recorder {
     /// The process of the program.
     pub child: Child,
     formats: Formats,
-    readers: Vec<Reader>,
-    events: Vec<Event>,
+    /// One for each processor, with what it has read.
+    readers: Vec<(Reader, Vec<Event>)>,
     lost: Option<u64>,
     instance: Instance,
     tracefs: Tracefs,
@@ -59,7 +61,7 @@ impl Recorder {
         };
         instance.write("events/capability/cap_capable/trigger", "stacktrace")?;
         let [processes, switch] = [instance.open("set_event_pid")?, instance.open("tracing_on")?];
-        let readers = instance.readers()?;
+        let readers = instance.readers()?.into_iter().map(|reader| (reader, Vec::new())).collect();
         for event in [
             "capability/cap_capable",
             "raw_syscalls/sys_exit",
@@ -85,8 +87,7 @@ impl Recorder {
         // With it go two files of the instance, which could not be removed else.
         drop(command);
         let child = spawned.map_err(|err| Op::Execute.on(&*program, err))?;
-        let (events, lost) = (Vec::new(), Some(0));
-        Ok(Recorder { child, formats, readers, events, lost, instance, tracefs })
+        Ok(Recorder { child, formats, readers, lost: Some(0), instance, tracefs })
     }
 
     /// Takes what has been recorded so far out of the kernel's buffer. To be called now and then:
@@ -97,12 +98,12 @@ impl Recorder {
     /// Only where the file system is gone.
     pub fn drain(&mut self) -> Result<()> {
         let mut buffer = vec![0; 64 * 1024];
-        for reader in &mut self.readers {
+        for (reader, events) in &mut self.readers {
             loop {
                 let page = reader.page(&mut buffer).map_err(|err| Op::ReadTrace.thread(err))?;
                 let Some(page) = page.and_then(Page::parse) else { break };
                 self.lost = self.lost.zip(page.lost).map(|(lost, more)| lost + more);
-                self.events.extend(self.formats.events(&page));
+                self.formats.read(&page, events);
             }
         }
         Ok(())
@@ -116,18 +117,18 @@ impl Recorder {
     pub fn finish(mut self) -> Result<Recording> {
         self.instance.write("tracing_on", "0")?;
         self.drain()?;
-        for reader in &self.readers {
+        for (reader, _) in &self.readers {
             let lost = reader.lost().map_err(|err: io::Error| Op::ReadTrace.thread(err))?;
             self.lost = self.lost.map(|known| known.max(lost));
         }
-        self.events.sort_by_key(|event| event.time);
         let symbols = std::fs::read("/proc/kallsyms").unwrap_or_default();
         let symbols = Symbols::parse(&String::from_utf8_lossy(&symbols));
-        let Recorder { events, lost, instance, tracefs, readers, .. } = self;
-        // The kernel removes a buffer that nobody has open.
-        drop(readers);
+        let Recorder { child, readers, lost, instance, tracefs, .. } = self;
+        let mut events: Vec<Event> = readers.into_iter().flat_map(|(_, events)| events).collect();
+        events.sort_by_key(|event| event.time);
+        // The kernel removes a buffer that nobody has open any more.
         drop(instance);
         drop(tracefs);
-        Ok(Recording { events, lost, symbols })
+        Ok(Recording { events, lost, process: child.id(), symbols })
     }
 }

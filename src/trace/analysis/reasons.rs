@@ -1,0 +1,143 @@
+//! What the kernel asked a capability for, by the functions that it was in.
+
+/// Functions that only hand the question on: what asked is behind them.
+const HANDS_ON: &[&str] = &[
+    "cap_capable",
+    "security_capable",
+    "capable",
+    "has_capability",
+    "has_ns_capability",
+    "inode_owner_or_capable",
+    "privileged_wrt_inode_uidgid",
+    "bpf_token_capable",
+    "security_vm_enough_memory",
+    "cap_vm_enough_memory",
+];
+
+/// What a function asks for. (The function's own source, in the directory of its subsystem)
+const REASONS: &[(&str, &str)] = &[
+    ("__inet6_bind", "bind a port below 1024"),
+    ("__inet_bind", "bind a port below 1024"),
+    ("__sys_setgid", "change the group"),
+    ("__sys_setregid", "change the group"),
+    ("__sys_setresgid", "change the group"),
+    ("__sys_setresuid", "change the user"),
+    ("__sys_setreuid", "change the user"),
+    ("__sys_setuid", "change the user"),
+    ("alloc_pid", "choose a process id"),
+    ("bpf_prog_load", "load a BPF program"),
+    ("can_nice", "raise a priority"),
+    ("cap_capset", "set capabilities"),
+    ("cap_task_prctl", "drop from the bounding set or change securebits"),
+    ("cap_task_setnice", "change the priority of another's process"),
+    ("check_kill_permission", "send a signal to another's process"),
+    ("check_syslog_permissions", "read the kernel log"),
+    ("do_adjtimex", "set the clock"),
+    ("do_mknodat", "create a device file"),
+    ("do_mlock", "lock memory"),
+    ("do_prlimit", "raise a resource limit"),
+    ("do_settimeofday64", "set the clock"),
+    ("generic_permission", "read, write or search whatever the permission bits say"),
+    ("inet6_create", "create a raw socket"),
+    ("inet_create", "create a raw socket"),
+    ("may_linkat", "link to another's file"),
+    ("may_mount", "mount or unmount"),
+    ("may_setgroups", "set the supplementary groups"),
+    ("notify_change", "change the owner, mode or times of a file"),
+    ("ns_capable_setid", "change the user or group"),
+    ("packet_create", "create a packet socket"),
+    ("path_mount", "mount"),
+    ("ptrace_may_access", "look into another's process"),
+    ("rtnetlink_rcv_msg", "configure the network"),
+    ("set_user_nice", "raise a priority"),
+    ("setattr_prepare", "change the owner, mode or times of a file"),
+    ("vfs_mknod", "create a device file"),
+    ("xattr_permission", "change a trusted attribute of a file"),
+];
+
+/// The function that asked, and for what.
+pub(super) fn reason<'a>(functions: &[&'a str]) -> (&'a str, Option<&'static str>) {
+    let known = |name: &&str| {
+        let at = REASONS.binary_search_by_key(name, |(function, _)| function).ok()?;
+        Some(REASONS[at].1)
+    };
+    // One that is known anywhere above the entry of the system call says more than the nearest.
+    let named = functions.iter().find_map(|name| known(name).map(|reason| (*name, Some(reason))));
+    let nearest = || functions.iter().find(|name| !hands_on(name)).copied();
+    named.unwrap_or_else(|| (nearest().unwrap_or_default(), None))
+}
+
+fn hands_on(name: &str) -> bool {
+    name.contains("trace_")
+        || name.contains("ns_capable")
+        || name.contains("capable_wrt")
+        || HANDS_ON.iter().any(|known| name.starts_with(known))
+}
+
+/// The system call, by its entry in the kernel.
+pub(super) fn system_call<'a>(functions: &[&'a str]) -> Option<&'a str> {
+    const ENTRIES: [&str; 6] =
+        ["__x64_sys_", "__arm64_sys_", "__riscv_sys_", "__do_sys_", "__se_sys_", "ksys_"];
+    functions
+        .iter()
+        .rev()
+        .find_map(|name| ENTRIES.iter().find_map(|entry| name.strip_prefix(entry)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn functions_in_order() {
+        assert!(REASONS.is_sorted_by(|(a, _), (b, _)| a < b));
+    }
+
+    /// Of Linux 6.18.
+    #[test]
+    fn stacks() {
+        type Row<'a> = (&'a [&'a str], &'a str, Option<&'a str>, Option<&'a str>);
+        let rows: &[Row<'_>] = &[
+            (
+                &[
+                    "trace_event_raw_event_cap_capable",
+                    "cap_capable",
+                    "security_capable",
+                    "capable_wrt_inode_uidgid",
+                    "setattr_prepare",
+                    "ext4_setattr",
+                    "notify_change",
+                    "chown_common",
+                    "do_fchownat",
+                    "__x64_sys_fchownat",
+                    "do_syscall_64",
+                    "entry_SYSCALL_64_after_hwframe",
+                ],
+                "setattr_prepare",
+                Some("change the owner, mode or times of a file"),
+                Some("fchownat"),
+            ),
+            (
+                &[
+                    "cap_capable",
+                    "security_capable",
+                    "ns_capable",
+                    "cap_task_prctl",
+                    "security_task_prctl",
+                    "__do_sys_prctl",
+                    "do_syscall_64",
+                ],
+                "cap_task_prctl",
+                Some("drop from the bounding set or change securebits"),
+                Some("prctl"),
+            ),
+            (&["cap_capable", "capable", "new_function"], "new_function", None, None),
+            (&["cap_capable"], "", None, None),
+            (&[], "", None, None),
+        ];
+        for (functions, function, words, call) in rows {
+            assert_eq!(reason(functions), (*function, *words), "{functions:?}");
+            assert_eq!(system_call(functions), *call, "{functions:?}");
+        }
+    }
+}

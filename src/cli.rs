@@ -15,6 +15,7 @@ pub mod getpcaps;
 pub mod json;
 pub mod rcap;
 pub mod setcap;
+pub mod trace;
 
 /// One command: the table of them feeds dispatch and help.
 pub(crate) struct Applet {

@@ -402,14 +402,26 @@ impl Forked {
     pub fn wait(self) -> Result<ExitStatus> {
         loop {
             match waitpid(self.0, None) {
-                Ok(WaitStatus::Exited(_, code)) => return Ok(ExitStatus::from_raw(code << 8)),
-                Ok(WaitStatus::Signaled(_, signal, core)) => {
-                    let core = if core { 0x80 } else { 0 };
-                    return Ok(ExitStatus::from_raw(signal as i32 | core));
+                Ok(status) => {
+                    if let Some(status) = exit_status(status) {
+                        return Ok(status);
+                    }
                 }
-                Ok(_) | Err(Errno::EINTR) => {}
+                Err(Errno::EINTR) => {}
                 Err(err) => return Err(Op::Wait.on(Subject::Process(self.pid()), err)),
             }
         }
+    }
+}
+
+/// How a process ended, if it has.
+pub(crate) fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
+    match status {
+        WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
+        WaitStatus::Signaled(_, signal, core) => {
+            let core = if core { 0x80 } else { 0 };
+            Some(ExitStatus::from_raw(signal as i32 | core))
+        }
+        _ => None,
     }
 }

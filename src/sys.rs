@@ -233,6 +233,17 @@ pub(crate) fn kill(pid: c_int, signal: c_int) -> io::Result<()> {
     result(unsafe { libc::kill(pid, signal) }.into()).map(drop)
 }
 
+/// Sees to it that a signal does not end this process. A program that it executes is ended by it
+/// again: a handler does not outlive that.
+#[cfg(feature = "cli")]
+pub(crate) fn outlive(signal: c_int) -> io::Result<()> {
+    extern "C" fn nothing(_signal: c_int) {}
+    let handler = nothing as *const () as libc::sighandler_t;
+    // SAFETY: the handler does nothing, at whatever moment.
+    let former = unsafe { libc::signal(signal, handler) };
+    if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// Has `call` called in the child before `command` executes its program.
 ///
 /// `call` is for launch.rs alone, which sees to what makes this sound: it makes system calls, and

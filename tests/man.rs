@@ -11,6 +11,8 @@ use std::{
 struct Program {
     name: &'static str,
     binary: &'static str,
+    /// What comes before its arguments.
+    before: &'static [&'static str],
     page: &'static str,
     /// The options that print the help.
     help: &'static [&'static str],
@@ -22,6 +24,7 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "getcap",
         binary: env!("CARGO_BIN_EXE_getcap"),
+        before: &[],
         page: "getcap.8",
         help: &["-h", "--help"],
         // There is no FILE, so that it fails in any case.
@@ -30,6 +33,7 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "setcap",
         binary: env!("CARGO_BIN_EXE_setcap"),
+        before: &[],
         page: "setcap.8",
         help: &["-h", "--help"],
         // What is no option is taken for capabilities, and in this form not understood.
@@ -38,6 +42,7 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "getpcaps",
         binary: env!("CARGO_BIN_EXE_getpcaps"),
+        before: &[],
         page: "getpcaps.8",
         help: &["-h", "--help", "--usage"],
         // What is no option is taken for a process.
@@ -46,6 +51,7 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "capsh",
         binary: env!("CARGO_BIN_EXE_capsh"),
+        before: &[],
         page: "capsh.1",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("there is no option"),
@@ -53,13 +59,24 @@ const PROGRAMS: &[Program] = &[
     Program {
         name: "captree",
         binary: env!("CARGO_BIN_EXE_captree"),
+        before: &[],
         page: "captree.8",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("there is no option"),
     },
     Program {
+        name: "trace",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["trace"],
+        page: "rcap-trace.8",
+        help: &["-h", "--help"],
+        // There is no PROGRAM, so that it fails in any case.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "rcap",
         binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &[],
         page: "rcap.1",
         help: &["-h", "--help"],
         knows: |output| output.status.success(),
@@ -69,7 +86,7 @@ const PROGRAMS: &[Program] = &[
 impl Program {
     fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(self.binary);
-        command.args(args).stdin(Stdio::null()).output().unwrap()
+        command.args(self.before).args(args).stdin(Stdio::null()).output().unwrap()
     }
 
     fn page(&self) -> PathBuf {
@@ -102,6 +119,7 @@ fn sample(argument: &str) -> &'static str {
         "CAPS" | "CAP" => "cap_kill",
         "GLOB" => "*.o",
         "N" => "2",
+        "KB" => "64",
         "HEX" | "LIST" | "UID" | "GID" => "0",
         "TEXT" => "=",
         "IAB" => "",
@@ -194,6 +212,7 @@ fn rcap_has_the_commands_of_its_page() {
         let own = PROGRAMS.iter().find(|program| program.name == command);
         let own = own.unwrap_or_else(|| panic!("{command} has no page here"));
         assert_eq!(text(&rcap.run(&[command, "--help"])), text(&own.run(&["--help"])));
-        assert!(page.contains(&format!(".Xr {command} ")), "no reference to {command}");
+        let own = own.page.split('.').next().unwrap();
+        assert!(page.contains(&format!(".Xr {own} ")), "no reference to {own}");
     }
 }

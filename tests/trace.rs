@@ -4,18 +4,27 @@ mod common;
 
 use std::{
     fs,
-    os::unix::fs::chown,
+    os::unix::fs::{PermissionsExt, chown},
     process::{Command, Stdio},
 };
 
-use common::directory;
+use common::{directory, program, ran};
 use rcap::{
     Cap,
+    identity::Identity,
+    launch::Launcher,
     trace::{Check, EventKind, MARK, Recorder, Recording},
 };
 
 tests! {
+    Nothing:
+        usage;
     Root:
+        without_privilege,
+        a_report,
+        json,
+        what_it_ends_with,
+        a_daemon_is_waited_for,
         a_file_is_given_away,
         threads_and_children_are_followed,
         nothing_is_left_behind;
@@ -96,5 +105,78 @@ fn nothing_is_left_behind() {
     Recorder::start(Command::new("/nonexistent"), 64).unwrap_err();
     assert_eq!(descriptors(), before);
     let tracefs = rcap::trace::Tracefs::open().unwrap();
-    assert_eq!(tracefs.instances().unwrap(), [""; 0]);
+    let own = format!("rcap-{}-", std::process::id());
+    let left = tracefs.instances().unwrap().into_iter().find(|name| name.starts_with(&own));
+    assert_eq!(left, None);
+}
+
+fn usage() {
+    let none = ran(program("rcap").arg("trace"));
+    assert_eq!((none.status, &*none.out), (Some(125), ""));
+    assert_eq!(ran(program("rcap").args(["trace", "--buffer", "1", "true"])).status, Some(125));
+}
+
+fn without_privilege() {
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = dir.path().join("rcap");
+    fs::copy(program("rcap").get_program(), &copy).unwrap();
+    let mut command = Command::new(copy);
+    command.args(["trace", "true"]).stdout(Stdio::null()).stderr(Stdio::piped());
+    let nobody = Launcher::new().identity(&Identity::of_user("nobody").unwrap());
+    let output = nobody.spawn(command).unwrap().wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(125));
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert!(words.starts_with("rcap trace: cannot ") && words.contains("takes root"), "{words}");
+}
+
+fn trace(args: &[&str]) -> common::Ran {
+    ran(program("rcap").arg("trace").args(args).stdin(Stdio::null()))
+}
+
+fn a_report() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let file = file.to_str().unwrap();
+    let report = trace(&["--", "chown", "1000", file]);
+    assert_eq!((report.status, &*report.out), (Some(0), ""));
+    assert!(report.err.starts_with("Candidates: cap_chown\n\nCAPABILITY"), "{}", report.err);
+    assert!(report.err.contains(" change the owner, mode or times of a file "), "{}", report.err);
+    assert!(report.err.contains(" cap_sys_admin: whether memory may be overcommitted"));
+    assert!(!report.err.contains("lost"));
+    let none = trace(&["true"]);
+    assert!(none.err.starts_with("Candidates: none\n"), "{}", none.err);
+    let all = trace(&["--all", "true"]);
+    assert!(!all.err.contains("Set aside"), "{}", all.err);
+}
+
+fn json() {
+    let report = trace(&["--json", "--", "sh", "-c", "echo out; kill -9 $$"]);
+    assert_eq!(report.status, Some(137));
+    assert_eq!(report.err, "out\n");
+    let report: serde_json::Value = serde_json::from_str(&report.out).unwrap();
+    assert_eq!(report["schema"], 1);
+    assert_eq!(report["command"][0], "sh");
+    assert_eq!(report["exit"], serde_json::json!({"code": null, "signal": 9}));
+    assert_eq!(report["candidates"], serde_json::json!([]));
+    assert_eq!(report["lost"], 0);
+    assert!(report["checks"].as_array().unwrap().iter().any(|check| check["rule"] == "overcommit"));
+}
+
+fn what_it_ends_with() {
+    assert_eq!(trace(&["sh", "-c", "exit 7"]).status, Some(7));
+    let none = trace(&["/nonexistent"]);
+    assert_eq!(none.status, Some(127));
+    assert_eq!(none.err, "rcap trace: cannot execute /nonexistent: No such file or directory\n");
+    assert_eq!(trace(&["/etc/passwd"]).status, Some(126));
+}
+
+fn a_daemon_is_waited_for() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let daemon = format!("(sleep 0.3; chown 1000 {}) >/dev/null 2>&1 &", file.display());
+    let report = trace(&["sh", "-c", &daemon]);
+    assert!(report.err.starts_with("Candidates: cap_chown\n"), "{}", report.err);
 }

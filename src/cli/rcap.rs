@@ -5,7 +5,7 @@ use std::{ffi::OsString, io, path::Path};
 
 use clap::Command;
 
-use super::{Applet, Exit, Io, capsh, captree, getcap, getpcaps, setcap};
+use super::{Applet, Exit, Io, capsh, captree, getcap, getpcaps, setcap, trace};
 
 /// Every command, in the groups of the help.
 const GROUPS: &[(&str, &[Applet])] = &[
@@ -31,6 +31,14 @@ const GROUPS: &[(&str, &[Applet])] = &[
             name: "setcap",
             about: "Set, check or remove the capabilities of files",
             run: setcap::run,
+        }],
+    ),
+    (
+        "Measure",
+        &[Applet {
+            name: "trace",
+            about: "Record which capabilities a program really asks the kernel for",
+            run: trace::run,
         }],
     ),
     (

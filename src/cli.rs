@@ -6,6 +6,7 @@ use std::{
     fmt,
     io::{self, BufWriter, IsTerminal, LineWriter, Read, Write},
     os::unix::ffi::OsStrExt,
+    path::Path,
 };
 
 pub mod capsh;
@@ -89,7 +90,10 @@ pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> Exit {
         // The reader has gone away, as after `| head`: nobody to tell.
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Exit::SUCCESS,
         Err(err) => {
-            let _ = io.complain("rcap", &err);
+            let name =
+                argv.first().and_then(|name| Path::new(name).file_name()).unwrap_or_default();
+            let words = format!("{}: cannot write: {}", name.display(), chain(&err));
+            let _ = writeln!(io.err, "{}", Escaped(words.as_bytes()));
             Exit::FAILURE
         }
     }

@@ -325,7 +325,7 @@ impl fmt::Display for Error {
                     changed => write!(f, "{changed} others have changed"),
                 }
             }
-            Error::NoUser { name } => write!(f, "there is no user {name:?}"),
+            Error::NoUser { name } => write!(f, "there is no user {name}"),
             Error::Parse(err) => err.fmt(f),
         }
     }

@@ -77,7 +77,8 @@ impl fmt::Display for Securebits {
 }
 
 /// A list with commas, of names in any case and of numbers as strtoul(3) reads them with base 0.
-/// A name may begin with `SECBIT_` and have `_` for `-`. Nothing is the empty set.
+/// A name may begin with `SECBIT_` and have `_` for `-`, and those that libcap's capsh prints are
+/// understood. Nothing is the empty set.
 impl FromStr for Securebits {
     type Err = ParseError;
 
@@ -101,7 +102,14 @@ impl Securebits {
             return cap::number(item).map(Securebits::from_bits_retain);
         }
         let name = kebab(item);
-        let name = name.strip_prefix("secbit-").unwrap_or(&name);
+        let name = ["secbit-", "secure-"]
+            .iter()
+            .find_map(|start| name.strip_prefix(start))
+            .unwrap_or(&name);
+        // As libcap's capsh prints them.
+        let name = name
+            .replace("no-suid-fixup", "no-setuid-fixup")
+            .replace("no-ambient-raise", "no-cap-ambient-raise");
         Securebits::NAMED.iter_names().find(|(known, _)| kebab(known) == name).map(|(_, bit)| bit)
     }
 }
@@ -169,6 +177,8 @@ mod tests {
             ("noroot",                        Ok("noroot")),
             ("NOROOT_LOCKED",                 Ok("noroot-locked")),
             ("SECBIT_KEEP_CAPS",              Ok("keep-caps")),
+            ("secure-no-suid-fixup",          Ok("no-setuid-fixup")),
+            ("no-ambient-raise-locked",       Ok("no-cap-ambient-raise-locked")),
             ("secbit-no-setuid-fixup",        Ok("no-setuid-fixup")),
             ("noroot,noroot-locked,noroot",   Ok("noroot,noroot-locked")),
             ("exec-deny-interactive,noroot",  Ok("noroot,exec-deny-interactive")),

@@ -31,7 +31,9 @@ tests! {
         a_program_without_a_shell,
         capsh_again,
         a_child_that_is_killed,
-        a_dry_run_runs_nothing;
+        a_dry_run_runs_nothing,
+        a_dry_run_tells_what_a_program_has,
+        a_refusal_says_why;
     Root:
         keep_caps_across_a_change_of_the_user,
         a_user_with_ambient_capabilities,
@@ -154,7 +156,7 @@ fn steps_are_taken_in_their_order() {
     assert_eq!(
         late.err,
         "capsh: --drop=cap_kill: cap_kill: cannot drop a capability from the bounding set: \
-         Operation not permitted\n"
+         Operation not permitted (cap_setpcap is not permitted)\n"
     );
     assert_eq!(capsh(["--drop=cap_kill", "--caps=cap_kill=p"]).status, Some(0));
 }
@@ -300,8 +302,8 @@ fn a_dry_run_runs_nothing() {
         let ran = capsh(["--dry-run", "--drop=cap_kill", how, "-c", &touch]);
         assert_eq!((ran.status, &*ran.err), (Some(0), ""));
         assert!(ran.out.contains("\n--drop=cap_kill "), "{}", ran.out);
-        assert!(ran.out.contains(" [!cap_kill] uid=0\n"), "{}", ran.out);
-        assert!(ran.out.contains("\na program would have "), "{}", ran.out);
+        assert!(ran.out.contains(" [] dropped=cap_kill uid=0\n"), "{}", ran.out);
+        assert!(ran.out.contains("\nan ordinary program would have "), "{}", ran.out);
         assert!(!file.exists());
     }
     let failed = capsh(["--dry-run", "--addamb=cap_kill", "--mode"]);
@@ -406,6 +408,30 @@ fn a_copy_under_another_name() {
     assert_eq!(ran.out.lines().next(), Some("Current: cap_net_raw=p"));
 }
 
+fn a_dry_run_tells_what_a_program_has() {
+    for line in [
+        "--caps=",
+        "--caps=cap_chown=ep --no-new-privs",
+        "--no-new-privs --caps=cap_net_raw=eip --addamb=cap_net_raw",
+        "--drop=cap_kill --no-new-privs",
+        "--inh=cap_kill --drop=cap_kill",
+        "--secbits=1 --iab=^cap_kill",
+        "--secbits=1 --iab=^cap_kill --no-new-privs",
+        "--secbits=1 --caps=cap_kill=eip",
+        "--mode=PURE1E",
+        "--mode=NOPRIV",
+        "--iab=!cap_chown,^cap_kill",
+    ] {
+        let steps = || line.split(' ');
+        let dry = capsh(["--dry-run"].into_iter().chain(steps()).chain(["==", "--current"]));
+        let label = "an ordinary program would have ";
+        let told = dry.out.lines().find_map(|line| line.strip_prefix(label)).unwrap();
+        let real = capsh(steps().chain(["==", "--current"]));
+        let has = real.out.lines().next().unwrap().strip_prefix("Current: ").unwrap();
+        assert!(told.trim().starts_with(&format!("{has} [")), "{line}: {told} and {has}");
+    }
+}
+
 fn a_dry_run_finds_the_step_that_loses() {
     let words = |line: &str| -> Vec<String> {
         let ran = capsh(line.split(' '));
@@ -421,20 +447,47 @@ fn a_dry_run_finds_the_step_that_loses() {
     assert_eq!(words(&format!("--dry-run {AS_NOBODY} --exec true")), [""; 0]);
     assert_eq!(
         words("--dry-run --inh=cap_net_raw --addamb=cap_net_raw --caps=cap_kill=p")[0],
-        "--caps=cap_kill=p takes cap_net_raw out of the ambient set: put it before \
-         --addamb=cap_net_raw"
+        "--caps=cap_kill=p takes cap_net_raw out of the ambient set: --addamb=cap_net_raw has put \
+         it there"
     );
     assert_eq!(
         words("--dry-run --caps=cap_setuid,cap_kill=ep --uid=65534 --inh="),
-        [
-            "--uid=65534 takes cap_kill,cap_setuid out of the permitted set: put --keep=1 before it, \
-          or use --cap-uid= or --user="
-        ]
+        ["--uid=65534 takes cap_kill,cap_setuid out of the permitted set: put --keep=1 right \
+          before it, or use --cap-uid= or --user="]
     );
     assert_eq!(
         words("--dry-run --user=nobody --inh=cap_net_raw --exec true"),
-        ["execution loses cap_net_raw: for user 65534, only what is ambient stays permitted \
-          (--inh= and --addamb= make it so)"]
+        ["execution loses cap_net_raw: for this user, only what is ambient stays permitted"]
     );
+    assert_eq!(
+        words("--dry-run --drop=all --exec true"),
+        [""; 0],
+        "root loses what is dropped, and is not told to make it ambient"
+    );
+    let given = words("--dry-run --caps=cap_chown=ep --exec true");
+    assert!(given[0].starts_with("execution gives ") && given.len() == 1, "{given:?}");
     assert_eq!(words("--dry-run --iab=^cap_kill --noamb --inh="), [""; 0]);
+}
+
+fn a_refusal_says_why() {
+    for (line, why) in [
+        ("--addamb=cap_kill", "(it is not inheritable: --inh=)"),
+        ("--caps= --addamb=cap_kill", "(it is not permitted)"),
+        ("--secbits=0x40 --inh=cap_kill --addamb=cap_kill", "no-cap-ambient-raise is set)"),
+        ("--caps=cap_kill=p --caps=cap_kill,cap_chown=p", "(cap_chown is not permitted)"),
+        (
+            "--caps=cap_kill=p --inh=cap_chown",
+            "(cap_chown is not permitted, and neither is cap_setpcap)",
+        ),
+        ("--drop=cap_kill --inh=cap_kill", "(cap_kill is not in the bounding set)"),
+        ("--caps=cap_setpcap=p --secbits=1", "(cap_setpcap is not effective)"),
+        ("--caps=cap_kill=p --mode=PURE1E", "(cap_setpcap is not permitted)"),
+        ("--caps=cap_kill=p --chroot=/", "(cap_sys_chroot is not permitted)"),
+        ("--user", "capsh: --user wants a value: --user=NAME\n"),
+        ("--inh=cap_chown,none", "at byte 10 of \"cap_chown,none+i\"\n"),
+    ] {
+        let ran = capsh(line.split(' '));
+        assert_eq!(ran.status, Some(1), "{line}");
+        assert!(ran.err.trim_end().ends_with(why.trim_end()), "{line}: {}", ran.err);
+    }
 }

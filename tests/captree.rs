@@ -179,17 +179,21 @@ fn what_is_asked_for() {
     assert_eq!(by("dbus-broker"), by("965"));
     assert_eq!(by("[st]*ep"), by("1020"));
     assert_eq!(by("01020"), by("1020"));
+    // In whatever order it is named, and however often.
+    for twice in ["1020 sleep", "sleep 1020", "sl* sleep"] {
+        assert_eq!(made.tree(twice), made.tree("1020"), "{twice}");
+    }
 }
 
 fn what_is_not_there() {
     let made = system();
     let none = made.tree("none*");
     assert_eq!((none.status, &*none.out), (Some(1), ""));
-    assert_eq!(none.err, "captree: no process is or is named none*\n");
+    assert_eq!(none.err, "captree: no process is or is named \"none*\"\n");
     assert_eq!(made.tree("none* 1020").out, "");
     let number = made.tree("4 1020");
     assert_eq!((number.status, &*number.out), (Some(1), "--sleep(1020)\n"));
-    assert_eq!(number.err, "captree: no process is or is named 4\n");
+    assert_eq!(number.err, "captree: no process is or is named \"4\"\n");
     assert_eq!(made.tree("99999999999999999999").status, Some(1));
     let nowhere = ran(program("captree").args(["--proc", "/nonexistent"]));
     assert_eq!((nowhere.status, &*nowhere.out), (Some(1), ""));

@@ -577,6 +577,6 @@ fn an_identity_is_changed_or_nothing_is() {
         refused(libc::EPERM);
     }
     let no_such = Identity::of_user("no-such-user").unwrap_err();
-    assert_eq!(no_such.to_string(), r#"there is no user "no-such-user""#);
+    assert_eq!(no_such.to_string(), "there is no user no-such-user");
     assert_eq!(Identity::of_user("root").unwrap().uid, 0);
 }

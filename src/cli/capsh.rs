@@ -23,6 +23,7 @@ use crate::{
 };
 
 mod dry_run;
+mod refusal;
 mod run;
 mod snapshot;
 
@@ -93,7 +94,7 @@ options! {
     "--modes"            ""      "print the names of the modes" |sh, _| sh.modes();
     "--decode="          "HEX"   "print the capabilities of a mask" |sh, value| sh.decode(value);
     "--explain="         "CAP"   "print what a capability permits" |sh, value| sh.explain(value);
-    "--suggest="         "TEXT"  "print each capability whose explanation has TEXT" |sh, value| sh.suggest(value);
+    "--suggest="         "TEXT"  "print what has TEXT in its explanation" |sh, value| sh.suggest(value);
     "--supports="        "CAP"   "exit with 1 unless the kernel has CAP" |_, value| supports(value);
     "--has-p="           "CAP"   "exit with 1 unless CAP is permitted" |_, value| has(value, CapState::current()?.permitted, "permitted");
     "--has-e="           "CAP"   "exit with 1 unless CAP is effective" |_, value| has(value, CapState::current()?.effective, "effective");
@@ -112,8 +113,8 @@ options! {
     "--addamb="          "LIST"  "add to the ambient set" |_, value| addamb(value);
     "--delamb="          "LIST"  "remove from the ambient set" |_, value| delamb(value);
     "--noamb"            ""      "empty the ambient set" |_, _| done(ambient::clear());
-    "--iab="             "IAB"   "set the inheritable and ambient set, drop from the bounding set" |_, value| done(text(value)?.parse::<Iab>()?.apply());
-    "--strict"           ""      "toggle: leave it to --caps to raise CAP_SETPCAP for the others" |sh, _| sh.toggle_strict();
+    "--iab="             "IAB"   "set the inheritable and ambient set, and drop" |_, value| done(text(value)?.parse::<Iab>()?.apply());
+    "--strict"           ""      "toggle: raise CAP_SETPCAP for no option" |sh, _| sh.toggle_strict();
     "--mode="            "MODE"  "enter a mode: NOPRIV, PURE1E_INIT, PURE1E or HYBRID" |_, value| done(text(value)?.parse::<Mode>()?.apply());
     "--secbits="         "N"     "set the securebits by their number" |_, value| done(securebits::set(Securebits::from_bits_retain(id(value)?)));
     "--securebits="      "LIST"  "set the securebits by their names, such as noroot" |sh, value| sh.securebits(value);
@@ -123,21 +124,21 @@ options! {
     "--cap-uid="         "UID"   "change the user, and keep what is permitted" |_, value| done(identity::change_uid(id(value)?));
     "--gid="             "GID"   "setgid(2)" |_, value| done(identity::setgid(id(value)?));
     "--groups="          "LIST"  "setgroups(2), by names or numbers" |_, value| groups(value);
-    "--user="            "NAME"  "change to this user, its groups, HOME and USER, and keep what is permitted" |sh, value| sh.user(value);
+    "--user="            "NAME"  "become this user, and keep what is permitted" |sh, value| sh.user(value);
     "--noenv"            ""      "leave HOME and USER alone in a --user that follows" |sh, _| sh.leave_environment();
     "--chroot="          "PATH"  "chroot(2), and go to /" |_, value| chroot(value);
     "--forkfor="         "N"     "start a child that sleeps for N seconds" |sh, value| sh.fork_for(value);
-    "--killit="          "SIG"   "send a signal to that child, which is to end by it" |sh, value| sh.kill_it(value);
+    "--killit="          "SIG"   "send a signal to that child, and wait for its end" |sh, value| sh.kill_it(value);
     "--shell="           "PATH"  "what -- and -+ run, instead of /bin/bash" |sh, value| sh.set_shell(value);
-    "--dry-run"          ""      "from here on, show the sets after each step, and run nothing" |sh, _| sh.begin_dry_run();
-    "--quiet"            ""      "as the first argument: no warning of capabilities without a name" |_, _| DONE;
+    "--dry-run"          ""      "from here on, show each step, and run nothing" |sh, _| sh.begin_dry_run();
+    "--quiet"            ""      "first: no warning of capabilities without a name" |_, _| DONE;
     "--license"          ""      "print the licence" |sh, _| sh.license();
     "--help"             ""      "print this" |sh, _| sh.help();
     "-h"                 ""      "print this" |sh, _| sh.help();
     "--"                 "[ARG]..."      "run the shell with the arguments that follow" |sh, _| sh.run(run::Program::Shell, run::Way::Exec);
-    "-+"                 "[ARG]..."      "the same, as a child, and end as it ends" |sh, _| sh.run(run::Program::Shell, run::Way::Child);
+    "-+"                 "[ARG]..."      "the same as a child, and end as it ends" |sh, _| sh.run(run::Program::Shell, run::Way::Child);
     "=="                 "[ARG]..."      "run capsh with the arguments that follow" |sh, _| sh.run(run::Program::Itself, run::Way::Exec);
-    "=+"                 "[ARG]..."      "the same, as a child, and end as it ends" |sh, _| sh.run(run::Program::Itself, run::Way::Child);
+    "=+"                 "[ARG]..."      "the same as a child, and end as it ends" |sh, _| sh.run(run::Program::Itself, run::Way::Child);
     "--exec"             "PROGRAM [ARG]..." "run a program, without a shell" |sh, _| sh.run(run::Program::Named, run::Way::Exec);
 }
 
@@ -199,7 +200,20 @@ impl Capsh<'_, '_> {
     /// Acts on one argument; with the exit status if there is nothing more to do.
     fn argument(&mut self, arg: &OsStr) -> io::Result<Option<Exit>> {
         let Some((option, value)) = find(arg) else {
-            self.io.complain_in_words("capsh", &format!("there is no option {}", arg.display()))?;
+            self.io.out.flush()?;
+            let bytes = arg.as_bytes();
+            let wanting = [bytes, b"="].concat();
+            let wanting = OPTIONS.iter().find(|option| option.name.as_bytes() == wanting);
+            match wanting {
+                Some(Opt { name, value, .. }) => {
+                    writeln!(
+                        self.io.err,
+                        "capsh: {} wants a value: {name}{value}",
+                        Escaped(bytes)
+                    )?;
+                }
+                None => writeln!(self.io.err, "capsh: there is no option {}", Escaped(bytes))?,
+            }
             self.usage()?;
             return Ok(Some(Exit::FAILURE));
         };
@@ -207,6 +221,10 @@ impl Capsh<'_, '_> {
             Some(dry_run) if exit.is_none() => dry_run.after(arg, self.io),
             _ => Ok(exit),
         });
+        if step.is_err() {
+            // What came before is read before.
+            self.io.out.flush()?;
+        }
         match step {
             Ok(exit) => return Ok(exit),
             Err(Failure::Io(err)) => return Err(err),
@@ -215,7 +233,8 @@ impl Capsh<'_, '_> {
                 writeln!(self.io.err, "{}", Escaped(words.as_bytes()))?;
             }
             Err(Failure::Words(words)) => {
-                self.io.complain_in_words("capsh", &format!("{}: {words}", arg.display()))?;
+                let [arg, words] = [arg.as_bytes(), words.as_bytes()].map(Escaped);
+                writeln!(self.io.err, "capsh: {arg}: {words}{}", refusal::lacking(option.name))?;
             }
         }
         Ok(Some(Exit::FAILURE))
@@ -371,13 +390,18 @@ impl Capsh<'_, '_> {
 
     /// Applies `caps`, with `CAP_SETPCAP` effective before if it can be, unless strictness leaves
     /// that to the user.
-    fn apply(&self, caps: CapState) -> crate::Result<()> {
-        if self.strict { caps.apply() } else { caps.apply_with_setpcap() }
+    fn apply(&self, caps: CapState) -> Step {
+        let now = CapState::current()?;
+        let result = if self.strict { caps.apply() } else { caps.apply_with_setpcap() };
+        result.map(|()| None).map_err(|err| {
+            let bounding = bounding::current().unwrap_or(CapSet::all());
+            let why = refusal::refused(caps, now, bounding).unwrap_or_default();
+            Failure::Words(format!("{}{why}", chain(&err)))
+        })
     }
 
     fn caps(&mut self, value: &OsStr) -> Step {
-        let caps = text(value)?.parse()?;
-        done(self.apply(caps))
+        self.apply(text(value)?.parse()?)
     }
 
     fn inh(&mut self, value: &OsStr) -> Step {
@@ -385,9 +409,12 @@ impl Capsh<'_, '_> {
         let wanted = match text(value)? {
             "" | "none" => now,
             // What follows the list is part of it: libcap appends to a text as well.
-            list => format!("{now} {list}+i").parse()?,
+            list => {
+                format!("{list}+i").parse::<CapState>()?; // so that an error is about it alone
+                format!("{now} {list}+i").parse()?
+            }
         };
-        done(self.apply(wanted))
+        self.apply(wanted)
     }
 
     fn drop(&mut self, value: &OsStr) -> Step {
@@ -469,7 +496,10 @@ fn is_gid(value: &OsStr) -> Step {
 
 fn addamb(value: &OsStr) -> Step {
     for cap in caps(value)? {
-        ambient::raise(cap).map_err(about(cap))?;
+        ambient::raise(cap).map_err(|err| {
+            let why = refusal::not_ambient(cap).unwrap_or_default();
+            Failure::Words(format!("{cap}: {}{why}", chain(&err)))
+        })?;
     }
     DONE
 }

@@ -105,18 +105,18 @@ impl Options {
         let switch = || match value.map(OsStr::as_bytes) {
             None | Some(b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True") => Ok(true),
             Some(b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False") => Ok(false),
-            Some(_) => Err(format!("-{name} is on or off: want =true or =false")),
+            Some(_) => Err(format!("--{name} is on or off: want =true or =false")),
         };
         let mut needed = || {
             let value = value.or_else(|| rest.next().map(OsString::as_os_str));
-            value.ok_or_else(|| format!("-{name} wants a value"))
+            value.ok_or_else(|| format!("--{name} wants a value"))
         };
         match name {
             "proc" => self.proc = Proc::at(needed()?),
             "depth" => {
                 let depth = needed()?.to_str().and_then(number);
                 let depth = depth.and_then(|depth| usize::try_from(depth).ok());
-                self.depth = depth.ok_or("-depth wants a number that is not negative")?;
+                self.depth = depth.ok_or("--depth wants a number from 0 to 4294967295")?;
             }
             "verbose" => self.verbose = switch()?,
             "color" | "colour" => self.color = Some(switch()?),
@@ -126,7 +126,7 @@ impl Options {
             "unit" => self.unit = switch()?,
             "json" => self.json = switch()?,
             "help" | "h" => self.help = switch()?,
-            _ => return Err(format!("there is no option -{name}")),
+            _ => return Err(format!("there is no option --{name}")),
         }
         Ok(())
     }
@@ -157,8 +157,8 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     };
     let (asked, missing) = find(&tree, &options.wanted);
     for wanted in &missing {
-        let words = format!("no process is or is named {}", wanted.display());
-        io.complain_in_words("captree", &words)?;
+        let wanted = Escaped(wanted.as_bytes());
+        writeln!(io.err, "captree: no process is or is named \"{wanted}\"")?;
     }
     // A mistyped pattern draws nothing, as with libcap; the other numbers are drawn.
     if missing.iter().any(|wanted| pid(wanted).is_none()) {
@@ -183,8 +183,8 @@ fn usage(out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "\nWithout arguments it is the tree of process 1. 0 is the kernel, the parent of those \
-         without one.\nA switch is turned off by =false."
+        "\nWithout arguments it is the tree of process 1. 0 is the kernel, the parent of\n\
+         those without one. A switch is turned off by =false."
     )
 }
 
@@ -199,24 +199,19 @@ fn find<'a>(tree: &Tree, wanted: &'a [OsString]) -> (BTreeSet<u32>, Vec<&'a OsSt
     let mut asked = BTreeSet::new();
     let mut missing = Vec::new();
     for wanted in wanted {
-        let before = asked.len();
-        let mut found = false;
-        match pid(wanted) {
-            Some(pid) if pid == 0 || tree.get(pid).is_some() => {
-                asked.insert(pid);
-                found = true;
-            }
-            Some(_) => {}
-            None => {
-                let named = |status: &Status| matches(wanted, &status.name);
-                let named = tree.processes().filter(|process| named(&process.status));
-                asked.extend(named.map(|process| process.status.pid));
-                found = found || asked.len() > before;
-            }
+        let is_it = |process: &&Process| match pid(wanted) {
+            Some(pid) => process.status.pid == pid,
+            None => matches(wanted, &process.status.name),
+        };
+        let mut found: Vec<u32> =
+            tree.processes().filter(is_it).map(|process| process.status.pid).collect();
+        if pid(wanted) == Some(0) {
+            found.push(0);
         }
-        if !found {
+        if found.is_empty() {
             missing.push(wanted.as_os_str());
         }
+        asked.extend(found);
     }
     (asked, missing)
 }

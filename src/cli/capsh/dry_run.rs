@@ -23,8 +23,6 @@ struct Gained {
 }
 
 pub(super) struct DryRun {
-    /// The bounding set at its beginning: what was dropped before is not shown.
-    bounding: CapSet,
     before: Sets,
     gained: Gained,
     told: bool,
@@ -33,19 +31,14 @@ pub(super) struct DryRun {
 impl DryRun {
     pub(super) fn begin() -> Result<DryRun, Failure> {
         let now = Snapshot::take()?;
-        Ok(DryRun {
-            bounding: now.bounding,
-            before: Sets::of(&now),
-            gained: Gained::default(),
-            told: false,
-        })
+        Ok(DryRun { before: Sets::of(&now), gained: Gained::default(), told: false })
     }
 
     /// Shows what the step `arg` has left.
     pub(super) fn after(&mut self, arg: &OsStr, io: &mut Io<'_>) -> Step {
         let now = Snapshot::take()?;
         let arg = Escaped(arg.as_encoded_bytes()).to_string();
-        writeln!(io.out, "{arg:<30} {}", self.line(&now))?;
+        writeln!(io.out, "{arg:<30} {}", line(&now))?;
         let sets = Sets::of(&now);
         let losses = self.gained.step(&arg, self.before, sets);
         self.before = sets;
@@ -56,39 +49,56 @@ impl DryRun {
         Ok(None)
     }
 
-    /// Shows what a program would have that is run now.
-    pub(super) fn at_the_end(&self, io: &mut Io<'_>) -> Step {
+    /// Shows what a program would have that is run now. Which one it is to be is not looked at.
+    pub(super) fn at_the_end(io: &mut Io<'_>) -> Step {
         let now = Snapshot::take()?;
         let program = exec(&now);
-        let ambient = program.ambient;
-        let iab = Iab::new(program.caps.inheritable, ambient, self.bounding - now.bounding);
-        writeln!(io.out, "{:<30} {} [{iab}]", "a program would have", program.caps)?;
+        let Sets { caps, ambient } = program;
+        let dropped = CapSet::supported() - now.bounding;
+        let words = sets(caps, Iab::new(caps.inheritable, ambient, CapSet::empty()), dropped);
+        writeln!(io.out, "{:<30} {words}", "an ordinary program would have")?;
         // What is also inheritable is what somebody had in mind.
         let CapState { permitted, inheritable, .. } = now.caps;
         let meant = permitted & inheritable;
-        let lost = if meant.is_empty() { permitted } else { meant } - program.caps.permitted;
-        if !lost.is_empty() {
+        let lost = if meant.is_empty() { permitted } else { meant } - caps.permitted;
+        let gained = caps.permitted - permitted;
+        if !is_root(&now) && !lost.is_empty() {
             writeln!(
                 io.out,
-                "    execution loses {}: for user {}, only what is ambient stays permitted \
-                 (--inh= and --addamb= make it so)",
+                "    execution loses {}: for this user, only what is ambient stays permitted",
                 some(lost),
-                now.uid,
+            )?;
+        }
+        if !gained.is_empty() {
+            writeln!(
+                io.out,
+                "    execution gives {} to user 0: --drop= and --securebits=noroot limit that",
+                some(gained)
             )?;
         }
         Ok(Some(Exit::SUCCESS))
     }
+}
 
-    fn line(&self, now: &Snapshot) -> impl fmt::Display {
-        let some = |holds: bool, text: String| if holds { text } else { String::new() };
-        [
-            format!("{} [{}] uid={}", now.caps, now.iab(self.bounding), now.uid),
-            some(now.euid != now.uid, format!(" euid={}", now.euid)),
-            some(!now.securebits.is_empty(), format!(" securebits={}", now.securebits)),
-            some(now.no_new_privs, " no-new-privs".into()),
-        ]
-        .concat()
-    }
+fn line(now: &Snapshot) -> impl fmt::Display {
+    let some = |holds: bool, text: String| if holds { text } else { String::new() };
+    let all = CapSet::supported();
+    let iab = Iab::new(now.caps.inheritable, now.ambient.unwrap_or_default(), CapSet::empty());
+    [
+        sets(now.caps, iab, all - now.bounding),
+        format!(" uid={}", now.uid),
+        some(now.euid != now.uid, format!(" euid={}", now.euid)),
+        some(!now.securebits.is_empty(), format!(" securebits={}", now.securebits)),
+        some(now.no_new_privs, " no-new-privs".into()),
+    ]
+    .concat()
+}
+
+/// The sets; of the bounding set what it lacks.
+fn sets(caps: CapState, iab: Iab, dropped: CapSet) -> String {
+    let lacks =
+        if dropped.is_empty() { String::new() } else { format!(" dropped={}", some(dropped)) };
+    format!("{caps} [{iab}]{lacks}")
 }
 
 impl Sets {
@@ -102,13 +112,26 @@ impl Gained {
     fn step(&mut self, arg: &str, before: Sets, after: Sets) -> Vec<String> {
         let mut words = Vec::new();
         let is = |names: &[&str]| names.iter().any(|name| arg.starts_with(name));
+        let permitted = before.caps.permitted - after.caps.permitted;
+        if is(&["--uid="]) && !permitted.is_empty() {
+            words.push(format!(
+                "{arg} takes {} out of the permitted set: put --keep=1 right before it, or use \
+                 --cap-uid= or --user=",
+                some(permitted)
+            ));
+        }
         let mut lost = |gained: &Option<(CapSet, String)>, which, lost: CapSet| {
             if let Some((caps, by)) = gained
                 && !(*caps & lost).is_empty()
             {
                 let lost = some(*caps & lost);
-                words
-                    .push(format!("{arg} takes {lost} out of the {which} set: put it before {by}"));
+                // Of the others, what they are for decides what is right.
+                let advice = if is(&["--user=", "--cap-uid=", "--uid="]) {
+                    format!("put it before {by}")
+                } else {
+                    format!("{by} has put it there")
+                };
+                words.push(format!("{arg} takes {lost} out of the {which} set: {advice}"));
             }
         };
         if !is(&["--noamb", "--delamb="]) {
@@ -117,14 +140,6 @@ impl Gained {
         let [inheritable, now] = [before, after].map(|sets| sets.caps.inheritable);
         if !is(&["--inh="]) {
             lost(&self.inheritable, "inheritable", inheritable - now);
-        }
-        let permitted = before.caps.permitted - after.caps.permitted;
-        if is(&["--uid="]) && !permitted.is_empty() {
-            words.push(format!(
-                "{arg} takes {} out of the permitted set: put --keep=1 before it, or use \
-                 --cap-uid= or --user=",
-                some(permitted)
-            ));
         }
         let gain = |gained: &mut Option<(CapSet, String)>, gain: CapSet| {
             if !gain.is_empty() {
@@ -142,14 +157,20 @@ fn some(set: CapSet) -> String {
     if set.len() > 4 { format!("{} capabilities", set.len()) } else { set.to_string() }
 }
 
+/// Whether executing a file gives this process what user 0 has.
+fn is_root(now: &Snapshot) -> bool {
+    !now.securebits.contains(Securebits::NOROOT) && (now.uid == 0 || now.euid == 0)
+}
+
 /// What this process would have after executing a file without a set-user-id bit and without
 /// capabilities of its own. (capabilities(7), "Transformation of capabilities during execve()")
 fn exec(now: &Snapshot) -> Sets {
     let ambient = now.ambient.unwrap_or_default();
     let inheritable = now.caps.inheritable;
-    let root = !now.securebits.contains(Securebits::NOROOT);
-    let permitted =
-        if root && (now.uid == 0 || now.euid == 0) { inheritable | now.bounding } else { ambient };
-    let effective = if root && now.euid == 0 { permitted } else { ambient };
+    let mut permitted = if is_root(now) { inheritable | now.bounding } else { ambient };
+    if now.no_new_privs {
+        permitted &= now.caps.permitted;
+    }
+    let effective = if is_root(now) && now.euid == 0 { permitted } else { ambient };
     Sets { caps: CapState { effective, permitted, inheritable }, ambient }
 }

@@ -9,7 +9,7 @@ use std::{
     process::Command,
 };
 
-use super::{Capsh, Escaped, Exit, Failure, Step};
+use super::{Capsh, DryRun, Escaped, Exit, Failure, Step};
 
 /// What is run.
 #[derive(Clone, Copy)]
@@ -37,8 +37,8 @@ impl Capsh<'_, '_> {
     pub(super) fn run(&mut self, program: Program, way: Way) -> Step {
         let rest = &self.argv[self.next..];
         self.next = self.argv.len();
-        if let Some(dry_run) = &self.dry_run {
-            return dry_run.at_the_end(self.io);
+        if self.dry_run.is_some() {
+            return DryRun::at_the_end(self.io);
         }
         // What was printed comes before what the program prints.
         self.io.out.flush()?;

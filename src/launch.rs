@@ -14,7 +14,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::OFlag,
+    fcntl::{FcntlArg, OFlag, fcntl},
     sys::wait::{WaitStatus, waitpid},
     unistd::{self, Pid},
 };
@@ -176,8 +176,10 @@ impl Launcher {
         let mut steps = self.steps()?;
         sys::pre_exec(&mut command, move || steps.take_and_tell(&write));
         command.spawn().map_err(|err| {
-            // With its copy of the other end gone, and the child ended, the pipe has an end.
+            // The child has ended, and what it had to say is there. A process that another thread
+            // has forked meanwhile can hold the other end open.
             drop(command);
+            let _ = fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
             match Told::read(read) {
                 Ok(Told::Failed(err)) => err,
                 Ok(Told::Done) => Op::Execute.on(&*program, err),

@@ -49,9 +49,12 @@ static CALL: AtomicPtr<Call<'static>> = AtomicPtr::new(ptr::null_mut());
 static RETURNED: AtomicU64 = AtomicU64::new(0);
 static ANSWERED: AtomicBool = AtomicBool::new(false);
 
-/// The handler that was there before, and its flags.
+/// What was there before: the handler, and what goes with it.
 static FORMER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
 static FORMER_FLAGS: AtomicU64 = AtomicU64::new(0);
+static FORMER_MASK: AtomicU64 = AtomicU64::new(0);
+#[cfg(not(target_arch = "riscv64"))]
+static FORMER_RESTORER: AtomicUsize = AtomicUsize::new(0);
 
 /// Calls `call` in the thread `tid` of this process. One caller at a time.
 ///
@@ -173,6 +176,9 @@ fn install() -> io::Result<()> {
         return Ok(());
     }
     FORMER_FLAGS.store(old.flags, Ordering::Relaxed);
+    FORMER_MASK.store(old.mask, Ordering::Relaxed);
+    #[cfg(not(target_arch = "riscv64"))]
+    FORMER_RESTORER.store(old.restorer, Ordering::Relaxed);
     FORMER.store(old.handler, Ordering::Release);
     let restorer = if cfg!(target_arch = "x86_64") { SA_RESTORER } else { 0 };
     // On the thread's own stack, as the C library does: an alternate one may have a few KB.
@@ -187,10 +193,13 @@ pub(crate) fn uninstall(quiet: bool) -> io::Result<()> {
     let former = FORMER.load(Ordering::Acquire);
     let ours = Action::exchange(None)?.handler == on_signal as *const () as usize;
     if ours && (quiet || former != libc::SIG_DFL) {
-        // The mask and the restorer of the C library's handler are as here: none, and the same
-        // system call.
-        let flags = FORMER_FLAGS.load(Ordering::Relaxed);
-        Action::exchange(Some(Action::new(former, flags)))?;
+        Action::exchange(Some(Action {
+            handler: former,
+            flags: FORMER_FLAGS.load(Ordering::Relaxed),
+            #[cfg(not(target_arch = "riscv64"))]
+            restorer: FORMER_RESTORER.load(Ordering::Relaxed),
+            mask: FORMER_MASK.load(Ordering::Relaxed),
+        }))?;
     }
     Ok(())
 }

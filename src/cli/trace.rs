@@ -177,17 +177,21 @@ fn print(
     }
     let (rows, aside): (Vec<&Need>, Vec<&Need>) =
         analysis.needs.iter().partition(|need| counts(need) || all);
+    let asked = |need: &Need| -> String {
+        let known = need.reason.as_deref().unwrap_or(&need.function);
+        if known.is_empty() { "(not known)".into() } else { known.into() }
+    };
+    let width = rows.iter().map(|need| asked(need).len()).max().unwrap_or(0);
     if !rows.is_empty() {
-        writeln!(out, "\n{:<22} {:>7}  {:<44} OUTCOME", "CAPABILITY", "CHECKS", "FOR")?;
+        writeln!(out, "\n{:<22} {:>7}  {:<width$}  OUTCOME", "CAPABILITY", "CHECKS", "FOR")?;
     }
     for need in rows {
-        let asked = need.reason.as_deref().unwrap_or(&need.function);
-        let asked = if asked.is_empty() { "(not known)" } else { asked };
         writeln!(
             out,
-            "{:<22} {:>7}  {asked:<44} {}\n{:>32} {}, {}",
+            "{:<22} {:>7}  {:<width$}  {}\n{:>32} {}, {}",
             need.cap.to_string(),
             need.count,
+            asked(need),
             need.rule.about(),
             "in",
             Escaped(need.program.as_encoded_bytes()),

@@ -4,11 +4,12 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::{env, error::Error, process::Command, thread, time::Duration};
+use std::{env, error::Error, process::Command, sync::Arc, thread, time::Duration};
 
 use rcap::{
     CapSet,
-    trace::{Recorder, Rule},
+    launch::Launcher,
+    trace::{Analyser, Backend, Options, Origin, Recorder, Rule, Symbols},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -16,18 +17,27 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut command = Command::new(args.next().ok_or("want a program and its arguments")?);
     command.args(args);
 
-    // Kilobytes for each processor; drained so often, they are seldom too few.
-    let mut recorder = Recorder::start(command, 4096)?;
-    while recorder.child.try_wait()?.is_none() {
-        recorder.drain()?;
+    let options = Options::new(Backend::best()?);
+    let mut recorder = Recorder::new(&options)?;
+    let symbols = Arc::new(Symbols::load());
+    let mut child = recorder.start(command, &Launcher::new())?;
+    let origin = Origin::Started(child.id());
+    let mut analyser = Analyser::new(origin, CapSet::supported(), options.outcomes, symbols);
+    while child.try_wait()?.is_none() {
+        for event in recorder.drain()? {
+            analyser.push(event);
+        }
         thread::sleep(Duration::from_millis(20));
     }
-    let recording = recorder.finish()?;
-    if recording.lost != Some(0) {
-        println!("records were lost: {:?}", recording.lost);
+    let (events, lost) = recorder.stop()?;
+    for event in events {
+        analyser.push(event);
+    }
+    if lost != Some(0) {
+        println!("records were lost: {lost:?}");
     }
 
-    let analysis = recording.analyse(CapSet::supported());
+    let analysis = analyser.finish();
     println!("candidates  {}", analysis.candidates);
     println!("missing     {}", analysis.missing);
     for need in analysis.needs.iter().filter(|need| need.rule != Rule::BeforeTheProgram) {

@@ -100,6 +100,16 @@ pub enum Error {
         /// How many others have changed; 0 if none has.
         changed: usize,
     },
+    /// The kernel has no way to record its checks of capabilities.
+    NoBackend,
+    /// There is no control group, or there are several, that can be meant.
+    #[non_exhaustive]
+    NoCgroup {
+        /// What was looked for.
+        name: String,
+        /// Those that can be meant.
+        found: Vec<PathBuf>,
+    },
     /// There is no user with this name.
     #[non_exhaustive]
     NoUser {
@@ -232,6 +242,8 @@ ops! {
     SetUpTracing "set up tracing by",
     /// open(2)
     Open "open",
+    /// Creating a file and writing to it
+    Write "write",
     /// Reading a directory.
     ReadDirectory "read the directory",
     /// getxattr(2) of `security.capability`. `EOVERFLOW`: the capabilities belong to a user
@@ -296,6 +308,16 @@ impl fmt::Display for Error {
                 write!(f, "cannot {op} of {subject}")
             }
             Error::Os { op, subject, .. } => write!(f, "cannot {op} {subject}"),
+            Error::NoBackend => f.write_str(
+                "this kernel has neither the tracepoint capability:cap_capable nor kprobe events",
+            ),
+            Error::NoCgroup { name, found } if found.is_empty() => {
+                write!(f, "there is no control group of {name}")
+            }
+            Error::NoCgroup { name, found } => {
+                write!(f, "several control groups can be meant by {name}:")?;
+                found.iter().try_for_each(|path| write!(f, " {}", path.display()))
+            }
             Error::NoProcess { pid } => write!(f, "there is no process {pid}"),
             Error::Unreadable { pid, .. } => write!(f, "process {pid} may not be read"),
             Error::MalformedStatus { pid, field } => {
@@ -340,6 +362,8 @@ impl error::Error for Error {
             Error::Refused { source, .. } => source.as_ref().map(|source| source as _),
             Error::MalformedFileCaps { source, .. } => Some(source),
             Error::NoProcess { .. }
+            | Error::NoBackend
+            | Error::NoCgroup { .. }
             | Error::MalformedStatus { .. }
             | Error::UnstorableEffective { .. }
             | Error::NoUser { .. }

@@ -233,15 +233,28 @@ pub(crate) fn kill(pid: c_int, signal: c_int) -> io::Result<()> {
     result(unsafe { libc::kill(pid, signal) }.into()).map(drop)
 }
 
+/// The last signal that [`outlive`] has caught, until it is asked for.
+#[cfg(feature = "cli")]
+static CAUGHT: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
+
 /// Sees to it that a signal does not end this process. A program that it executes is ended by it
 /// again: a handler does not outlive that.
 #[cfg(feature = "cli")]
 pub(crate) fn outlive(signal: c_int) -> io::Result<()> {
-    extern "C" fn nothing(_signal: c_int) {}
-    let handler = nothing as *const () as libc::sighandler_t;
-    // SAFETY: the handler does nothing, at whatever moment.
+    extern "C" fn note(signal: c_int) {
+        CAUGHT.store(signal, std::sync::atomic::Ordering::Relaxed);
+    }
+    let handler = note as *const () as libc::sighandler_t;
+    // SAFETY: the handler stores one number, at whatever moment.
     let former = unsafe { libc::signal(signal, handler) };
     if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The last signal that this process has outlived since this was asked.
+#[cfg(feature = "cli")]
+pub(crate) fn outlived() -> Option<c_int> {
+    let signal = CAUGHT.swap(0, std::sync::atomic::Ordering::Relaxed);
+    (signal != 0).then_some(signal)
 }
 
 /// Has `call` called in the child before `command` executes its program.

@@ -4,17 +4,26 @@
 //! they mean is another matter: the kernel asks far more often than a program needs.
 
 mod analysis;
+mod backend;
 mod event;
 mod format;
+mod kprobe;
 mod page;
 mod record;
+#[cfg(feature = "serde")]
+mod report;
 mod symbols;
+mod target;
 mod tracefs;
 
-pub use analysis::{Analysis, Need, Rule};
+pub use analysis::{Analyser, Analysis, Need, Origin, Place, Rule, Seen};
+pub use backend::Backend;
 pub use event::{Check, Event, EventKind, Formats};
 pub use format::Format;
 pub use page::{Page, Record};
-pub use record::{MARK, Recorder, Recording};
+pub use record::{MARK, Options, Recorder};
+#[cfg(feature = "serde")]
+pub use report::{Exit, Merged, Report, Run, Shared};
 pub use symbols::Symbols;
+pub use target::Target;
 pub use tracefs::{Instance, Reader, Tracefs};

@@ -5,7 +5,7 @@ use std::{ffi::OsString, io, path::Path};
 
 use clap::Command;
 
-use super::{Applet, Exit, Io, capsh, captree, getcap, getpcaps, setcap, trace};
+use super::{Applet, Exit, Io, capsh, captree, getcap, getpcaps, report, setcap, trace};
 
 /// Every command, in the groups of the help.
 const GROUPS: &[(&str, &[Applet])] = &[
@@ -35,11 +35,18 @@ const GROUPS: &[(&str, &[Applet])] = &[
     ),
     (
         "Measure",
-        &[Applet {
-            name: "trace",
-            about: "Record which capabilities a program really asks the kernel for",
-            run: trace::run,
-        }],
+        &[
+            Applet {
+                name: "trace",
+                about: "Record which capabilities a program really asks the kernel for",
+                run: trace::run,
+            },
+            Applet {
+                name: "report",
+                about: "Merge what several runs of `rcap trace` have saved",
+                run: report::run,
+            },
+        ],
     ),
     (
         "Run",

@@ -2,68 +2,136 @@
 
 use std::{
     ffi::OsString,
+    fs::{File, OpenOptions},
     io::{self, Write},
+    os::unix::fs::OpenOptionsExt,
+    path::{Path, PathBuf},
     process::{Command as Program, ExitStatus, Stdio},
-    thread,
     time::Duration,
 };
 
-use clap::{Arg, ArgAction, Command, value_parser};
-use nix::{
-    errno::Errno,
-    sys::{
-        prctl,
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
-    unistd::Pid,
-};
-use serde_json::{Value, json};
+use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
+use nix::errno::Errno;
+use serde_json::json;
 
-use super::{Escaped, Exit, Io, json::SCHEMA};
+use super::{Exit, Io};
 use crate::{
-    CapSet, CapState, Error, Op, bounding, sys,
-    trace::{Analysis, Need, Recorder, Recording, Rule},
+    Error, Op, Result,
+    launch::Launcher,
+    trace::{Backend, Options, Origin, Report, Seen, Target, Tracefs},
 };
+
+mod print;
+pub(super) mod session;
+
+pub(super) use print::print_merged;
+use session::{Run, Tracer};
 
 /// What this program itself ends with where the traced one has not.
-const OWN_FAILURE: Exit = Exit(125);
+pub(super) const OWN_FAILURE: Exit = Exit(125);
 const CANNOT_EXECUTE: Exit = Exit(126);
 const NOT_FOUND: Exit = Exit(127);
 
-/// How often the kernel's buffer is emptied.
-const PULSE: Duration = Duration::from_millis(20);
-
-/// What this way of recording cannot see.
-const UNSEEN: &[&str] =
-    &["processes that another one starts on the program's behalf, such as a daemon for containers"];
-
 pub(crate) fn command() -> Command {
     let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
+    let value = |id: &'static str, name: &'static str| Arg::new(id).long(id).value_name(name);
     Command::new("trace")
         .about("Record which capabilities a program really asks the kernel for")
-        .override_usage("rcap trace [OPTION]... [--] PROGRAM [ARG]...")
+        .override_usage(
+            "rcap trace [OPTION]... [--] PROGRAM [ARG]...\n       \
+             rcap trace [OPTION]... --pid PID | --cgroup PATH | --unit NAME | --container ID\n       \
+             rcap trace --check",
+        )
         .args([
             flag("all").help("Print what was set aside in full too"),
             flag("json").help(
                 "Print one JSON object; the program's standard output goes to standard error",
             ),
-            Arg::new("buffer")
-                .long("buffer")
-                .value_name("KB")
-                .value_parser(value_parser!(u32).range(64..=1_048_576))
-                .default_value("4096")
-                .help("Kilobytes for records that wait, for each processor"),
-            Arg::new("PROGRAM")
-                .required(true)
-                .num_args(1..)
-                .trailing_var_arg(true)
-                .value_parser(value_parser!(OsString))
-                .help("The program and its arguments"),
+            flag("follow").help("Print each check as it happens, as a line or a JSON object"),
+            value("save", "FILE")
+                .value_parser(value_parser!(PathBuf))
+                .help("Write the JSON object to FILE too, for `rcap report`"),
+            value("pid", "PID")
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(u32).range(1..))
+                .help("Record a process, its threads and its descendants"),
+            value("cgroup", "PATH")
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(PathBuf))
+                .help("Record the processes of a control group, by its directory"),
+            value("unit", "NAME")
+                .action(ArgAction::Append)
+                .help("Record the processes of a unit of systemd"),
+            value("container", "ID")
+                .action(ArgAction::Append)
+                .help("Record a container, by its id or the name that Docker or Podman know"),
+            value("for", "DURATION")
+                .value_parser(duration)
+                .requires("running")
+                .help("End after that long, as 90s, 5m or 2h; else when it is interrupted"),
+            flag("starting")
+                .requires("pid")
+                .help("The process is a container's that is being made: leave out its making"),
+            flag("check")
+                .exclusive(true)
+                .help("Say what this kernel and this user can do, and what is missing"),
+            backend_arg(),
+            buffer_arg(),
+            flag("no-outcomes")
+                .help("Leave out what came of system calls: faster, and less is set aside"),
+            program_arg().required_unless_present_any(["running", "check"]).conflicts_with("running"),
         ])
+        .group(ArgGroup::new("running").args(["pid", "cgroup", "unit", "container"]).multiple(true))
         .after_help(
             "The report is on standard error, the exit status that of the program.\n\n\
              Example: rcap trace -- ping -c 1 127.0.0.1",
         )
+}
+
+pub(super) fn backend_arg() -> Arg {
+    Arg::new("backend")
+        .long("backend")
+        .value_name("NAME")
+        .value_parser(|name: &str| {
+            let all = Backend::ALL.into_iter().chain([]);
+            let known: Vec<&str> = all.clone().map(Backend::name).collect();
+            let found = all.into_iter().find(|backend| backend.name() == name);
+            found.ok_or_else(|| format!("it is one of {}", known.join(", ")))
+        })
+        .help("How the kernel is asked: tracepoint or kprobe; else the best that it has")
+}
+
+pub(super) fn buffer_arg() -> Arg {
+    Arg::new("buffer")
+        .long("buffer")
+        .value_name("KB")
+        .value_parser(value_parser!(u32).range(64..=1_048_576))
+        .default_value("4096")
+        .help("Kilobytes for records that wait, for each processor, to begin with")
+}
+
+pub(super) fn program_arg() -> Arg {
+    Arg::new("PROGRAM")
+        .num_args(1..)
+        .trailing_var_arg(true)
+        .value_parser(value_parser!(OsString))
+        .help("The program and its arguments")
+}
+
+/// `90`, `90s`, `5m`, `2h`, `500ms`
+pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
+    let digits = text.find(|char: char| !char.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let milliseconds: u64 = match unit {
+        "ms" => 1,
+        "" | "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("it is a number and ms, s, m or h".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "it is a number and ms, s, m or h".to_owned())?;
+    let all = number.checked_mul(milliseconds).ok_or("it is too long")?;
+    Ok(Duration::from_millis(all))
 }
 
 /// # Errors
@@ -81,172 +149,217 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
             return Ok(Exit::SUCCESS);
         }
     };
-    let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
-    let as_json = matches.get_flag("json");
-    let buffer = matches.get_one("buffer").copied().unwrap_or(4096);
-    match record(&words, as_json, buffer) {
-        Ok((recording, analysis, status)) => {
-            if as_json {
-                let report = to_json(&words, &recording, &analysis, status);
-                writeln!(io.out, "{report}")?;
+    if matches.get_flag("check") {
+        return check(io);
+    }
+    match record(&matches, io) {
+        Ok((report, status)) => {
+            if matches.get_flag("json") {
+                writeln!(io.out, "{}", json!(report))?;
             } else {
-                print(&recording, &analysis, matches.get_flag("all"), io.err)?;
+                print::print(&report, matches.get_flag("all"), io.err)?;
             }
-            Ok(exit(status))
+            Ok(status.map_or(Exit::SUCCESS, exit))
         }
-        Err(err) => {
-            io.complain("rcap trace", &err)?;
-            let errno = err.raw_os_error().map(Errno::from_raw);
-            if matches!(err, Error::Os { op: Op::Execute, .. }) {
-                let found = errno != Some(Errno::ENOENT);
-                return Ok(if found { CANNOT_EXECUTE } else { NOT_FOUND });
-            }
-            if matches!(errno, Some(Errno::EPERM | Errno::EACCES)) {
-                writeln!(
-                    io.err,
-                    "Recording takes root: CAP_SYS_ADMIN in the machine's own user namespace."
-                )?;
-            }
-            Ok(OWN_FAILURE)
-        }
+        Err(err) => refuse("rcap trace", &err, io),
     }
 }
 
-/// Runs the program to the end of its last descendant.
-fn record(
-    words: &[OsString],
-    as_json: bool,
-    buffer: u32,
-) -> crate::Result<(Recording, Analysis, ExitStatus)> {
-    // What it can have: by executing a file as root, at most this.
-    let held = bounding::current()? | CapState::current()?.inheritable;
-    // A terminal sends its signals to all; the report is to be written all the same.
-    for signal in [libc::SIGINT, libc::SIGQUIT] {
-        sys::outlive(signal).map_err(|err| Op::Signal.thread(err))?;
+/// Says why nothing was recorded.
+pub(super) fn refuse(program: &str, err: &Error, io: &mut Io<'_>) -> io::Result<Exit> {
+    io.complain(program, err)?;
+    let errno = err.raw_os_error().map(Errno::from_raw);
+    if matches!(err, Error::Os { op: Op::Execute, .. }) {
+        let found = errno != Some(Errno::ENOENT);
+        return Ok(if found { CANNOT_EXECUTE } else { NOT_FOUND });
     }
-    // What has lost its parent becomes a child of this process, so that its end is seen.
-    prctl::set_child_subreaper(true).map_err(|err| Op::Fork.thread(err))?;
-    let mut program = Program::new(&words[0]);
-    program.args(&words[1..]);
-    if as_json {
-        program.stdout(Stdio::from(io::stderr()));
+    let tracing = matches!(
+        err,
+        Error::Os { op: Op::OpenTracing | Op::MakeTraceInstance | Op::SetUpTracing | Op::Open, .. }
+    );
+    if tracing && matches!(errno, Some(Errno::EPERM | Errno::EACCES)) {
+        writeln!(
+            io.err,
+            "Recording takes root: CAP_SYS_ADMIN in the machine's own user namespace.\n\
+             Without it, `capsh --explain=CAP` and `capsh --suggest=WORDS` say what a capability \
+             is for."
+        )?;
     }
-    let mut recorder = Recorder::start(program, buffer)?;
-    let child = Pid::from_raw(recorder.child.id().cast_signed());
-    let mut ended = ExitStatus::default();
-    loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) => {
-                recorder.drain()?;
-                thread::sleep(PULSE);
-            }
-            Ok(status) if status.pid() == Some(child) => {
-                ended = crate::launch::exit_status(status).unwrap_or(ended);
-            }
-            Ok(_) | Err(Errno::EINTR) => {}
-            Err(_) => break, // ECHILD: it was the last
+    Ok(OWN_FAILURE)
+}
+
+pub(super) fn options(matches: &ArgMatches) -> Result<Options> {
+    let backend = matches.get_one::<Backend>("backend").copied();
+    let backend = backend.map_or_else(Backend::best, Ok)?;
+    let kilobytes = matches.get_one("buffer").copied().unwrap_or(4096);
+    Ok(Options { kilobytes, ..Options::new(backend) })
+}
+
+/// A program from its first instruction, or what runs already.
+fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitStatus>)> {
+    let as_json = matches.get_flag("json");
+    let options = Options { outcomes: !matches.get_flag("no-outcomes"), ..options(matches)? };
+    // Before anything runs: a file that cannot be written is known then.
+    let save = matches.get_one::<PathBuf>("save");
+    let save = save.map(|path| create(path).map(|file| (path, file))).transpose()?;
+    session::prepare()?;
+    let mut failed = Ok(());
+    let all = matches.get_flag("all");
+    let Io { out, err, .. } = io;
+    let mut follow = |seen: &Seen| {
+        let line = if as_json {
+            writeln!(out, "{}", print::seen_json(seen)).and_then(|()| out.flush())
+        } else if all || print::counts(seen.rule) {
+            print::seen(seen, err)
+        } else {
+            Ok(())
+        };
+        failed = std::mem::replace(&mut failed, Ok(())).and(line);
+    };
+    let mut ignore = |_: &Seen| ();
+    let each: &mut dyn FnMut(&Seen) =
+        if matches.get_flag("follow") { &mut follow } else { &mut ignore };
+    let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
+    let (recorded, words) = if let Some((program, args)) = words.split_first() {
+        let mut command = Program::new(program);
+        command.args(args);
+        if as_json {
+            command.stdout(Stdio::from(io::stderr()));
         }
+        let held = session::attainable()?;
+        let launcher = &Launcher::new();
+        let enough = &mut || false;
+        let run = Run { command, launcher, held, timeout: None, each, enough };
+        (
+            Tracer::new(options)?.run(run)?,
+            words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
+        )
+    } else {
+        let (targets, names) = targets(matches)?;
+        let duration = matches.get_one("for").copied();
+        let starting = matches.get_flag("starting");
+        let origin = if starting { Origin::Container } else { Origin::Running };
+        let mut begun = |count: usize| {
+            let _ = writeln!(io::stderr(), "Recording {count} processes.");
+        };
+        let mut tracer = Tracer::new(options)?;
+        (tracer.watch(&targets, origin, duration, each, &mut begun)?, names)
+    };
+    let status = recorded.status;
+    let report = recorded.report(words);
+    if let Some((path, mut file)) = save {
+        writeln!(file, "{}", json!(report)).map_err(|err| Op::Write.on(&**path, err))?;
     }
-    let recording = recorder.finish()?;
-    let analysis = recording.analyse(held);
-    Ok((recording, analysis, ended))
+    failed.map_err(|err| Op::Write.on(Path::new("the standard streams"), err))?;
+    Ok((report, status))
+}
+
+/// A new file, or an old one emptied; not what a link leads to.
+pub(super) fn create(path: &Path) -> Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .custom_flags(libc::O_NOFOLLOW)
+        .open(path)
+        .map_err(|err| Op::Write.on(path, err))
+}
+
+/// What is to be recorded, and its names.
+fn targets(matches: &ArgMatches) -> Result<(Vec<Target>, Vec<String>)> {
+    let mut targets = Vec::new();
+    for pid in matches.get_many("pid").into_iter().flatten() {
+        targets.push((Target::Process(*pid), format!("--pid={pid}")));
+    }
+    for path in matches.get_many::<PathBuf>("cgroup").into_iter().flatten() {
+        targets.push((Target::Cgroup(path.clone()), format!("--cgroup={}", path.display())));
+    }
+    for name in matches.get_many::<String>("unit").into_iter().flatten() {
+        targets.push((Target::unit(name)?, format!("--unit={name}")));
+    }
+    for id in matches.get_many::<String>("container").into_iter().flatten() {
+        targets.push((container(id)?, format!("--container={id}")));
+    }
+    Ok(targets.into_iter().unzip())
+}
+
+/// A container by its id, or by a name that only those know who have made it.
+fn container(name: &str) -> Result<Target> {
+    Target::container(name).or_else(|err| {
+        let ask = |client: &str| {
+            let output = Program::new(client)
+                .args(["inspect", "--type=container", "--format={{.Id}}", "--", name])
+                .stdin(Stdio::null())
+                .stderr(Stdio::null())
+                .output();
+            let output = output.ok().filter(|output| output.status.success())?;
+            let id = String::from_utf8(output.stdout).ok()?;
+            Target::container(id.trim()).ok()
+        };
+        ["docker", "podman"].into_iter().find_map(ask).ok_or(err)
+    })
 }
 
 /// The exit status of a shell for such an end.
-fn exit(status: ExitStatus) -> Exit {
+pub(super) fn exit(status: ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     Exit(code.and_then(|code| u8::try_from(code).ok()).unwrap_or(OWN_FAILURE.0))
 }
 
-/// What is part of the answer.
-fn counts(need: &Need) -> bool {
-    matches!(need.rule, Rule::Candidate | Rule::Missing | Rule::Unclear | Rule::Weak)
+/// `--check`: what can be done here, and what is in the way.
+fn check(io: &mut Io<'_>) -> io::Result<Exit> {
+    let tracefs = match Tracefs::open() {
+        Ok(tracefs) => tracefs,
+        Err(err) => return refuse("rcap trace", &err, io),
+    };
+    for backend in Backend::ALL {
+        let state = if backend.is_in(&tracefs) { "yes" } else { "no: this kernel lacks it" };
+        writeln!(io.out, "{:<24}{state}", format!("backend {backend}"))?;
+    }
+    let works = Backend::best().and_then(|backend| {
+        session::prepare()?;
+        let mut command = Program::new("/proc/self/exe");
+        command.arg("--version").stdout(Stdio::null());
+        let run = Run {
+            command,
+            launcher: &Launcher::new(),
+            held: session::attainable()?,
+            timeout: None,
+            each: &mut |_| (),
+            enough: &mut || false,
+        };
+        Ok((backend, Tracer::new(Options::new(backend))?.run(run)?))
+    });
+    match works {
+        Ok((backend, recorded)) => {
+            let report = recorded.report(Vec::new());
+            let checks: u64 = report.checks.iter().map(|need| need.count).sum();
+            writeln!(io.out, "{:<24}yes: {checks} checks, by the {backend} backend", "recording")?;
+            for words in report.unseen {
+                writeln!(io.out, "{:<24}{words}", "not seen")?;
+            }
+            Ok(Exit::SUCCESS)
+        }
+        Err(err) => refuse("rcap trace", &err, io),
+    }
 }
 
-fn print(
-    recording: &Recording,
-    analysis: &Analysis,
-    all: bool,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let named = |set: CapSet| if set.is_empty() { "none".to_owned() } else { set.to_string() };
-    writeln!(out, "Candidates: {}", named(analysis.candidates))?;
-    if !analysis.missing.is_empty() {
-        writeln!(out, "Missing: {}", analysis.missing)?;
-    }
-    let (rows, aside): (Vec<&Need>, Vec<&Need>) =
-        analysis.needs.iter().partition(|need| counts(need) || all);
-    let asked = |need: &Need| -> String {
-        let known = need.reason.as_deref().unwrap_or(&need.function);
-        if known.is_empty() { "(not known)".into() } else { known.into() }
-    };
-    let width = rows.iter().map(|need| asked(need).len()).max().unwrap_or(0);
-    if !rows.is_empty() {
-        writeln!(out, "\n{:<22} {:>7}  {:<width$}  OUTCOME", "CAPABILITY", "CHECKS", "FOR")?;
-    }
-    for need in rows {
-        writeln!(
-            out,
-            "{:<22} {:>7}  {:<width$}  {}\n{:>32} {}, {}",
-            need.cap.to_string(),
-            need.count,
-            asked(need),
-            need.rule.about(),
-            "in",
-            Escaped(need.program.as_encoded_bytes()),
-            need.system_call.as_deref().unwrap_or("a system call whose name is not known"),
-        )?;
-    }
-    if !aside.is_empty() {
-        writeln!(out, "\nSet aside (--all shows them):")?;
-    }
-    let mut rules: Vec<Rule> = aside.iter().map(|need| need.rule).collect();
-    rules.sort_unstable();
-    rules.dedup();
-    for rule in rules {
-        let of_rule = || aside.iter().filter(move |need| need.rule == rule);
-        let caps: CapSet = of_rule().map(|need| need.cap).collect();
-        let count: usize = of_rule().map(|need| need.count).sum();
-        writeln!(out, "{count:>7}  {caps}: {}", rule.about())?;
-    }
-    match recording.lost {
-        Some(0) => {}
-        Some(lost) => writeln!(out, "\n{lost} records were lost: this is not complete (--buffer)")?,
-        None => writeln!(out, "\nRecords were lost: this is not complete (--buffer)")?,
-    }
-    writeln!(out, "\nNot seen: {}.", UNSEEN.join("; "))?;
-    writeln!(out, "A candidate was granted and used. Only a run without it tells if it is needed.")
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn to_json(
-    words: &[OsString],
-    recording: &Recording,
-    analysis: &Analysis,
-    status: ExitStatus,
-) -> Value {
-    use std::os::unix::process::ExitStatusExt;
-    let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-    let check = |need: &Need| {
-        json!({
-            "cap": need.cap,
-            "rule": need.rule,
-            "function": need.function,
-            "reason": need.reason,
-            "count": need.count,
-            "system_call": need.system_call,
-            "returned": need.returned,
-            "program": need.program.to_string_lossy(),
-        })
-    };
-    json!({
-        "schema": SCHEMA,
-        "command": words,
-        "exit": {"code": status.code(), "signal": status.signal()},
-        "candidates": analysis.candidates,
-        "missing": analysis.missing,
-        "checks": analysis.needs.iter().map(check).collect::<Vec<_>>(),
-        "lost": recording.lost,
-        "unseen": UNSEEN,
-    })
+    #[test]
+    fn durations() {
+        let ok = |milliseconds| Ok(Duration::from_millis(milliseconds));
+        assert_eq!(duration("90"), ok(90_000));
+        assert_eq!(duration("90s"), ok(90_000));
+        assert_eq!(duration("5m"), ok(300_000));
+        assert_eq!(duration("2h"), ok(7_200_000));
+        assert_eq!(duration("250ms"), ok(250));
+        for text in ["", "s", "-1s", "1.5s", "5d", "99999999999999999999", "18446744073709551615h"]
+        {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
 }

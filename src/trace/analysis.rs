@@ -1,11 +1,11 @@
-//! What the checks mean. A pure function from a recording to what a program may need.
+//! What the checks mean. A pure function from events to what a program may need.
 
 use std::{
     collections::{BTreeMap, HashMap},
-    ffi::OsString,
+    sync::Arc,
 };
 
-use super::{Check, Event, EventKind, Recording};
+use super::{Check, Event, EventKind, Symbols};
 use crate::{Cap, CapSet};
 
 mod reasons;
@@ -21,6 +21,8 @@ mod reasons;
 pub enum Rule {
     /// It was made before the program was executed.
     BeforeTheProgram,
+    /// It was made outside of the container that the program has started.
+    Runtime,
     /// Whether memory may be overcommitted: the answer changes how much is kept back for root,
     /// and nothing else. (`cap_vm_enough_memory` in security/commoncap.c)
     Overcommit,
@@ -50,6 +52,7 @@ impl Rule {
     pub const fn about(self) -> &'static str {
         match self {
             Rule::BeforeTheProgram => "before the program was executed",
+            Rule::Runtime => "by the container's runtime, not in the container",
             Rule::Overcommit => "whether memory may be overcommitted: never needed",
             Rule::Speculative => "asked only to choose between two ways",
             Rule::Borrowed => "asked of who mounted a file system",
@@ -64,7 +67,64 @@ impl Rule {
     }
 }
 
-/// Checks of one capability for one reason, under one rule.
+/// From where in the kernel a check was made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// The function that asked; empty if it is not known.
+    pub function: String,
+    /// What it asked for, in words.
+    pub reason: Option<&'static str>,
+    /// The system call, if it is known.
+    pub system_call: Option<String>,
+    /// What the functions alone say of the rule.
+    rule: Option<Rule>,
+}
+
+impl Place {
+    fn new(stack: &[u64], symbols: &Symbols) -> Place {
+        let functions: Vec<&str> =
+            stack.iter().filter_map(|address| symbols.name(*address)).collect();
+        let has = |part: &str| functions.iter().any(|name| name.contains(part));
+        let (function, reason) = reasons::reason(&functions);
+        let rule = if has("vm_enough_memory") {
+            Some(Rule::Overcommit)
+        } else if has("_noaudit") {
+            Some(Rule::Speculative)
+        } else if has("ovl_") {
+            Some(Rule::Borrowed)
+        } else {
+            None
+        };
+        let system_call = reasons::system_call(&functions).map(str::to_owned);
+        Place { function: function.to_owned(), reason, system_call, rule }
+    }
+}
+
+/// A check, what came of it, and under which rule that is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Seen {
+    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub time: u64,
+    /// The thread.
+    pub tid: u32,
+    /// The program that it ran; empty if it is not known.
+    pub program: Arc<str>,
+    /// The capability.
+    pub cap: Cap,
+    /// Whether the answer was yes.
+    pub granted: bool,
+    /// The rule.
+    pub rule: Rule,
+    /// From where.
+    pub place: Arc<Place>,
+    /// What the system call returned, if that is known.
+    pub returned: Option<i64>,
+    inside: bool,
+}
+
+/// Checks of one capability by one program for one reason, under one rule.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
@@ -73,22 +133,24 @@ pub struct Need {
     pub cap: Cap,
     /// The rule.
     pub rule: Rule,
+    /// Whether the answer was yes.
+    pub granted: bool,
     /// The function of the kernel that asked; empty if it is not known.
     pub function: String,
     /// What it asked for, in words.
     pub reason: Option<String>,
     /// How many checks.
-    pub count: usize,
+    pub count: u64,
     /// The system call of the first, if it is known.
     pub system_call: Option<String>,
     /// What that returned.
     pub returned: Option<i64>,
-    /// The program of the first.
-    pub program: OsString,
+    /// The program; empty if it is not known.
+    pub program: String,
 }
 
 /// What a recording comes to.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Analysis {
     /// What the program may need: it was granted, and used. Only a run without one of them tells
@@ -96,296 +158,269 @@ pub struct Analysis {
     pub candidates: CapSet,
     /// What it lacked.
     pub missing: CapSet,
-    /// Every check, by capability, rule and function.
+    /// Every check, by capability, rule, function and program.
     pub needs: Vec<Need>,
 }
 
-/// A check and what is known of it.
-struct Seen<'a> {
-    check: &'a Check,
-    cap: Cap,
-    functions: Vec<&'a str>,
-    program: OsString,
-    before: bool,
-    returned: Option<i64>,
-    /// Which system call of all: those of one have the same.
-    call: usize,
+/// What is recorded: a program from its first instruction, or what ran already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// The program that this process executes. What comes before is the making of the process.
+    Started(u32),
+    /// Processes that run already. What they do counts at once.
+    Running,
+    /// A process that a container's runtime prepares: what counts is what is in the container.
+    Container,
 }
 
-impl Recording {
-    /// What the checks mean, for a program that could hold `held` at most: nothing outside of it
-    /// is ever a candidate.
-    pub fn analyse(&self, held: CapSet) -> Analysis {
-        let mut seen = self.seen();
-        let own = self.own_namespace();
-        let refused_read = Cap::DAC_READ_SEARCH;
-        let overrides: Vec<usize> = seen
-            .iter()
-            .filter(|one| one.check.granted && one.cap == Cap::DAC_OVERRIDE)
-            .map(|one| one.call)
-            .collect();
-        let mut needs: BTreeMap<(Cap, Rule, String), Need> = BTreeMap::new();
-        for one in &mut seen {
-            let instead = one.cap == refused_read && overrides.contains(&one.call);
-            let rule = rule(one, own, held, instead);
-            let (function, reason) = reasons::reason(&one.functions);
-            let need = needs.entry((one.cap, rule, function.to_owned())).or_insert_with(|| Need {
-                cap: one.cap,
-                rule,
-                function: function.to_owned(),
-                reason: reason.map(str::to_owned),
-                count: 0,
-                system_call: reasons::system_call(&one.functions).map(str::to_owned),
-                returned: one.returned,
-                program: std::mem::take(&mut one.program),
-            });
-            need.count += 1;
+/// Reads events in the order of time, and says what the checks among them mean.
+///
+/// The first check is taken for the recorder's own, which asks with the credentials of what is
+/// recorded about their own user namespace.
+#[derive(Debug)]
+pub struct Analyser {
+    origin: Origin,
+    held: CapSet,
+    /// Whether system calls are recorded too.
+    outcomes: bool,
+    symbols: Arc<Symbols>,
+    places: HashMap<Vec<u64>, Arc<Place>>,
+    own_namespace: Option<u64>,
+    begun: bool,
+    threads: HashMap<u32, Thread>,
+    needs: BTreeMap<(Cap, Rule, String, Arc<str>, bool), Need>,
+}
+
+/// What is known of a thread.
+#[derive(Clone, Debug, Default)]
+struct Thread {
+    program: Arc<str>,
+    own_namespace: Option<u64>,
+    /// It has changed its root directory by pivot_root(2): what it executes next is in a
+    /// container.
+    pivoted: bool,
+    inside: bool,
+    /// The checks of the system call that has not ended.
+    open: Vec<Open>,
+}
+
+#[derive(Clone, Debug)]
+struct Open {
+    time: u64,
+    cap: Cap,
+    granted: Option<bool>,
+    unaudited: bool,
+    /// Whether it was about another user namespace than that of the thread.
+    other_namespace: bool,
+    before: bool,
+    place: Arc<Place>,
+}
+
+impl Analyser {
+    /// For programs that could hold `held` at most: nothing outside of it is ever a candidate.
+    /// `outcomes` says whether the ends of system calls are among the events.
+    pub fn new(origin: Origin, held: CapSet, outcomes: bool, symbols: Arc<Symbols>) -> Analyser {
+        Analyser {
+            origin,
+            held,
+            outcomes,
+            symbols,
+            places: HashMap::new(),
+            own_namespace: None,
+            begun: !matches!(origin, Origin::Started(_)),
+            threads: HashMap::new(),
+            needs: BTreeMap::new(),
         }
-        let of =
-            |rule| needs.values().filter(|need| need.rule == rule).map(|need| need.cap).collect();
-        let (candidates, missing) = (of(Rule::Candidate), of(Rule::Missing));
-        Analysis { candidates, missing, needs: needs.into_values().collect() }
     }
 
-    /// The user namespace of the process, by the check that it has made itself.
-    fn own_namespace(&self) -> Option<u64> {
-        self.checks(self.process).find(|check| check.number == super::MARK).map(|one| one.namespace)
-    }
-
-    fn checks(&self, tid: u32) -> impl Iterator<Item = &Check> {
-        self.events.iter().filter(move |event| event.tid == tid).filter_map(|event| {
-            match &event.kind {
-                EventKind::Check(check) => Some(check),
-                _ => None,
-            }
-        })
-    }
-
-    /// The checks, with the outcome of the system call in which each was made.
-    fn seen(&self) -> Vec<Seen<'_>> {
-        let mut seen: Vec<Seen<'_>> = Vec::new();
-        let mut programs: HashMap<u32, &OsString> = HashMap::new();
-        // By thread: the checks of the system call that has not ended.
-        let mut open: HashMap<u32, Vec<usize>> = HashMap::new();
-        let mut calls = 0;
-        let mut begun = false;
-        for Event { tid, kind, .. } in &self.events {
-            match kind {
-                EventKind::Check(check) => {
-                    let Some(cap) = check.cap() else { continue };
-                    let name = |address: &u64| self.symbols.name(*address);
-                    open.entry(*tid).or_default().push(seen.len());
-                    seen.push(Seen {
-                        check,
-                        cap,
-                        functions: check.stack.iter().filter_map(name).collect(),
-                        program: programs.get(tid).map_or_else(OsString::new, |&path| path.clone()),
-                        before: !begun,
-                        returned: None,
-                        call: usize::MAX,
-                    });
-                }
-                EventKind::SystemCall { returned, .. } => {
-                    calls += 1;
-                    for at in open.remove(tid).unwrap_or_default() {
-                        seen[at].returned = Some(*returned);
-                        seen[at].call = calls;
-                    }
-                }
-                EventKind::Exec { path } => {
-                    begun |= *tid == self.process;
-                    programs.insert(*tid, path);
-                }
-                EventKind::Started { tid: child } => {
-                    if let Some(&path) = programs.get(tid) {
-                        programs.insert(*child, path);
-                    }
+    /// Takes the next event, and gives the checks whose outcome is known with it.
+    pub fn push(&mut self, event: Event) -> Vec<Seen> {
+        let Event { time, tid, kind } = event;
+        match kind {
+            EventKind::Check(check) => return self.check(time, tid, &check),
+            EventKind::Answer { granted } => {
+                if let Some(open) =
+                    self.threads.get_mut(&tid).and_then(|thread| thread.open.last_mut())
+                {
+                    open.granted.get_or_insert(granted);
                 }
             }
+            EventKind::SystemCall { number, returned } => {
+                if number == libc::SYS_pivot_root && returned == 0 {
+                    self.threads.entry(tid).or_default().pivoted = true;
+                }
+                return self.settle(tid, Some(returned));
+            }
+            EventKind::Exec { path } => {
+                self.begun |= self.origin == Origin::Started(tid);
+                let thread = self.threads.entry(tid).or_default();
+                thread.program = path.to_string_lossy().into();
+                thread.inside |= thread.pivoted;
+            }
+            EventKind::Started { tid: child } => {
+                // One of the same id has ended, and nobody has said so.
+                let seen = self.settle(child, None);
+                let parent = self.threads.entry(tid).or_default();
+                let thread = Thread { open: Vec::new(), ..parent.clone() };
+                self.threads.insert(child, thread);
+                return seen;
+            }
+            EventKind::Ended => {
+                let seen = self.settle(tid, None);
+                self.threads.remove(&tid);
+                return seen;
+            }
+        }
+        Vec::new()
+    }
+
+    fn check(&mut self, time: u64, tid: u32, check: &Check) -> Vec<Seen> {
+        let Some(cap) = check.cap() else { return Vec::new() };
+        if self.own_namespace.is_none() {
+            self.own_namespace = Some(check.namespace);
+            return Vec::new();
+        }
+        let place = match self.places.get(&check.stack) {
+            Some(place) => Arc::clone(place),
+            None => {
+                let place = Arc::new(Place::new(&check.stack, &self.symbols));
+                self.places.insert(check.stack.clone(), Arc::clone(&place));
+                place
+            }
+        };
+        let thread = self.threads.entry(tid).or_default();
+        if check.own_namespace.is_some() && place.rule != Some(Rule::Borrowed) {
+            thread.own_namespace = check.own_namespace;
+        }
+        let own = check.own_namespace.or(thread.own_namespace).or(self.own_namespace);
+        let open = Open {
+            time,
+            cap,
+            granted: check.granted,
+            unaudited: check.unaudited,
+            other_namespace: own != Some(check.namespace),
+            before: !self.begun,
+            place,
+        };
+        // Where no system call is seen to end, a check ends with the next one, but for the second
+        // of a pair.
+        let alone = self.outcomes
+            || open.cap == Cap::DAC_OVERRIDE
+                && thread.open.last().is_some_and(|last| last.cap == Cap::DAC_READ_SEARCH);
+        let seen = if alone { Vec::new() } else { self.settle(tid, None) };
+        self.threads.entry(tid).or_default().open.push(open);
+        seen
+    }
+
+    /// Judges the checks of a thread's system call that has ended.
+    fn settle(&mut self, tid: u32, returned: Option<i64>) -> Vec<Seen> {
+        let Some(thread) = self.threads.get_mut(&tid) else { return Vec::new() };
+        if thread.open.is_empty() {
+            return Vec::new();
+        }
+        let open = std::mem::take(&mut thread.open);
+        let (program, inside) = (Arc::clone(&thread.program), thread.inside);
+        let overridden =
+            open.iter().any(|one| one.cap == Cap::DAC_OVERRIDE && one.granted == Some(true));
+        let seen = open.into_iter().map(|one| Seen {
+            rule: rule(&one, self.held, overridden, returned),
+            time: one.time,
+            tid,
+            program: Arc::clone(&program),
+            cap: one.cap,
+            granted: one.granted == Some(true),
+            place: one.place,
+            returned,
+            inside,
+        });
+        let seen: Vec<Seen> = seen.collect();
+        for one in &seen {
+            self.count(one);
         }
         seen
     }
+
+    fn count(&mut self, seen: &Seen) {
+        let program = Arc::clone(&seen.program);
+        let key = (seen.cap, seen.rule, seen.place.function.clone(), program, seen.inside);
+        let need = self.needs.entry(key).or_insert_with(|| Need {
+            cap: seen.cap,
+            rule: seen.rule,
+            granted: seen.granted,
+            function: seen.place.function.clone(),
+            reason: seen.place.reason.map(str::to_owned),
+            count: 0,
+            system_call: seen.place.system_call.clone(),
+            returned: seen.returned,
+            program: seen.program.to_string(),
+        });
+        need.count += 1;
+    }
+
+    /// What all of it comes to.
+    pub fn finish(mut self) -> Analysis {
+        let open: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in open {
+            self.settle(tid, None);
+        }
+        // With a container, what happened outside of it is its runtime's.
+        let contained = self.origin == Origin::Container
+            || self.needs.keys().any(|(.., inside)| *inside)
+            || self.threads.values().any(|thread| thread.inside);
+        let needs = self.needs.into_iter().map(|((.., inside), mut need)| {
+            if contained && !inside && need.rule != Rule::BeforeTheProgram {
+                need.rule = Rule::Runtime;
+            }
+            need
+        });
+        Analysis::new(needs.collect())
+    }
 }
 
-/// The rule under which a check comes; `instead`: another capability did in the same call.
-fn rule(seen: &Seen<'_>, own: Option<u64>, held: CapSet, instead: bool) -> Rule {
-    let has = |part: &str| seen.functions.iter().any(|name| name.contains(part));
-    let granted = seen.check.granted;
+impl Analysis {
+    /// With those of the same capability, rule, function and program as one.
+    pub(crate) fn new(needs: Vec<Need>) -> Analysis {
+        let mut merged: BTreeMap<_, Need> = BTreeMap::new();
+        for need in needs {
+            let key = (need.cap, need.rule, need.function.clone(), need.program.clone());
+            merged.entry(key).and_modify(|one| one.count += need.count).or_insert(need);
+        }
+        let of =
+            |rule| merged.values().filter(|need| need.rule == rule).map(|need| need.cap).collect();
+        let (candidates, missing) = (of(Rule::Candidate), of(Rule::Missing));
+        Analysis { candidates, missing, needs: merged.into_values().collect() }
+    }
+}
+
+/// Whether a system call has failed: not that it goes on, or begins anew after a signal.
+fn has_failed(returned: i64) -> bool {
+    /// ERESTARTSYS to ERESTART_RESTARTBLOCK (include/linux/errno.h)
+    const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
+    (-4095..0).contains(&returned)
+        && returned != -i64::from(libc::EINPROGRESS)
+        && !RESTARTS.contains(&returned)
+}
+
+/// The rule under which a check comes; `overridden`: another capability did in the same call.
+fn rule(open: &Open, held: CapSet, overridden: bool, returned: Option<i64>) -> Rule {
+    let granted = open.granted == Some(true);
     let [eperm, eacces] = [libc::EPERM, libc::EACCES].map(|errno| -i64::from(errno));
-    match seen.returned {
-        _ if seen.before => Rule::BeforeTheProgram,
-        _ if has("vm_enough_memory") => Rule::Overcommit,
-        _ if has("_noaudit") => Rule::Speculative,
-        _ if has("ovl_") || granted && !held.has(seen.cap) => Rule::Borrowed,
-        _ if own.is_some_and(|own| own != seen.check.namespace) => Rule::OtherNamespace,
-        _ if !granted && instead => Rule::OneNeed,
-        Some(returned) if !granted && (returned == eperm || returned == eacces) => Rule::Missing,
-        Some(returned) if !granted && returned >= 0 => Rule::NotNeeded,
+    match (open.place.rule, returned) {
+        _ if open.before => Rule::BeforeTheProgram,
+        (Some(rule), _) => rule,
+        _ if open.unaudited => Rule::Speculative,
+        _ if granted && !held.has(open.cap) => Rule::Borrowed,
+        _ if open.other_namespace => Rule::OtherNamespace,
+        _ if !granted && open.cap == Cap::DAC_READ_SEARCH && overridden => Rule::OneNeed,
+        (_, Some(returned)) if !granted && (returned == eperm || returned == eacces) => {
+            Rule::Missing
+        }
+        (_, Some(returned)) if !granted && returned >= 0 => Rule::NotNeeded,
         _ if !granted => Rule::Unclear,
-        Some(returned) if (-4095..0).contains(&returned) => Rule::Weak,
+        (_, Some(returned)) if has_failed(returned) => Rule::Weak,
         _ => Rule::Candidate,
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::trace::{MARK, Symbols};
-
-    /// Functions at 0x100, 0x200 and so on.
-    const FUNCTIONS: &[&str] = &[
-        "cap_capable",
-        "security_capable",
-        "ns_capable",
-        "__do_sys_prctl",
-        "setattr_prepare",
-        "__x64_sys_fchownat",
-        "cap_vm_enough_memory",
-        "ns_capable_noaudit",
-        "ovl_setattr",
-        "generic_permission",
-        "__x64_sys_openat",
-        "inet_create",
-        "__x64_sys_socket",
-    ];
-
-    fn stack(names: &[&str]) -> Vec<u64> {
-        let address = |name: &&str| {
-            let at = FUNCTIONS.iter().position(|known| known == name).expect("it is listed");
-            0x100 * (1 + u64::try_from(at).unwrap()) + 8
-        };
-        names.iter().map(address).collect()
-    }
-
-    const PID: u32 = 10;
-    const OWN: u64 = 0xabc;
-
-    fn check(cap: Cap, granted: bool, names: &[&str]) -> EventKind {
-        let names = [&["cap_capable", "security_capable"], names].concat();
-        EventKind::Check(Check {
-            number: cap.number().into(),
-            granted,
-            namespace: OWN,
-            stack: stack(&names),
-        })
-    }
-
-    fn returned(returned: i64) -> EventKind {
-        EventKind::SystemCall { number: 1, returned }
-    }
-
-    fn recording(kinds: Vec<EventKind>) -> Recording {
-        let mark = EventKind::Check(Check {
-            number: MARK,
-            granted: true,
-            namespace: OWN,
-            stack: stack(&["cap_capable", "ns_capable", "__do_sys_prctl"]),
-        });
-        let exec = EventKind::Exec { path: "/bin/program".into() };
-        let line = |(address, name): (u64, &&str)| format!("{address:x} T {name}\n");
-        let lines: Vec<_> = (0x100..).step_by(0x100).zip(FUNCTIONS).map(line).collect();
-        let kinds = [vec![mark, returned(-22), exec], kinds].concat();
-        let event = |(time, kind)| Event { time, tid: PID, kind };
-        Recording {
-            events: (0..).zip(kinds).map(event).collect(),
-            lost: Some(0),
-            symbols: Symbols::parse(&lines.concat()),
-            process: PID,
-        }
-    }
-
-    /// The rule of the last check.
-    fn rule_of(kinds: Vec<EventKind>) -> Rule {
-        let analysis = recording(kinds).analyse(CapSet::supported());
-        let rules: Vec<_> = analysis.needs.iter().map(|need| need.rule).collect();
-        *rules.iter().find(|rule| **rule != Rule::BeforeTheProgram).expect("one more")
-    }
-
-    #[test]
-    fn each_rule() {
-        let chown = ["setattr_prepare", "__x64_sys_fchownat"];
-        let asked = |granted, names: &[&str], outcome| {
-            vec![check(Cap::CHOWN, granted, names), returned(outcome)]
-        };
-        let with = |name: &'static str| [&[name], &chown[..]].concat();
-        let [eperm, enoent] = [libc::EPERM, libc::ENOENT].map(|errno| -i64::from(errno));
-        #[rustfmt::skip]
-        let rows = [
-            (asked(true,  &chown, 0),                            Rule::Candidate),
-            (asked(true,  &chown, 7),                            Rule::Candidate),
-            (asked(true,  &chown, enoent),                       Rule::Weak),
-            (asked(false, &chown, 0),                            Rule::NotNeeded),
-            (asked(false, &chown, eperm),                        Rule::Missing),
-            (asked(false, &chown, -i64::from(libc::EACCES)),     Rule::Missing),
-            (asked(false, &chown, enoent),                       Rule::Unclear),
-            (vec![check(Cap::CHOWN, false, &chown)],             Rule::Unclear),
-            (vec![check(Cap::CHOWN, true, &chown)],              Rule::Candidate),
-            (asked(true,  &with("cap_vm_enough_memory"), 0),     Rule::Overcommit),
-            (asked(false, &with("cap_vm_enough_memory"), eperm), Rule::Overcommit),
-            (asked(false, &with("ns_capable_noaudit"), eperm),   Rule::Speculative),
-            (asked(true,  &with("ovl_setattr"), 0),              Rule::Borrowed),
-        ];
-        for (kinds, want) in rows {
-            assert_eq!(rule_of(kinds.clone()), want, "{kinds:?}");
-        }
-    }
-
-    #[test]
-    fn one_need_of_two() {
-        let open = ["generic_permission", "__x64_sys_openat"];
-        let both = recording(vec![
-            check(Cap::DAC_READ_SEARCH, false, &open),
-            check(Cap::DAC_OVERRIDE, true, &open),
-            returned(3),
-        ])
-        .analyse(CapSet::supported());
-        assert_eq!(both.candidates, Cap::DAC_OVERRIDE.into());
-        assert!(both.needs.iter().any(|need| need.rule == Rule::OneNeed));
-        // In two system calls they are two matters.
-        let apart = rule_of(vec![
-            check(Cap::DAC_READ_SEARCH, false, &open),
-            returned(-13),
-            check(Cap::DAC_OVERRIDE, true, &open),
-            returned(3),
-        ]);
-        assert_eq!(apart, Rule::Candidate, "the first by the order of capabilities");
-    }
-
-    #[test]
-    fn nothing_that_is_not_held_is_proposed() {
-        let kinds =
-            vec![check(Cap::NET_RAW, true, &["inet_create", "__x64_sys_socket"]), returned(3)];
-        let recording = recording(kinds);
-        assert_eq!(recording.analyse(CapSet::supported()).candidates, Cap::NET_RAW.into());
-        assert!(recording.analyse(CapSet::empty()).candidates.is_empty());
-    }
-
-    #[test]
-    fn another_namespace() {
-        let mut recording = recording(vec![
-            check(Cap::NET_RAW, true, &["inet_create", "__x64_sys_socket"]),
-            returned(3),
-        ]);
-        for event in recording.events.iter_mut().skip(3) {
-            if let EventKind::Check(check) = &mut event.kind {
-                check.namespace = 0xdef;
-            }
-        }
-        let analysis = recording.analyse(CapSet::supported());
-        assert!(analysis.candidates.is_empty());
-        assert!(analysis.needs.iter().any(|need| need.rule == Rule::OtherNamespace));
-    }
-
-    #[test]
-    fn a_row_says_what_and_where() {
-        let socket = || check(Cap::NET_RAW, true, &["inet_create", "__x64_sys_socket"]);
-        let analysis = recording(vec![socket(), returned(3), socket(), returned(4)])
-            .analyse(CapSet::supported());
-        let need = analysis.needs.iter().find(|need| need.rule == Rule::Candidate).unwrap();
-        assert_eq!(need.function, "inet_create");
-        assert_eq!(need.reason.as_deref(), Some("create a raw socket"));
-        assert_eq!(need.system_call.as_deref(), Some("socket"));
-        assert_eq!((need.count, need.returned), (2, Some(3)));
-        assert_eq!(need.program, "/bin/program");
-    }
-}
+mod tests;

@@ -23,6 +23,11 @@ pub struct Event {
 pub enum EventKind {
     /// The kernel asked whether it has a capability.
     Check(Check),
+    /// The answer to the last check of the thread, where that came without one.
+    Answer {
+        /// Whether it was yes.
+        granted: bool,
+    },
     /// A system call ended.
     SystemCall {
         /// Its number.
@@ -40,18 +45,24 @@ pub enum EventKind {
         /// The id of that.
         tid: u32,
     },
+    /// It ended.
+    Ended,
 }
 
 /// A question of the kernel's whether a thread has a capability.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Check {
     /// The number of the capability; one that is no [`Cap`] is a mark of the recorder's own.
     pub number: u32,
-    /// Whether the answer was yes.
-    pub granted: bool,
+    /// Whether the answer was yes; `None` if it comes as an [`EventKind::Answer`].
+    pub granted: Option<bool>,
     /// The user namespace over which it was to be had, as an address that means nothing but
     /// itself.
     pub namespace: u64,
+    /// The user namespace of the credentials that were asked, if that is known.
+    pub own_namespace: Option<u64>,
+    /// Whether the kernel said that nobody is to hear of it (`CAP_OPT_NOAUDIT`).
+    pub unaudited: bool,
     /// The places in the kernel from which it was asked, the innermost first; empty if they are
     /// not known.
     pub stack: Vec<u64>,
@@ -67,8 +78,10 @@ impl Check {
 /// The layouts of the events that are understood. What the kernel does not have is not seen.
 #[derive(Clone, Debug, Default)]
 pub struct Formats {
-    /// `capability/cap_capable`
+    /// `capability/cap_capable`, or a probe of that function
     pub check: Option<Format>,
+    /// A probe of its return
+    pub answer: Option<Format>,
     /// `ftrace/kernel_stack`
     pub stack: Option<Format>,
     /// `raw_syscalls/sys_exit`
@@ -77,6 +90,8 @@ pub struct Formats {
     pub exec: Option<Format>,
     /// `task/task_newtask`
     pub started: Option<Format>,
+    /// `sched/sched_process_exit`
+    pub ended: Option<Format>,
 }
 
 impl Formats {
@@ -86,51 +101,68 @@ impl Formats {
         for record in page.records() {
             let Some((id, _)) = record.data.split_first_chunk::<2>() else { continue };
             let id = u16::from_ne_bytes(*id);
-            let is = |format: &Option<Format>| format.as_ref().is_some_and(|one| one.id == id);
-            if is(&self.stack) {
-                let stack = self.stack.as_ref().and_then(|one| addresses(one, record.data));
-                if let (Some(stack), Some(Event { tid, kind: EventKind::Check(check), .. })) =
-                    (stack, events.last_mut())
-                    && self.stack.as_ref().and_then(|one| tid_of(one, record.data)) == Some(*tid)
+            let of = |format: &'_ Option<Format>| format.as_ref().is_some_and(|one| one.id == id);
+            if of(&self.stack) {
+                let Some(format) = &self.stack else { continue };
+                if let Some(Event { tid, kind: EventKind::Check(check), .. }) = events.last_mut()
+                    && tid_of(format, record.data) == Some(*tid)
+                    && let Some(stack) = addresses(format, record.data)
                 {
                     check.stack = stack;
                 }
                 continue;
             }
-            let known = [&self.check, &self.system_call, &self.exec, &self.started];
-            let Some(format) = known.into_iter().flatten().find(|one| one.id == id) else {
-                continue;
-            };
-            let (Some(tid), Some(kind)) =
-                (tid_of(format, record.data), self.kind(format, record.data))
-            else {
-                continue;
-            };
-            events.push(Event { time: record.time, tid, kind });
+            let known = [
+                (&self.check, check as fn(&Format, &[u8]) -> Option<EventKind>),
+                (&self.answer, answer),
+                (&self.system_call, system_call),
+                (&self.exec, exec),
+                (&self.started, started),
+                (&self.ended, |_, _| Some(EventKind::Ended)),
+            ];
+            let known = known.into_iter().find(|(format, _)| of(format));
+            let Some((Some(format), kind)) = known else { continue };
+            if let (Some(tid), Some(kind)) =
+                (tid_of(format, record.data), kind(format, record.data))
+            {
+                events.push(Event { time: record.time, tid, kind });
+            }
         }
     }
+}
 
-    fn kind(&self, format: &Format, data: &[u8]) -> Option<EventKind> {
-        let is = |other: &Option<Format>| other.as_ref() == Some(format);
-        if is(&self.check) {
-            return Some(EventKind::Check(Check {
-                number: u32::try_from(format.unsigned(data, "cap")?).ok()?,
-                granted: format.signed(data, "ret")? == 0,
-                namespace: format.unsigned(data, "target_ns")?,
-                stack: Vec::new(),
-            }));
-        }
-        if is(&self.system_call) {
-            let [number, returned] = ["id", "ret"].map(|name| format.signed(data, name));
-            return Some(EventKind::SystemCall { number: number?, returned: returned? });
-        }
-        if is(&self.exec) {
-            let path = OsString::from_vec(format.text(data, "filename")?.to_vec());
-            return Some(EventKind::Exec { path });
-        }
-        let tid = u32::try_from(format.unsigned(data, "pid")?).ok()?;
-        Some(EventKind::Started { tid })
-    }
+fn check(format: &Format, data: &[u8]) -> Option<EventKind> {
+    /// include/linux/security.h
+    const CAP_OPT_NOAUDIT: u64 = 1 << 1;
+    let granted = format.signed(data, "ret").map(|ret| ret == 0);
+    Some(EventKind::Check(Check {
+        number: u32::try_from(format.unsigned(data, "cap")?).ok()?,
+        granted,
+        namespace: format.unsigned(data, "target_ns")?,
+        // The kernel gives it with a yes only.
+        own_namespace: format.unsigned(data, "capable_ns").filter(|&address| address != 0),
+        unaudited: format.unsigned(data, "opts").is_some_and(|opts| opts & CAP_OPT_NOAUDIT != 0),
+        stack: Vec::new(),
+    }))
+}
+
+fn answer(format: &Format, data: &[u8]) -> Option<EventKind> {
+    Some(EventKind::Answer { granted: format.signed(data, "ret")? == 0 })
+}
+
+fn system_call(format: &Format, data: &[u8]) -> Option<EventKind> {
+    let [number, returned] = ["id", "ret"].map(|name| format.signed(data, name));
+    Some(EventKind::SystemCall { number: number?, returned: returned? })
+}
+
+fn exec(format: &Format, data: &[u8]) -> Option<EventKind> {
+    let path = OsString::from_vec(format.text(data, "filename")?.to_vec());
+    Some(EventKind::Exec { path })
+}
+
+fn started(format: &Format, data: &[u8]) -> Option<EventKind> {
+    let tid = u32::try_from(format.unsigned(data, "pid")?).ok()?;
+    Some(EventKind::Started { tid })
 }
 
 fn tid_of(format: &Format, data: &[u8]) -> Option<u32> {
@@ -162,6 +194,8 @@ mod tests {
             system_call: format(3, &[("long id", 8, 8), ("long ret", 16, 8)]),
             exec: format(4, &[("__data_loc char[] filename", 8, 4)]),
             started: format(5, &[("pid_t pid", 8, 4)]),
+            ended: format(6, &[]),
+            answer: format(7, &[("int ret", 8, 4)]),
         }
     }
 
@@ -206,10 +240,13 @@ mod tests {
             record(3, 5, &call),
             record(4, 5, &path),
             record(5, 5, &6_u32.to_ne_bytes()),
+            record(6, 5, b""),
+            record(7, 5, &0_u32.to_ne_bytes()),
             record(99, 5, b"unknown!"),
         ]]);
         let asked = |number, granted, stack: &[u64]| {
-            EventKind::Check(Check { number, granted, namespace: 7, stack: stack.to_vec() })
+            let (granted, stack) = (Some(granted), stack.to_vec());
+            EventKind::Check(Check { number, granted, namespace: 7, stack, ..Check::default() })
         };
         let want = [
             (101, asked(0, true, &[0xa, 0xb])),
@@ -217,6 +254,8 @@ mod tests {
             (105, EventKind::SystemCall { number: 92, returned: -1 }),
             (106, EventKind::Exec { path: "/b/c".into() }),
             (107, EventKind::Started { tid: 6 }),
+            (108, EventKind::Ended),
+            (109, EventKind::Answer { granted: true }),
         ];
         assert_eq!(got, want.map(|(time, kind)| Event { time, tid: 5, kind }));
         // The last of one page and the first of the next.

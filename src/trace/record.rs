@@ -1,134 +1,293 @@
-//! Recording a program with all that it starts.
+//! Recording a program with all that it starts, or processes that run already.
 
 use std::{
+    collections::BTreeSet,
+    fs::File,
     io::{self, Write},
+    path::PathBuf,
     process::{Child, Command},
 };
 
-use super::{Event, Formats, Instance, Page, Reader, Symbols, Tracefs};
-use crate::{Op, Result, sys};
+use nix::{
+    sched::{CloneFlags, setns},
+    time::{ClockId, clock_gettime},
+};
 
-/// What a program and its descendants did while they were recorded.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Recording {
-    /// In the order of time. What comes before the first [`Check`](super::Check) of [`MARK`] is
-    /// the making of the process.
-    pub events: Vec<Event>,
-    /// How many records had no place and are missing; `None`: some, and nobody counted. A
-    /// recording that lacks some says nothing of what was not seen.
-    pub lost: Option<u64>,
-    /// The process of the program.
-    pub process: u32,
-    /// The functions of the kernel, to name the places of a stack.
-    pub symbols: Symbols,
+use super::{Backend, Event, EventKind, Formats, Instance, Page, Reader, Tracefs, kprobe::Probes};
+use crate::{Op, Result, launch::Launcher, sys};
+
+/// How to record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// How the kernel is asked.
+    pub backend: Backend,
+    /// Kilobytes for records that wait, for each processor. A buffer that gets half full grows.
+    pub kilobytes: u32,
+    /// Whether the end of every system call is recorded too, which tells what came of a check.
+    pub outcomes: bool,
 }
 
-/// The capability that the process asks about itself, just before it executes the program.
+impl Options {
+    /// Outcomes, and as many kilobytes as have proved to be enough.
+    pub fn new(backend: Backend) -> Options {
+        Options { backend, kilobytes: 4096, outcomes: true }
+    }
+}
+
+/// The number of the capability that the recorder asks about before anything else is recorded.
 pub const MARK: u32 = crate::Cap::SETPCAP.number() as u32;
 
-/// A program that is being recorded.
+/// The largest that a buffer grows to by itself.
+const KILOBYTES: u32 = 128 * 1024;
+
+/// Records the kernel's checks of capabilities, and what is needed to tell what they mean.
+///
+/// One recording after the other can be made with it. The first event of each is a check of [`MARK`] by a process of its own, about its own user namespace.
 #[derive(Debug)]
 pub struct Recorder {
-    /// The process of the program.
-    pub child: Child,
     formats: Formats,
     /// One for each processor, with what it has read.
     readers: Vec<(Reader, Vec<Event>)>,
+    kilobytes: u32,
+    /// Processes that ran before, and what they run.
+    known: Vec<Event>,
+    followed: BTreeSet<u32>,
     lost: Option<u64>,
+    /// How many the kernel has counted as lost in all recordings before.
+    counted: u64,
+    // In this order: a probe stays as long as an instance uses it.
     instance: Instance,
-    tracefs: Tracefs,
+    _probes: Option<Probes>,
+    _tracefs: Tracefs,
 }
 
 impl Recorder {
-    /// Starts the program of `command` and records it, its threads and its descendants: the
-    /// kernel's checks of capabilities, from where they came, the system calls that ended and the
-    /// programs that were executed. `kilobytes` are kept for each processor.
+    /// Sets up the recording of nobody.
     ///
     /// # Errors
     ///
-    /// Those of setting up tracing, for which it takes root; [`Op::Execute`] if the program
-    /// cannot be executed.
-    pub fn start(mut command: Command, kilobytes: u32) -> Result<Recorder> {
+    /// Those of setting up tracing, for which it takes root.
+    pub fn new(options: &Options) -> Result<Recorder> {
         let tracefs = Tracefs::open()?;
-        let instance = tracefs.instance(kilobytes)?;
+        let instance = tracefs.instance(options.kilobytes)?;
+        let probes = match options.backend {
+            Backend::Kprobe => Some(Probes::new(&tracefs, &instance)?),
+            Backend::Tracepoint => None,
+        };
+        let check = match &probes {
+            Some(probes) => probes.check(),
+            None => "capability/cap_capable".to_owned(),
+        };
+        let answer = probes.as_ref().map(Probes::answer);
         let formats = Formats {
-            check: tracefs.format("capability/cap_capable")?,
+            check: tracefs.format(&check)?,
+            answer: answer
+                .as_ref()
+                .and_then(|answer| tracefs.format(answer).transpose())
+                .transpose()?,
             stack: tracefs.format("ftrace/kernel_stack")?,
             system_call: tracefs.format("raw_syscalls/sys_exit")?,
             exec: tracefs.format("sched/sched_process_exec")?,
             started: tracefs.format("task/task_newtask")?,
+            ended: tracefs.format("sched/sched_process_exit")?,
         };
-        instance.write("events/capability/cap_capable/trigger", "stacktrace")?;
-        let [processes, switch] = [instance.open("set_event_pid")?, instance.open("tracing_on")?];
-        let readers = instance.readers()?.into_iter().map(|reader| (reader, Vec::new())).collect();
-        for event in [
-            "capability/cap_capable",
-            "raw_syscalls/sys_exit",
-            "sched/sched_process_exec",
-            "task/task_newtask",
-        ] {
+        instance.write(format!("events/{check}/trigger"), "stacktrace")?;
+        let outcomes = options.outcomes.then(|| "raw_syscalls/sys_exit".to_owned());
+        for event in [Some(check), answer, outcomes].into_iter().flatten() {
+            instance.enable(&event)?;
+        }
+        for event in ["sched/sched_process_exec", "task/task_newtask", "sched/sched_process_exit"] {
             instance.enable(event)?;
         }
-        sys::pre_exec(&mut command, move || {
+        let readers = instance.readers()?.into_iter().map(|reader| (reader, Vec::new())).collect();
+        Ok(Recorder {
+            formats,
+            readers,
+            kilobytes: options.kilobytes,
+            known: Vec::new(),
+            followed: BTreeSet::new(),
+            lost: Some(0),
+            counted: 0,
+            instance,
+            _probes: probes,
+            _tracefs: tracefs,
+        })
+    }
+
+    /// Starts the program of `command` with the privileges of `launcher`, and records it, its
+    /// threads and all that it starts.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Launcher::spawn`].
+    pub fn start(&mut self, mut command: Command, launcher: &Launcher) -> Result<Child> {
+        self.mark(&mut command, || Ok(()))?;
+        launcher.spawn(command)
+    }
+
+    /// Records `processes`, their threads and all that they start. More can be
+    /// [`Recorder::follow`]ed later.
+    ///
+    /// # Errors
+    ///
+    /// The first of the processes, by whose user namespace the checks are judged, has ended.
+    pub fn attach(&mut self, processes: &[u32]) -> Result<()> {
+        // A process that ends before it executes anything marks in the name of the first.
+        let namespace = |pid: &str| {
+            let path = PathBuf::from(format!("/proc/{pid}/ns/user"));
+            let name = std::fs::read_link(&path).map_err(|err| Op::Open.on(&*path, err))?;
+            Ok::<_, crate::Error>((path, name))
+        };
+        let mut other = None;
+        if let Some(pid) = processes.first() {
+            let (path, name) = namespace(&pid.to_string())?;
+            if name != namespace("self")?.1 {
+                other = Some(File::open(&path).map_err(|err| Op::Open.on(&*path, err))?);
+            }
+        }
+        // A directory cannot be executed, and is not to be.
+        let mut marker = Command::new("/");
+        self.mark(&mut marker, move || {
+            other.as_ref().map_or(Ok(()), |file| Ok(setns(file, CloneFlags::CLONE_NEWUSER)?))
+        })?;
+        drop(marker.spawn());
+        self.follow(processes)
+    }
+
+    /// Has `command` record its own process from just before it executes its program. What
+    /// `before` does is recorded already.
+    fn mark(
+        &self,
+        command: &mut Command,
+        before: impl Fn() -> io::Result<()> + Send + Sync + 'static,
+    ) -> Result<()> {
+        let mut processes = self.instance.open("set_event_pid")?;
+        let mut switch = self.instance.open("tracing_on")?;
+        sys::pre_exec(command, move || {
+            before()?;
             let mut number = [0; 12];
             let mut rest = &mut number[..];
             write!(rest, "{}", std::process::id())?;
             let length = 12 - rest.len();
             // As long as this list is empty, everybody would be recorded.
-            (&processes).write_all(&number[..length])?;
-            (&switch).write_all(b"1")?;
+            processes.write_all(&number[..length])?;
+            switch.write_all(b"1")?;
             // No such capability: it fails, and yet the kernel asks first.
             let _ = sys::capbset_drop(u8::MAX);
             Ok(())
         });
-        let program = std::path::PathBuf::from(command.get_program());
-        let spawned = command.spawn();
-        // With it go two files of the instance, which could not be removed else.
-        drop(command);
-        let child = spawned.map_err(|err| Op::Execute.on(&*program, err))?;
-        Ok(Recorder { child, formats, readers, lost: Some(0), instance, tracefs })
+        Ok(())
     }
 
-    /// Takes what has been recorded so far out of the kernel's buffer. To be called now and then:
-    /// what has no place there is lost.
+    /// Records more processes, their threads and all that they start from here on. Those that are
+    /// recorded already stay so, and those that have ended are passed over.
     ///
     /// # Errors
     ///
     /// Only where the file system is gone.
-    pub fn drain(&mut self) -> Result<()> {
-        let mut buffer = vec![0; 64 * 1024];
-        for (reader, events) in &mut self.readers {
-            loop {
-                let page = reader.page(&mut buffer).map_err(|err| Op::ReadTrace.thread(err))?;
-                let Some(page) = page.and_then(Page::parse) else { break };
-                self.lost = self.lost.zip(page.lost).map(|(lost, more)| lost + more);
-                self.formats.read(&page, events);
+    pub fn follow(&mut self, processes: &[u32]) -> Result<()> {
+        for &pid in processes {
+            let program = std::fs::read_link(format!("/proc/{pid}/exe"));
+            let program = program.or_else(|_| std::fs::read_link(format!("/proc/{pid}/comm")));
+            let threads = crate::proc::Proc::default().threads(pid).unwrap_or_default();
+            for tid in threads {
+                if !self.followed.insert(tid) {
+                    continue;
+                }
+                if let Ok(path) = &program {
+                    let path = path.clone().into_os_string();
+                    self.known.push(Event { time: 0, tid, kind: EventKind::Exec { path } });
+                }
+                let mut list = self.instance.open("set_event_pid")?;
+                match list.write_all(tid.to_string().as_bytes()) {
+                    Err(err) if err.raw_os_error() != Some(libc::ESRCH) => {
+                        return Err(Op::SetUpTracing.thread(err));
+                    }
+                    _ => {}
+                }
             }
         }
         Ok(())
     }
 
-    /// Ends the recording.
+    /// The threads that are recorded and live.
     ///
     /// # Errors
     ///
     /// Only where the file system is gone.
-    pub fn finish(mut self) -> Result<Recording> {
-        self.instance.write("tracing_on", "0")?;
-        self.drain()?;
-        for (reader, _) in &self.readers {
-            let lost = reader.lost().map_err(|err: io::Error| Op::ReadTrace.thread(err))?;
-            self.lost = self.lost.map(|known| known.max(lost));
+    pub fn living(&self) -> Result<Vec<u32>> {
+        let text = self.instance.read("set_event_pid")?;
+        Ok(text.lines().filter_map(|line| line.trim().parse().ok()).collect())
+    }
+
+    /// Takes what has been recorded so far out of the kernel's buffers, in the order of time. To
+    /// be called now and then: what has no place there is lost.
+    ///
+    /// # Errors
+    ///
+    /// Only where the file system is gone.
+    pub fn drain(&mut self) -> Result<Vec<Event>> {
+        // What is being written while this reads is left for the next time.
+        let now =
+            clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|err| Op::ReadTrace.thread(err))?;
+        let nanoseconds = now.tv_sec() * 1_000_000_000 + now.tv_nsec() - 1_000_000;
+        self.read()?;
+        Ok(self.take_until(u64::try_from(nanoseconds).unwrap_or(0)))
+    }
+
+    /// Reads all that the kernel has.
+    fn read(&mut self) -> Result<()> {
+        let mut bytes = vec![0; 64 * 1024];
+        let mut most = 0;
+        for (reader, events) in &mut self.readers {
+            let mut length = 0;
+            loop {
+                let page = reader.page(&mut bytes).map_err(|err| Op::ReadTrace.thread(err))?;
+                let Some(page) = page else { break };
+                length += page.len();
+                let Some(page) = Page::parse(page) else { break };
+                self.lost = self.lost.zip(page.lost).map(|(lost, more)| lost + more);
+                self.formats.read(&page, events);
+            }
+            most = most.max(length);
         }
-        let symbols = std::fs::read("/proc/kallsyms").unwrap_or_default();
-        let symbols = Symbols::parse(&String::from_utf8_lossy(&symbols));
-        let Recorder { child, readers, lost, instance, tracefs, .. } = self;
-        let mut events: Vec<Event> = readers.into_iter().flat_map(|(_, events)| events).collect();
-        events.sort_by_key(|event| event.time);
-        // The kernel removes a buffer that nobody has open any more.
-        drop(instance);
-        drop(tracefs);
-        Ok(Recording { events, lost, process: child.id(), symbols })
+        if most > self.kilobytes as usize * 512 && self.kilobytes < KILOBYTES {
+            let doubled = self.kilobytes * 2;
+            // One that cannot grow loses records, which is said.
+            if self.instance.write("buffer_size_kb", &doubled.to_string()).is_ok() {
+                self.kilobytes = doubled;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_until(&mut self, time: u64) -> Vec<Event> {
+        let mut taken = std::mem::take(&mut self.known);
+        for (_, events) in &mut self.readers {
+            let end = events.partition_point(|event| event.time <= time);
+            taken.extend(events.drain(..end));
+        }
+        taken.sort_by_key(|event| event.time);
+        taken
+    }
+
+    /// Ends the recording, so that another can be started: what was not taken yet, and how many
+    /// records had no place and are missing; `None`: some, and nobody counted. A recording that
+    /// lacks some says nothing of what was not seen.
+    ///
+    /// # Errors
+    ///
+    /// Only where the file system is gone.
+    pub fn stop(&mut self) -> Result<(Vec<Event>, Option<u64>)> {
+        self.instance.write("tracing_on", "0")?;
+        self.read()?;
+        let mut counted = 0;
+        for (reader, _) in &self.readers {
+            counted += reader.lost().map_err(|err: io::Error| Op::ReadTrace.thread(err))?;
+        }
+        let before = std::mem::replace(&mut self.counted, counted);
+        let lost = self.lost.replace(0).map(|known| known.max(counted.saturating_sub(before)));
+        self.followed.clear();
+        Ok((self.take_until(u64::MAX), lost))
     }
 }

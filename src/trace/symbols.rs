@@ -1,19 +1,38 @@
 //! The names of the kernel's functions. (proc_kallsyms(5))
 
+use std::{fs, ops::Range};
+
 /// Functions by where they are.
 #[derive(Clone, Debug, Default)]
 pub struct Symbols {
-    /// In ascending order of their addresses.
-    functions: Vec<(u64, Box<str>)>,
+    text: String,
+    /// In ascending order of their addresses, with where their names stand in the text.
+    functions: Vec<(u64, Range<u32>)>,
 }
 
 impl Symbols {
+    /// Those of the running kernel; none if they cannot be read.
+    pub fn load() -> Symbols {
+        Symbols::parse(fs::read_to_string("/proc/kallsyms").unwrap_or_default())
+    }
+
     /// The functions in a text of `/proc/kallsyms`. To those who may not see addresses all are 0,
     /// and there is none.
-    pub fn parse(text: &str) -> Symbols {
-        let mut functions: Vec<(u64, Box<str>)> = text.lines().filter_map(function).collect();
+    pub fn parse(text: impl Into<String>) -> Symbols {
+        let text = text.into();
+        let mut functions = Vec::with_capacity(text.len() / 64);
+        let mut at = 0;
+        for line in text.split_inclusive('\n') {
+            if let Some((address, name)) = function(line)
+                && let (Ok(begin), Ok(end)) =
+                    (u32::try_from(at + name.start), u32::try_from(at + name.end))
+            {
+                functions.push((address, begin..end));
+            }
+            at += line.len();
+        }
         functions.sort_by_key(|(address, _)| *address);
-        Symbols { functions }
+        Symbols { text, functions }
     }
 
     /// Whether no address is known.
@@ -25,16 +44,19 @@ impl Symbols {
     pub fn name(&self, address: u64) -> Option<&str> {
         let at = self.functions.partition_point(|(begin, _)| *begin <= address);
         let (_, name) = self.functions.get(at.checked_sub(1)?)?;
-        Some(name)
+        self.text.get(name.start as usize..name.end as usize)
     }
 }
 
-/// A line such as `ffffffff81234560 t cap_capable`, and the module behind a tab.
-fn function(line: &str) -> Option<(u64, Box<str>)> {
-    let mut words = line.split_ascii_whitespace();
-    let address = u64::from_str_radix(words.next()?, 16).ok().filter(|&address| address != 0)?;
-    matches!(words.next()?, "t" | "T" | "w" | "W").then_some(())?;
-    Some((address, words.next()?.into()))
+/// A line such as `ffffffff81234560 t cap_capable`, and the module behind a tab: the address, and
+/// where the name stands.
+fn function(line: &str) -> Option<(u64, Range<usize>)> {
+    let (address, rest) = line.split_once(' ')?;
+    let address = u64::from_str_radix(address, 16).ok().filter(|&address| address != 0)?;
+    let name = rest.strip_prefix(['t', 'T', 'w', 'W'])?.strip_prefix(' ')?;
+    let begin = line.len() - name.len();
+    let length = name.find(char::is_whitespace).unwrap_or(name.len());
+    Some((address, begin..begin + length))
 }
 
 #[cfg(test)]

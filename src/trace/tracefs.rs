@@ -2,24 +2,27 @@
 
 use std::{
     fs::{self, File, OpenOptions},
-    io::{self, Read},
+    io::{self, Read, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
 };
 
-use super::Format;
+use super::{Format, kprobe::Probes};
 use crate::{Op, Result, sys};
 
 /// The file system of the kernel's tracing.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Tracefs {
     root: PathBuf,
     /// What keeps it mounted, where it is mounted for this process alone.
-    _mount: Option<OwnedFd>,
+    _mount: Option<Arc<OwnedFd>>,
 }
 
 impl Tracefs {
@@ -36,7 +39,36 @@ impl Tracefs {
         let failed = |err: io::Error| Op::OpenTracing.thread(err);
         let mount = sys::mount_detached(c"tracefs").map_err(failed)?;
         let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
-        Ok(Tracefs { root, _mount: Some(mount) })
+        Ok(Tracefs { root, _mount: Some(Arc::new(mount)) })
+    }
+
+    /// Whether the kernel has a file or directory of this name there.
+    pub fn has(&self, name: &str) -> bool {
+        self.root.join(name).exists()
+    }
+
+    /// The text of one of its files.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not have the file.
+    pub fn read(&self, file: &str) -> Result<String> {
+        let path = self.root.join(file);
+        fs::read_to_string(&path).map_err(|err| Op::Open.on(&*path, err))
+    }
+
+    /// Adds to one of its files.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not have the file, or does not take the text.
+    pub(super) fn append(&self, file: &str, text: &str) -> Result<()> {
+        let path = self.root.join(file);
+        let mut opened = OpenOptions::new()
+            .append(true)
+            .open(&path)
+            .map_err(|err| Op::SetUpTracing.on(&*path, err))?;
+        opened.write_all(text.as_bytes()).map_err(|err| Op::SetUpTracing.on(&*path, err))
     }
 
     /// The layout of an event, such as `capability/cap_capable`; `None` if the kernel has none of
@@ -71,10 +103,11 @@ impl Tracefs {
         let instance = Instance { path };
         for (file, value) in [
             ("tracing_on", "0"),
-            ("buffer_size_kb", &*kilobytes.to_string()),
+            // Which empties the buffer: while it is small.
+            ("trace_clock", "mono"),
             ("options/overwrite", "0"),
             ("options/event-fork", "1"),
-            ("trace_clock", "mono"),
+            ("buffer_size_kb", &*kilobytes.to_string()),
         ] {
             instance.write(file, value)?;
         }
@@ -93,13 +126,16 @@ impl Tracefs {
         Ok(names.filter(|name| owner(name).is_some()).collect())
     }
 
-    /// Removes the instances of processes that no longer live.
+    /// Removes the instances of processes that no longer live, and then their probes.
     fn reap(&self) {
+        let is_left =
+            |name: &str| owner(name).is_some_and(|(pid, start)| start_time(pid) != Some(start));
         for name in self.instances().unwrap_or_default() {
-            if owner(&name).is_some_and(|(pid, start)| start_time(pid) != Some(start)) {
+            if is_left(&name) {
                 drop(Instance { path: self.root.join("instances").join(name) });
             }
         }
+        Probes::reap(self, is_left);
     }
 }
 
@@ -135,6 +171,21 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// Its name.
+    pub(super) fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
+
+    /// The text of one of its files.
+    ///
+    /// # Errors
+    ///
+    /// The kernel does not have the file.
+    pub fn read(&self, file: impl AsRef<Path>) -> Result<String> {
+        let path = self.path.join(file);
+        fs::read_to_string(&path).map_err(|err| Op::ReadTrace.on(&*path, err))
+    }
+
     /// Writes to one of its files.
     ///
     /// # Errors

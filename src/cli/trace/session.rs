@@ -1,0 +1,267 @@
+//! A recording from its beginning to its end.
+
+use std::{
+    process::{Command, ExitStatus},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    sys::{
+        prctl,
+        wait::{WaitPidFlag, WaitStatus, waitpid},
+    },
+    unistd::Pid,
+};
+
+use crate::{
+    CapSet, CapState, Op, Result, bounding,
+    launch::{Launcher, exit_status},
+    proc::Proc,
+    sys,
+    trace::{
+        Analyser, Analysis, Backend, Event, Exit, Options, Origin, Recorder, Report, Seen, Symbols,
+        Target,
+    },
+};
+
+/// How often the kernel's buffer is emptied, at most and at least.
+const PULSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+/// How long a process is given between SIGTERM and SIGKILL.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What came of a recording.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    pub(crate) analysis: Analysis,
+    pub(crate) lost: Option<u64>,
+    pub(crate) backend: Backend,
+    /// How the program ended, if one was started.
+    pub(crate) status: Option<ExitStatus>,
+    /// Whether it had to be ended, as its time was up.
+    pub(crate) timed_out: bool,
+    /// Whether the functions of the kernel had names.
+    named: bool,
+}
+
+impl Recorded {
+    pub(crate) fn report(self, command: Vec<String>) -> Report {
+        let mut unseen: Vec<String> =
+            self.backend.unseen().iter().map(|&words| words.to_owned()).collect();
+        if !self.named {
+            unseen.push(
+                "what the kernel asked for: /proc/kallsyms has no addresses, as \
+                 kernel.kptr_restrict says, so that nothing could be set aside for its reason"
+                    .to_owned(),
+            );
+        }
+        Report {
+            schema: Report::SCHEMA,
+            command,
+            exit: self.status.map(Exit::from),
+            backend: self.backend,
+            candidates: self.analysis.candidates,
+            missing: self.analysis.missing,
+            checks: self.analysis.needs,
+            lost: self.lost,
+            unseen,
+        }
+    }
+}
+
+/// What records, one run after the other.
+pub(crate) struct Tracer {
+    options: Options,
+    recorder: Recorder,
+    symbols: Arc<Symbols>,
+    /// What reads them, as long as it does.
+    loading: Option<JoinHandle<Symbols>>,
+}
+
+/// A program that is to be run.
+pub(crate) struct Run<'a> {
+    pub(crate) command: Command,
+    pub(crate) launcher: &'a Launcher,
+    /// What it can hold.
+    pub(crate) held: CapSet,
+    /// After which time it is ended.
+    pub(crate) timeout: Option<Duration>,
+    /// Told of each check.
+    pub(crate) each: &'a mut dyn FnMut(&Seen),
+    /// Whether it is to be ended, as what was to be known is known.
+    pub(crate) enough: &'a mut dyn FnMut() -> bool,
+}
+
+/// What is known of a recording while it goes on.
+struct Session<'a> {
+    tracer: &'a mut Tracer,
+    analyser: Option<Analyser>,
+    origin: Origin,
+    held: CapSet,
+    each: &'a mut dyn FnMut(&Seen),
+}
+
+impl Session<'_> {
+    fn analyse(&mut self, events: Vec<Event>) {
+        let Tracer { symbols, loading, options, .. } = self.tracer;
+        let analyser = self.analyser.get_or_insert_with(|| {
+            if let Some(thread) = loading.take() {
+                *symbols = Arc::new(thread.join().unwrap_or_default());
+            }
+            Analyser::new(self.origin, self.held, options.outcomes, Arc::clone(symbols))
+        });
+        for event in events {
+            analyser.push(event).iter().for_each(&mut *self.each);
+        }
+    }
+
+    fn drain(&mut self) -> Result<()> {
+        let events = self.tracer.recorder.drain()?;
+        self.analyse(events);
+        Ok(())
+    }
+
+    fn finish(mut self, status: Option<ExitStatus>, timed_out: bool) -> Result<Recorded> {
+        let (events, lost) = self.tracer.recorder.stop()?;
+        self.analyse(events);
+        Ok(Recorded {
+            analysis: self.analyser.map(Analyser::finish).unwrap_or_default(),
+            lost,
+            backend: self.tracer.options.backend,
+            status,
+            timed_out,
+            named: !self.tracer.symbols.is_empty(),
+        })
+    }
+
+    /// Ends all that is recorded, and waits for it.
+    fn end(&mut self, process: Pid, ended: &mut Option<ExitStatus>) -> Result<()> {
+        for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGKILL] {
+            for tid in self.tracer.recorder.living()? {
+                let _ = sys::kill(tid.cast_signed(), signal);
+            }
+            let [mut pulse, slowest] = PULSE;
+            let asked = Instant::now();
+            while asked.elapsed() < GRACE {
+                match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                    Ok(WaitStatus::StillAlive) => {
+                        self.drain()?;
+                        thread::sleep(pulse);
+                        pulse = slowest.min(pulse * 2);
+                    }
+                    Ok(status) if status.pid() == Some(process) => {
+                        *ended = exit_status(status).or(*ended);
+                    }
+                    Ok(_) | Err(Errno::EINTR) => {}
+                    Err(_) => return Ok(()),
+                }
+            }
+        }
+        // Some cannot be ended: a process that waits in the kernel.
+        Ok(())
+    }
+}
+
+/// Sees to it that this process learns of the end of all that it starts, and is not ended by what
+/// is meant for the program.
+pub(crate) fn prepare() -> Result<()> {
+    // A terminal sends its signals to all; the report is to be written all the same.
+    for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP] {
+        sys::outlive(signal).map_err(|err| Op::Signal.thread(err))?;
+    }
+    // What has lost its parent becomes a child of this process, so that its end is seen.
+    prctl::set_child_subreaper(true).map_err(|err| Op::Fork.thread(err))
+}
+
+/// What a program that this process starts can have: by executing a file as root, at most this.
+pub(crate) fn attainable() -> Result<CapSet> {
+    Ok(bounding::current()? | CapState::current()?.inheritable)
+}
+
+impl Tracer {
+    pub(crate) fn new(options: Options) -> Result<Tracer> {
+        let loading = Some(thread::spawn(Symbols::load));
+        let recorder = Recorder::new(&options)?;
+        Ok(Tracer { options, recorder, symbols: Arc::default(), loading })
+    }
+
+    /// Runs a program to the end of its last descendant, or as long as it is to run.
+    pub(crate) fn run(&mut self, run: Run<'_>) -> Result<Recorded> {
+        let Run { command, launcher, held, timeout, each, enough } = run;
+        let child = self.recorder.start(command, launcher)?;
+        let origin = Origin::Started(child.id());
+        let mut session = Session { tracer: self, analyser: None, origin, held, each };
+        let process = Pid::from_raw(child.id().cast_signed());
+        let begun = Instant::now();
+        let [mut pulse, slowest] = PULSE;
+        let mut ended = None;
+        let mut timed_out = false;
+        loop {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => {
+                    session.drain()?;
+                    match sys::outlived() {
+                        // A terminal has sent those to the program too.
+                        None | Some(libc::SIGINT | libc::SIGQUIT) => {}
+                        Some(signal) => drop(sys::kill(process.as_raw(), signal)),
+                    }
+                    timed_out = timeout.is_some_and(|timeout| begun.elapsed() > timeout);
+                    if timed_out || enough() {
+                        session.end(process, &mut ended)?;
+                        break;
+                    }
+                    thread::sleep(pulse);
+                    pulse = slowest.min(pulse * 2);
+                }
+                Ok(status) if status.pid() == Some(process) => {
+                    ended = exit_status(status).or(ended);
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => break, // ECHILD: it was the last
+            }
+        }
+        session.finish(ended, timed_out)
+    }
+
+    /// Records processes that run already, until they have ended, `duration` is over, or a signal
+    /// asks for the report. `begun` is told how many there are.
+    pub(crate) fn watch(
+        &mut self,
+        targets: &[Target],
+        origin: Origin,
+        duration: Option<Duration>,
+        each: &mut dyn FnMut(&Seen),
+        begun: &mut dyn FnMut(usize),
+    ) -> Result<Recorded> {
+        let processes = || -> Result<Vec<u32>> {
+            let all = targets.iter().map(Target::processes).collect::<Result<Vec<_>>>()?;
+            Ok(all.concat())
+        };
+        let first = processes()?;
+        let held = first.iter().filter_map(|&pid| Proc::default().status(pid).ok());
+        let held = held
+            .fold(CapSet::empty(), |held, status| held | status.bounding | status.caps.permitted);
+        self.recorder.attach(&first)?;
+        // Some were started while the first were being taken.
+        self.recorder.follow(&processes()?)?;
+        begun(first.len());
+        let mut session = Session { tracer: self, analyser: None, origin, held, each };
+        let start = Instant::now();
+        loop {
+            thread::sleep(PULSE[1]);
+            session.drain()?;
+            let over = duration.is_some_and(|duration| start.elapsed() >= duration);
+            let recorder = &mut session.tracer.recorder;
+            if over || sys::outlived().is_some() || recorder.living()?.is_empty() {
+                break;
+            }
+            // Whoever enters a control group is no descendant of those who are in it.
+            if targets.iter().any(|target| matches!(target, Target::Cgroup(_))) {
+                recorder.follow(&processes().unwrap_or_default())?;
+            }
+        }
+        session.finish(None, false)
+    }
+}

@@ -1,0 +1,239 @@
+//! Each rule, on events that are made and on events that kernels have recorded.
+
+use super::*;
+use crate::trace::MARK;
+
+/// Functions at 0x100, 0x200 and so on.
+const FUNCTIONS: &[&str] = &[
+    "cap_capable",
+    "security_capable",
+    "ns_capable",
+    "__do_sys_prctl",
+    "setattr_prepare",
+    "__x64_sys_fchownat",
+    "cap_vm_enough_memory",
+    "ns_capable_noaudit",
+    "ovl_setattr",
+    "generic_permission",
+    "__x64_sys_openat",
+    "inet_create",
+    "__x64_sys_socket",
+];
+
+fn stack(names: &[&str]) -> Vec<u64> {
+    let address = |name: &&str| {
+        let at = FUNCTIONS.iter().position(|known| known == name).expect("it is listed");
+        0x100 * (1 + u64::try_from(at).unwrap()) + 8
+    };
+    names.iter().map(address).collect()
+}
+
+const PID: u32 = 10;
+const OWN: u64 = 0xabc;
+
+fn check(cap: Cap, granted: bool, names: &[&str]) -> EventKind {
+    let names = [&["cap_capable", "security_capable"], names].concat();
+    EventKind::Check(Check {
+        number: cap.number().into(),
+        granted: Some(granted),
+        namespace: OWN,
+        stack: stack(&names),
+        ..Check::default()
+    })
+}
+
+fn returned(returned: i64) -> EventKind {
+    EventKind::SystemCall { number: 1, returned }
+}
+
+fn exec(path: &str) -> EventKind {
+    EventKind::Exec { path: path.into() }
+}
+
+fn symbols() -> Arc<Symbols> {
+    let line = |(address, name): (u64, &&str)| format!("{address:x} T {name}\n");
+    let lines: Vec<_> = (0x100..).step_by(0x100).zip(FUNCTIONS).map(line).collect();
+    Arc::new(Symbols::parse(lines.concat()))
+}
+
+/// What these events of threads come to, behind the recorder's own check.
+fn analyse_all(origin: Origin, held: CapSet, events: &[(u32, EventKind)]) -> Analysis {
+    let mark = check(Cap::SETPCAP, false, &["ns_capable", "__do_sys_prctl"]);
+    let mut analyser = Analyser::new(origin, held, true, symbols());
+    let events = [&[(PID, mark), (PID, returned(-22))], events].concat();
+    for (time, (tid, kind)) in (0..).zip(events) {
+        analyser.push(Event { time, tid, kind });
+    }
+    analyser.finish()
+}
+
+/// What these events of the program come to.
+fn analyse(held: CapSet, kinds: &[EventKind]) -> Analysis {
+    let events = [&[exec("/bin/program")], kinds].concat();
+    let events: Vec<_> = events.into_iter().map(|kind| (PID, kind)).collect();
+    analyse_all(Origin::Started(PID), held, &events)
+}
+
+/// The rule of the first check, in the order of capabilities.
+fn rule_of(kinds: &[EventKind]) -> Rule {
+    analyse(CapSet::supported(), kinds).needs.first().expect("one").rule
+}
+
+#[test]
+fn each_rule() {
+    let chown = ["setattr_prepare", "__x64_sys_fchownat"];
+    let asked = |granted, names: &[&str], outcome| {
+        vec![check(Cap::CHOWN, granted, names), returned(outcome)]
+    };
+    let with = |name: &'static str| [&[name], &chown[..]].concat();
+    let [eperm, enoent] = [libc::EPERM, libc::ENOENT].map(|errno| -i64::from(errno));
+    #[rustfmt::skip]
+    let rows = [
+        (asked(true,  &chown, 0),                            Rule::Candidate),
+        (asked(true,  &chown, 7),                            Rule::Candidate),
+        (asked(true,  &chown, enoent),                       Rule::Weak),
+        (asked(false, &chown, 0),                            Rule::NotNeeded),
+        (asked(false, &chown, eperm),                        Rule::Missing),
+        (asked(false, &chown, -i64::from(libc::EACCES)),     Rule::Missing),
+        (asked(false, &chown, enoent),                       Rule::Unclear),
+        (vec![check(Cap::CHOWN, false, &chown)],             Rule::Unclear),
+        (vec![check(Cap::CHOWN, true, &chown)],              Rule::Candidate),
+        (asked(true,  &with("cap_vm_enough_memory"), 0),     Rule::Overcommit),
+        (asked(false, &with("cap_vm_enough_memory"), eperm), Rule::Overcommit),
+        (asked(false, &with("ns_capable_noaudit"), eperm),   Rule::Speculative),
+        (asked(true,  &with("ovl_setattr"), 0),              Rule::Borrowed),
+    ];
+    for (kinds, want) in rows {
+        assert_eq!(rule_of(&kinds), want, "{kinds:?}");
+    }
+}
+
+#[test]
+fn one_need_of_two() {
+    let open = ["generic_permission", "__x64_sys_openat"];
+    let search = check(Cap::DAC_READ_SEARCH, false, &open);
+    let write = check(Cap::DAC_OVERRIDE, true, &open);
+    let both = analyse(CapSet::supported(), &[search.clone(), write.clone(), returned(3)]);
+    assert_eq!(both.candidates, Cap::DAC_OVERRIDE.into());
+    assert!(both.needs.iter().any(|need| need.rule == Rule::OneNeed));
+    // In two system calls they are two matters.
+    let apart = [search.clone(), returned(-13), write.clone(), returned(3)];
+    let apart = analyse(CapSet::supported(), &apart);
+    assert_eq!(apart.missing, Cap::DAC_READ_SEARCH.into());
+    // Without the ends of system calls, what follows at once is the same.
+    let mut analyser = Analyser::new(Origin::Running, CapSet::supported(), false, symbols());
+    let chown = check(Cap::CHOWN, true, &["setattr_prepare", "__x64_sys_fchownat"]);
+    for kind in [check(Cap::SETPCAP, true, &[]), chown.clone(), search, write, chown] {
+        analyser.push(Event { time: 0, tid: PID, kind });
+    }
+    let analysis = analyser.finish();
+    let rules: Vec<_> = analysis.needs.iter().map(|need| (need.rule, need.count)).collect();
+    assert_eq!(rules, [(Rule::Candidate, 2), (Rule::Candidate, 1), (Rule::OneNeed, 1)]);
+}
+
+#[test]
+fn nothing_that_is_not_held_is_proposed() {
+    let kinds = [check(Cap::NET_RAW, true, &["inet_create", "__x64_sys_socket"]), returned(3)];
+    assert_eq!(analyse(CapSet::supported(), &kinds).candidates, Cap::NET_RAW.into());
+    assert!(analyse(CapSet::empty(), &kinds).candidates.is_empty());
+}
+
+#[test]
+fn namespaces() {
+    let asked = |granted, namespace, own_namespace| {
+        EventKind::Check(Check {
+            number: Cap::NET_RAW.number().into(),
+            granted: Some(granted),
+            namespace,
+            own_namespace,
+            ..Check::default()
+        })
+    };
+    #[rustfmt::skip]
+    let rows: [(&[EventKind], Rule); 6] = [
+        (&[asked(true,  OWN, None),       returned(0)],  Rule::Candidate),
+        (&[asked(true,  0xd, None),       returned(0)],  Rule::OtherNamespace),
+        (&[asked(true,  OWN, Some(OWN)),  returned(0)],  Rule::Candidate),
+        // In a namespace of its own, which the kernel names with a yes.
+        (&[asked(true,  0xd, Some(0xd)),  returned(0)],  Rule::Candidate),
+        (&[asked(true,  0xd, Some(OWN)),  returned(0)],  Rule::OtherNamespace),
+        (&[asked(false, 0xd, None),       returned(-1)], Rule::OtherNamespace),
+    ];
+    for (kinds, want) in rows {
+        assert_eq!(rule_of(kinds), want, "{kinds:?}");
+    }
+    // It is remembered for a no.
+    let kinds = [asked(true, 0xd, Some(0xd)), returned(0), asked(false, 0xd, None), returned(-1)];
+    assert_eq!(analyse(CapSet::supported(), &kinds).missing, Cap::NET_RAW.into());
+}
+
+#[test]
+fn answers_that_come_later() {
+    let mut asked = check(Cap::CHOWN, true, &["setattr_prepare", "__x64_sys_fchownat"]);
+    let EventKind::Check(inner) = &mut asked else { unreachable!() };
+    inner.granted = None;
+    let eperm = -i64::from(libc::EPERM);
+    let answer = |granted| EventKind::Answer { granted };
+    assert_eq!(rule_of(&[asked.clone(), answer(true), returned(0)]), Rule::Candidate);
+    assert_eq!(rule_of(&[asked.clone(), answer(false), returned(eperm)]), Rule::Missing);
+    assert_eq!(rule_of(&[asked.clone(), returned(0)]), Rule::NotNeeded);
+    let EventKind::Check(inner) = &mut asked else { unreachable!() };
+    inner.unaudited = true;
+    assert_eq!(rule_of(&[asked, answer(true), returned(0)]), Rule::Speculative);
+}
+
+#[test]
+fn what_a_container_s_runtime_does() {
+    const RUNTIME: u32 = PID;
+    const INIT: u32 = PID + 1;
+    let mount = || check(Cap::SYS_ADMIN, true, &["ns_capable", "__do_sys_prctl"]);
+    let chown = || check(Cap::CHOWN, true, &["setattr_prepare", "__x64_sys_fchownat"]);
+    let pivoted = EventKind::SystemCall { number: libc::SYS_pivot_root, returned: 0 };
+    let events = [
+        (RUNTIME, exec("/usr/sbin/runc")),
+        (RUNTIME, mount()),
+        (RUNTIME, returned(0)),
+        (RUNTIME, EventKind::Started { tid: INIT }),
+        (INIT, exec("/proc/self/exe")),
+        (INIT, pivoted),
+        (INIT, mount()),
+        (INIT, returned(0)),
+        (INIT, exec("/bin/sh")),
+        (INIT, EventKind::Started { tid: INIT + 1 }),
+        (INIT + 1, chown()),
+        (INIT + 1, returned(0)),
+        (RUNTIME, mount()),
+        (RUNTIME, returned(0)),
+    ];
+    let analysis = analyse_all(Origin::Started(RUNTIME), CapSet::supported(), &events);
+    assert_eq!(analysis.candidates, Cap::CHOWN.into());
+    let rows: Vec<_> = analysis.needs.iter().map(|need| (need.rule, &*need.program)).collect();
+    let want = [
+        (Rule::Candidate, "/bin/sh"),
+        (Rule::Runtime, "/proc/self/exe"),
+        (Rule::Runtime, "/usr/sbin/runc"),
+    ];
+    assert_eq!(rows, want);
+    // A container that a hook is told of, and which then executes nothing, has asked nothing.
+    let analysis = analyse_all(Origin::Container, CapSet::supported(), &events[1..3]);
+    assert_eq!(analysis.needs.iter().map(|need| need.rule).collect::<Vec<_>>(), [Rule::Runtime]);
+}
+
+#[test]
+fn a_row_says_what_and_where() {
+    let socket = || check(Cap::NET_RAW, true, &["inet_create", "__x64_sys_socket"]);
+    let kinds = [socket(), returned(3), socket(), returned(4), exec("/bin/other"), socket()];
+    let needs = analyse(CapSet::supported(), &kinds).needs;
+    let row = |need: &Need| (need.program.clone(), need.count, need.returned);
+    let want = [("/bin/other".to_owned(), 1, None), ("/bin/program".to_owned(), 2, Some(3))];
+    assert_eq!(needs.iter().map(row).collect::<Vec<_>>(), want);
+    assert_eq!(needs[0].function, "inet_create");
+    assert_eq!(needs[0].reason.as_deref(), Some("create a raw socket"));
+    assert_eq!(needs[0].system_call.as_deref(), Some("socket"));
+}
+
+#[test]
+fn a_thread_that_ends_in_a_check() {
+    let kinds = [check(Cap::CHOWN, true, &["setattr_prepare"]), EventKind::Ended];
+    assert_eq!(rule_of(&kinds), Rule::Candidate);
+}

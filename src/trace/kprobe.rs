@@ -1,0 +1,63 @@
+//! Probes of the kernel's function, where it has no tracepoint.
+//! (Documentation/trace/kprobetrace.rst)
+
+use super::{Instance, Tracefs};
+use crate::Result;
+
+/// The probes of one recording, in a group of their own. They are removed when they are dropped.
+#[derive(Debug)]
+pub(super) struct Probes {
+    group: String,
+    tracefs: Tracefs,
+}
+
+impl Probes {
+    /// Probes that are named after an instance, by which they are known as its owner's.
+    pub(super) fn new(tracefs: &Tracefs, instance: &Instance) -> Result<Probes> {
+        // A group has a name as in C.
+        let group = instance.name().replace('-', "_");
+        let probes = Probes { group, tracefs: tracefs.clone() };
+        probes.tracefs.append("kprobe_events", &probes.definitions())?;
+        Ok(probes)
+    }
+
+    /// With the names of the fields that the tracepoint has.
+    fn definitions(&self) -> String {
+        format!(
+            "p:{0} cap_capable target_ns=$arg2:x64 cap=$arg3:s32 opts=$arg4:u32\n\
+             r:{1} cap_capable ret=$retval:s32\n",
+            self.check(),
+            self.answer()
+        )
+    }
+
+    pub(super) fn check(&self) -> String {
+        format!("{}/check", self.group)
+    }
+
+    pub(super) fn answer(&self) -> String {
+        format!("{}/answer", self.group)
+    }
+
+    /// Removes those that processes which no longer live have left behind.
+    pub(super) fn reap(tracefs: &Tracefs, is_left: impl Fn(&str) -> bool) {
+        let probes = tracefs.read("kprobe_events").unwrap_or_default();
+        for line in probes.lines() {
+            // `p:group/event function …`
+            let name = line.split_once(':').and_then(|(_, rest)| rest.split(' ').next());
+            let Some((group, event)) = name.and_then(|name| name.split_once('/')) else { continue };
+            if is_left(&group.replace('_', "-")) {
+                let _ = tracefs.append("kprobe_events", &format!("-:{group}/{event}"));
+            }
+        }
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        // What stays is removed by the next process that records.
+        for event in [self.check(), self.answer()] {
+            let _ = self.tracefs.append("kprobe_events", &format!("-:{event}"));
+        }
+    }
+}

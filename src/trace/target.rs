@@ -1,0 +1,162 @@
+//! Processes that run already, by what they belong to.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use crate::{Error, Op, Result, proc::Proc};
+
+/// What is to be recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// A process and its descendants.
+    Process(u32),
+    /// The processes of a control group and of those below it. (cgroups(7))
+    Cgroup(PathBuf),
+}
+
+impl Target {
+    /// The control group of a unit of systemd, such as `nginx.service` or `nginx`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoCgroup`]
+    pub fn unit(name: &str) -> Result<Target> {
+        let full = if name.contains('.') { name.to_owned() } else { format!("{name}.service") };
+        find(name, |directory| directory == full)
+    }
+
+    /// The control group of a container: by its id, or by the beginning of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoCgroup`]
+    pub fn container(id: &str) -> Result<Target> {
+        find(id, |directory| is_container(directory, id))
+    }
+
+    /// The ids of its processes, as they are now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoProcess`]; the control group cannot be read.
+    pub fn processes(&self) -> Result<Vec<u32>> {
+        match self {
+            Target::Process(pid) => {
+                let tree = Proc::default().tree()?;
+                if tree.get(*pid).is_none() {
+                    return Err(Error::NoProcess { pid: *pid });
+                }
+                Ok(tree.walk(&[*pid]).map(|(_, pid)| pid).collect())
+            }
+            Target::Cgroup(path) => {
+                let mut pids = Vec::new();
+                let read = |path: &Path| fs::read_to_string(path.join("cgroup.procs"));
+                let own = read(path).map_err(|err| Op::Open.on(&**path, err))?;
+                let below = directories(path, 0);
+                let below = below.iter().filter_map(|path| read(path).ok());
+                for text in std::iter::once(own).chain(below) {
+                    pids.extend(text.lines().filter_map(|line| line.parse::<u32>().ok()));
+                }
+                Ok(pids)
+            }
+        }
+    }
+}
+
+/// Whether a control group of this name is that of a container whose id begins so: `ID`, or with
+/// what Docker, Podman, containerd and CRI-O put around it, as in `docker-ID.scope`.
+fn is_container(directory: &str, id: &str) -> bool {
+    let scope = directory.strip_suffix(".scope").and_then(|name| name.split_once('-'));
+    let known = |(maker, _): &(&str, &str)| {
+        ["docker", "libpod", "cri", "crio", "runc", "crun"].contains(maker)
+    };
+    let inner = scope.filter(known).map_or(directory, |(_, rest)| rest);
+    let inner = inner.strip_prefix("containerd-").unwrap_or(inner);
+    // A beginning is taken of what is surely an id, and of nothing else.
+    let hexadecimal = inner.len() == 64 && inner.bytes().all(|byte| byte.is_ascii_hexdigit());
+    inner == id || hexadecimal && id.len() >= 4 && inner.starts_with(id)
+}
+
+/// The one control group that has processes and whose name is meant.
+fn find(name: &str, is_meant: impl Fn(&str) -> bool) -> Result<Target> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let is_meant =
+        |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(&is_meant);
+    for root in hierarchies(&mounts) {
+        let mut found: Vec<PathBuf> = directories(&root, 0).into_iter().filter(is_meant).collect();
+        found.retain(|path| {
+            Target::Cgroup(path.clone()).processes().is_ok_and(|pids| !pids.is_empty())
+        });
+        match found.len() {
+            0 => {}
+            1 => return Ok(Target::Cgroup(found.remove(0))),
+            _ => return Err(Error::NoCgroup { name: name.to_owned(), found }),
+        }
+    }
+    Err(Error::NoCgroup { name: name.to_owned(), found: Vec::new() })
+}
+
+/// Where control groups are mounted, the unified hierarchy first.
+fn hierarchies(mounts: &str) -> Vec<PathBuf> {
+    let of = |kind: &'static str| {
+        mounts.lines().filter_map(move |line| {
+            let mut fields = line.split(' ').skip(1);
+            let path = fields.next()?;
+            (fields.next()? == kind).then(|| PathBuf::from(path))
+        })
+    };
+    of("cgroup2").chain(of("cgroup")).collect()
+}
+
+/// All directories below one, which may go meanwhile.
+fn directories(path: &Path, depth: usize) -> Vec<PathBuf> {
+    /// More than the kernel's own default of nesting would make sense of.
+    const DEPTH: usize = 64;
+    let entries = fs::read_dir(path).into_iter().flatten().flatten();
+    let is_directory =
+        |entry: &fs::DirEntry| entry.file_type().is_ok_and(|kind| kind.is_dir()) && depth < DEPTH;
+    entries
+        .filter(is_directory)
+        .flat_map(|entry| {
+            let below = directories(&entry.path(), depth + 1);
+            std::iter::once(entry.path()).chain(below)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn containers() {
+        let id = "0123456789abcdef".repeat(4);
+        let scope = |maker: &str| format!("{maker}-{id}.scope");
+        #[rustfmt::skip]
+        let rows = [
+            (id.clone(),                 &*id,      true),
+            (id.clone(),                 "0123",    true),
+            (id.clone(),                 "012",     false),
+            (id.clone(),                 "1234",    false),
+            (scope("docker"),            "0123456", true),
+            (scope("libpod"),            &*id,      true),
+            (scope("cri-containerd"),    "0123456", true),
+            (scope("session"),           "0123456", false),
+            ("test".to_owned(),          "test",    true),
+            ("test-1".to_owned(),        "test",    false),
+            ("docker-a-b.scope".into(),  "a-b",     true),
+        ];
+        for (directory, id, want) in rows {
+            assert_eq!(is_container(&directory, id), want, "{directory} {id}");
+        }
+    }
+
+    #[test]
+    fn where_groups_are() {
+        let mounts =
+            "cgroup /c/cpu cgroup rw 0 0\ncgroup2 /c/unified cgroup2 rw 0 0\nx /y ext4 rw 0 0\n";
+        assert_eq!(hierarchies(mounts), [PathBuf::from("/c/unified"), "/c/cpu".into()]);
+    }
+}

@@ -14,6 +14,7 @@ pub mod captree;
 pub mod getcap;
 pub mod getpcaps;
 pub mod json;
+pub mod minimize;
 pub mod rcap;
 pub mod report;
 pub mod setcap;

@@ -6,8 +6,10 @@
 mod analysis;
 mod backend;
 mod event;
+mod exit;
 mod format;
 mod kprobe;
+mod minimize;
 mod page;
 mod record;
 #[cfg(feature = "serde")]
@@ -19,11 +21,13 @@ mod tracefs;
 pub use analysis::{Analyser, Analysis, Need, Origin, Place, Rule, Seen};
 pub use backend::Backend;
 pub use event::{Check, Event, EventKind, Formats};
+pub use exit::Exit;
 pub use format::Format;
+pub use minimize::{Failure, Observation, failures, minimal};
 pub use page::{Page, Record};
 pub use record::{MARK, Options, Recorder};
 #[cfg(feature = "serde")]
-pub use report::{Exit, Merged, Report, Run, Shared};
+pub use report::{Merged, Report, Run, Shared};
 pub use symbols::Symbols;
 pub use target::Target;
 pub use tracefs::{Instance, Reader, Tracefs};

@@ -5,7 +5,7 @@ use std::{ffi::OsString, io, path::Path};
 
 use clap::Command;
 
-use super::{Applet, Exit, Io, capsh, captree, getcap, getpcaps, report, setcap, trace};
+use super::{Applet, Exit, Io, capsh, captree, getcap, getpcaps, minimize, report, setcap, trace};
 
 /// Every command, in the groups of the help.
 const GROUPS: &[(&str, &[Applet])] = &[
@@ -40,6 +40,11 @@ const GROUPS: &[(&str, &[Applet])] = &[
                 name: "trace",
                 about: "Record which capabilities a program really asks the kernel for",
                 run: trace::run,
+            },
+            Applet {
+                name: "minimize",
+                about: "Find the fewest capabilities that a program needs, by running it with fewer",
+                run: minimize::run,
             },
             Applet {
                 name: "report",

@@ -228,12 +228,8 @@ fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitS
         }
         let held = session::attainable()?;
         let launcher = &Launcher::new();
-        let enough = &mut || false;
-        let run = Run { command, launcher, held, timeout: None, each, enough };
-        (
-            Tracer::new(options)?.run(run)?,
-            words.iter().map(|word| word.to_string_lossy().into_owned()).collect(),
-        )
+        let recorded = Tracer::new(options)?.run(Run::new(command, launcher, held, each))?;
+        (recorded, words.iter().map(|word| word.to_string_lossy().into_owned()).collect())
     } else {
         let (targets, names) = targets(matches)?;
         let duration = matches.get_one("for").copied();
@@ -321,14 +317,9 @@ fn check(io: &mut Io<'_>) -> io::Result<Exit> {
         session::prepare()?;
         let mut command = Program::new("/proc/self/exe");
         command.arg("--version").stdout(Stdio::null());
-        let run = Run {
-            command,
-            launcher: &Launcher::new(),
-            held: session::attainable()?,
-            timeout: None,
-            each: &mut |_| (),
-            enough: &mut || false,
-        };
+        let (held, launcher) = (session::attainable()?, Launcher::new());
+        let mut ignore = |_: &Seen| ();
+        let run = Run::new(command, &launcher, held, &mut ignore);
         Ok((backend, Tracer::new(Options::new(backend))?.run(run)?))
     });
     match works {

@@ -91,7 +91,7 @@ impl Place {
             Some(Rule::Overcommit)
         } else if has("_noaudit") {
             Some(Rule::Speculative)
-        } else if has("ovl_") {
+        } else if is_borrowed(&functions) {
             Some(Rule::Borrowed)
         } else {
             None
@@ -99,6 +99,16 @@ impl Place {
         let system_call = reasons::system_call(&functions).map(str::to_owned);
         Place { function: function.to_owned(), reason, system_call, rule }
     }
+}
+
+/// Whether overlayfs asked for who mounted it: it looks at its own inode with the credentials of
+/// the caller, and at all others with those. (fs/overlayfs/inode.c)
+fn is_borrowed(functions: &[&str]) -> bool {
+    const CALLERS: [(&str, &str); 2] =
+        [("generic_permission", "ovl_permission"), ("setattr_prepare", "ovl_setattr")];
+    let Some(at) = functions.iter().position(|name| name.starts_with("ovl_")) else { return false };
+    let inner = at.checked_sub(1).map(|at| functions[at]);
+    !CALLERS.iter().any(|(asks, of)| inner == Some(asks) && functions[at].starts_with(of))
 }
 
 /// A check, what came of it, and under which rule that is.

@@ -1,10 +1,10 @@
 //! What a recording came to, as it is saved and read again.
 
-use std::{collections::BTreeMap, process::ExitStatus};
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Analysis, Backend, Need};
+use super::{Analysis, Backend, Exit, Need};
 use crate::CapSet;
 
 /// One run of a program, or a while of processes that ran already. (docs/json.md)
@@ -28,22 +28,6 @@ pub struct Report {
     pub lost: Option<u64>,
     /// What was not seen, in words.
     pub unseen: Vec<String>,
-}
-
-/// How a program ended: one of the two.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Exit {
-    /// Its exit status.
-    pub code: Option<i32>,
-    /// The signal that ended it.
-    pub signal: Option<i32>,
-}
-
-impl From<ExitStatus> for Exit {
-    fn from(status: ExitStatus) -> Exit {
-        use std::os::unix::process::ExitStatusExt;
-        Exit { code: status.code(), signal: status.signal() }
-    }
 }
 
 /// Several runs as one: what any of them needed.

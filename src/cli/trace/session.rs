@@ -1,7 +1,7 @@
 //! A recording from its beginning to its end.
 
 use std::{
-    process::{Command, ExitStatus},
+    process::{Command, ExitStatus, Stdio},
     sync::Arc,
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -42,6 +42,8 @@ pub(crate) struct Recorded {
     pub(crate) status: Option<ExitStatus>,
     /// Whether it had to be ended, as its time was up.
     pub(crate) timed_out: bool,
+    /// Whether a signal to this process has come meanwhile.
+    pub(crate) interrupted: bool,
     /// Whether the functions of the kernel had names.
     named: bool,
 }
@@ -90,8 +92,60 @@ pub(crate) struct Run<'a> {
     pub(crate) timeout: Option<Duration>,
     /// Told of each check.
     pub(crate) each: &'a mut dyn FnMut(&Seen),
-    /// Whether it is to be ended, as what was to be known is known.
-    pub(crate) enough: &'a mut dyn FnMut() -> bool,
+    /// What tells whether it works; it is ended when that is known.
+    pub(crate) check: Option<&'a mut Check>,
+}
+
+impl<'a> Run<'a> {
+    /// To its end, whatever it does.
+    pub(crate) fn new(
+        command: Command,
+        launcher: &'a Launcher,
+        held: CapSet,
+        each: &'a mut dyn FnMut(&Seen),
+    ) -> Run<'a> {
+        Run { command, launcher, held, timeout: None, each, check: None }
+    }
+}
+
+/// A shell command that tells whether a program works: it is tried again and again while the
+/// program runs, and a last time after its end.
+#[derive(Debug)]
+pub(crate) struct Check {
+    command: String,
+    running: Option<Pid>,
+    begun: Option<Instant>,
+    /// Whether it has been tried after the end.
+    last: bool,
+    pub(crate) passed: bool,
+}
+
+impl Check {
+    /// How long it is before it is tried again.
+    const PAUSE: Duration = Duration::from_millis(100);
+
+    pub(crate) fn new(command: &str) -> Check {
+        let command = command.to_owned();
+        Check { command, running: None, begun: None, last: false, passed: false }
+    }
+
+    fn try_again(&mut self) -> Result<()> {
+        let paused = self.begun.is_none_or(|begun| begun.elapsed() >= Check::PAUSE);
+        if self.running.is_none() && (self.last || paused) {
+            let child = shell(&self.command).spawn().map_err(|err| Op::Fork.thread(err))?;
+            self.begun = Some(Instant::now());
+            self.running = Some(Pid::from_raw(child.id().cast_signed()));
+        }
+        Ok(())
+    }
+}
+
+/// A command for the shell, quiet and without input.
+pub(crate) fn shell(command: &str) -> Command {
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", command]);
+    shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    shell
 }
 
 /// What is known of a recording while it goes on.
@@ -123,24 +177,31 @@ impl Session<'_> {
         Ok(())
     }
 
-    fn finish(mut self, status: Option<ExitStatus>, timed_out: bool) -> Result<Recorded> {
+    fn finish(mut self) -> Result<Recorded> {
         let (events, lost) = self.tracer.recorder.stop()?;
         self.analyse(events);
         Ok(Recorded {
             analysis: self.analyser.map(Analyser::finish).unwrap_or_default(),
             lost,
             backend: self.tracer.options.backend,
-            status,
-            timed_out,
+            status: None,
+            timed_out: false,
+            interrupted: false,
             named: !self.tracer.symbols.is_empty(),
         })
     }
 
     /// Ends all that is recorded, and waits for it.
-    fn end(&mut self, process: Pid, ended: &mut Option<ExitStatus>) -> Result<()> {
+    fn end(
+        &mut self,
+        process: Pid,
+        check: Option<Pid>,
+        ended: &mut Option<ExitStatus>,
+    ) -> Result<()> {
         for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGKILL] {
-            for tid in self.tracer.recorder.living()? {
-                let _ = sys::kill(tid.cast_signed(), signal);
+            let living = self.tracer.recorder.living()?.into_iter().map(u32::cast_signed);
+            for tid in living.chain(check.map(Pid::as_raw)) {
+                let _ = sys::kill(tid, signal);
             }
             let [mut pulse, slowest] = PULSE;
             let asked = Instant::now();
@@ -187,9 +248,13 @@ impl Tracer {
         Ok(Tracer { options, recorder, symbols: Arc::default(), loading })
     }
 
+    pub(crate) fn backend(&self) -> Backend {
+        self.options.backend
+    }
+
     /// Runs a program to the end of its last descendant, or as long as it is to run.
     pub(crate) fn run(&mut self, run: Run<'_>) -> Result<Recorded> {
-        let Run { command, launcher, held, timeout, each, enough } = run;
+        let Run { command, launcher, held, timeout, each, mut check } = run;
         let child = self.recorder.start(command, launcher)?;
         let origin = Origin::Started(child.id());
         let mut session = Session { tracer: self, analyser: None, origin, held, each };
@@ -197,20 +262,27 @@ impl Tracer {
         let begun = Instant::now();
         let [mut pulse, slowest] = PULSE;
         let mut ended = None;
-        let mut timed_out = false;
+        let (mut timed_out, mut interrupted) = (false, false);
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => {
                     session.drain()?;
-                    match sys::outlived() {
-                        // A terminal has sent those to the program too.
-                        None | Some(libc::SIGINT | libc::SIGQUIT) => {}
-                        Some(signal) => drop(sys::kill(process.as_raw(), signal)),
+                    if let Some(signal) = sys::outlived() {
+                        interrupted = true;
+                        // A terminal has sent these to the program too.
+                        if !matches!(signal, libc::SIGINT | libc::SIGQUIT) {
+                            let _ = sys::kill(process.as_raw(), signal);
+                        }
                     }
                     timed_out = timeout.is_some_and(|timeout| begun.elapsed() > timeout);
-                    if timed_out || enough() {
-                        session.end(process, &mut ended)?;
+                    let passed = check.as_ref().is_some_and(|check| check.passed);
+                    if timed_out || passed || interrupted && check.is_some() {
+                        let check = check.as_ref().and_then(|check| check.running);
+                        session.end(process, check, &mut ended)?;
                         break;
+                    }
+                    if let Some(check) = check.as_mut().filter(|check| !check.last) {
+                        check.try_again()?;
                     }
                     thread::sleep(pulse);
                     pulse = slowest.min(pulse * 2);
@@ -218,11 +290,27 @@ impl Tracer {
                 Ok(status) if status.pid() == Some(process) => {
                     ended = exit_status(status).or(ended);
                 }
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => break, // ECHILD: it was the last
+                Ok(status) => {
+                    if let Some(check) = &mut check
+                        && status.pid() == check.running
+                        && let Some(status) = exit_status(status)
+                    {
+                        check.running = None;
+                        check.passed |= status.success();
+                    }
+                }
+                Err(Errno::EINTR) => {}
+                // ECHILD: it was the last.
+                Err(_) => match &mut check {
+                    Some(check) if !check.passed && !check.last => {
+                        check.last = true;
+                        check.try_again()?;
+                    }
+                    _ => break,
+                },
             }
         }
-        session.finish(ended, timed_out)
+        Ok(Recorded { status: ended, timed_out, interrupted, ..session.finish()? })
     }
 
     /// Records processes that run already, until they have ended, `duration` is over, or a signal
@@ -262,6 +350,6 @@ impl Tracer {
                 recorder.follow(&processes().unwrap_or_default())?;
             }
         }
-        session.finish(None, false)
+        session.finish()
     }
 }

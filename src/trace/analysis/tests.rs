@@ -1,7 +1,6 @@
 //! Each rule, on events that are made and on events that kernels have recorded.
 
 use super::*;
-use crate::trace::MARK;
 
 /// Functions at 0x100, 0x200 and so on.
 const FUNCTIONS: &[&str] = &[
@@ -14,6 +13,7 @@ const FUNCTIONS: &[&str] = &[
     "cap_vm_enough_memory",
     "ns_capable_noaudit",
     "ovl_setattr",
+    "ovl_path_open",
     "generic_permission",
     "__x64_sys_openat",
     "inet_create",
@@ -101,10 +101,27 @@ fn each_rule() {
         (asked(true,  &with("cap_vm_enough_memory"), 0),     Rule::Overcommit),
         (asked(false, &with("cap_vm_enough_memory"), eperm), Rule::Overcommit),
         (asked(false, &with("ns_capable_noaudit"), eperm),   Rule::Speculative),
-        (asked(true,  &with("ovl_setattr"), 0),              Rule::Borrowed),
+        (asked(true,  &with("ovl_path_open"), 0),            Rule::Borrowed),
     ];
     for (kinds, want) in rows {
         assert_eq!(rule_of(&kinds), want, "{kinds:?}");
+    }
+}
+
+/// As Linux 6.18 asks in an overlay of a tmpfs.
+#[test]
+fn overlays() {
+    #[rustfmt::skip]
+    let rows: [(&[&str], bool); 6] = [
+        (&["generic_permission", "ovl_permission", "inode_permission", "may_open"],   false),
+        (&["generic_permission", "inode_permission", "ovl_permission", "may_open"],   true),
+        (&["setattr_prepare", "ovl_setattr", "notify_change", "chown_common"],        false),
+        (&["setattr_prepare", "shmem_setattr", "notify_change", "ovl_setattr"],       true),
+        (&["xattr_permission", "vfs_getxattr", "ovl_check_metacopy_xattr"],           true),
+        (&["ovl_open_realfile", "ovl_open", "do_dentry_open"],                        true),
+    ];
+    for (functions, want) in rows {
+        assert_eq!(is_borrowed(functions), want, "{functions:?}");
     }
 }
 

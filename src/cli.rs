@@ -15,6 +15,7 @@ pub mod getcap;
 pub mod getpcaps;
 pub mod json;
 pub mod minimize;
+pub mod oci;
 pub mod rcap;
 pub mod report;
 pub mod setcap;

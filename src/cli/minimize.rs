@@ -337,7 +337,7 @@ impl<'a> Minimizer<'a> {
         command.stdin(Stdio::null()).stdout(stdio(&out)?).stderr(stdio(&err)?);
         let overlay = self.matches.get_flag("overlay").then(Overlay::new).transpose()?;
         if let Some(overlay) = &overlay {
-            overlay.enter_in(&mut command)?;
+            overlay.enter_in(&mut command);
         }
         let launcher = self.launcher(set);
         let mut check = self.matches.get_one::<String>("check").map(|command| Check::new(command));

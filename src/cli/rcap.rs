@@ -5,7 +5,9 @@ use std::{ffi::OsString, io, path::Path};
 
 use clap::Command;
 
-use super::{Applet, Exit, Io, capsh, captree, getcap, getpcaps, minimize, report, setcap, trace};
+use super::{
+    Applet, Exit, Io, capsh, captree, getcap, getpcaps, minimize, oci, report, setcap, trace,
+};
 
 /// Every command, in the groups of the help.
 const GROUPS: &[(&str, &[Applet])] = &[
@@ -51,6 +53,16 @@ const GROUPS: &[(&str, &[Applet])] = &[
                 about: "Merge what several runs of `rcap trace` have saved",
                 run: report::run,
             },
+            Applet {
+                name: "oci-hook",
+                about: "Record a container from its start, as a hook of its runtime",
+                run: oci::hook,
+            },
+            Applet {
+                name: "oci-runtime",
+                about: "Call an OCI runtime with that hook, for the daemon of Docker",
+                run: oci::runtime,
+            },
         ],
     ),
     (
@@ -94,7 +106,7 @@ fn find(name: &OsString) -> Option<&'static Applet> {
 
 /// For the help and for what is no command.
 fn command() -> Command {
-    let line = |applet: &Applet| format!("  {:<10} {}\n", applet.name, applet.about);
+    let line = |applet: &Applet| format!("  {:<11} {}\n", applet.name, applet.about);
     let group = |(group, applets): &(&str, &[Applet])| {
         format!("{group}:\n{}", applets.iter().map(line).collect::<String>())
     };

@@ -69,9 +69,9 @@ pub(crate) fn command() -> Command {
                 .value_parser(duration)
                 .requires("running")
                 .help("End after that long, as 90s, 5m or 2h; else when it is interrupted"),
-            flag("starting")
+            value("starting", "ID")
                 .requires("pid")
-                .help("The process is a container's that is being made: leave out its making"),
+                .help("The process is to be container ID, which is being made: leave that out"),
             flag("check")
                 .exclusive(true)
                 .help("Say what this kernel and this user can do, and what is missing"),
@@ -231,10 +231,13 @@ fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitS
         let recorded = Tracer::new(options)?.run(Run::new(command, launcher, held, each))?;
         (recorded, words.iter().map(|word| word.to_string_lossy().into_owned()).collect())
     } else {
-        let (targets, names) = targets(matches)?;
+        let (targets, mut names) = targets(matches)?;
         let duration = matches.get_one("for").copied();
-        let starting = matches.get_flag("starting");
-        let origin = if starting { Origin::Container } else { Origin::Running };
+        let mut origin = Origin::Running;
+        if let Some(id) = matches.get_one::<String>("starting") {
+            origin = Origin::Container;
+            names = vec![format!("--container={id}")];
+        }
         let mut begun = |count: usize| {
             let _ = writeln!(io::stderr(), "Recording {count} processes.");
         };

@@ -264,7 +264,10 @@ impl Analyser {
             EventKind::Exec { path } => {
                 self.begun |= self.origin == Origin::Started(tid);
                 let thread = self.threads.entry(tid).or_default();
-                thread.program = path.to_string_lossy().into();
+                // Its own file under this name, which says less.
+                if path != "/proc/self/exe" || thread.program.is_empty() {
+                    thread.program = path.to_string_lossy().into();
+                }
                 thread.inside |= thread.pivoted;
             }
             EventKind::Started { tid: child } => {
@@ -290,13 +293,12 @@ impl Analyser {
             self.own_namespace = Some(check.namespace);
             return Vec::new();
         }
-        let place = match self.places.get(&check.stack) {
-            Some(place) => Arc::clone(place),
-            None => {
-                let place = Arc::new(Place::new(&check.stack, &self.symbols));
-                self.places.insert(check.stack.clone(), Arc::clone(&place));
-                place
-            }
+        let place = if let Some(place) = self.places.get(&check.stack) {
+            Arc::clone(place)
+        } else {
+            let place = Arc::new(Place::new(&check.stack, &self.symbols));
+            self.places.insert(check.stack.clone(), Arc::clone(&place));
+            place
         };
         let thread = self.threads.entry(tid).or_default();
         if check.own_namespace.is_some() && place.rule != Some(Rule::Borrowed) {

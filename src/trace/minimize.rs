@@ -1,6 +1,6 @@
 //! The smallest set of capabilities with which a program does what it does with all of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 
 use super::{Analysis, Exit, Need, Rule};
 use crate::{Cap, CapSet};
@@ -32,13 +32,13 @@ pub fn minimal<E>(
     mut passes: impl FnMut(CapSet) -> Result<bool, E>,
 ) -> Result<CapSet, E> {
     let mut known = HashMap::from([(all, true)]);
-    let mut passes = |set: CapSet| match known.get(&set) {
-        Some(&passed) => Ok(passed),
-        None => {
-            let passed = passes(set)?;
-            known.insert(set, passed);
-            Ok(passed)
+    let mut passes = |set: CapSet| {
+        if let Some(&passed) = known.get(&set) {
+            return Ok(passed);
         }
+        let passed = passes(set)?;
+        known.insert(set, passed);
+        Ok(passed)
     };
     if passes(CapSet::empty())? {
         return Ok(CapSet::empty());
@@ -150,11 +150,13 @@ pub fn failures(all: &Observation, run: &Observation) -> Vec<Failure> {
         failures.push(Failure::Output);
     }
     let missing = |one: &&Need| one.rule == Rule::Missing;
-    let key = |need: &Need| (need.cap, need.function.clone());
-    let before: BTreeMap<_, _> =
-        all.analysis.needs.iter().filter(missing).map(|need| (key(need), ())).collect();
+    let key = |need| {
+        let need: &Need = need;
+        (need.cap, need.function.clone())
+    };
+    let before: BTreeSet<_> = all.analysis.needs.iter().filter(missing).map(key).collect();
     let refused = run.analysis.needs.iter().filter(missing);
-    let refused = refused.filter(|need| !before.contains_key(&key(need)));
+    let refused = refused.filter(|need| !before.contains(&key(need)));
     failures.extend(refused.map(|need| Failure::Refused { need: need.clone() }));
     failures
 }

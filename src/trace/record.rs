@@ -13,7 +13,10 @@ use nix::{
     time::{ClockId, clock_gettime},
 };
 
-use super::{Backend, Event, EventKind, Formats, Instance, Page, Reader, Tracefs, kprobe::Probes};
+use super::{
+    Backend, Event, EventKind, Formats, Instance, Page, Reader, Tracefs, kprobe::Probes,
+    tracefs::lives,
+};
 use crate::{Op, Result, launch::Launcher, sys};
 
 /// How to record.
@@ -217,7 +220,9 @@ impl Recorder {
     /// Only where the file system is gone.
     pub fn living(&self) -> Result<Vec<u32>> {
         let text = self.instance.read("set_event_pid")?;
-        Ok(text.lines().filter_map(|line| line.trim().parse().ok()).collect())
+        let listed = text.lines().filter_map(|line| line.trim().parse().ok());
+        // Of those that have ended, some are still on the list.
+        Ok(listed.filter(|&tid| lives(tid)).collect())
     }
 
     /// Takes what has been recorded so far out of the kernel's buffers, in the order of time. To

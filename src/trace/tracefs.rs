@@ -159,9 +159,19 @@ fn owner(name: &str) -> Option<(u32, u64)> {
 
 /// When a process began, in ticks since the machine did: an id can be used again.
 fn start_time(pid: u32) -> Option<u64> {
+    stat(pid, 19)?.parse().ok()
+}
+
+/// Whether a thread has not ended. One that has stays known until its parent asks for it.
+pub(super) fn lives(tid: u32) -> bool {
+    stat(tid, 0).is_some_and(|state| state != "Z" && state != "X")
+}
+
+/// A field behind the name in `/proc/PID/stat`, from 0. (proc_pid_stat(5))
+fn stat(pid: u32, field: usize) -> Option<String> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let end = text.iter().rposition(|&byte| byte == b')')?;
-    str::from_utf8(&text[end + 1..]).ok()?.split_ascii_whitespace().nth(19)?.parse().ok()
+    str::from_utf8(&text[end + 1..]).ok()?.split_ascii_whitespace().nth(field).map(str::to_owned)
 }
 
 /// A buffer of one's own. It is removed when it is dropped.

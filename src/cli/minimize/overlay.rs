@@ -34,7 +34,7 @@ impl Overlay {
     }
 
     /// Has `command` run its program on a fresh copy.
-    pub(super) fn enter_in(&self, command: &mut Command) -> Result<()> {
+    pub(super) fn enter_in(&self, command: &mut Command) {
         let mounts = fs::read("/proc/self/mountinfo").unwrap_or_default();
         let steps = steps(&mounts, &self.directory);
         let current = std::env::current_dir().unwrap_or_else(|_| "/".into());
@@ -49,7 +49,6 @@ impl Overlay {
             chroot(&*root)?;
             Ok(chdir(&*current).or_else(|_| chdir(c"/"))?)
         });
-        Ok(())
     }
 }
 
@@ -147,15 +146,12 @@ fn unescape(text: &[u8]) -> Vec<u8> {
     while let Some((&byte, tail)) = rest.split_first() {
         let code =
             tail.get(..3).filter(|_| byte == b'\\').and_then(|code| str::from_utf8(code).ok());
-        match code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
-            Some(code) => {
-                bytes.push(code);
-                rest = &tail[3..];
-            }
-            None => {
-                bytes.push(byte);
-                rest = tail;
-            }
+        if let Some(code) = code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
+            bytes.push(code);
+            rest = &tail[3..];
+        } else {
+            bytes.push(byte);
+            rest = tail;
         }
     }
     bytes

@@ -87,6 +87,9 @@ fn end(lost: Option<u64>, unseen: &[String], out: &mut dyn Write) -> io::Result<
     writeln!(out, "\nNot seen: {}.", unseen.join("; "))
 }
 
+/// The checks of one line: how many, the commonest, the programs.
+type Line<'a> = (u64, &'a Need, BTreeSet<&'a str>);
+
 /// One line for each capability, rule and reason; and for each rule one of what is set aside.
 pub(in crate::cli) fn table(
     needs: &[(&Need, String)],
@@ -96,14 +99,13 @@ pub(in crate::cli) fn table(
 ) -> io::Result<()> {
     let (rows, aside): (Vec<_>, Vec<_>) =
         needs.iter().partition(|(need, _)| counts(need.rule) || all);
-    let mut lines: BTreeMap<(Cap, Rule, String, &str), (u64, &Need, BTreeSet<&str>)> =
-        BTreeMap::new();
+    let mut lines: BTreeMap<(Cap, Rule, String, &str), Line<'_>> = BTreeMap::new();
     for (need, extra) in rows {
         let line = lines.entry((need.cap, need.rule, asked(need), extra));
-        let line = line.or_insert_with(|| (0, need, BTreeSet::new()));
-        line.0 += need.count;
-        line.1 = if need.count > line.1.count { need } else { line.1 };
-        line.2.insert(&need.program);
+        let (count, commonest, programs) = line.or_insert_with(|| (0, need, BTreeSet::new()));
+        *count += need.count;
+        *commonest = if need.count > commonest.count { need } else { commonest };
+        programs.insert(&need.program);
     }
     let mut cells =
         vec![["CAPABILITY", "CHECKS", "FOR", "OUTCOME", extra, "EXAMPLE"].map(String::from)];

@@ -227,7 +227,7 @@ fn what_a_container_s_runtime_does() {
     let rows: Vec<_> = analysis.needs.iter().map(|need| (need.rule, &*need.program)).collect();
     let want = [
         (Rule::Candidate, "/bin/sh"),
-        (Rule::Runtime, "/proc/self/exe"),
+        (Rule::Runtime, "/usr/sbin/runc"),
         (Rule::Runtime, "/usr/sbin/runc"),
     ];
     assert_eq!(rows, want);

@@ -102,6 +102,8 @@ pub enum Error {
     },
     /// The kernel has no way to record its checks of capabilities.
     NoBackend,
+    /// BPF records control groups of the unified hierarchy, and nothing else.
+    CgroupsAlone,
     /// There is no control group, or there are several, that can be meant.
     #[non_exhaustive]
     NoCgroup {
@@ -234,6 +236,9 @@ ops! {
     Signal "send a signal to",
     /// fsopen(2), fsconfig(2) and fsmount(2) of tracefs. `EPERM`: no effective `CAP_SYS_ADMIN`.
     OpenTracing "open the kernel's tracing",
+    /// bpf(2). `EPERM`: no effective `CAP_BPF` and `CAP_PERFMON`. `ENOENT`: the kernel lacks the
+    /// tracepoint. `EBADF`: no control group of the unified hierarchy.
+    LoadBpf "load the BPF programs",
     /// mkdir(2) of an instance of tracefs
     MakeTraceInstance "make the trace buffer",
     /// Reading trace_pipe_raw and its statistics
@@ -311,6 +316,9 @@ impl fmt::Display for Error {
             Error::NoBackend => f.write_str(
                 "this kernel has neither the tracepoint capability:cap_capable nor kprobe events",
             ),
+            Error::CgroupsAlone => {
+                f.write_str("the bpf backend records control groups of the unified hierarchy alone")
+            }
             Error::NoCgroup { name, found } if found.is_empty() => {
                 write!(f, "there is no control group of {name}")
             }
@@ -363,6 +371,7 @@ impl error::Error for Error {
             Error::MalformedFileCaps { source, .. } => Some(source),
             Error::NoProcess { .. }
             | Error::NoBackend
+            | Error::CgroupsAlone
             | Error::NoCgroup { .. }
             | Error::MalformedStatus { .. }
             | Error::UnstorableEffective { .. }

@@ -21,6 +21,7 @@ use crate::{
     launch::{Forked, Launcher},
 };
 
+pub(crate) mod bpf;
 #[cfg(feature = "all-threads")]
 pub(crate) mod broadcast;
 

@@ -5,6 +5,7 @@
 
 mod analysis;
 mod backend;
+mod bpf;
 mod event;
 mod exit;
 mod format;
@@ -20,6 +21,7 @@ mod tracefs;
 
 pub use analysis::{Analyser, Analysis, Need, Origin, Place, Rule, Seen};
 pub use backend::Backend;
+pub use bpf::CgroupRecorder;
 pub use event::{Check, Event, EventKind, Formats};
 pub use exit::Exit;
 pub use format::Format;

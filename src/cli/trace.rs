@@ -18,11 +18,12 @@ use super::{Exit, Io};
 use crate::{
     Error, Op, Result,
     launch::Launcher,
-    trace::{Backend, Options, Origin, Report, Seen, Target, Tracefs},
+    trace::{Backend, Options, Origin, Report, Seen, Target},
 };
 
 mod print;
 pub(super) mod session;
+mod watch;
 
 pub(super) use print::print_merged;
 use session::{Run, Tracer};
@@ -93,12 +94,12 @@ pub(super) fn backend_arg() -> Arg {
         .long("backend")
         .value_name("NAME")
         .value_parser(|name: &str| {
-            let all = Backend::ALL.into_iter().chain([]);
-            let known: Vec<&str> = all.clone().map(Backend::name).collect();
-            let found = all.into_iter().find(|backend| backend.name() == name);
-            found.ok_or_else(|| format!("it is one of {}", known.join(", ")))
+            let found = Backend::ALL.into_iter().find(|backend| backend.name() == name);
+            found.ok_or_else(|| {
+                format!("it is one of {}", Backend::ALL.map(Backend::name).join(", "))
+            })
         })
-        .help("How the kernel is asked: tracepoint or kprobe; else the best that it has")
+        .help("How the kernel is asked: tracepoint, kprobe or bpf; else the best that it has")
 }
 
 pub(super) fn buffer_arg() -> Arg {
@@ -189,8 +190,11 @@ pub(super) fn refuse(program: &str, err: &Error, io: &mut Io<'_>) -> io::Result<
 }
 
 pub(super) fn options(matches: &ArgMatches) -> Result<Options> {
-    let backend = matches.get_one::<Backend>("backend").copied();
-    let backend = backend.map_or_else(Backend::best, Ok)?;
+    let backend = match matches.get_one("backend") {
+        // Which is for control groups, and needs nothing else.
+        Some(&backend) => backend,
+        None => Backend::best()?,
+    };
     let kilobytes = matches.get_one("buffer").copied().unwrap_or(4096);
     Ok(Options { kilobytes, ..Options::new(backend) })
 }
@@ -241,8 +245,8 @@ fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitS
         let mut begun = |count: usize| {
             let _ = writeln!(io::stderr(), "Recording {count} processes.");
         };
-        let mut tracer = Tracer::new(options)?;
-        (tracer.watch(&targets, origin, duration, each, &mut begun)?, names)
+        let how = (matches.get_one::<Backend>("backend").copied(), options);
+        (watch::watch(&targets, origin, how, duration, each, &mut begun)?, names)
     };
     let status = recorded.status;
     let report = recorded.report(words);
@@ -308,12 +312,12 @@ pub(super) fn exit(status: ExitStatus) -> Exit {
 
 /// `--check`: what can be done here, and what is in the way.
 fn check(io: &mut Io<'_>) -> io::Result<Exit> {
-    let tracefs = match Tracefs::open() {
-        Ok(tracefs) => tracefs,
-        Err(err) => return refuse("rcap trace", &err, io),
-    };
     for backend in Backend::ALL {
-        let state = if backend.is_in(&tracefs) { "yes" } else { "no: this kernel lacks it" };
+        let state = match backend.check() {
+            Ok(()) => "yes".to_owned(),
+            Err(Error::NoBackend) => "no: this kernel lacks it".to_owned(),
+            Err(err) => format!("no: {}", super::chain(&err)),
+        };
         writeln!(io.out, "{:<24}{state}", format!("backend {backend}"))?;
     }
     let works = Backend::best().and_then(|backend| {

@@ -85,18 +85,21 @@ impl Place {
     fn new(stack: &[u64], symbols: &Symbols) -> Place {
         let functions: Vec<&str> =
             stack.iter().filter_map(|address| symbols.name(*address)).collect();
+        // What recorded it is no part of it.
+        let behind = functions.iter().position(|name| name.starts_with("cap_capable"));
+        let functions = &functions[behind.map_or(0, |at| at + 1)..];
         let has = |part: &str| functions.iter().any(|name| name.contains(part));
-        let (function, reason) = reasons::reason(&functions);
+        let (function, reason) = reasons::reason(functions);
         let rule = if has("vm_enough_memory") {
             Some(Rule::Overcommit)
         } else if has("_noaudit") {
             Some(Rule::Speculative)
-        } else if is_borrowed(&functions) {
+        } else if is_borrowed(functions) {
             Some(Rule::Borrowed)
         } else {
             None
         };
-        let system_call = reasons::system_call(&functions).map(str::to_owned);
+        let system_call = reasons::system_call(functions).map(str::to_owned);
         Place { function: function.to_owned(), reason, system_call, rule }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::Tracefs;
+use super::{CgroupRecorder, Tracefs};
 use crate::{Error, Result};
 
 /// How the kernel is asked for its checks.
@@ -18,28 +18,39 @@ pub enum Backend {
     Tracepoint,
     /// Probes of the function `cap_capable` and of its return. (`CONFIG_KPROBE_EVENTS`)
     Kprobe,
+    /// BPF programs at that tracepoint, for control groups alone: a [`CgroupRecorder`].
+    Bpf,
 }
 
 impl Backend {
     /// All of them, the best first.
-    pub const ALL: [Backend; 2] = [Backend::Tracepoint, Backend::Kprobe];
+    pub const ALL: [Backend; 3] = [Backend::Tracepoint, Backend::Kprobe, Backend::Bpf];
 
-    /// The best one that this kernel has.
+    /// The best one for any process.
     ///
     /// # Errors
     ///
-    /// [`Error::NoBackend`] if it has none; those of [`Tracefs::open`].
+    /// [`Error::NoBackend`] if the kernel has none; those of [`Tracefs::open`].
     pub fn best() -> Result<Backend> {
-        let tracefs = Tracefs::open()?;
-        let best = Backend::ALL.into_iter().find(|backend| backend.is_in(&tracefs));
-        best.ok_or(Error::NoBackend)
+        match Backend::Tracepoint.check() {
+            Err(Error::NoBackend) => Backend::Kprobe.check().map(|()| Backend::Kprobe),
+            other => other.map(|()| Backend::Tracepoint),
+        }
     }
 
-    /// Whether the kernel has it.
-    pub fn is_in(self, tracefs: &Tracefs) -> bool {
+    /// Whether it can be used.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoBackend`] if the kernel lacks it; else what is in the way.
+    pub fn check(self) -> Result<()> {
+        let has = |name| {
+            Tracefs::open().and_then(|fs| if fs.has(name) { Ok(()) } else { Err(Error::NoBackend) })
+        };
         match self {
-            Backend::Tracepoint => tracefs.has("events/capability/cap_capable"),
-            Backend::Kprobe => tracefs.has("kprobe_events"),
+            Backend::Tracepoint => has("events/capability/cap_capable"),
+            Backend::Kprobe => has("kprobe_events"),
+            Backend::Bpf => CgroupRecorder::check(),
         }
     }
 
@@ -47,6 +58,7 @@ impl Backend {
     pub const fn unseen(self) -> &'static [&'static str] {
         match self {
             Backend::Tracepoint => &[OTHERS],
+            Backend::Bpf => &[NAMES],
             Backend::Kprobe => &[OTHERS, INLINED],
         }
     }
@@ -56,12 +68,14 @@ impl Backend {
         match self {
             Backend::Tracepoint => "tracepoint",
             Backend::Kprobe => "kprobe",
+            Backend::Bpf => "bpf",
         }
     }
 }
 
 const OTHERS: &str =
     "processes that another one starts on the program's behalf, such as a daemon for containers";
+const NAMES: &str = "the paths of programs: they go by the names of their threads";
 const INLINED: &str = "cap_setpcap where a process sets its own capabilities or securebits";
 
 impl fmt::Display for Backend {

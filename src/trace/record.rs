@@ -17,7 +17,7 @@ use super::{
     Backend, Event, EventKind, Formats, Instance, Page, Reader, Tracefs, kprobe::Probes,
     tracefs::lives,
 };
-use crate::{Op, Result, launch::Launcher, sys};
+use crate::{Error, Op, Result, launch::Launcher, sys};
 
 /// How to record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,13 +69,15 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// Those of setting up tracing, for which it takes root.
+    /// Those of setting up tracing, for which it takes root; [`Error::CgroupsAlone`] with
+    /// [`Backend::Bpf`], which is for a [`CgroupRecorder`](super::CgroupRecorder).
     pub fn new(options: &Options) -> Result<Recorder> {
         let tracefs = Tracefs::open()?;
         let instance = tracefs.instance(options.kilobytes)?;
         let probes = match options.backend {
             Backend::Kprobe => Some(Probes::new(&tracefs, &instance)?),
             Backend::Tracepoint => None,
+            Backend::Bpf => return Err(Error::CgroupsAlone),
         };
         let check = match &probes {
             Some(probes) => probes.check(),
@@ -139,7 +141,7 @@ impl Recorder {
         let namespace = |pid: &str| {
             let path = PathBuf::from(format!("/proc/{pid}/ns/user"));
             let name = std::fs::read_link(&path).map_err(|err| Op::Open.on(&*path, err))?;
-            Ok::<_, crate::Error>((path, name))
+            Ok::<_, Error>((path, name))
         };
         let mut other = None;
         if let Some(pid) = processes.first() {

@@ -98,6 +98,12 @@ fn find(name: &str, is_meant: impl Fn(&str) -> bool) -> Result<Target> {
     Err(Error::NoCgroup { name: name.to_owned(), found: Vec::new() })
 }
 
+/// Where the unified hierarchy is mounted.
+pub(super) fn unified() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    hierarchies(&mounts).into_iter().find(|root| super::CgroupRecorder::is_unified(root))
+}
+
 /// Where control groups are mounted, the unified hierarchy first.
 fn hierarchies(mounts: &str) -> Vec<PathBuf> {
     let of = |kind: &'static str| {

@@ -19,16 +19,14 @@ use nix::{
 use crate::{
     CapSet, CapState, Op, Result, bounding,
     launch::{Launcher, exit_status},
-    proc::Proc,
     sys,
     trace::{
         Analyser, Analysis, Backend, Event, Exit, Options, Origin, Recorder, Report, Seen, Symbols,
-        Target,
     },
 };
 
 /// How often the kernel's buffer is emptied, at most and at least.
-const PULSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+pub(super) const PULSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
 /// How long a process is given between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -77,9 +75,26 @@ impl Recorded {
 pub(crate) struct Tracer {
     options: Options,
     recorder: Recorder,
-    symbols: Arc<Symbols>,
-    /// What reads them, as long as it does.
+    names: Names,
+}
+
+/// The kernel's functions, which are read while something else is done.
+pub(super) struct Names {
     loading: Option<JoinHandle<Symbols>>,
+    symbols: Arc<Symbols>,
+}
+
+impl Names {
+    pub(super) fn load() -> Names {
+        Names { loading: Some(thread::spawn(Symbols::load)), symbols: Arc::default() }
+    }
+
+    fn get(&mut self) -> Arc<Symbols> {
+        if let Some(thread) = self.loading.take() {
+            self.symbols = Arc::new(thread.join().unwrap_or_default());
+        }
+        Arc::clone(&self.symbols)
+    }
 }
 
 /// A program that is to be run.
@@ -149,79 +164,37 @@ pub(crate) fn shell(command: &str) -> Command {
 }
 
 /// What is known of a recording while it goes on.
-struct Session<'a> {
-    tracer: &'a mut Tracer,
-    analyser: Option<Analyser>,
-    origin: Origin,
-    held: CapSet,
-    each: &'a mut dyn FnMut(&Seen),
+pub(super) struct Session<'a> {
+    pub(super) names: &'a mut Names,
+    pub(super) backend: Backend,
+    pub(super) outcomes: bool,
+    pub(super) origin: Origin,
+    pub(super) held: CapSet,
+    pub(super) each: &'a mut dyn FnMut(&Seen),
+    pub(super) analyser: Option<Analyser>,
 }
 
 impl Session<'_> {
-    fn analyse(&mut self, events: Vec<Event>) {
-        let Tracer { symbols, loading, options, .. } = self.tracer;
+    pub(super) fn analyse(&mut self, events: Vec<Event>) {
         let analyser = self.analyser.get_or_insert_with(|| {
-            if let Some(thread) = loading.take() {
-                *symbols = Arc::new(thread.join().unwrap_or_default());
-            }
-            Analyser::new(self.origin, self.held, options.outcomes, Arc::clone(symbols))
+            Analyser::new(self.origin, self.held, self.outcomes, self.names.get())
         });
         for event in events {
             analyser.push(event).iter().for_each(&mut *self.each);
         }
     }
 
-    fn drain(&mut self) -> Result<()> {
-        let events = self.tracer.recorder.drain()?;
+    pub(super) fn finish(mut self, (events, lost): (Vec<Event>, Option<u64>)) -> Recorded {
         self.analyse(events);
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<Recorded> {
-        let (events, lost) = self.tracer.recorder.stop()?;
-        self.analyse(events);
-        Ok(Recorded {
+        Recorded {
             analysis: self.analyser.map(Analyser::finish).unwrap_or_default(),
             lost,
-            backend: self.tracer.options.backend,
+            backend: self.backend,
             status: None,
             timed_out: false,
             interrupted: false,
-            named: !self.tracer.symbols.is_empty(),
-        })
-    }
-
-    /// Ends all that is recorded, and waits for it.
-    fn end(
-        &mut self,
-        process: Pid,
-        check: Option<Pid>,
-        ended: &mut Option<ExitStatus>,
-    ) -> Result<()> {
-        for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGKILL] {
-            let living = self.tracer.recorder.living()?.into_iter().map(u32::cast_signed);
-            for tid in living.chain(check.map(Pid::as_raw)) {
-                let _ = sys::kill(tid, signal);
-            }
-            let [mut pulse, slowest] = PULSE;
-            let asked = Instant::now();
-            while asked.elapsed() < GRACE {
-                match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                    Ok(WaitStatus::StillAlive) => {
-                        self.drain()?;
-                        thread::sleep(pulse);
-                        pulse = slowest.min(pulse * 2);
-                    }
-                    Ok(status) if status.pid() == Some(process) => {
-                        *ended = exit_status(status).or(*ended);
-                    }
-                    Ok(_) | Err(Errno::EINTR) => {}
-                    Err(_) => return Ok(()),
-                }
-            }
+            named: !self.names.symbols.is_empty(),
         }
-        // Some cannot be ended: a process that waits in the kernel.
-        Ok(())
     }
 }
 
@@ -243,9 +216,9 @@ pub(crate) fn attainable() -> Result<CapSet> {
 
 impl Tracer {
     pub(crate) fn new(options: Options) -> Result<Tracer> {
-        let loading = Some(thread::spawn(Symbols::load));
+        let names = Names::load();
         let recorder = Recorder::new(&options)?;
-        Ok(Tracer { options, recorder, symbols: Arc::default(), loading })
+        Ok(Tracer { options, recorder, names })
     }
 
     pub(crate) fn backend(&self) -> Backend {
@@ -255,9 +228,11 @@ impl Tracer {
     /// Runs a program to the end of its last descendant, or as long as it is to run.
     pub(crate) fn run(&mut self, run: Run<'_>) -> Result<Recorded> {
         let Run { command, launcher, held, timeout, each, mut check } = run;
-        let child = self.recorder.start(command, launcher)?;
+        let Tracer { options: Options { backend, outcomes, .. }, recorder, names } = self;
+        let child = recorder.start(command, launcher)?;
         let origin = Origin::Started(child.id());
-        let mut session = Session { tracer: self, analyser: None, origin, held, each };
+        let (backend, outcomes) = (*backend, *outcomes);
+        let mut session = Session { names, backend, outcomes, origin, held, each, analyser: None };
         let process = Pid::from_raw(child.id().cast_signed());
         let begun = Instant::now();
         let [mut pulse, slowest] = PULSE;
@@ -266,7 +241,7 @@ impl Tracer {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => {
-                    session.drain()?;
+                    session.analyse(recorder.drain()?);
                     if let Some(signal) = sys::outlived() {
                         interrupted = true;
                         // A terminal has sent these to the program too.
@@ -278,7 +253,7 @@ impl Tracer {
                     let passed = check.as_ref().is_some_and(|check| check.passed);
                     if timed_out || passed || interrupted && check.is_some() {
                         let check = check.as_ref().and_then(|check| check.running);
-                        session.end(process, check, &mut ended)?;
+                        ended = end(recorder, &mut session, process, check)?.or(ended);
                         break;
                     }
                     if let Some(check) = check.as_mut().filter(|check| !check.last) {
@@ -310,46 +285,41 @@ impl Tracer {
                 },
             }
         }
-        Ok(Recorded { status: ended, timed_out, interrupted, ..session.finish()? })
+        let recorded = session.finish(recorder.stop()?);
+        Ok(Recorded { status: ended, timed_out, interrupted, ..recorded })
     }
+}
 
-    /// Records processes that run already, until they have ended, `duration` is over, or a signal
-    /// asks for the report. `begun` is told how many there are.
-    pub(crate) fn watch(
-        &mut self,
-        targets: &[Target],
-        origin: Origin,
-        duration: Option<Duration>,
-        each: &mut dyn FnMut(&Seen),
-        begun: &mut dyn FnMut(usize),
-    ) -> Result<Recorded> {
-        let processes = || -> Result<Vec<u32>> {
-            let all = targets.iter().map(Target::processes).collect::<Result<Vec<_>>>()?;
-            Ok(all.concat())
-        };
-        let first = processes()?;
-        let held = first.iter().filter_map(|&pid| Proc::default().status(pid).ok());
-        let held = held
-            .fold(CapSet::empty(), |held, status| held | status.bounding | status.caps.permitted);
-        self.recorder.attach(&first)?;
-        // Some were started while the first were being taken.
-        self.recorder.follow(&processes()?)?;
-        begun(first.len());
-        let mut session = Session { tracer: self, analyser: None, origin, held, each };
-        let start = Instant::now();
-        loop {
-            thread::sleep(PULSE[1]);
-            session.drain()?;
-            let over = duration.is_some_and(|duration| start.elapsed() >= duration);
-            let recorder = &mut session.tracer.recorder;
-            if over || sys::outlived().is_some() || recorder.living()?.is_empty() {
-                break;
-            }
-            // Whoever enters a control group is no descendant of those who are in it.
-            if targets.iter().any(|target| matches!(target, Target::Cgroup(_))) {
-                recorder.follow(&processes().unwrap_or_default())?;
+/// Ends all that is recorded, and waits for it: how `process` has ended.
+fn end(
+    recorder: &mut Recorder,
+    session: &mut Session<'_>,
+    process: Pid,
+    check: Option<Pid>,
+) -> Result<Option<ExitStatus>> {
+    let mut ended = None;
+    for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGKILL] {
+        let living = recorder.living()?.into_iter().map(u32::cast_signed);
+        for tid in living.chain(check.map(Pid::as_raw)) {
+            let _ = sys::kill(tid, signal);
+        }
+        let [mut pulse, slowest] = PULSE;
+        let asked = Instant::now();
+        while asked.elapsed() < GRACE {
+            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::StillAlive) => {
+                    session.analyse(recorder.drain()?);
+                    thread::sleep(pulse);
+                    pulse = slowest.min(pulse * 2);
+                }
+                Ok(status) if status.pid() == Some(process) => {
+                    ended = exit_status(status).or(ended);
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => return Ok(ended),
             }
         }
-        session.finish()
     }
+    // Some cannot be ended: a process that waits in the kernel.
+    Ok(ended)
 }

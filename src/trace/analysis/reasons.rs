@@ -76,8 +76,8 @@ fn hands_on(name: &str) -> bool {
 
 /// The system call, by its entry in the kernel.
 pub(super) fn system_call<'a>(functions: &[&'a str]) -> Option<&'a str> {
-    const ENTRIES: [&str; 6] =
-        ["__x64_sys_", "__arm64_sys_", "__riscv_sys_", "__do_sys_", "__se_sys_", "ksys_"];
+    const ENTRIES: [&str; 7] =
+        ["__x64_sys_", "__arm64_sys_", "__riscv_sys_", "__do_sys_", "__se_sys_", "ksys_", "__sys_"];
     functions
         .iter()
         .rev()

@@ -1,0 +1,120 @@
+//! A recording of what runs already.
+
+use std::{
+    path::PathBuf,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::session::{Names, PULSE, Recorded, Session};
+use crate::{
+    CapSet, Error, Result,
+    proc::Proc,
+    sys,
+    trace::{Backend, CgroupRecorder, Event, Options, Origin, Recorder, Seen, Target},
+};
+
+/// What records.
+enum Source {
+    Processes(Recorder),
+    Cgroups(CgroupRecorder),
+}
+
+/// Records processes that run already, until they have ended, `duration` is over, or a signal
+/// asks for the report. Without a `backend`, the best one for them is taken. `begun` is told how
+/// many processes there are.
+pub(super) fn watch(
+    targets: &[Target],
+    origin: Origin,
+    (backend, options): (Option<Backend>, Options),
+    duration: Option<Duration>,
+    each: &mut dyn FnMut(&Seen),
+    begun: &mut dyn FnMut(usize),
+) -> Result<Recorded> {
+    let processes = || -> Result<Vec<u32>> {
+        let all = targets.iter().map(Target::processes).collect::<Result<Vec<_>>>()?;
+        Ok(all.concat())
+    };
+    let mut names = Names::load();
+    let first = processes()?;
+    let held = first.iter().filter_map(|&pid| Proc::default().status(pid).ok());
+    let held =
+        held.fold(CapSet::empty(), |held, status| held | status.bounding | status.caps.permitted);
+    let mut source = Source::new(targets, backend, options)?;
+    let backend = if let Source::Processes(recorder) = &mut source {
+        recorder.attach(&first)?;
+        // Some were started while the first were being taken.
+        recorder.follow(&processes()?)?;
+        options.backend
+    } else {
+        Backend::Bpf
+    };
+    begun(first.len());
+    let outcomes = options.outcomes;
+    let names = &mut names;
+    let mut session = Session { names, backend, outcomes, origin, held, each, analyser: None };
+    let is_group = |target: &Target| matches!(target, Target::Cgroup(_));
+    let enter = targets.iter().any(is_group).then_some(&processes);
+    let start = Instant::now();
+    loop {
+        thread::sleep(PULSE[1]);
+        session.analyse(source.drain()?);
+        let over = duration.is_some_and(|duration| start.elapsed() >= duration);
+        if over || sys::outlived().is_some() || source.is_over(enter)? {
+            break;
+        }
+    }
+    Ok(session.finish(source.stop()?))
+}
+
+impl Source {
+    fn new(targets: &[Target], backend: Option<Backend>, options: Options) -> Result<Source> {
+        let unified = |target: &Target| match target {
+            Target::Cgroup(path) if CgroupRecorder::is_unified(path) => Some(path.clone()),
+            _ => None,
+        };
+        let cgroups: Option<Vec<PathBuf>> = targets.iter().map(unified).collect();
+        match (cgroups, backend) {
+            (Some(cgroups), Some(Backend::Bpf)) => {
+                CgroupRecorder::new(&cgroups, options.outcomes).map(Source::Cgroups)
+            }
+            // Where it cannot be loaded, the ids of the processes do.
+            (Some(cgroups), None) => match CgroupRecorder::new(&cgroups, options.outcomes) {
+                Ok(recorder) => Ok(Source::Cgroups(recorder)),
+                Err(_) => Recorder::new(&options).map(Source::Processes),
+            },
+            (None, Some(Backend::Bpf)) => Err(Error::CgroupsAlone),
+            _ => Recorder::new(&options).map(Source::Processes),
+        }
+    }
+
+    fn drain(&mut self) -> Result<Vec<Event>> {
+        match self {
+            Source::Processes(recorder) => recorder.drain(),
+            Source::Cgroups(recorder) => recorder.drain(),
+        }
+    }
+
+    /// Whether nobody is left; and what has entered a control group meanwhile is no descendant of
+    /// those who were in it.
+    fn is_over(&mut self, processes: Option<&impl Fn() -> Result<Vec<u32>>>) -> Result<bool> {
+        match self {
+            Source::Processes(recorder) => {
+                if let Some(processes) = processes {
+                    recorder.follow(&processes().unwrap_or_default())?;
+                }
+                Ok(recorder.living()?.is_empty())
+            }
+            Source::Cgroups(_) => {
+                Ok(processes.is_none_or(|processes| processes().unwrap_or_default().is_empty()))
+            }
+        }
+    }
+
+    fn stop(self) -> Result<(Vec<Event>, Option<u64>)> {
+        match self {
+            Source::Processes(mut recorder) => recorder.stop(),
+            Source::Cgroups(recorder) => recorder.stop(),
+        }
+    }
+}

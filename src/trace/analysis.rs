@@ -198,7 +198,9 @@ pub struct Analyser {
     outcomes: bool,
     symbols: Arc<Symbols>,
     places: HashMap<Vec<u64>, Arc<Place>>,
-    own_namespace: Option<u64>,
+    marked: bool,
+    /// The user namespace of what is recorded, if it is one for all.
+    home: Option<u64>,
     begun: bool,
     threads: HashMap<u32, Thread>,
     needs: BTreeMap<(Cap, Rule, String, Arc<str>, bool), Need>,
@@ -208,7 +210,8 @@ pub struct Analyser {
 #[derive(Clone, Debug, Default)]
 struct Thread {
     program: Arc<str>,
-    own_namespace: Option<u64>,
+    /// The user namespace that counts as its own.
+    home: Option<u64>,
     /// It has changed its root directory by pivot_root(2): what it executes next is in a
     /// container.
     pivoted: bool,
@@ -239,7 +242,8 @@ impl Analyser {
             outcomes,
             symbols,
             places: HashMap::new(),
-            own_namespace: None,
+            marked: false,
+            home: None,
             begun: !matches!(origin, Origin::Started(_)),
             threads: HashMap::new(),
             needs: BTreeMap::new(),
@@ -260,23 +264,26 @@ impl Analyser {
             }
             EventKind::SystemCall { number, returned } => {
                 if number == libc::SYS_pivot_root && returned == 0 {
-                    self.threads.entry(tid).or_default().pivoted = true;
+                    self.thread(tid).pivoted = true;
                 }
                 return self.settle(tid, Some(returned));
             }
             EventKind::Exec { path } => {
                 self.begun |= self.origin == Origin::Started(tid);
-                let thread = self.threads.entry(tid).or_default();
+                let thread = self.thread(tid);
                 // Its own file under this name, which says less.
                 if path != "/proc/self/exe" || thread.program.is_empty() {
                     thread.program = path.to_string_lossy().into();
                 }
-                thread.inside |= thread.pivoted;
+                if thread.pivoted && !thread.inside {
+                    thread.inside = true;
+                    thread.home = None;
+                }
             }
             EventKind::Started { tid: child } => {
                 // One of the same id has ended, and nobody has said so.
                 let seen = self.settle(child, None);
-                let parent = self.threads.entry(tid).or_default();
+                let parent = self.thread(tid);
                 let thread = Thread { open: Vec::new(), ..parent.clone() };
                 self.threads.insert(child, thread);
                 return seen;
@@ -290,10 +297,16 @@ impl Analyser {
         Vec::new()
     }
 
+    fn thread(&mut self, tid: u32) -> &mut Thread {
+        let home = self.home;
+        self.threads.entry(tid).or_insert_with(|| Thread { home, ..Thread::default() })
+    }
+
     fn check(&mut self, time: u64, tid: u32, check: &Check) -> Vec<Seen> {
         let Some(cap) = check.cap() else { return Vec::new() };
-        if self.own_namespace.is_none() {
-            self.own_namespace = Some(check.namespace);
+        if !self.marked {
+            self.marked = true;
+            self.home = Some(check.namespace).filter(|&namespace| namespace != 0);
             return Vec::new();
         }
         let place = if let Some(place) = self.places.get(&check.stack) {
@@ -303,27 +316,30 @@ impl Analyser {
             self.places.insert(check.stack.clone(), Arc::clone(&place));
             place
         };
-        let thread = self.threads.entry(tid).or_default();
-        if check.own_namespace.is_some() && place.rule != Some(Rule::Borrowed) {
-            thread.own_namespace = check.own_namespace;
+        let (before, outcomes) = (!self.begun, self.outcomes);
+        let thread = self.thread(tid);
+        // A program that enters a namespace of its own is granted everything there, which is
+        // nothing to be given from outside. One that is in another from the start, as in a
+        // container, has that for its own.
+        if thread.home.is_none() && place.rule.is_none() {
+            thread.home = check.own_namespace.or(Some(check.namespace));
         }
-        let own = check.own_namespace.or(thread.own_namespace).or(self.own_namespace);
         let open = Open {
             time,
             cap,
             granted: check.granted,
             unaudited: check.unaudited,
-            other_namespace: own != Some(check.namespace),
-            before: !self.begun,
+            other_namespace: thread.home.is_some_and(|home| home != check.namespace),
+            before,
             place,
         };
         // Where no system call is seen to end, a check ends with the next one, but for the second
         // of a pair.
-        let alone = self.outcomes
+        let goes_on = outcomes
             || open.cap == Cap::DAC_OVERRIDE
                 && thread.open.last().is_some_and(|last| last.cap == Cap::DAC_READ_SEARCH);
-        let seen = if alone { Vec::new() } else { self.settle(tid, None) };
-        self.threads.entry(tid).or_default().open.push(open);
+        let seen = if goes_on { Vec::new() } else { self.settle(tid, None) };
+        self.thread(tid).open.push(open);
         seen
     }
 

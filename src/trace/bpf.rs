@@ -33,7 +33,7 @@ pub struct CgroupRecorder {
     first: bool,
     pending: Vec<Event>,
     /// As long as these are open, the programs run.
-    _links: Vec<OwnedFd>,
+    links: Vec<OwnedFd>,
 }
 
 /// How many events wait at most: ten megabytes.
@@ -99,7 +99,7 @@ impl CgroupRecorder {
             programs: HashMap::new(),
             first: true,
             pending: Vec::new(),
-            _links: links,
+            links,
         })
     }
 
@@ -137,7 +137,7 @@ impl CgroupRecorder {
     ///
     /// Those of [`CgroupRecorder::drain`].
     pub fn stop(mut self) -> Result<(Vec<Event>, Option<u64>)> {
-        self._links.clear();
+        self.links.clear();
         let mut events = self.drain()?;
         events.append(&mut self.pending);
         let lost =

@@ -34,6 +34,12 @@ pub(crate) enum Needs {
     Mandoc,
     /// script(1), which makes a terminal.
     Terminal,
+    /// runc, a static busybox, and to be root of the machine.
+    Runc,
+    /// The same with crun.
+    Crun,
+    /// dockerd and its client, a static busybox, and to be root of the machine.
+    Docker,
     /// libcap's programs, and to be root of a user namespace, which is made for it.
     Libcap,
 }
@@ -86,6 +92,11 @@ fn trial(test: &'static Test) -> Trial {
         Needs::Terminal => {
             ("needs script", Command::new("script").arg("--version").output().is_ok())
         }
+        Needs::Runc => ("needs root, runc and busybox", has_runtime(&["runc"])),
+        Needs::Crun => ("needs root, crun and busybox", has_runtime(&["crun"])),
+        Needs::Docker => {
+            ("needs root, Docker and busybox", has_runtime(&["dockerd", "docker", "runc"]))
+        }
         Needs::Libcap => ("needs libcap's programs", libcap().is_some() && has_user_namespaces()),
     };
     let required = env::var_os("RCAP_REQUIRE").is_some();
@@ -107,6 +118,26 @@ fn trial(test: &'static Test) -> Trial {
 fn again(name: &str) -> Output {
     let program = env::current_exe().expect("/proc is mounted");
     Command::new(program).env(BODY, name).output().expect("it has just been executed")
+}
+
+fn has_runtime(programs: &[&str]) -> bool {
+    is_root() && busybox().is_some() && programs.iter().all(|name| which(name).is_some())
+}
+
+/// Where a program is, by PATH.
+pub(crate) fn which(name: &str) -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let found = env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
+    found.or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file()))
+}
+
+/// A busybox that needs nothing else.
+pub(crate) fn busybox() -> Option<PathBuf> {
+    let path = which("busybox")?;
+    // A program that is linked dynamically names its interpreter, behind its headers.
+    let bytes = fs::read(&path).ok()?;
+    let dynamic = bytes.get(..4096)?.windows(8).any(|window| window == b"ld-linux");
+    (!dynamic).then_some(path)
 }
 
 fn has_user_namespaces() -> bool {

@@ -16,7 +16,7 @@ use crate::{
 
 /// What records.
 enum Source {
-    Processes(Recorder),
+    Processes(Box<Recorder>),
     Cgroups(CgroupRecorder),
 }
 
@@ -81,10 +81,10 @@ impl Source {
             // Where it cannot be loaded, the ids of the processes do.
             (Some(cgroups), None) => match CgroupRecorder::new(&cgroups, options.outcomes) {
                 Ok(recorder) => Ok(Source::Cgroups(recorder)),
-                Err(_) => Recorder::new(&options).map(Source::Processes),
+                Err(_) => Recorder::new(&options).map(Box::new).map(Source::Processes),
             },
             (None, Some(Backend::Bpf)) => Err(Error::CgroupsAlone),
-            _ => Recorder::new(&options).map(Source::Processes),
+            _ => Recorder::new(&options).map(Box::new).map(Source::Processes),
         }
     }
 

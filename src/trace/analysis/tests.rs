@@ -167,21 +167,24 @@ fn namespaces() {
         })
     };
     #[rustfmt::skip]
-    let rows: [(&[EventKind], Rule); 6] = [
+    let rows: [(&[EventKind], Rule); 7] = [
         (&[asked(true,  OWN, None),       returned(0)],  Rule::Candidate),
         (&[asked(true,  0xd, None),       returned(0)],  Rule::OtherNamespace),
         (&[asked(true,  OWN, Some(OWN)),  returned(0)],  Rule::Candidate),
-        // In a namespace of its own, which the kernel names with a yes.
-        (&[asked(true,  0xd, Some(0xd)),  returned(0)],  Rule::Candidate),
+        // In a namespace that it has made itself.
+        (&[asked(true,  0xd, Some(0xd)),  returned(0)],  Rule::OtherNamespace),
+        (&[asked(false, 0xd, None),       returned(0)],  Rule::OtherNamespace),
         (&[asked(true,  0xd, Some(OWN)),  returned(0)],  Rule::OtherNamespace),
         (&[asked(false, 0xd, None),       returned(-1)], Rule::OtherNamespace),
     ];
     for (kinds, want) in rows {
         assert_eq!(rule_of(kinds), want, "{kinds:?}");
     }
-    // It is remembered for a no.
-    let kinds = [asked(true, 0xd, Some(0xd)), returned(0), asked(false, 0xd, None), returned(-1)];
-    assert_eq!(analyse(CapSet::supported(), &kinds).missing, Cap::NET_RAW.into());
+    // A container that is in another namespace from the start has that for its own.
+    let pivoted = EventKind::SystemCall { number: libc::SYS_pivot_root, returned: 0 };
+    let granted = [asked(true, 0xd, Some(0xd)), returned(0)];
+    let inside = [&[pivoted, exec("/bin/sh")], &granted[..]].concat();
+    assert_eq!(analyse(CapSet::supported(), &inside).candidates, Cap::NET_RAW.into());
 }
 
 #[test]
@@ -224,13 +227,9 @@ fn what_a_container_s_runtime_does() {
     ];
     let analysis = analyse_all(Origin::Started(RUNTIME), CapSet::supported(), &events);
     assert_eq!(analysis.candidates, Cap::CHOWN.into());
-    let rows: Vec<_> = analysis.needs.iter().map(|need| (need.rule, &*need.program)).collect();
-    let want = [
-        (Rule::Candidate, "/bin/sh"),
-        (Rule::Runtime, "/usr/sbin/runc"),
-        (Rule::Runtime, "/usr/sbin/runc"),
-    ];
-    assert_eq!(rows, want);
+    let rows = analysis.needs.iter().map(|need| (need.rule, &*need.program, need.count));
+    let want = [(Rule::Candidate, "/bin/sh", 1), (Rule::Runtime, "/usr/sbin/runc", 3)];
+    assert_eq!(rows.collect::<Vec<_>>(), want);
     // A container that a hook is told of, and which then executes nothing, has asked nothing.
     let analysis = analyse_all(Origin::Container, CapSet::supported(), &events[1..3]);
     assert_eq!(analysis.needs.iter().map(|need| need.rule).collect::<Vec<_>>(), [Rule::Runtime]);
@@ -253,4 +252,100 @@ fn a_row_says_what_and_where() {
 fn a_thread_that_ends_in_a_check() {
     let kinds = [check(Cap::CHOWN, true, &["setattr_prepare"]), EventKind::Ended];
     assert_eq!(rule_of(&kinds), Rule::Candidate);
+}
+
+/// A recording in tests/data/, as examples/events.rs has printed it.
+fn recorded(text: &str) -> Analysis {
+    let addresses = |names: &str, known: &mut Vec<String>| -> Vec<u64> {
+        let mut address = |name: &str| {
+            let at = known.iter().position(|one| one == name).unwrap_or_else(|| {
+                known.push(name.to_owned());
+                known.len() - 1
+            });
+            16 * (1 + u64::try_from(at).unwrap())
+        };
+        names.split_whitespace().map(&mut address).collect()
+    };
+    let hex = |word: &str| u64::from_str_radix(word, 16).unwrap();
+    let (mut names, mut process, mut events) = (Vec::new(), 0, Vec::new());
+    for (time, line) in (0..).zip(text.lines().filter(|line| !line.starts_with('#'))) {
+        let (tid, rest) = line.split_once(' ').unwrap();
+        let tid = tid.parse().unwrap();
+        let (head, stack) = rest.split_once(':').unwrap_or((rest, ""));
+        let words: Vec<&str> = head.split_whitespace().collect();
+        let kind = match *words {
+            ["process", _] => {
+                process = tid;
+                continue;
+            }
+            ["check", number, answer, ref rest @ ..] => {
+                let unaudited = rest.first() == Some(&"unaudited");
+                let rest = if unaudited { &rest[1..] } else { rest };
+                EventKind::Check(Check {
+                    number: number.parse().unwrap(),
+                    granted: (answer != "asked").then_some(answer == "granted"),
+                    namespace: hex(rest[0]),
+                    own_namespace: rest.get(2).map(|word| hex(word)),
+                    unaudited,
+                    stack: addresses(stack, &mut names),
+                })
+            }
+            ["answer", answer] => EventKind::Answer { granted: answer == "true" },
+            ["returned", number, returned] => EventKind::SystemCall {
+                number: number.parse().unwrap(),
+                returned: returned.parse().unwrap(),
+            },
+            ["exec", path] => exec(path),
+            ["started", child] => EventKind::Started { tid: child.parse().unwrap() },
+            ["ended"] => EventKind::Ended,
+            ref other => panic!("{other:?}"),
+        };
+        events.push(Event { time, tid, kind });
+    }
+    let line = |(at, name): (usize, &String)| format!("{:x} T {name}\n", 16 * (at + 1));
+    let symbols: String = names.iter().enumerate().map(line).collect();
+    let symbols = Arc::new(Symbols::parse(symbols));
+    let mut analyser = Analyser::new(Origin::Started(process), CapSet::supported(), true, symbols);
+    for event in events {
+        analyser.push(event);
+    }
+    analyser.finish()
+}
+
+#[test]
+fn what_kernels_have_recorded() {
+    let rules = |analysis: &Analysis, cap| {
+        let of_cap = analysis.needs.iter().filter(|need| need.cap == cap);
+        let rows = of_cap.filter(|need| need.rule != Rule::Overcommit);
+        rows.map(|need| (need.rule, need.count)).collect::<Vec<_>>()
+    };
+    // busybox: chown, ping, and chown without its capability.
+    for text in [
+        include_str!("../../../tests/data/linux-6.1-kprobe.events"),
+        include_str!("../../../tests/data/linux-6.12-kprobe.events"),
+    ] {
+        let analysis = recorded(text);
+        assert_eq!(
+            analysis.candidates - Cap::SETPCAP.into(),
+            CapSet::of(&[Cap::CHOWN, Cap::NET_RAW])
+        );
+        assert_eq!(analysis.missing, Cap::CHOWN.into());
+        assert_eq!(rules(&analysis, Cap::CHOWN), [(Rule::Missing, 1), (Rule::Candidate, 2)]);
+        assert_eq!(rules(&analysis, Cap::NET_RAW), [(Rule::Candidate, 1)]);
+    }
+    // Debian's chown and ping, with more than it needs and with less; cat of another's file; and
+    // a mount in a user namespace of its own.
+    let analysis = recorded(include_str!("../../../tests/data/linux-6.18-tracepoint.events"));
+    assert_eq!(
+        analysis.candidates,
+        CapSet::of(&[Cap::CHOWN, Cap::DAC_OVERRIDE, Cap::SETPCAP, Cap::NET_RAW])
+    );
+    assert_eq!(analysis.missing, Cap::CHOWN.into());
+    assert_eq!(rules(&analysis, Cap::DAC_READ_SEARCH), [(Rule::OneNeed, 1)]);
+    assert_eq!(rules(&analysis, Cap::DAC_OVERRIDE), [(Rule::Candidate, 1)]);
+    assert_eq!(rules(&analysis, Cap::SETUID), [(Rule::NotNeeded, 1)]);
+    assert!(!analysis.needs.iter().any(|need| need.rule == Rule::Unclear));
+    let own = |need: &&Need| need.rule == Rule::OtherNamespace;
+    let own: CapSet = analysis.needs.iter().filter(own).map(|need| need.cap).collect();
+    assert_eq!(own, Cap::SYS_ADMIN.into());
 }

@@ -1,0 +1,353 @@
+//! Containers, started by real runtimes and by a real Docker daemon.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{Ran, busybox, directory, program, ran, which};
+use serde_json::{Value, json};
+
+tests! {
+    Runc:
+        a_container_is_told_from_its_runtime,
+        nothing_is_proposed_that_it_does_not_have,
+        a_hook_records_from_the_start;
+    Crun:
+        crun_is_no_other;
+    Docker:
+        docker_by_name_and_from_the_start,
+        everything_dropped;
+}
+
+/// What Docker leaves to a container.
+const DOCKER: [&str; 14] = [
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FSETID",
+    "CAP_FOWNER",
+    "CAP_MKNOD",
+    "CAP_NET_RAW",
+    "CAP_SETGID",
+    "CAP_SETUID",
+    "CAP_SETFCAP",
+    "CAP_SETPCAP",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_SYS_CHROOT",
+    "CAP_KILL",
+    "CAP_AUDIT_WRITE",
+];
+
+/// A root file system of busybox alone.
+fn root_file_system(dir: &Path) -> PathBuf {
+    let root = dir.join("rootfs");
+    for name in ["bin", "tmp", "proc", "dev", "sys"] {
+        fs::create_dir_all(root.join(name)).unwrap();
+    }
+    fs::copy(busybox().unwrap(), root.join("bin/busybox")).unwrap();
+    for name in ["sh", "chown", "ping", "touch", "sleep", "cat", "mount", "rm", "mkdir", "grep"] {
+        symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    root
+}
+
+/// A bundle of such a container.
+fn bundle(dir: &Path, caps: &[&str], script: &str) {
+    root_file_system(dir);
+    assert!(
+        Command::new(which("runc").or_else(|| which("crun")).unwrap())
+            .arg("spec")
+            .current_dir(dir)
+            .status()
+            .unwrap()
+            .success()
+    );
+    let path = dir.join("config.json");
+    let mut config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    config["process"]["terminal"] = json!(false);
+    config["process"]["args"] = json!(["sh", "-c", script]);
+    config["root"]["readonly"] = json!(false);
+    config["process"]["capabilities"] =
+        json!({"bounding": caps, "effective": caps, "permitted": caps});
+    fs::write(&path, config.to_string()).unwrap();
+}
+
+/// An id that no other container has.
+fn id(name: &str) -> String {
+    format!("rcap-test-{name}-{}", std::process::id())
+}
+
+const SCRIPT: &str = "touch /tmp/f; chown 5 /tmp/f; rm -f /tmp/f; ping -c 1 127.0.0.1";
+
+fn candidates(report: &str) -> Vec<String> {
+    let report: Value =
+        serde_json::from_str(report).unwrap_or_else(|err| panic!("{err}: {report}"));
+    let names = report["candidates"].as_array().unwrap();
+    names.iter().map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+fn rcap(dir: &Path, args: &[&str]) -> Ran {
+    ran(program("rcap").current_dir(dir).args(args).stdin(Stdio::null()))
+}
+
+fn a_container_is_told_from_its_runtime() {
+    let dir = directory();
+    bundle(dir.path(), &DOCKER, SCRIPT);
+    let report = rcap(dir.path(), &["trace", "--json", "--", "runc", "run", &id("told")]);
+    assert_eq!(report.status, Some(0), "{report:?}");
+    assert_eq!(candidates(&report.out), ["cap_chown", "cap_net_raw"]);
+    let report: Value = serde_json::from_str(&report.out).unwrap();
+    let checks = report["checks"].as_array().unwrap();
+    assert!(
+        checks.iter().any(|check| check["rule"] == "runtime" && check["cap"] == "cap_sys_admin")
+    );
+    assert!(
+        checks.iter().all(|check| check["rule"] != "candidate" || check["program"] == "/bin/sh")
+    );
+}
+
+/// An overlay is looked at with the credentials of who has mounted it.
+fn nothing_is_proposed_that_it_does_not_have() {
+    let dir = directory();
+    bundle(
+        dir.path(),
+        &["CAP_CHOWN"],
+        "touch /tmp/f; chown 5 /tmp/f; cat /bin/sh > /tmp/g; rm /tmp/f; mount -t tmpfs t /tmp",
+    );
+    // In a mount namespace of its own, which goes with it.
+    let script = "mount -t tmpfs t over && mkdir over/u over/w && \
+                  mount -t overlay o -o lowerdir=rootfs,upperdir=over/u,workdir=over/w rootfs && \
+                  exec \"$0\" trace --json -- runc run \"$1\"";
+    fs::create_dir(dir.path().join("over")).unwrap();
+    let report = ran(Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .arg(program("rcap").get_program())
+        .arg(id("overlay"))
+        .current_dir(dir.path())
+        .stdin(Stdio::null()));
+    assert_eq!(candidates(&report.out), ["cap_chown"], "{report:?}");
+    let report: Value = serde_json::from_str(&report.out).unwrap();
+    assert!(report["checks"].as_array().unwrap().iter().any(|check| check["rule"] == "borrowed"));
+    assert!(report["missing"].as_array().unwrap().contains(&json!("cap_sys_admin")));
+}
+
+/// The report that a hook writes once the container has ended.
+fn written(dir: &Path, id: &str) -> String {
+    let path = dir.join(format!("{id}.json"));
+    let begun = Instant::now();
+    loop {
+        match fs::read_to_string(&path) {
+            Ok(text) if text.ends_with('\n') => return text,
+            _ if begun.elapsed() < Duration::from_secs(10) => {
+                thread::sleep(Duration::from_millis(50))
+            }
+            other => panic!("{}: {other:?}", path.display()),
+        }
+    }
+}
+
+fn a_hook_records_from_the_start() {
+    let dir = directory();
+    bundle(dir.path(), &DOCKER, SCRIPT);
+    let reports = dir.path().join("reports");
+    fs::create_dir(&reports).unwrap();
+    let save = reports.to_str().unwrap();
+    // As config.json has it, written by hand.
+    let path = dir.path().join("config.json");
+    let plain = fs::read(&path).unwrap();
+    let mut config: Value = serde_json::from_slice(&plain).unwrap();
+    let hook = json!({
+        "path": program("rcap").get_program().to_str().unwrap(),
+        "args": ["rcap", "oci-hook", "--save", save],
+    });
+    config["hooks"] = json!({"createRuntime": [hook]});
+    fs::write(&path, config.to_string()).unwrap();
+    let id = id("hook");
+    let status = Command::new("runc")
+        .args(["run", &id])
+        .current_dir(dir.path())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .status();
+    assert!(status.unwrap().success());
+    let report = written(&reports, &id);
+    assert_eq!(candidates(&report), ["cap_chown", "cap_net_raw"]);
+    let command = serde_json::from_str::<Value>(&report).unwrap()["command"].clone();
+    assert_eq!(command, json!([format!("--container={id}")]));
+
+    // And put there by the wrapper of a runtime.
+    fs::write(&path, plain).unwrap();
+    let id = format!("{id}-2");
+    let wrapped = rcap(dir.path(), &["oci-runtime", "--save", save, "--", "runc", "run", &id]);
+    assert_eq!(wrapped.status, Some(0), "{wrapped:?}");
+    assert_eq!(candidates(&written(&reports, &id)), ["cap_chown", "cap_net_raw"]);
+
+    // One that cannot write its report says so, and the container does not start.
+    let missing = dir.path().join("missing");
+    let id = format!("{id}-3");
+    let refused = rcap(
+        dir.path(),
+        &["oci-runtime", "--save", missing.to_str().unwrap(), "--", "runc", "run", &id],
+    );
+    assert_ne!(refused.status, Some(0));
+    assert!(refused.err.contains("cannot write"), "{refused:?}");
+}
+
+fn crun_is_no_other() {
+    let dir = directory();
+    bundle(dir.path(), &DOCKER, SCRIPT);
+    // It wants the unified hierarchy alone, in a mount namespace of its own.
+    let script = "umount -R /sys/fs/cgroup; mount -t cgroup2 c /sys/fs/cgroup; \
+                  exec \"$0\" trace --json -- crun --cgroup-manager=disabled run \"$1\"";
+    let report = ran(Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .arg(program("rcap").get_program())
+        .arg(id("crun"))
+        .current_dir(dir.path())
+        .stdin(Stdio::null()));
+    assert_eq!(candidates(&report.out), ["cap_chown", "cap_net_raw"], "{report:?}");
+}
+
+/// A daemon of the test's own, which is ended with it.
+struct Daemon {
+    dir: PathBuf,
+    child: Child,
+}
+
+impl Daemon {
+    fn start(dir: &Path) -> Daemon {
+        let reports = dir.join("reports");
+        fs::create_dir(&reports).unwrap();
+        let args = json!(["oci-runtime", "--save", reports.to_str().unwrap(), "--", "runc"]);
+        let runtime =
+            json!({"path": program("rcap").get_program().to_str().unwrap(), "runtimeArgs": args});
+        let config = dir.join("daemon.json");
+        fs::write(&config, json!({"runtimes": {"rcap": runtime}}).to_string()).unwrap();
+        let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
+        let child = Command::new(which("dockerd").unwrap())
+            .args(["--config-file", &path("daemon.json"), "--data-root", &path("data")])
+            .args(["--exec-root", &path("exec"), "--pidfile", &path("pid")])
+            .args(["-H", &format!("unix://{}", path("socket"))])
+            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .stdout(Stdio::null())
+            .stderr(fs::File::create(dir.join("log")).unwrap())
+            .spawn()
+            .unwrap();
+        let daemon = Daemon { dir: dir.to_owned(), child };
+        let begun = Instant::now();
+        while !daemon.docker(&["version"]).status.is_some_and(|status| status == 0) {
+            let log = || fs::read_to_string(dir.join("log")).unwrap();
+            assert!(begun.elapsed() < Duration::from_secs(60), "{}", log());
+            thread::sleep(Duration::from_millis(200));
+        }
+        let root = root_file_system(dir);
+        let script = "tar -C \"$0\" -c . | docker import - rcap-test:1";
+        let import = ran(daemon.client("sh").args(["-c", script]).arg(root));
+        assert_eq!(import.status, Some(0), "{import:?}");
+        daemon
+    }
+
+    fn client(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        command
+            .env("DOCKER_HOST", format!("unix://{}", self.dir.join("socket").display()))
+            .env("DOCKER_API_VERSION", "1.41")
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn docker(&self, args: &[&str]) -> Ran {
+        ran(self.client("docker").args(args))
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
+        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
+        let _ = self.child.wait();
+        // Whatever it has left mounted is not to be in the way of removing the directory.
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let points = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
+        for point in points.filter(|point| Path::new(point).starts_with(&self.dir)) {
+            let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
+        }
+    }
+}
+
+fn docker_by_name_and_from_the_start() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path());
+    let run = |args: &[&str]| {
+        let ran = daemon.docker(&[&["run", "--network", "none"], args].concat());
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        ran.out.trim().to_owned()
+    };
+    // From its first instruction, by the entry of a runtime.
+    let id_file = dir.path().join("id");
+    run(&[
+        "--rm",
+        "--runtime",
+        "rcap",
+        "--cidfile",
+        id_file.to_str().unwrap(),
+        "rcap-test:1",
+        "sh",
+        "-c",
+        SCRIPT,
+    ]);
+    let id = fs::read_to_string(id_file).unwrap();
+    assert_eq!(
+        candidates(&written(&dir.path().join("reports"), &id)),
+        ["cap_chown", "cap_net_raw"]
+    );
+
+    // While it runs, by its name.
+    let endless = "while :; do touch /tmp/f; chown 5 /tmp/f; rm -f /tmp/f; sleep 0.2; done";
+    run(&["-d", "--rm", "--name", "named", "rcap-test:1", "sh", "-c", endless]);
+    let mut trace = daemon.client(program("rcap").get_program().to_str().unwrap());
+    let report = ran(trace.args(["trace", "--json", "--container", "named", "--for", "2s"]));
+    daemon.docker(&["kill", "named"]);
+    assert_eq!(candidates(&report.out), ["cap_chown"], "{report:?}");
+}
+
+fn everything_dropped() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path());
+    let run = |caps: &[&str], command: &[&str]| {
+        let args = ["run", "--rm", "--network", "none", "--cap-drop", "all"];
+        daemon.docker(&[&args[..], caps, &["rcap-test:1"], command].concat())
+    };
+    let status = run(&[], &["grep", "CapEff", "/proc/self/status"]);
+    assert_eq!(status.out, "CapEff:\t0000000000000000\n", "{status:?}");
+    let ping = ["ping", "-c", "1", "127.0.0.1"];
+    let with = |cap: &str| run(&["--cap-add", cap], &ping).status;
+    assert_ne!(run(&[], &ping).status, Some(0));
+    assert_ne!(with("CHOWN"), Some(0));
+    assert_eq!(with("NET_RAW"), Some(0));
+
+    // The same by Compose, with everything but one.
+    let compose = "services:\n  ping:\n    image: rcap-test:1\n    network_mode: none\n    cap_drop: [NET_RAW]\n    command: ping -c 1 127.0.0.1\n";
+    fs::write(dir.path().join("compose.yaml"), compose).unwrap();
+    let run = ran(daemon.client("docker-compose").args([
+        "-f",
+        dir.path().join("compose.yaml").to_str().unwrap(),
+        "run",
+        "--rm",
+        "ping",
+    ]));
+    assert_ne!(run.status, Some(0));
+    assert!(
+        run.out.contains("permission denied")
+            || run.err.contains("ermission denied")
+            || run.out.contains("not permitted")
+            || run.err.contains("not permitted"),
+        "{run:?}"
+    );
+}

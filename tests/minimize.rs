@@ -1,0 +1,292 @@
+//! `rcap minimize` on real programs.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::{PermissionsExt, chown},
+    path::Path,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use common::{Ran, directory, program, ran, which};
+use serde_json::{Value, json};
+
+tests! {
+    Nothing:
+        usage;
+    Root:
+        a_file_is_given_away,
+        nothing_is_needed,
+        netcat_on_port_80,
+        netcat_where_any_port_may_be_bound,
+        netcat_as_another_user,
+        a_removed_file_of_another,
+        it_fails_with_everything,
+        a_program_that_is_flaky,
+        refused_and_yet_it_ends_well,
+        the_same_output,
+        every_run_begins_anew,
+        an_overlay_is_thrown_away,
+        kept_and_dropped,
+        interrupted,
+        a_hundred_threads,
+        a_daemon_that_forks_twice,
+        a_set_uid_program;
+}
+
+/// Cargo has programs look for their libraries in directories that other users may not enter, and
+/// each would be refused that.
+const LIBRARIES: &str = "LD_LIBRARY_PATH";
+
+fn minimize(args: &[&str]) -> Ran {
+    let mut command = program("rcap");
+    ran(command.arg("minimize").args(args).stdin(Stdio::null()).env_remove(LIBRARIES))
+}
+
+/// The object, and the names of the minimum.
+fn minimum(args: &[&str]) -> (Value, Vec<String>) {
+    let ran = minimize(&[&["--json"], args].concat());
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let object: Value = serde_json::from_str(&ran.out).unwrap();
+    let names = object["minimum"].as_array().unwrap();
+    let names = names.iter().map(|name| name.as_str().unwrap().to_owned()).collect();
+    (object, names)
+}
+
+fn file_in(dir: &Path) -> String {
+    let file = dir.join("file");
+    fs::write(&file, "text\n").unwrap();
+    file.to_str().unwrap().to_owned()
+}
+
+fn usage() {
+    for args in
+        [&[][..], &["--keep", "cap_nothing", "true"], &["--repeat", "0", "true"], &["--nonsense"]]
+    {
+        let ran = minimize(args);
+        assert_eq!((ran.status, &*ran.out), (Some(125), ""), "{args:?}");
+        assert!(!ran.err.is_empty());
+    }
+    assert!(minimize(&["--help"]).out.contains("rcap minimize -- ping"));
+}
+
+fn a_file_is_given_away() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    let ran = minimize(&["--", "chown", "1000", &file]);
+    assert_eq!((ran.status, &*ran.err), (Some(0), ""));
+    assert!(ran.out.starts_with("Minimum: cap_chown\n\ncap_chown  needed: without it, exit status 1, not exit status 0: chown: "), "{}", ran.out);
+    assert!(ran.out.contains("and chown was refused cap_chown: change the owner, mode or times of a file (fchownat = EPERM)"), "{}", ran.out);
+    let (object, _) = minimum(&["--", "chown", "1001", &file]);
+    assert_eq!(object["schema"], 1);
+    assert_eq!(object["command"][0], "chown");
+    assert_eq!(object["proved"], true);
+    assert_eq!(object["verdicts"][0]["needed"], true);
+    assert_eq!(object["verdicts"][0]["failures"][0]["kind"], "exit");
+    // With all, with the candidate, and without it.
+    let sets = object["runs"].as_array().unwrap().iter().map(|run| run["set"].clone());
+    let sets: Vec<Value> = sets.skip(1).collect();
+    assert_eq!(sets, [json!(["cap_chown"]), json!([])]);
+}
+
+fn nothing_is_needed() {
+    let (object, names) = minimum(&["true"]);
+    assert!(names.is_empty());
+    assert_eq!(object["runs"].as_array().unwrap().len(), 2);
+}
+
+/// Runs in a network of its own, where no port is taken, and leaves the machine's alone.
+fn netcat(dir: &Path, setting: &str, args: &[&str]) -> Ran {
+    let copy = dir.join("nc");
+    fs::copy(fs::canonicalize(which("nc").expect("netcat")).unwrap(), &copy).unwrap();
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let rcap = program("rcap").get_program().to_owned();
+    let script = format!(
+        "ip link set lo up; {setting}; exec \"$0\" minimize --check 'echo | {0} -N 127.0.0.1 80' \"$@\" -- {0} -l -p 80",
+        copy.display()
+    );
+    let mut command = Command::new("unshare");
+    ran(command.args(["-n", "sh", "-c", &script]).arg(rcap).args(args).env_remove(LIBRARIES))
+}
+
+fn netcat_on_port_80() {
+    let dir = directory();
+    let ran = netcat(dir.path(), "true", &[]);
+    assert!(ran.out.starts_with("Minimum: cap_net_bind_service\n"), "{ran:?}");
+    assert!(ran.out.contains("Permission denied\n"), "{ran:?}");
+    assert!(ran.out.contains("bind a port below 1024 (bind = EACCES)"), "{ran:?}");
+}
+
+fn netcat_where_any_port_may_be_bound() {
+    let dir = directory();
+    let ran = netcat(dir.path(), "echo 0 > /proc/sys/net/ipv4/ip_unprivileged_port_start", &[]);
+    assert!(ran.out.starts_with("Minimum: none\n"), "{ran:?}");
+}
+
+fn netcat_as_another_user() {
+    let dir = directory();
+    let ran = netcat(dir.path(), "true", &["--user", "nobody", "--no-new-privs"]);
+    assert!(ran.out.starts_with("Minimum: cap_net_bind_service\n"), "{ran:?}");
+}
+
+/// In a directory that is another's, that is the right to write there; and if it is sticky, to
+/// do as the owner of the file.
+fn a_removed_file_of_another() {
+    for (mode, want) in [(0o755, "cap_dac_override"), (0o1777, "cap_fowner")] {
+        let dir = directory();
+        let inner = dir.path().join("inner");
+        fs::create_dir(&inner).unwrap();
+        fs::set_permissions(&inner, fs::Permissions::from_mode(mode)).unwrap();
+        chown(&inner, Some(1000), Some(1000)).unwrap();
+        let file = inner.join("file");
+        let reset = format!("touch {0} && chown 1000 {0}", file.display());
+        let (_, names) = minimum(&["--reset", &reset, "--", "rm", file.to_str().unwrap()]);
+        assert_eq!(names, [want], "{mode:o}");
+    }
+}
+
+fn it_fails_with_everything() {
+    assert_eq!(minimize(&["/nonexistent"]).status, Some(127));
+    let late = minimize(&["--timeout", "200ms", "--", "sleep", "100"]);
+    assert_eq!(late.status, Some(1));
+    assert!(late.err.contains("did not end in time"), "{late:?}");
+    let killed = minimize(&["--", "sh", "-c", "kill -9 $$"]);
+    assert!(killed.err.contains("was ended by a signal"), "{killed:?}");
+    let check = minimize(&["--check", "false", "--", "true"]);
+    assert!(check.err.contains("did not do what --check asks for"), "{check:?}");
+    let reset = minimize(&["--reset", "exit 3", "true"]);
+    assert!(reset.err.contains("--reset failed: exit status 3"), "{reset:?}");
+}
+
+fn a_program_that_is_flaky() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    // Every other run ends in another way.
+    let script = format!("if test -s {file}; then : > {file}; exit 1; else echo x > {file}; fi");
+    let ran = minimize(&["--repeat", "3", "--", "sh", "-c", &script]);
+    assert_eq!(ran.status, Some(1));
+    assert!(ran.err.contains("does not do the same each time"), "{ran:?}");
+}
+
+fn refused_and_yet_it_ends_well() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    let script = format!("chown 1000 {file} 2>/dev/null; true");
+    let (_, names) = minimum(&["--", "sh", "-c", &script]);
+    assert_eq!(names, ["cap_chown"]);
+    let ran = minimize(&["--no-strict", "--", "sh", "-c", &script]);
+    assert!(ran.out.starts_with("Minimum: none\n"), "{ran:?}");
+    assert!(ran.out.contains("It passed so, and yet:\n  chown was refused cap_chown"), "{ran:?}");
+}
+
+fn the_same_output() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    chown(&file, Some(1000), Some(1000)).unwrap();
+    let script = format!("cat {file} 2>/dev/null; true");
+    let args = ["--no-strict", "--", "sh", "-c", &script];
+    assert!(minimum(&args).1.is_empty());
+    assert_eq!(minimum(&[&["--same-output"], &args[..]].concat()).1, ["cap_dac_read_search"]);
+}
+
+fn every_run_begins_anew() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    // A second time, there is nothing to do: the first run would be the only one to show a need.
+    let script = format!("test $(stat -c %u {file}) = 1000 || chown 1000 {file}");
+    let reset = format!("chown 0 {file}");
+    assert!(minimum(&["--", "sh", "-c", &script]).1.is_empty());
+    assert_eq!(minimum(&["--reset", &reset, "--", "sh", "-c", &script]).1, ["cap_chown"]);
+}
+
+fn an_overlay_is_thrown_away() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    chown(&file, Some(0), Some(0)).unwrap();
+    let script = format!(
+        "test $(stat -c %u {file}) = 1000 && exit 1; chown 1000 {file}; mkdir {}/new",
+        dir.path().display()
+    );
+    assert_eq!(minimum(&["--overlay", "--", "sh", "-c", &script]).1, ["cap_chown"]);
+    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&file).unwrap());
+    assert_eq!(owner, 0);
+    assert!(!dir.path().join("new").exists());
+}
+
+fn kept_and_dropped() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    let (object, names) = minimum(&["--keep", "NET_RAW,kill", "--", "chown", "1000", &file]);
+    assert_eq!(names, ["cap_chown", "cap_kill", "cap_net_raw"]);
+    assert!(
+        object["runs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|run| run["set"].as_array().unwrap().contains(&json!("cap_kill")))
+    );
+    let (object, names) = minimum(&["--drop", "chown", "--", "chown", "1001", &file]);
+    assert!(names.is_empty());
+    assert_eq!(object["runs"][0]["exit"]["code"], 1);
+}
+
+fn interrupted() {
+    let mut child = program("rcap")
+        .args(["minimize", "--json", "--", "sleep", "0.7"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // In the second run, with nothing.
+    thread::sleep(Duration::from_millis(1200));
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let status = child.wait().unwrap();
+    let mut out = String::new();
+    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut out).unwrap();
+    assert_eq!(status.code(), Some(130), "{out}");
+    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["proved"], false);
+}
+
+fn a_hundred_threads() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    let script = format!(
+        "import os, threading\n\
+         ts = [threading.Thread(target=os.chown, args=('{file}', 1000, 1000)) for _ in range(100)]\n\
+         [t.start() for t in ts]; [t.join() for t in ts]\n\
+         os._exit(0 if os.stat('{file}').st_uid == 1000 else 1)\n"
+    );
+    let reset = format!("chown 0 {file}");
+    let (_, names) = minimum(&["--reset", &reset, "--", "python3", "-c", &script]);
+    assert_eq!(names, ["cap_chown"]);
+}
+
+fn a_daemon_that_forks_twice() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    // The parent has long ended when the daemon does its work.
+    let script = format!("(setsid sh -c 'sleep 0.2; chown 1000 {file}' >/dev/null 2>&1 &) &");
+    let (_, names) = minimum(&["--", "sh", "-c", &script]);
+    assert_eq!(names, ["cap_chown"]);
+}
+
+/// A user becomes root by the file's bit, and root is what the bounding set allows.
+fn a_set_uid_program() {
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let file = file_in(dir.path());
+    let copy = dir.path().join("chown");
+    fs::copy(which("chown").unwrap(), &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
+    let (_, names) = minimum(&["--user", "nobody", "--", copy.to_str().unwrap(), "1000", &file]);
+    assert_eq!(names, ["cap_chown"]);
+    // With no-new-privs the bit does nothing, and what is ambient does it.
+    let copy = copy.to_str().unwrap();
+    let (_, names) = minimum(&["--user", "nobody", "--no-new-privs", "--", copy, "1001", &file]);
+    assert_eq!(names, ["cap_chown"]);
+}

@@ -5,10 +5,15 @@ mod common;
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
+    path::Path,
     process::{Command, Stdio},
+    thread,
+    time::Duration,
 };
 
 use common::{directory, program, ran};
+use serde_json::Value;
+
 use rcap::{
     Cap,
     identity::Identity,
@@ -25,6 +30,16 @@ tests! {
         json,
         what_it_ends_with,
         a_daemon_is_waited_for,
+        what_can_be_done_here,
+        known_programs,
+        a_running_process,
+        a_control_group_by_either_backend,
+        each_check_as_it_happens,
+        saved_and_merged,
+        without_outcomes,
+        interrupted,
+        what_a_killed_one_leaves,
+        buffers_grow,
         a_file_is_given_away,
         threads_and_children_are_followed,
         nothing_is_left_behind;
@@ -193,4 +208,249 @@ fn a_daemon_is_waited_for() {
     let daemon = format!("(sleep 0.3; chown 1000 {}) >/dev/null 2>&1 &", file.display());
     let report = trace(&["sh", "-c", &daemon]);
     assert!(report.err.starts_with("Candidates: cap_chown\n"), "{}", report.err);
+}
+
+fn report(args: &[&str]) -> Value {
+    let ran = trace(&[&["--json"], args].concat());
+    serde_json::from_str(ran.out.lines().last().unwrap_or_default())
+        .unwrap_or_else(|err| panic!("{err}: {ran:?}"))
+}
+
+fn names(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
+}
+
+fn what_can_be_done_here() {
+    let check = trace(&["--check"]);
+    assert_eq!(check.status, Some(0), "{check:?}");
+    assert!(check.out.lines().any(|line| line.starts_with("recording ") && line.contains("yes: ")));
+    assert_eq!(trace(&["--check", "true"]).status, Some(125));
+    assert_eq!(trace(&["--backend", "none", "true"]).status, Some(125));
+    let bpf = trace(&["--backend", "bpf", "true"]);
+    assert_eq!(bpf.status, Some(125));
+    assert!(bpf.err.contains("control groups"), "{bpf:?}");
+}
+
+/// What programs of Debian's ask for, as root with everything.
+fn known_programs() {
+    let dir = directory();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let [file, other, device, packets] = ["file", "other", "device", "packets"].map(path);
+    for path in [&file, &other] {
+        fs::write(path, "").unwrap();
+    }
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o600)).unwrap();
+    chown(&other, Some(1000), Some(1000)).unwrap();
+    #[rustfmt::skip]
+    let rows: [(&[&str], &[&str]); 9] = [
+        (&["true"],                                           &[]),
+        (&["cat", &file],                                     &[]),
+        (&["cat", &other],                                    &["cap_dac_read_search"]),
+        (&["chown", "1000", &file],                           &["cap_chown"]),
+        (&["nice", "-n", "-5", "true"],                       &["cap_sys_nice"]),
+        (&["dmesg"],                                          &["cap_syslog"]),
+        (&["mknod", &device, "c", "1", "3"],                  &["cap_mknod"]),
+        (&["su", "nobody", "-s", "/bin/true"],
+         &["cap_setgid", "cap_setuid", "cap_net_admin", "cap_audit_write"]),
+        (&["tcpdump", "-i", "lo", "-c", "1", "-w", &packets],
+         &["cap_chown", "cap_setgid", "cap_setuid", "cap_net_raw"]),
+    ];
+    for (command, want) in rows {
+        // It waits for a packet.
+        let found = if command[0] == "tcpdump" {
+            let mut ran = program("rcap");
+            let child = ran.args(["trace", "--json", "--"]).args(command).stdin(Stdio::null());
+            let child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            for _ in 0..20 {
+                thread::sleep(Duration::from_millis(100));
+                ran_quietly(&["ping", "-c", "1", "127.0.0.1"]);
+            }
+            serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap()
+        } else {
+            report(&[&["--"], command].concat())
+        };
+        assert_eq!(names(&found["candidates"]), want, "{command:?}: {found}");
+        assert_eq!(found["lost"], 0);
+    }
+}
+
+fn ran_quietly(command: &[&str]) {
+    let mut program = Command::new(command[0]);
+    program.args(&command[1..]).stdout(Stdio::null()).stderr(Stdio::null());
+    program.status().unwrap();
+}
+
+/// A shell that waits, gives a file away, and ends.
+fn waiting(dir: &Path, before: &str) -> std::process::Child {
+    let file = dir.join("file");
+    fs::write(&file, "").unwrap();
+    let script = format!("{before} sleep 1.5; chown 1000 {}", file.display());
+    Command::new("sh").args(["-c", &script]).spawn().unwrap()
+}
+
+fn a_running_process() {
+    let dir = directory();
+    let mut child = waiting(dir.path(), "");
+    let found = report(&["--pid", &child.id().to_string()]);
+    child.wait().unwrap();
+    assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
+    assert_eq!(found["exit"], Value::Null);
+    let check = &found["checks"].as_array().unwrap()[0];
+    assert!(check["program"].as_str().unwrap().ends_with("/chown"), "{check}");
+    // Ended by the clock, before anything has happened.
+    let mut child = waiting(dir.path(), "");
+    let found = report(&["--pid", &child.id().to_string(), "--for", "100ms"]);
+    assert_eq!(names(&found["candidates"]), [""; 0]);
+    child.wait().unwrap();
+    let none = trace(&["--pid", "4194304"]);
+    assert_eq!((none.status, &*none.err), (Some(125), "rcap trace: there is no process 4194304\n"));
+}
+
+/// BPF and the tracepoint say the same of the same; who enters the group later is seen too.
+fn a_control_group_by_either_backend() {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let root = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let root = root.into_iter().find(|fields| fields[2] == "cgroup2").expect("it is mounted")[1];
+    let group = Path::new(root).join(format!("rcap-test-{}", std::process::id()));
+    fs::create_dir(&group).unwrap();
+    let dir = directory();
+    let enter = format!("echo $$ > {}/cgroup.procs;", group.display());
+    let of = |backend: &str| {
+        let mut children =
+            [waiting(dir.path(), &enter), waiting(dir.path(), &format!("sleep 0.5; {enter}"))];
+        thread::sleep(Duration::from_millis(200));
+        let found = report(&["--backend", backend, "--cgroup", group.to_str().unwrap()]);
+        children.iter_mut().for_each(|child| drop(child.wait()));
+        found
+    };
+    let (bpf, tracepoint) = (of("bpf"), of("tracepoint"));
+    fs::remove_dir(&group).unwrap();
+    assert_eq!(bpf["backend"], "bpf");
+    let row = |check: &Value| {
+        ["cap", "rule", "function", "system_call", "returned", "granted"]
+            .map(|key| check[key].clone())
+    };
+    let rows = |report: &Value| -> Vec<_> {
+        let checks = report["checks"].as_array().unwrap().iter();
+        checks.filter(|check| check["rule"] != "overcommit").map(row).collect()
+    };
+    assert_eq!(rows(&bpf), rows(&tracepoint));
+    assert_eq!(names(&bpf["candidates"]), ["cap_chown"]);
+    assert_eq!(bpf["lost"], 0);
+}
+
+fn each_check_as_it_happens() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let args = ["--", "chown", "1000", file.to_str().unwrap()];
+    let lines = trace(&[&["--follow"], &args[..]].concat()).err;
+    let first = lines.lines().next().unwrap();
+    assert!(first.contains("cap_chown") && first.contains("[fchownat = 0]"), "{first}");
+    let objects = trace(&[&["--follow", "--json"], &args[..]].concat()).out;
+    let objects: Vec<Value> =
+        objects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let (report, checks) = objects.split_last().unwrap();
+    assert_eq!(report["schema"], 1);
+    assert!(checks.iter().any(|check| check["cap"] == "cap_chown" && check["rule"] == "candidate"));
+}
+
+fn saved_and_merged() {
+    let dir = directory();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let [file, one, two, link] = ["file", "one", "two", "link"].map(path);
+    fs::write(&file, "").unwrap();
+    assert_eq!(trace(&["--save", &one, "--", "chown", "1000", &file]).status, Some(0));
+    assert_eq!(trace(&["--save", &two, "--", "nice", "-n", "-5", "true"]).status, Some(0));
+    let merged = ran(program("rcap").args(["report", &one, &two]));
+    assert!(merged.out.starts_with("Candidates: cap_chown,cap_sys_nice\n"), "{merged:?}");
+    assert!(merged.out.contains("Run 2: nice -n -5 true (cap_sys_nice)\n"), "{merged:?}");
+    let merged = ran(program("rcap").args(["report", "--json", &one, &two]));
+    let merged: Value = serde_json::from_str(&merged.out).unwrap();
+    let checks = merged["checks"].as_array().unwrap();
+    let nice = checks.iter().find(|check| check["cap"] == "cap_sys_nice").unwrap();
+    assert_eq!(nice["runs"], serde_json::json!([1]));
+    for text in ["", "{}", "{\"schema\":1}"] {
+        fs::write(&two, text).unwrap();
+        let refused = ran(program("rcap").args(["report", &one, &two]));
+        assert_eq!((refused.status, &*refused.out), (Some(1), ""));
+        assert!(refused.err.contains("it is no report"), "{refused:?}");
+    }
+    // Nothing is written through a link, and the program does not run.
+    std::os::unix::fs::symlink(&two, &link).unwrap();
+    let refused = trace(&["--save", &link, "--", "rm", &one]);
+    assert_eq!(refused.status, Some(125));
+    assert!(fs::exists(&one).unwrap());
+}
+
+fn without_outcomes() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    let found = report(&["--no-outcomes", "--", "chown", "1000", file.to_str().unwrap()]);
+    assert_eq!(names(&found["candidates"]), ["cap_chown"]);
+    assert_eq!(found["checks"][0]["returned"], Value::Null);
+}
+
+fn interrupted() {
+    let child = program("rcap")
+        .args([
+            "trace",
+            "--json",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 9' TERM; while :; do sleep 0.1; done",
+        ])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(700));
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(9));
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["exit"]["code"], 9);
+}
+
+fn what_a_killed_one_leaves() {
+    let mut child = program("rcap")
+        .args(["trace", "sleep", "3"])
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(700));
+    let tracefs = rcap::trace::Tracefs::open().unwrap();
+    let own = format!("rcap-{}-", child.id());
+    let is_there = || tracefs.instances().unwrap().iter().any(|name| name.starts_with(&own));
+    assert!(is_there());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(is_there());
+    report(&["true"]);
+    assert!(!is_there());
+}
+
+/// Many checks, into the smallest buffer.
+fn buffers_grow() {
+    let dir = directory();
+    let script = format!(
+        "import os\nfor i in range(60000): os.chown('{}', i % 2, 0)\n",
+        dir.path().display()
+    );
+    let run = |buffer| {
+        let found = report(&["--buffer", buffer, "--", "python3", "-c", &script]);
+        let checks = found["checks"].as_array().unwrap();
+        let chown = checks.iter().filter(|check| check["cap"] == "cap_chown");
+        let count: u64 = chown.map(|check| check["count"].as_u64().unwrap()).sum();
+        (count, found["lost"].as_u64().unwrap())
+    };
+    let (all, lost) = run("4096");
+    assert!(all >= 60000 && lost == 0, "{all}, and {lost} lost");
+    // What had no place before the buffer had grown is counted, and nothing else is missing.
+    let (some, lost) = run("64");
+    assert!(some <= all && some + lost >= all, "{some} of {all}, and {lost} lost");
 }

@@ -32,6 +32,8 @@ tests! {
         an_overlay_is_thrown_away,
         kept_and_dropped,
         interrupted,
+        ping,
+        tcpdump,
         a_hundred_threads,
         a_daemon_that_forks_twice,
         a_set_uid_program;
@@ -289,4 +291,39 @@ fn a_set_uid_program() {
     let copy = copy.to_str().unwrap();
     let (_, names) = minimum(&["--user", "nobody", "--no-new-privs", "--", copy, "1001", &file]);
     assert_eq!(names, ["cap_chown"]);
+}
+
+/// A copy without the capabilities that Debian gives the file, and where no group may do without;
+/// and then where every group may.
+fn ping() {
+    let dir = directory();
+    let copy = dir.path().join("ping");
+    fs::copy(which("ping").expect("ping"), &copy).unwrap();
+    for (groups, want) in [("1 0", "Minimum: cap_net_raw\n"), ("0 2147483647", "Minimum: none\n")] {
+        let script = format!(
+            "ip link set lo up; echo {groups} > /proc/sys/net/ipv4/ping_group_range; \
+             exec \"$0\" minimize -- {} -c 1 127.0.0.1",
+            copy.display()
+        );
+        let rcap = program("rcap").get_program().to_owned();
+        let ran = ran(Command::new("unshare").args(["-n", "sh", "-c", &script]).arg(rcap));
+        assert!(ran.out.starts_with(want), "{ran:?}");
+    }
+    // With them, it is not even executed.
+    let ran = minimize(&["--", "ping", "-c", "1", "127.0.0.1"]);
+    assert!(ran.out.contains("it could not be executed: Operation not permitted"), "{ran:?}");
+}
+
+fn tcpdump() {
+    let dir = directory();
+    let file = dir.path().join("packets");
+    let script = format!(
+        "(sleep 0.5; ping -c 3 -i 0.3 127.0.0.1) >/dev/null 2>&1 & tcpdump -i lo -c 1 -w {}",
+        file.display()
+    );
+    let reset = format!("rm -f {}", file.display());
+    let args = ["--keep", "net_raw", "--reset", &reset, "--", "sh", "-c", &script];
+    let (object, names) = minimum(&args);
+    // It becomes another user, who is given the file.
+    assert_eq!(names, ["cap_chown", "cap_setgid", "cap_setuid", "cap_net_raw"], "{object}");
 }

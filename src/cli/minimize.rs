@@ -57,8 +57,14 @@ pub(crate) fn command() -> Command {
                 .help("Give each run a fresh copy of the file system, thrown away after"),
             value("user", "NAME").help("Run it as a user, with ambient capabilities"),
             flag("no-new-privs").help("Run it with no-new-privs"),
-            value("keep", "CAPS").value_parser(caps).help("Capabilities that it has in any case"),
-            value("drop", "CAPS").value_parser(caps).help("Capabilities that it has in no case"),
+            value("keep", "CAPS")
+                .overrides_with("keep")
+                .value_parser(caps)
+                .help("Capabilities that it has in any case"),
+            value("drop", "CAPS")
+                .overrides_with("drop")
+                .value_parser(caps)
+                .help("Capabilities that it has in no case"),
             flag("json").help("Print one JSON object"),
             backend_arg(),
             buffer_arg(),

@@ -25,7 +25,7 @@ mod print;
 pub(super) mod session;
 mod watch;
 
-pub(super) use print::print_merged;
+pub(super) use print::{asked, print_merged};
 use session::{Run, Tracer};
 
 /// What this program itself ends with where the traced one has not.

@@ -24,7 +24,7 @@ use crate::{Error, Op, Result, launch::Launcher, sys};
 pub struct Options {
     /// How the kernel is asked.
     pub backend: Backend,
-    /// Kilobytes for records that wait, for each processor. A buffer that gets half full grows.
+    /// Kilobytes for records that wait, for each processor. A buffer that was too small grows.
     pub kilobytes: u32,
     /// Whether the end of every system call is recorded too, which tells what came of a check.
     pub outcomes: bool,
@@ -258,14 +258,28 @@ impl Recorder {
             }
             most = most.max(length);
         }
-        if most > self.kilobytes as usize * 512 && self.kilobytes < KILOBYTES {
-            let doubled = self.kilobytes * 2;
-            // One that cannot grow loses records, which is said.
-            if self.instance.write("buffer_size_kb", &doubled.to_string()).is_ok() {
-                self.kilobytes = doubled;
-            }
+        let full = most > self.kilobytes as usize * 768;
+        if full && self.kilobytes < KILOBYTES && self.count_lost()? > self.counted {
+            self.grow();
         }
         Ok(())
+    }
+
+    /// How many records had no place, in all recordings.
+    fn count_lost(&self) -> Result<u64> {
+        let lost = self.readers.iter().map(|(reader, _)| reader.lost());
+        lost.sum::<io::Result<u64>>().map_err(|err| Op::ReadTrace.thread(err))
+    }
+
+    /// Doubles the buffer, once something is missing anyway: the kernel records nothing while it
+    /// does that, and does not count what it passes over.
+    fn grow(&mut self) {
+        let doubled = self.kilobytes * 2;
+        self.lost = None;
+        // One that cannot grow goes on to lose records, which is said.
+        if self.instance.write("buffer_size_kb", &doubled.to_string()).is_ok() {
+            self.kilobytes = doubled;
+        }
     }
 
     fn take_until(&mut self, time: u64) -> Vec<Event> {
@@ -288,10 +302,7 @@ impl Recorder {
     pub fn stop(&mut self) -> Result<(Vec<Event>, Option<u64>)> {
         self.instance.write("tracing_on", "0")?;
         self.read()?;
-        let mut counted = 0;
-        for (reader, _) in &self.readers {
-            counted += reader.lost().map_err(|err: io::Error| Op::ReadTrace.thread(err))?;
-        }
+        let counted = self.count_lost()?;
         let before = std::mem::replace(&mut self.counted, counted);
         let lost = self.lost.replace(0).map(|known| known.max(counted.saturating_sub(before)));
         self.followed.clear();

@@ -36,6 +36,8 @@ pub(crate) enum Needs {
     Terminal,
     /// runc, a static busybox, and to be root of the machine.
     Runc,
+    /// debootstrap, dpkg-deb, Debian's packages, and to be root of the machine.
+    Debootstrap,
     /// The same with crun.
     Crun,
     /// dockerd and its client, a static busybox, and to be root of the machine.
@@ -93,6 +95,10 @@ fn trial(test: &'static Test) -> Trial {
             ("needs script", Command::new("script").arg("--version").output().is_ok())
         }
         Needs::Runc => ("needs root, runc and busybox", has_runtime(&["runc"])),
+        Needs::Debootstrap => (
+            "needs root and debootstrap",
+            is_root() && which("debootstrap").is_some() && which("dpkg-deb").is_some(),
+        ),
         Needs::Crun => ("needs root, crun and busybox", has_runtime(&["crun"])),
         Needs::Docker => {
             ("needs root, Docker and busybox", has_runtime(&["dockerd", "docker", "runc"]))

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Found, Trial};
 use crate::{
     Cap, CapSet,
-    cli::{Escaped, json::SCHEMA},
+    cli::{Escaped, json::SCHEMA, trace::asked},
     trace::{Failure, Need},
 };
 
@@ -111,7 +111,7 @@ fn reasons(trial: &Trial) -> Vec<String> {
 }
 
 fn refused(need: &Need) -> String {
-    let asked = need.reason.as_deref().unwrap_or(&need.function);
+    let asked = asked(need);
     let errno = need.returned.and_then(|returned| i32::try_from(-returned).ok());
     let errno = errno.map(|errno| format!(" = {:?}", Errno::from_raw(errno))).unwrap_or_default();
     let call = need.system_call.as_deref().unwrap_or("a system call");

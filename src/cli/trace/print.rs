@@ -158,9 +158,16 @@ pub(in crate::cli) fn table(
 }
 
 /// What it was asked for, in words or by the kernel's name.
-fn asked(need: &Need) -> String {
-    let known = need.reason.as_deref().unwrap_or(&need.function);
-    if known.is_empty() { "(not known)".into() } else { known.into() }
+pub(in crate::cli) fn asked(need: &Need) -> String {
+    match (&need.reason, &need.system_call) {
+        (Some(reason), _) => reason.clone(),
+        // The system call asked itself, at its entry.
+        (None, Some(call)) if need.function.ends_with(&format!("_{call}")) => {
+            format!("call {call}")
+        }
+        (None, _) if need.function.is_empty() => "(not known)".to_owned(),
+        (None, _) => need.function.clone(),
+    }
 }
 
 /// Which program may need what, where there are several.

@@ -27,6 +27,8 @@ use crate::{
 
 /// How often the kernel's buffer is emptied, at most and at least.
 pub(super) const PULSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+/// With so many events at once, the next time is soon.
+const BUSY: usize = 10_000;
 /// How long a process is given between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -87,6 +89,11 @@ pub(super) struct Names {
 impl Names {
     pub(super) fn load() -> Names {
         Names { loading: Some(thread::spawn(Symbols::load)), symbols: Arc::default() }
+    }
+
+    /// Whether they are there.
+    fn are_known(&self) -> bool {
+        self.loading.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
     fn get(&mut self) -> Arc<Symbols> {
@@ -165,27 +172,50 @@ pub(crate) fn shell(command: &str) -> Command {
 
 /// What is known of a recording while it goes on.
 pub(super) struct Session<'a> {
-    pub(super) names: &'a mut Names,
-    pub(super) backend: Backend,
-    pub(super) outcomes: bool,
-    pub(super) origin: Origin,
-    pub(super) held: CapSet,
-    pub(super) each: &'a mut dyn FnMut(&Seen),
-    pub(super) analyser: Option<Analyser>,
+    names: &'a mut Names,
+    backend: Backend,
+    outcomes: bool,
+    origin: Origin,
+    held: CapSet,
+    each: &'a mut dyn FnMut(&Seen),
+    analyser: Option<Analyser>,
+    /// What comes before the names of the functions.
+    waiting: Vec<Event>,
 }
 
-impl Session<'_> {
+impl<'a> Session<'a> {
+    pub(super) fn new(
+        names: &'a mut Names,
+        options: Options,
+        origin: Origin,
+        held: CapSet,
+        each: &'a mut dyn FnMut(&Seen),
+    ) -> Session<'a> {
+        let Options { backend, outcomes, .. } = options;
+        let (analyser, waiting) = (None, Vec::new());
+        Session { names, backend, outcomes, origin, held, each, analyser, waiting }
+    }
+
     pub(super) fn analyse(&mut self, events: Vec<Event>) {
+        self.waiting.extend(events);
+        // The kernel's buffer is emptied meanwhile.
+        if self.names.are_known() {
+            self.analyse_waiting();
+        }
+    }
+
+    fn analyse_waiting(&mut self) {
         let analyser = self.analyser.get_or_insert_with(|| {
             Analyser::new(self.origin, self.held, self.outcomes, self.names.get())
         });
-        for event in events {
+        for event in self.waiting.drain(..) {
             analyser.push(event).iter().for_each(&mut *self.each);
         }
     }
 
     pub(super) fn finish(mut self, (events, lost): (Vec<Event>, Option<u64>)) -> Recorded {
-        self.analyse(events);
+        self.waiting.extend(events);
+        self.analyse_waiting();
         Recorded {
             analysis: self.analyser.map(Analyser::finish).unwrap_or_default(),
             lost,
@@ -228,11 +258,10 @@ impl Tracer {
     /// Runs a program to the end of its last descendant, or as long as it is to run.
     pub(crate) fn run(&mut self, run: Run<'_>) -> Result<Recorded> {
         let Run { command, launcher, held, timeout, each, mut check } = run;
-        let Tracer { options: Options { backend, outcomes, .. }, recorder, names } = self;
+        let Tracer { options, recorder, names } = self;
         let child = recorder.start(command, launcher)?;
         let origin = Origin::Started(child.id());
-        let (backend, outcomes) = (*backend, *outcomes);
-        let mut session = Session { names, backend, outcomes, origin, held, each, analyser: None };
+        let mut session = Session::new(names, *options, origin, held, each);
         let process = Pid::from_raw(child.id().cast_signed());
         let begun = Instant::now();
         let [mut pulse, slowest] = PULSE;
@@ -241,7 +270,11 @@ impl Tracer {
         loop {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::StillAlive) => {
-                    session.analyse(recorder.drain()?);
+                    let events = recorder.drain()?;
+                    if events.len() > BUSY {
+                        pulse = PULSE[0];
+                    }
+                    session.analyse(events);
                     if let Some(signal) = sys::outlived() {
                         interrupted = true;
                         // A terminal has sent these to the program too.

@@ -50,9 +50,8 @@ pub(super) fn watch(
         Backend::Bpf
     };
     begun(first.len());
-    let outcomes = options.outcomes;
-    let names = &mut names;
-    let mut session = Session { names, backend, outcomes, origin, held, each, analyser: None };
+    let options = Options { backend, ..options };
+    let mut session = Session::new(&mut names, options, origin, held, each);
     let is_group = |target: &Target| matches!(target, Target::Cgroup(_));
     let enter = targets.iter().any(is_group).then_some(&processes);
     let start = Instant::now();

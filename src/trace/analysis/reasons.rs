@@ -51,6 +51,7 @@ const REASONS: &[(&str, &str)] = &[
     ("rtnetlink_rcv_msg", "configure the network"),
     ("set_user_nice", "raise a priority"),
     ("setattr_prepare", "change the owner, mode or times of a file"),
+    ("sk_setsockopt", "set a privileged option of a socket"),
     ("vfs_mknod", "create a device file"),
     ("xattr_permission", "change a trusted attribute of a file"),
 ];

@@ -1,0 +1,114 @@
+//! The container tutorial's own story, with a real Debian.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use common::{program, ran};
+use serde_json::Value;
+
+tests! {
+    Debootstrap:
+        apt_update_and_install;
+}
+
+/// What the tutorial has found by trial and error.
+const FIVE: [&str; 5] = ["cap_chown", "cap_dac_override", "cap_fowner", "cap_setgid", "cap_setuid"];
+
+fn succeeds(command: &mut Command) {
+    let ran = ran(command.stdin(Stdio::null()));
+    assert_eq!(ran.status, Some(0), "{command:?}: {ran:?}");
+}
+
+/// A minimal Debian, made once for all runs, with a repository of one package.
+fn debian() -> PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian");
+    if !root.join("repo").exists() {
+        let _ = fs::remove_dir_all(&root);
+        succeeds(Command::new("debootstrap").args(["--variant=minbase", "bookworm"]).arg(&root));
+        repository(&root);
+    }
+    root
+}
+
+fn repository(root: &Path) {
+    let [package, repo] = ["rcap-test/DEBIAN", "repo.new"].map(|name| root.join(name));
+    for path in [&package, &repo, &root.join("rcap-test/usr/share/rcap-test")] {
+        fs::create_dir_all(path).unwrap();
+    }
+    let control = "Package: rcap-test\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: a package\n";
+    fs::write(package.join("control"), control).unwrap();
+    fs::write(root.join("rcap-test/usr/share/rcap-test/file"), "").unwrap();
+    fs::set_permissions(&package, fs::Permissions::from_mode(0o755)).unwrap();
+    let deb = repo.join("rcap-test.deb");
+    succeeds(Command::new("dpkg-deb").arg("--build").arg(root.join("rcap-test")).arg(&deb));
+    let sum = ran(Command::new("sha256sum").arg(&deb));
+    let sum = sum.out.split(' ').next().unwrap();
+    let size = fs::metadata(&deb).unwrap().len();
+    let packages = format!("{control}Filename: ./rcap-test.deb\nSize: {size}\nSHA256: {sum}\n");
+    fs::write(repo.join("Packages"), packages).unwrap();
+    fs::write(root.join("etc/apt/sources.list"), "deb [trusted=yes] file:/repo ./\n").unwrap();
+    fs::rename(repo, root.join("repo")).unwrap();
+}
+
+/// The names of the minimum, and the object.
+fn minimize(options: &[&str]) -> (Vec<String>, Value) {
+    let script = "apt-get update && apt-get install -y rcap-test";
+    let ran = ran(program("rcap")
+        .args(["minimize", "--json", "--overlay", "--keep", "sys_chroot"])
+        .args(options)
+        .args(["--", "chroot"])
+        .arg(debian())
+        .args(["sh", "-c", script])
+        .env_remove("LD_LIBRARY_PATH")
+        .stdin(Stdio::null()));
+    let object: Value =
+        serde_json::from_str(&ran.out).unwrap_or_else(|err| panic!("{err}: {ran:?}"));
+    let names = object["minimum"].as_array().unwrap().iter();
+    let names = names.map(|name| name.as_str().unwrap().to_owned());
+    (names.filter(|name| name != "cap_sys_chroot").collect(), object)
+}
+
+/// Whether a run with exactly these and `CAP_SYS_CHROOT` passed; `None`: there was none.
+fn passed(object: &Value, set: &[&str]) -> Option<bool> {
+    let runs = object["runs"].as_array().unwrap();
+    let names = |run: &Value| -> Vec<String> {
+        let names = run["set"].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+        names.filter(|name| *name != "cap_sys_chroot").map(str::to_owned).collect()
+    };
+    runs.iter().find(|run| names(run) == set).map(|run| run["passed"].as_bool().unwrap())
+}
+
+fn apt_update_and_install() {
+    // By the exit status alone, less than the five do, and none does not.
+    let (names, object) = minimize(&["--no-strict"]);
+    assert!(!names.is_empty() && names.len() < FIVE.len(), "{object}");
+    assert!(names.iter().all(|name| FIVE.contains(&&**name)), "{object}");
+    assert_eq!(passed(&object, &[]), Some(false));
+    // What it loses is said: it could not do as other users and for their files.
+    let last = object["runs"].as_array().unwrap().iter().rev();
+    let least = last.clone().find(|run| run["passed"] == true && run["set"] == object["minimum"]);
+    let refused = least.unwrap()["failures"].as_array().unwrap();
+    let refused: Vec<_> = refused.iter().map(|one| one["need"]["cap"].as_str().unwrap()).collect();
+    assert!(refused.contains(&"cap_chown") && refused.contains(&"cap_fowner"), "{refused:?}");
+
+    // The five pass: what they are refused besides shows in nothing that apt does.
+    let keep = format!("sys_chroot,{}", FIVE.join(","));
+    let (names, object) = minimize(&["--no-strict", "--keep", &keep]);
+    assert_eq!(names, FIVE);
+    assert_eq!(passed(&object, &FIVE), Some(true));
+
+    // Strictly, all of the five are needed, and what else apt was refused with them.
+    let (names, object) = minimize(&[]);
+    assert!(FIVE.iter().all(|name| names.iter().any(|other| other == name)), "{names:?}");
+    for verdict in object["verdicts"].as_array().unwrap() {
+        let needed = verdict["needed"] == true && verdict["cap"] != "cap_sys_chroot";
+        let failures = verdict["failures"].as_array();
+        assert_eq!(needed, failures.is_some_and(|failures| !failures.is_empty()), "{verdict}");
+    }
+}

@@ -74,6 +74,42 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
+        name: "minimize",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["minimize"],
+        page: "rcap-minimize.8",
+        help: &["-h", "--help"],
+        // There is no PROGRAM, so that it fails in any case.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
+        name: "report",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["report"],
+        page: "rcap-report.1",
+        help: &["-h", "--help"],
+        // There is no FILE, so that it fails in any case.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
+        name: "oci-hook",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["oci-hook"],
+        page: "rcap-oci-hook.8",
+        help: &["-h", "--help"],
+        // There is no state, so that it fails in any case.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
+        name: "oci-runtime",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["oci-runtime"],
+        page: "rcap-oci-hook.8",
+        help: &["-h", "--help"],
+        // There is no RUNTIME, so that it fails in any case.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "rcap",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &[],
@@ -125,10 +161,16 @@ fn sample(argument: &str) -> &'static str {
         "IAB" => "",
         "MODE" => "HYBRID",
         "SIG" => "9",
+        "PID" => "1",
+        "ID" => "none",
+        "FILE" => "/nonexistent/file",
+        "DIRECTORY" => "/nonexistent",
+        "DURATION" => "1ms",
+        "BACKEND" => "tracepoint",
         "NAME" => "root",
         "PATH" => "/",
         "DIR" => "/proc",
-        "PROGRAM" => "true",
+        "PROGRAM" | "COMMAND" => "true",
         "[ARG]..." => "--version",
         _ => panic!("no sample for the argument {argument}"),
     }

@@ -54,6 +54,8 @@ fn repository(root: &Path) {
     fs::write(repo.join("Packages"), packages).unwrap();
     fs::write(root.join("etc/apt/sources.list"), "deb [trusted=yes] file:/repo ./\n").unwrap();
     fs::rename(repo, root.join("repo")).unwrap();
+    // As in an image that has been in use: what apt keeps is there, and some of it is _apt's.
+    succeeds(Command::new("chroot").arg(root).args(["apt-get", "update"]));
 }
 
 /// The names of the minimum, and the object.

@@ -92,7 +92,7 @@ pub(crate) fn command() -> Command {
 pub(super) fn backend_arg() -> Arg {
     Arg::new("backend")
         .long("backend")
-        .value_name("NAME")
+        .value_name("BACKEND")
         .value_parser(|name: &str| {
             let found = Backend::ALL.into_iter().find(|backend| backend.name() == name);
             found.ok_or_else(|| {

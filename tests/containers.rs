@@ -145,7 +145,7 @@ fn written(dir: &Path, id: &str) -> String {
         match fs::read_to_string(&path) {
             Ok(text) if text.ends_with('\n') => return text,
             _ if begun.elapsed() < Duration::from_secs(10) => {
-                thread::sleep(Duration::from_millis(50))
+                thread::sleep(Duration::from_millis(50));
             }
             other => panic!("{}: {other:?}", path.display()),
         }
@@ -241,7 +241,7 @@ impl Daemon {
             .unwrap();
         let daemon = Daemon { dir: dir.to_owned(), child };
         let begun = Instant::now();
-        while !daemon.docker(&["version"]).status.is_some_and(|status| status == 0) {
+        while daemon.docker(&["version"]).status != Some(0) {
             let log = || fs::read_to_string(dir.join("log")).unwrap();
             assert!(begun.elapsed() < Duration::from_secs(60), "{}", log());
             thread::sleep(Duration::from_millis(200));

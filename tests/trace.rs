@@ -320,7 +320,9 @@ fn a_control_group_by_either_backend() {
             [waiting(dir.path(), &enter), waiting(dir.path(), &format!("sleep 0.5; {enter}"))];
         thread::sleep(Duration::from_millis(200));
         let found = report(&["--backend", backend, "--cgroup", group.to_str().unwrap()]);
-        children.iter_mut().for_each(|child| drop(child.wait()));
+        for child in &mut children {
+            child.wait().unwrap();
+        }
         found
     };
     let (bpf, tracepoint) = (of("bpf"), of("tracepoint"));

@@ -5,7 +5,7 @@ mod common;
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
     thread,
     time::Duration,
@@ -34,6 +34,7 @@ tests! {
         known_programs,
         a_running_process,
         a_control_group_by_either_backend,
+        a_unit,
         each_check_as_it_happens,
         saved_and_merged,
         without_outcomes,
@@ -308,10 +309,7 @@ fn a_running_process() {
 
 /// BPF and the tracepoint say the same of the same; who enters the group later is seen too.
 fn a_control_group_by_either_backend() {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let root = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let root = root.into_iter().find(|fields| fields[2] == "cgroup2").expect("it is mounted")[1];
-    let group = Path::new(root).join(format!("rcap-test-{}", std::process::id()));
+    let group = unified().join(format!("rcap-test-{}", std::process::id()));
     fs::create_dir(&group).unwrap();
     let dir = directory();
     let enter = format!("echo $$ > {}/cgroup.procs;", group.display());
@@ -339,6 +337,31 @@ fn a_control_group_by_either_backend() {
     assert_eq!(rows(&bpf), rows(&tracepoint));
     assert_eq!(names(&bpf["candidates"]), ["cap_chown"]);
     assert_eq!(bpf["lost"], 0);
+}
+
+/// Where the unified hierarchy is.
+fn unified() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    mounts.find(|fields| fields[2] == "cgroup2").expect("it is mounted")[1].into()
+}
+
+/// By its control group, as systemd names it.
+fn a_unit() {
+    let name = format!("rcap-test-unit-{}", std::process::id());
+    let group = unified().join(format!("{name}.service"));
+    fs::create_dir(&group).unwrap();
+    let dir = directory();
+    let mut child = waiting(dir.path(), &format!("echo $$ > {}/cgroup.procs;", group.display()));
+    thread::sleep(Duration::from_millis(200));
+    let found = report(&["--unit", &name]);
+    child.wait().unwrap();
+    // Nobody is in it any more.
+    let none = trace(&["--unit", &name]);
+    fs::remove_dir(&group).unwrap();
+    assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
+    let want = format!("rcap trace: there is no control group of {name}\n");
+    assert_eq!((none.status, none.err), (Some(125), want));
 }
 
 fn each_check_as_it_happens() {

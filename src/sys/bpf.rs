@@ -1,9 +1,9 @@
-//! bpf(2): one function a command.
+//! bpf(2): one function a command, and maps that know how long their values are.
 
 use std::{
     ffi::CStr,
     io,
-    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use libc::{c_int, c_long};
@@ -35,6 +35,12 @@ impl Attr {
     }
 }
 
+const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_CGROUP_ARRAY: u32 = 8;
+const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
+const BPF_MAP_TYPE_QUEUE: u32 = 22;
+const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+
 const BPF_MAP_CREATE: c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: c_int = 1;
 const BPF_MAP_UPDATE_ELEM: c_int = 2;
@@ -56,44 +62,121 @@ fn descriptor(command: c_int, attr: &Attr) -> io::Result<OwnedFd> {
 }
 
 /// `BPF_MAP_CREATE`: sizes in bytes, and for how many.
-pub(crate) fn map_create(kind: u32, key: u32, value: u32, entries: u32) -> io::Result<OwnedFd> {
+fn map_create(kind: u32, key: u32, value: u32, entries: u32) -> io::Result<OwnedFd> {
     let attr = Attr::new().word(0, kind).word(4, key).word(8, value).word(12, entries);
     descriptor(BPF_MAP_CREATE, &attr)
 }
 
-/// `BPF_MAP_UPDATE_ELEM` of a map with keys and values of four bytes.
-pub(crate) fn map_update(map: BorrowedFd<'_>, key: u32, value: u32) -> io::Result<()> {
-    // The kernel reads one key and one value, which live until it has returned.
-    let (key, value) = (&raw const key, &raw const value);
-    let attr = Attr::new().fd(0, map).long(8, key as u64).long(16, value as u64);
-    bpf(BPF_MAP_UPDATE_ELEM, &attr).map(drop)
+/// A queue of values of `N` words.
+#[derive(Debug)]
+pub(crate) struct Queue<const N: usize>(OwnedFd);
+
+impl<const N: usize> Queue<N> {
+    /// For so many values.
+    pub(crate) fn new(entries: u32) -> io::Result<Queue<N>> {
+        let value = u32::try_from(8 * N).map_err(|_| io::ErrorKind::InvalidInput)?;
+        map_create(BPF_MAP_TYPE_QUEUE, 0, value, entries).map(Queue)
+    }
+
+    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`. `ENOENT`: it is empty.
+    pub(crate) fn pop(&self) -> io::Result<[u64; N]> {
+        let mut words = [0; N];
+        // The kernel writes one value, which is as long as the map was made for.
+        let attr = Attr::new().fd(0, self.0.as_fd()).long(16, words.as_mut_ptr() as u64);
+        bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr)?;
+        Ok(words)
+    }
 }
 
-/// `BPF_MAP_LOOKUP_ELEM` of a map with keys of four bytes and values of eight.
-pub(crate) fn map_lookup(map: BorrowedFd<'_>, key: u32) -> io::Result<u64> {
-    let mut value = 0_u64;
-    // The kernel reads one key and writes one value, which live until it has returned.
-    let (key, into) = (&raw const key, &raw mut value);
-    let attr = Attr::new().fd(0, map).long(8, key as u64).long(16, into as u64);
-    bpf(BPF_MAP_LOOKUP_ELEM, &attr)?;
-    Ok(value)
+/// One number, which programs count up.
+#[derive(Debug)]
+pub(crate) struct Counter(OwnedFd);
+
+impl Counter {
+    pub(crate) fn new() -> io::Result<Counter> {
+        map_create(BPF_MAP_TYPE_ARRAY, 4, 8, 1).map(Counter)
+    }
+
+    /// `BPF_MAP_LOOKUP_ELEM`
+    pub(crate) fn get(&self) -> io::Result<u64> {
+        let (key, mut value) = (0_u32, 0_u64);
+        // The kernel reads a key and writes a value, as long as the map was made for.
+        let attr = Attr::new()
+            .fd(0, self.0.as_fd())
+            .long(8, &raw const key as u64)
+            .long(16, &raw mut value as u64);
+        bpf(BPF_MAP_LOOKUP_ELEM, &attr)?;
+        Ok(value)
+    }
 }
 
-/// `BPF_MAP_LOOKUP_AND_DELETE_ELEM` of a queue whose values are as long as `value`. `ENOENT`: it
-/// is empty.
-pub(crate) fn map_pop(map: BorrowedFd<'_>, value: &mut [u64]) -> io::Result<()> {
-    // The kernel writes one value, exclusively borrowed; its length is for the caller to see to,
-    // who has made the map.
-    let attr = Attr::new().fd(0, map).long(16, value.as_mut_ptr() as u64);
-    bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr).map(drop)
+/// Control groups, for programs to ask whether a task is in one.
+#[derive(Debug)]
+pub(crate) struct Cgroups(OwnedFd);
+
+impl Cgroups {
+    pub(crate) fn new(count: u32) -> io::Result<Cgroups> {
+        map_create(BPF_MAP_TYPE_CGROUP_ARRAY, 4, 4, count).map(Cgroups)
+    }
+
+    /// `BPF_MAP_UPDATE_ELEM`. `EBADF`: it is no directory of the unified hierarchy.
+    pub(crate) fn set(&self, at: u32, group: BorrowedFd<'_>) -> io::Result<()> {
+        let group = group.as_raw_fd();
+        // The kernel reads a key and a value, as long as the map was made for.
+        let attr = Attr::new()
+            .fd(0, self.0.as_fd())
+            .long(8, &raw const at as u64)
+            .long(16, &raw const group as u64);
+        bpf(BPF_MAP_UPDATE_ELEM, &attr).map(drop)
+    }
 }
 
-/// `BPF_PROG_LOAD`
-pub(crate) fn prog_load(kind: u32, instructions: &[u64], license: &CStr) -> io::Result<OwnedFd> {
+/// The ids of threads, of which the least used are forgotten.
+#[derive(Debug)]
+pub(crate) struct Threads(OwnedFd);
+
+impl Threads {
+    pub(crate) fn new(entries: u32) -> io::Result<Threads> {
+        map_create(BPF_MAP_TYPE_LRU_HASH, 4, 4, entries).map(Threads)
+    }
+}
+
+/// A map, for the instructions of programs.
+pub(crate) trait Map {
+    /// The number of its descriptor.
+    fn number(&self) -> c_int;
+}
+
+impl<const N: usize> Map for Queue<N> {
+    fn number(&self) -> c_int {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Map for Counter {
+    fn number(&self) -> c_int {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Map for Cgroups {
+    fn number(&self) -> c_int {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Map for Threads {
+    fn number(&self) -> c_int {
+        self.0.as_raw_fd()
+    }
+}
+
+/// `BPF_PROG_LOAD` of a program for raw tracepoints.
+pub(crate) fn prog_load(instructions: &[u64], license: &CStr) -> io::Result<OwnedFd> {
     let count = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
     // The kernel reads as many instructions as is said, and a string that ends in NUL.
     let attr = Attr::new()
-        .word(0, kind)
+        .word(0, BPF_PROG_TYPE_RAW_TRACEPOINT)
         .word(4, count)
         .long(8, instructions.as_ptr() as u64)
         .long(16, license.as_ptr() as u64);

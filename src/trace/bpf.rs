@@ -7,7 +7,7 @@ use std::{
     fs::File,
     io,
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::ffi::OsStringExt,
     },
     path::{Path, PathBuf},
@@ -16,7 +16,10 @@ use std::{
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::{Check, Event, EventKind, MARK};
-use crate::{Error, Op, Result, sys::bpf};
+use crate::{
+    Error, Op, Result,
+    sys::bpf::{self, Cgroups, Counter, Queue, Threads},
+};
 
 mod program;
 
@@ -25,9 +28,9 @@ use program::{Maps, STACK, WORDS};
 /// Records what the processes of control groups are asked for, those that enter them later too.
 #[derive(Debug)]
 pub struct CgroupRecorder {
-    queue: OwnedFd,
+    queue: Queue<WORDS>,
     /// How many events had no place.
-    lost: OwnedFd,
+    lost: Counter,
     /// What each thread was known to run.
     programs: HashMap<u32, [u64; 2]>,
     first: bool,
@@ -38,9 +41,6 @@ pub struct CgroupRecorder {
 
 /// How many events wait at most: ten megabytes.
 const ENTRIES: u32 = 32 * 1024;
-/// The bytes of one.
-#[expect(clippy::cast_possible_truncation, reason = "it is some hundreds")]
-const EVENT: u32 = 8 * WORDS as u32;
 
 impl CgroupRecorder {
     /// Whether a directory is one of the unified hierarchy, whose groups BPF knows.
@@ -69,21 +69,18 @@ impl CgroupRecorder {
         // A program has so many instructions at most.
         let count = i16::try_from(cgroups.len()).ok().filter(|count| (1..=64).contains(count));
         let count = count.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-        let map =
-            |kind, key, value, entries| bpf::map_create(kind, key, value, entries).map_err(failed);
-        let groups = map(program::CGROUP_ARRAY, 4, 4, count.unsigned_abs().into())?;
+        let groups = Cgroups::new(count.unsigned_abs().into()).map_err(failed)?;
         for (at, path) in (0..).zip(cgroups) {
             let group = File::open(path).map_err(|err| Op::Open.on(&**path, err))?;
-            let fd = group.as_raw_fd().cast_unsigned();
-            bpf::map_update(groups.as_fd(), at, fd).map_err(|err| Op::LoadBpf.on(&**path, err))?;
+            groups.set(at, group.as_fd()).map_err(failed)?;
         }
-        let queue = map(program::QUEUE, 0, EVENT, ENTRIES)?;
-        let open = map(program::LRU_HASH, 4, 4, ENTRIES)?;
-        let lost = map(program::ARRAY, 4, 8, 1)?;
+        let queue = Queue::new(ENTRIES).map_err(failed)?;
+        let open = Threads::new(ENTRIES).map_err(failed)?;
+        let lost = Counter::new().map_err(failed)?;
         let maps = Maps { groups: &groups, count, queue: &queue, open: &open, lost: &lost };
         let run = |name: &CStr, instructions: &[u64]| -> Result<OwnedFd> {
             // What the instructions call is for programs under the kernel's own license alone.
-            let loaded = bpf::prog_load(program::RAW_TRACEPOINT, instructions, c"Dual MIT/GPL");
+            let loaded = bpf::prog_load(instructions, c"Dual MIT/GPL");
             let loaded = loaded.map_err(failed)?;
             bpf::raw_tracepoint_open(name, loaded.as_fd()).map_err(failed)
         };
@@ -115,10 +112,10 @@ impl CgroupRecorder {
             let mark = Check { number: MARK, granted: Some(false), ..Check::default() };
             events.push(Event { time: 0, tid: 0, kind: EventKind::Check(mark) });
         }
-        let mut words = [0; WORDS];
-        loop {
-            match bpf::map_pop(self.queue.as_fd(), &mut words) {
-                Ok(()) => self.read(&words, &mut events),
+        // As many as there can be; more may be coming all the time.
+        for _ in 0..ENTRIES {
+            match self.queue.pop() {
+                Ok(words) => self.read(&words, &mut events),
                 Err(err) if err.kind() == io::ErrorKind::NotFound => break,
                 Err(err) => return Err(Op::ReadTrace.thread(err)),
             }
@@ -140,8 +137,7 @@ impl CgroupRecorder {
         self.links.clear();
         let mut events = self.drain()?;
         events.append(&mut self.pending);
-        let lost =
-            bpf::map_lookup(self.lost.as_fd(), 0).map_err(|err| Op::ReadTrace.thread(err))?;
+        let lost = self.lost.get().map_err(|err| Op::ReadTrace.thread(err))?;
         Ok((events, Some(lost)))
     }
 

@@ -1,13 +1,6 @@
 //! The two programs, instruction by instruction. (Documentation/bpf/standardization/)
 
-use std::os::fd::{AsRawFd, OwnedFd};
-
-/// enum bpf_map_type, enum bpf_prog_type (include/uapi/linux/bpf.h)
-pub(super) const ARRAY: u32 = 2;
-pub(super) const CGROUP_ARRAY: u32 = 8;
-pub(super) const LRU_HASH: u32 = 9;
-pub(super) const QUEUE: u32 = 22;
-pub(super) const RAW_TRACEPOINT: u32 = 17;
+use crate::sys::bpf::{Cgroups, Counter, Map, Queue, Threads};
 
 /// enum bpf_func_id
 mod call {
@@ -43,14 +36,14 @@ const fn word(at: i16) -> i16 {
 /// The maps that the programs share.
 pub(super) struct Maps<'a> {
     /// The control groups that are recorded, and how many.
-    pub(super) groups: &'a OwnedFd,
+    pub(super) groups: &'a Cgroups,
     pub(super) count: i16,
     /// The events.
-    pub(super) queue: &'a OwnedFd,
+    pub(super) queue: &'a Queue<WORDS>,
     /// The threads that were asked something in the system call that they are in.
-    pub(super) open: &'a OwnedFd,
+    pub(super) open: &'a Threads,
     /// How many events had no place.
-    pub(super) lost: &'a OwnedFd,
+    pub(super) lost: &'a Counter,
 }
 
 /// Registers: the result, the arguments, two that calls preserve, the frame.
@@ -116,9 +109,9 @@ impl Code {
     }
 
     /// `to = map`: an instruction of two words
-    fn map(&mut self, to: u8, map: &OwnedFd) -> &mut Code {
+    fn map(&mut self, to: u8, map: &impl Map) -> &mut Code {
         const BPF_PSEUDO_MAP_FD: u8 = 1;
-        self.push(0x18, to, BPF_PSEUDO_MAP_FD, 0, map.as_raw_fd()).push(0, 0, 0, 0, 0)
+        self.push(0x18, to, BPF_PSEUDO_MAP_FD, 0, map.number()).push(0, 0, 0, 0, 0)
     }
 
     fn call(&mut self, function: i32) -> &mut Code {

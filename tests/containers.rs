@@ -4,14 +4,15 @@ mod common;
 
 use std::{
     fs,
-    os::unix::fs::symlink,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
+    path::Path,
+    process::{Command, Stdio},
 };
 
-use common::{Ran, busybox, directory, program, ran, which};
+use common::{
+    Ran, directory,
+    docker::{Daemon, root_file_system, written},
+    program, ran, which,
+};
 use serde_json::{Value, json};
 
 tests! {
@@ -43,19 +44,6 @@ const DOCKER: [&str; 14] = [
     "CAP_KILL",
     "CAP_AUDIT_WRITE",
 ];
-
-/// A root file system of busybox alone.
-fn root_file_system(dir: &Path) -> PathBuf {
-    let root = dir.join("rootfs");
-    for name in ["bin", "tmp", "proc", "dev", "sys"] {
-        fs::create_dir_all(root.join(name)).unwrap();
-    }
-    fs::copy(busybox().unwrap(), root.join("bin/busybox")).unwrap();
-    for name in ["sh", "chown", "ping", "touch", "sleep", "cat", "mount", "rm", "mkdir", "grep"] {
-        symlink("busybox", root.join("bin").join(name)).unwrap();
-    }
-    root
-}
 
 /// A bundle of such a container.
 fn bundle(dir: &Path, caps: &[&str], script: &str) {
@@ -137,21 +125,6 @@ fn nothing_is_proposed_that_it_does_not_have() {
     assert!(report["missing"].as_array().unwrap().contains(&json!("cap_sys_admin")));
 }
 
-/// The report that a hook writes once the container has ended.
-fn written(dir: &Path, id: &str) -> String {
-    let path = dir.join(format!("{id}.json"));
-    let begun = Instant::now();
-    loop {
-        match fs::read_to_string(&path) {
-            Ok(text) if text.ends_with('\n') => return text,
-            _ if begun.elapsed() < Duration::from_secs(10) => {
-                thread::sleep(Duration::from_millis(50));
-            }
-            other => panic!("{}: {other:?}", path.display()),
-        }
-    }
-}
-
 fn a_hook_records_from_the_start() {
     let dir = directory();
     bundle(dir.path(), &DOCKER, SCRIPT);
@@ -214,76 +187,9 @@ fn crun_is_no_other() {
     assert_eq!(candidates(&report.out), ["cap_chown", "cap_net_raw"], "{report:?}");
 }
 
-/// A daemon of the test's own, which is ended with it.
-struct Daemon {
-    dir: PathBuf,
-    child: Child,
-}
-
-impl Daemon {
-    fn start(dir: &Path) -> Daemon {
-        let reports = dir.join("reports");
-        fs::create_dir(&reports).unwrap();
-        let args = json!(["oci-runtime", "--save", reports.to_str().unwrap(), "--", "runc"]);
-        let runtime =
-            json!({"path": program("rcap").get_program().to_str().unwrap(), "runtimeArgs": args});
-        let config = dir.join("daemon.json");
-        fs::write(&config, json!({"runtimes": {"rcap": runtime}}).to_string()).unwrap();
-        let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-        let child = Command::new(which("dockerd").unwrap())
-            .args(["--config-file", &path("daemon.json"), "--data-root", &path("data")])
-            .args(["--exec-root", &path("exec"), "--pidfile", &path("pid")])
-            .args(["-H", &format!("unix://{}", path("socket"))])
-            .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
-            .stdout(Stdio::null())
-            .stderr(fs::File::create(dir.join("log")).unwrap())
-            .spawn()
-            .unwrap();
-        let daemon = Daemon { dir: dir.to_owned(), child };
-        let begun = Instant::now();
-        while daemon.docker(&["version"]).status != Some(0) {
-            let log = || fs::read_to_string(dir.join("log")).unwrap();
-            assert!(begun.elapsed() < Duration::from_secs(60), "{}", log());
-            thread::sleep(Duration::from_millis(200));
-        }
-        let root = root_file_system(dir);
-        let script = "tar -C \"$0\" -c . | docker import - rcap-test:1";
-        let import = ran(daemon.client("sh").args(["-c", script]).arg(root));
-        assert_eq!(import.status, Some(0), "{import:?}");
-        daemon
-    }
-
-    fn client(&self, program: &str) -> Command {
-        let mut command = Command::new(program);
-        command
-            .env("DOCKER_HOST", format!("unix://{}", self.dir.join("socket").display()))
-            .env("DOCKER_API_VERSION", "1.41")
-            .stdin(Stdio::null());
-        command
-    }
-
-    fn docker(&self, args: &[&str]) -> Ran {
-        ran(self.client("docker").args(args))
-    }
-}
-
-impl Drop for Daemon {
-    fn drop(&mut self) {
-        let pid = nix::unistd::Pid::from_raw(self.child.id().cast_signed());
-        let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
-        let _ = self.child.wait();
-        // Whatever it has left mounted is not to be in the way of removing the directory.
-        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-        let points = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
-        for point in points.filter(|point| Path::new(point).starts_with(&self.dir)) {
-            let _ = nix::mount::umount2(point, nix::mount::MntFlags::MNT_DETACH);
-        }
-    }
-}
-
 fn docker_by_name_and_from_the_start() {
     let dir = directory();
-    let daemon = Daemon::start(dir.path());
+    let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
     let run = |args: &[&str]| {
         let ran = daemon.docker(&[&["run", "--network", "none"], args].concat());
         assert_eq!(ran.status, Some(0), "{ran:?}");
@@ -319,7 +225,7 @@ fn docker_by_name_and_from_the_start() {
 
 fn everything_dropped() {
     let dir = directory();
-    let daemon = Daemon::start(dir.path());
+    let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
     let run = |caps: &[&str], command: &[&str]| {
         let args = ["run", "--rm", "--network", "none", "--cap-drop", "all"];
         daemon.docker(&[&args[..], caps, &["rcap-test:1"], command].concat())

@@ -17,6 +17,8 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nix::{sched::CloneFlags, unistd};
 use rcap::{CapSet, CapState};
 
+pub(crate) mod docker;
+
 /// Names the test that a process is to run.
 const BODY: &str = "RCAP_TEST";
 /// In the place of a test: whether a user namespace can be made.

@@ -311,7 +311,12 @@ fn ping() {
     }
     // With them, it is not even executed.
     let ran = minimize(&["--", "ping", "-c", "1", "127.0.0.1"]);
-    assert!(ran.out.contains("it could not be executed: Operation not permitted"), "{ran:?}");
+    assert!(
+        ran.out.contains(
+            "it could not be executed: Operation not permitted, as its file has cap_net_raw=ep"
+        ),
+        "{ran:?}"
+    );
 }
 
 fn tcpdump() {

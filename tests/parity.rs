@@ -378,7 +378,7 @@ fn setcap_lines() {
                 "bad",
                 "cap_kill=p cap_chown=e",
             ]));
-            line.push(random.pick(&["f", "g", "h", "d/e", "d", "fifo", "none"]));
+            line.push(random.pick(&["f", "g", "h", "d/e", "d", "none"]));
         }
         if random.below(6) == 0 {
             line.pop();

@@ -2,9 +2,10 @@
 //! running it.
 
 use std::{
-    ffi::OsString,
-    fs::File,
+    ffi::{OsStr, OsString},
+    fs::{self, File},
     io::{self, IsTerminal, Read, Seek, Write},
+    path::PathBuf,
     process::{Command as Program, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -20,7 +21,7 @@ use super::{
     },
 };
 use crate::{
-    Cap, CapSet, Error, Iab, Op,
+    Cap, CapSet, CapState, Error, Iab, Op, file,
     identity::Identity,
     launch::Launcher,
     trace::{self, Backend, Failure, Observation, Rule, failures, minimal},
@@ -354,9 +355,12 @@ impl<'a> Minimizer<'a> {
         let recorded = match self.tracer.run(run) {
             // Without a capability it may be that the program cannot be executed at all.
             Err(Error::Os { op: Op::Execute, source, .. }) if !self.trials.is_empty() => {
-                let observation =
-                    Observation { message: super::chain(&source), ..Observation::default() };
-                return Ok((observation, Some(0)));
+                let mut message = super::chain(&source);
+                if let Some(caps) = file_caps(&self.words[0]) {
+                    // Which the kernel gives whole or not at all.
+                    message = format!("{message}, as its file has {caps}");
+                }
+                return Ok((Observation { message, ..Observation::default() }, Some(0)));
             }
             other => other?,
         };
@@ -396,6 +400,17 @@ impl<'a> Minimizer<'a> {
         }
         launcher
     }
+}
+
+/// The capabilities of a program's file, as PATH leads to it.
+fn file_caps(program: &OsStr) -> Option<CapState> {
+    let path = if program.as_encoded_bytes().contains(&b'/') {
+        PathBuf::from(program)
+    } else {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())?
+    };
+    file::read(fs::canonicalize(path).ok()?).ok()?.map(CapState::from)
 }
 
 /// All of a file, from its beginning.

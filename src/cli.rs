@@ -55,6 +55,15 @@ impl Io<'_> {
         self.complain_in_words(program, &chain(err))
     }
 
+    /// Prints the help that was asked for, or what was wrong with the command line: with what to
+    /// exit then.
+    fn usage(&mut self, err: &clap::Error, mistake: Exit) -> io::Result<Exit> {
+        if err.use_stderr() {
+            return write!(self.err, "{err}").map(|()| mistake);
+        }
+        write!(self.out, "{err}").map(|()| Exit::SUCCESS)
+    }
+
     fn complain_in_words(&mut self, program: &str, words: &str) -> io::Result<()> {
         writeln!(self.err, "{program}: {}", Escaped(words.as_bytes()))
     }
@@ -67,6 +76,8 @@ pub struct Exit(pub u8);
 impl Exit {
     const SUCCESS: Exit = Exit(0);
     const FAILURE: Exit = Exit(1);
+    /// The command line is wrong.
+    const USAGE: Exit = Exit(2);
 }
 
 /// Runs a command on the standard streams of the process and its arguments.

@@ -401,6 +401,12 @@ fn saved_and_merged() {
         assert_eq!((refused.status, &*refused.out), (Some(1), ""));
         assert!(refused.err.contains("it is no report"), "{refused:?}");
     }
+    // Nothing that a report says gets to a terminal as it is.
+    let text = fs::read_to_string(&one).unwrap();
+    fs::write(&two, text.replace("change the owner", "\\u001b[31m")).unwrap();
+    let escaped = ran(program("rcap").args(["report", &two]));
+    assert_eq!(escaped.status, Some(0), "{escaped:?}");
+    assert!(escaped.out.contains(r"\u{1b}[31m") && !escaped.out.contains('\u{1b}'), "{escaped:?}");
     // Nothing is written through a link, and the program does not run.
     std::os::unix::fs::symlink(&two, &link).unwrap();
     let refused = trace(&["--save", &link, "--", "rm", &one]);

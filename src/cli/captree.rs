@@ -145,7 +145,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         Err(words) => {
             io.complain_in_words("captree", &words)?;
             usage(io.err)?;
-            return Ok(Exit(2));
+            return Ok(Exit::USAGE);
         }
     };
     let tree = match options.proc.tree() {

@@ -155,14 +155,7 @@ struct Minimizer<'a> {
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
-        Err(err) if err.use_stderr() => {
-            write!(io.err, "{err}")?;
-            return Ok(OWN_FAILURE);
-        }
-        Err(err) => {
-            write!(io.out, "{err}")?;
-            return Ok(Exit::SUCCESS);
-        }
+        Err(err) => return io.usage(&err, OWN_FAILURE),
     };
     let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
     let (found, stop) = match Minimizer::new(&matches, words.clone()) {

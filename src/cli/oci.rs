@@ -58,7 +58,7 @@ pub(crate) fn runtime_command() -> Command {
 pub fn hook(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let matches = match hook_command().try_get_matches_from(argv) {
         Ok(matches) => matches,
-        Err(err) => return usage(&err, io),
+        Err(err) => return io.usage(&err, Exit::USAGE),
     };
     let directory = matches.get_one::<PathBuf>("save").cloned().unwrap_or_default();
     let mut state = String::new();
@@ -70,15 +70,6 @@ pub fn hook(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
             Ok(Exit::FAILURE)
         }
     }
-}
-
-fn usage(err: &clap::Error, io: &mut Io<'_>) -> io::Result<Exit> {
-    if err.use_stderr() {
-        write!(io.err, "{err}")?;
-        return Ok(Exit(2));
-    }
-    write!(io.out, "{err}")?;
-    Ok(Exit::SUCCESS)
 }
 
 /// The process and the id in a container's state. The id is to be a file's name.
@@ -129,11 +120,11 @@ fn start_recording(text: &str, directory: &Path) -> Result<(), String> {
 pub fn runtime(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let matches = match runtime_command().try_get_matches_from(argv) {
         Ok(matches) => matches,
-        Err(err) => return usage(&err, io),
+        Err(err) => return io.usage(&err, Exit::USAGE),
     };
     let directory = matches.get_one::<PathBuf>("save").cloned().unwrap_or_default();
     let words: Vec<&OsString> = matches.get_many("RUNTIME").into_iter().flatten().collect();
-    let Some((program, args)) = words.split_first() else { return Ok(Exit(2)) };
+    let Some((program, args)) = words.split_first() else { return Ok(Exit::USAGE) };
     if let Some(bundle) = bundle(args)
         && let Err(words) = add_hook(&bundle.join("config.json"), &directory)
     {

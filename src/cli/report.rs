@@ -34,14 +34,7 @@ pub(crate) fn command() -> Command {
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
-        Err(err) if err.use_stderr() => {
-            write!(io.err, "{err}")?;
-            return Ok(Exit(2));
-        }
-        Err(err) => {
-            write!(io.out, "{err}")?;
-            return Ok(Exit::SUCCESS);
-        }
+        Err(err) => return io.usage(&err, Exit::USAGE),
     };
     let mut reports = Vec::new();
     for path in matches.get_many::<PathBuf>("FILE").into_iter().flatten() {

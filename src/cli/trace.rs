@@ -141,14 +141,7 @@ pub(super) fn duration(text: &str) -> std::result::Result<Duration, String> {
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
-        Err(err) if err.use_stderr() => {
-            write!(io.err, "{err}")?;
-            return Ok(OWN_FAILURE);
-        }
-        Err(err) => {
-            write!(io.out, "{err}")?;
-            return Ok(Exit::SUCCESS);
-        }
+        Err(err) => return io.usage(&err, OWN_FAILURE),
     };
     if matches.get_flag("check") {
         return check(io);

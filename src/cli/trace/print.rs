@@ -84,7 +84,7 @@ fn end(lost: Option<u64>, unseen: &[String], out: &mut dyn Write) -> io::Result<
         Some(lost) => writeln!(out, "\n{lost} records were lost: this is not complete (--buffer)")?,
         None => writeln!(out, "\nRecords were lost: this is not complete (--buffer)")?,
     }
-    writeln!(out, "\nNot seen: {}.", unseen.join("; "))
+    writeln!(out, "\nNot seen: {}.", Escaped(unseen.join("; ").as_bytes()))
 }
 
 /// The checks of one line: how many, the commonest, the programs.
@@ -120,14 +120,16 @@ pub(in crate::cli) fn table(
         let failed = need.returned.filter(|returned| (-4095..0).contains(returned));
         let errno = failed.and_then(|errno| i32::try_from(-errno).ok()).map(Errno::from_raw);
         let errno = errno.map(|errno| format!(" ({errno:?})")).unwrap_or_default();
-        cells.push([
+        // A report that is read can say anything.
+        let row = [
             cap.to_string(),
             count.to_string(),
             asked.clone(),
             format!("{}{errno}", rule.about()),
             (*extra).to_owned(),
-            format!("{}{call}{others}", Escaped(program.as_bytes())),
-        ]);
+            format!("{program}{call}{others}"),
+        ];
+        cells.push(row.map(|cell| Escaped(cell.as_bytes()).to_string()));
     }
     if cells.len() > 1 {
         writeln!(out)?;

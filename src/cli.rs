@@ -6,8 +6,10 @@ use std::{
     fmt,
     io::{self, BufWriter, IsTerminal, LineWriter, Read, Write},
     os::unix::ffi::OsStrExt,
-    path::Path,
+    path::{Path, PathBuf},
 };
+
+use crate::{Cap, CapSet, CapState, file};
 
 pub mod capsh;
 pub mod captree;
@@ -18,6 +20,7 @@ pub mod minimize;
 pub mod oci;
 pub mod rcap;
 pub mod report;
+pub mod run;
 pub mod setcap;
 pub mod trace;
 
@@ -128,6 +131,39 @@ fn chain(err: &dyn Error) -> String {
     }
 }
 
+/// Names with commas, in any case, with or without `cap_`.
+fn parse_caps(text: &str) -> Result<CapSet, String> {
+    let cap = |name: &str| -> Result<CapSet, String> {
+        let name = name.trim().to_ascii_lowercase();
+        if name == "all" {
+            return Ok(CapSet::supported());
+        }
+        let full = if name.starts_with("cap_") { name.clone() } else { format!("cap_{name}") };
+        let cap: Cap = full
+            .parse()
+            .or_else(|err| name.parse().map_err(|_| err))
+            .map_err(|err: crate::ParseError| err.to_string())?;
+        Ok(cap.into())
+    };
+    text.split(',').try_fold(CapSet::empty(), |set, name| Ok(set | cap(name)?))
+}
+
+/// The file of a program, as PATH leads to it.
+fn find_program(program: &OsStr) -> Option<PathBuf> {
+    let path = if program.as_bytes().contains(&b'/') {
+        PathBuf::from(program)
+    } else {
+        let path = std::env::var_os("PATH")?;
+        std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())?
+    };
+    std::fs::canonicalize(path).ok()
+}
+
+/// The capabilities of a program's file, as PATH leads to it.
+fn file_caps(program: &OsString) -> Option<CapState> {
+    file::read(find_program(program)?).ok()?.map(CapState::from)
+}
+
 /// A name as it is printed: as it is into a pipe or a file, escaped on a terminal.
 struct Name<'a> {
     bytes: &'a [u8],
@@ -202,6 +238,18 @@ mod tests {
         ];
         for &(bytes, want) in rows {
             assert_eq!(Escaped(bytes).to_string(), want, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn names() {
+        let two = CapSet::of(&[Cap::NET_RAW, Cap::CHOWN]);
+        for text in ["net_raw,chown", "CAP_NET_RAW,cap_chown", "NET_RAW, CHOWN"] {
+            assert_eq!(parse_caps(text), Ok(two), "{text}");
+        }
+        assert_eq!(parse_caps("all"), Ok(CapSet::supported()));
+        for text in ["", "net_row", "cap_", "all,x"] {
+            assert!(parse_caps(text).is_err(), "{text}");
         }
     }
 

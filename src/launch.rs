@@ -6,7 +6,10 @@ use std::{
     io::{self, Read},
     os::{
         fd::OwnedFd,
-        unix::{ffi::OsStrExt, process::ExitStatusExt},
+        unix::{
+            ffi::OsStrExt,
+            process::{CommandExt, ExitStatusExt},
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus},
@@ -186,6 +189,38 @@ impl Launcher {
                 Ok(Told::Nothing) | Err(_) => Op::Fork.thread(err),
             }
         })
+    }
+
+    /// Executes the program of `command` in this process's place: the steps are taken by this
+    /// process itself, whose threads other than the calling one end.
+    ///
+    /// Returns only if that failed. The steps before the one that failed have been taken then, so
+    /// that there is not much to do but to end.
+    ///
+    /// ```no_run
+    /// use std::process::Command;
+    ///
+    /// use rcap::{CapSet, launch::Launcher};
+    ///
+    /// let err = Launcher::new().bounding(CapSet::empty()).no_new_privs().exec(Command::new("id"));
+    /// eprintln!("{err}");
+    /// ```
+    #[must_use]
+    pub fn exec(&self, mut command: Command) -> Error {
+        let program = PathBuf::from(command.get_program());
+        let (mut steps, (read, write)) = match self.steps().and_then(|steps| Ok((steps, pipe()?))) {
+            Ok(all) => all,
+            Err(err) => return err,
+        };
+        sys::pre_exec(&mut command, move || steps.take_and_tell(&write));
+        let err = command.exec();
+        drop(command);
+        match Told::read(read) {
+            Ok(Told::Failed(Error::Os { op, source, .. })) => op.thread(source),
+            Ok(Told::Failed(err)) => err,
+            Ok(Told::Done) => Op::Execute.on(&*program, err),
+            Ok(Told::Nothing) | Err(_) => Op::Fork.thread(err),
+        }
     }
 
     /// Runs `function` in a child process, which ends with the status that it returns, or with

@@ -77,6 +77,7 @@ pub mod file;
 pub mod knowledge;
 pub mod launch;
 pub mod proc;
+pub mod profile;
 pub mod threads;
 pub mod trace;
 

@@ -110,6 +110,15 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
+        name: "run",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["run"],
+        page: "rcap-run.1",
+        help: &["-h", "--help"],
+        // There is no PROGRAM, so that it fails in any case.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "rcap",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &[],
@@ -167,8 +176,11 @@ fn sample(argument: &str) -> &'static str {
         "DIRECTORY" => "/nonexistent",
         "DURATION" => "1ms",
         "BACKEND" => "tracepoint",
-        "NAME" => "root",
+        "NAME" | "USER" | "GROUP" => "root",
         "PATH" => "/",
+        "PROFILE" => "docker",
+
+        "VARIABLE" => "A=b",
         "DIR" => "/proc",
         "PROGRAM" | "COMMAND" => "true",
         "[ARG]..." => "--version",

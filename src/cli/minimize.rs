@@ -2,10 +2,9 @@
 //! running it.
 
 use std::{
-    ffi::{OsStr, OsString},
-    fs::{self, File},
+    ffi::OsString,
+    fs::File,
     io::{self, IsTerminal, Read, Seek, Write},
-    path::PathBuf,
     process::{Command as Program, ExitStatus, Stdio},
     time::{Duration, Instant},
 };
@@ -14,14 +13,14 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{
-    Exit, Io,
+    Exit, Io, file_caps, parse_caps,
     trace::{
         OWN_FAILURE, backend_arg, buffer_arg, duration, options, program_arg, refuse,
         session::{self, Check, Run, Tracer, shell},
     },
 };
 use crate::{
-    Cap, CapSet, CapState, Error, Iab, Op, file,
+    Cap, CapSet, Error, Iab, Op,
     identity::Identity,
     launch::Launcher,
     trace::{self, Backend, Failure, Observation, Rule, failures, minimal},
@@ -60,11 +59,11 @@ pub(crate) fn command() -> Command {
             flag("no-new-privs").help("Run it with no-new-privs"),
             value("keep", "CAPS")
                 .overrides_with("keep")
-                .value_parser(caps)
+                .value_parser(parse_caps)
                 .help("Capabilities that it has in any case"),
             value("drop", "CAPS")
                 .overrides_with("drop")
-                .value_parser(caps)
+                .value_parser(parse_caps)
                 .help("Capabilities that it has in no case"),
             flag("json").help("Print one JSON object"),
             backend_arg(),
@@ -75,23 +74,6 @@ pub(crate) fn command() -> Command {
             "The program runs several times, without input, and its output is not shown.\n\n\
              Example: rcap minimize -- ping -c 1 127.0.0.1",
         )
-}
-
-/// Names with commas, in any case, with or without `cap_`.
-pub(super) fn caps(text: &str) -> Result<CapSet, String> {
-    let cap = |name: &str| -> Result<CapSet, String> {
-        let name = name.trim().to_ascii_lowercase();
-        if name == "all" {
-            return Ok(CapSet::supported());
-        }
-        let full = if name.starts_with("cap_") { name.clone() } else { format!("cap_{name}") };
-        let cap: Cap = full
-            .parse()
-            .or_else(|err| name.parse().map_err(|_| err))
-            .map_err(|err: crate::ParseError| err.to_string())?;
-        Ok(cap.into())
-    };
-    text.split(',').try_fold(CapSet::empty(), |set, name| Ok(set | cap(name)?))
 }
 
 /// Why the search has ended without an answer.
@@ -395,17 +377,6 @@ impl<'a> Minimizer<'a> {
     }
 }
 
-/// The capabilities of a program's file, as PATH leads to it.
-fn file_caps(program: &OsStr) -> Option<CapState> {
-    let path = if program.as_encoded_bytes().contains(&b'/') {
-        PathBuf::from(program)
-    } else {
-        let path = std::env::var_os("PATH")?;
-        std::env::split_paths(&path).map(|dir| dir.join(program)).find(|path| path.is_file())?
-    };
-    file::read(fs::canonicalize(path).ok()?).ok()?.map(CapState::from)
-}
-
 /// All of a file, from its beginning.
 fn read(file: &mut File) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -422,18 +393,6 @@ fn last_line(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names() {
-        let two = CapSet::of(&[Cap::NET_RAW, Cap::CHOWN]);
-        for text in ["net_raw,chown", "CAP_NET_RAW,cap_chown", "NET_RAW, CHOWN"] {
-            assert_eq!(caps(text), Ok(two), "{text}");
-        }
-        assert_eq!(caps("all"), Ok(CapSet::supported()));
-        for text in ["", "net_row", "cap_", "all,x"] {
-            assert!(caps(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn last_lines() {

@@ -6,7 +6,7 @@ use std::{ffi::OsString, io, path::Path};
 use clap::Command;
 
 use super::{
-    Applet, Exit, Io, capsh, captree, getcap, getpcaps, minimize, oci, report, setcap, trace,
+    Applet, Exit, Io, capsh, captree, getcap, getpcaps, minimize, oci, report, run, setcap, trace,
 };
 
 /// Every command, in the groups of the help.
@@ -67,11 +67,18 @@ const GROUPS: &[(&str, &[Applet])] = &[
     ),
     (
         "Run",
-        &[Applet {
-            name: "capsh",
-            about: "Change the privileges of a process step by step, and run a program",
-            run: capsh::run,
-        }],
+        &[
+            Applet {
+                name: "run",
+                about: "Run a program with exactly the capabilities that are named",
+                run: run::run,
+            },
+            Applet {
+                name: "capsh",
+                about: "Change the privileges of a process step by step, and run a program",
+                run: capsh::run,
+            },
+        ],
     ),
 ];
 

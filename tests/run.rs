@@ -1,0 +1,258 @@
+//! `rcap run`, by what the kernel says of the program.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    process::{Command, Stdio},
+    thread,
+    time::Duration,
+};
+
+use common::{Ran, directory, program, ran, which};
+
+tests! {
+    Nothing:
+        usage;
+    Root:
+        exactly_what_is_named,
+        as_another_user,
+        as_docker_has_it,
+        what_kubernetes_does_not_allow,
+        what_cannot_be_given,
+        no_new_privs_unless_the_file_gives_something,
+        in_its_place,
+        its_surroundings,
+        shown_and_verified,
+        netcat_on_port_80,
+        by_an_ordinary_user;
+}
+
+fn run(args: &[&str]) -> Ran {
+    let mut command = program("rcap");
+    ran(command.arg("run").args(args).stdin(Stdio::null()).env_remove("LD_LIBRARY_PATH"))
+}
+
+/// A field of /proc/self/status of a program that was run with these options.
+fn field(options: &[&str], name: &str) -> String {
+    let ran = run(&[options, &["--", "cat", "/proc/self/status"]].concat());
+    assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{options:?}");
+    let line = ran.out.lines().find_map(|line| line.strip_prefix(name)).expect("a field");
+    line.trim_start_matches(':').split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn sets(options: &[&str]) -> [u64; 5] {
+    ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]
+        .map(|name| u64::from_str_radix(&field(options, name), 16).unwrap())
+}
+
+const NET_RAW: u64 = 1 << 13;
+const PORT: u64 = 1 << 10;
+
+fn usage() {
+    for args in [&[][..], &["--cap-add", "nothing", "true"], &["--profile", "x", "true"], &["--x"]]
+    {
+        let ran = run(args);
+        assert_eq!((ran.status, &*ran.out), (Some(125), ""), "{args:?}");
+    }
+    assert!(run(&["--help"]).out.contains("rcap run --user nobody"));
+}
+
+fn exactly_what_is_named() {
+    let all = sets(&[]);
+    assert_eq!((all[0], all[4]), (0, 0));
+    assert_eq!(all[1], all[3]);
+    assert_eq!(sets(&["--cap-drop", "all"]), [0; 5]);
+    for options in [
+        &["--cap-drop", "all", "--cap-add", "net_raw"][..],
+        &["--cap-drop=ALL", "--cap-add=CAP_NET_RAW"],
+        &["--cap-set", "NET_RAW"],
+    ] {
+        assert_eq!(sets(options), [0, NET_RAW, NET_RAW, NET_RAW, 0], "{options:?}");
+    }
+    let less = all[1] & !NET_RAW;
+    assert_eq!(sets(&["--cap-drop", "net_raw"]), [0, less, less, less, 0]);
+    // The options of Docker can be given again and again.
+    let two = ["--cap-drop", "all", "--cap-add", "net_raw", "--cap-add", "net_bind_service"];
+    assert_eq!(sets(&two)[2], NET_RAW | PORT);
+}
+
+fn as_another_user() {
+    let nobody = ["--user", "nobody"];
+    assert_eq!(field(&nobody, "Uid"), "65534 65534 65534 65534");
+    let [inheritable, permitted, effective, _, ambient] = sets(&nobody);
+    assert_eq!([inheritable, permitted, effective, ambient], [0; 4]);
+    let with = [&nobody[..], &["--cap-set", "net_raw"]].concat();
+    assert_eq!(sets(&with), [NET_RAW; 5]);
+    for options in [["--user", "1234:5", "--groups", "7,8"], ["--user", "1234", "--group", "5"]] {
+        assert_eq!(field(&options, "Gid"), "5 5 5 5");
+        assert_eq!(field(&options, "Uid"), "1234 1234 1234 1234");
+    }
+    assert_eq!(field(&["--user", "1234", "--groups", "7,8"], "Groups"), "7 8");
+    assert_eq!(field(&["--groups", ""], "Groups"), "");
+    assert_eq!(field(&["--group", "tty"], "Gid"), "5 5 5 5");
+    for options in [["--user", "no-such-user"], ["--group", "no-such-group"]] {
+        assert_eq!(run(&[&options[..], &["true"]].concat()).status, Some(125));
+    }
+}
+
+fn as_docker_has_it() {
+    assert_eq!(sets(&["--profile", "docker"])[2], 0xa804_25fb);
+    let podman = sets(&["--profile", "podman"])[2];
+    assert_eq!(podman.count_ones(), 11);
+    assert_eq!(sets(&["--profile", "docker", "--cap-drop", "net_raw"])[2], 0xa804_25fb & !NET_RAW);
+    assert_eq!(sets(&["--profile", "none"]), sets(&[]));
+}
+
+fn what_kubernetes_does_not_allow() {
+    let refused = |args: &[&str]| {
+        let ran = run(&[args, &["true"]].concat());
+        assert_eq!((ran.status, &*ran.out), (Some(125), ""), "{args:?}");
+        ran.err
+    };
+    let restricted = ["--profile", "kubernetes-restricted"];
+    assert!(refused(&restricted).contains("another user than root"));
+    let user = [&restricted[..], &["--user", "nobody"]].concat();
+    assert!(refused(&[&user[..], &["--cap-add", "net_raw"]].concat()).contains("cap_net_raw"));
+    assert!(refused(&[&user[..], &["--allow-new-privs"]].concat()).contains("no-new-privs"));
+    assert_eq!(sets(&[&user[..], &["--cap-add", "net_bind_service"]].concat()), [PORT; 5]);
+    let baseline = ["--profile", "kubernetes-baseline", "--cap-add", "sys_admin"];
+    assert!(refused(&baseline).contains("does not allow cap_sys_admin"));
+}
+
+fn what_cannot_be_given() {
+    // Nothing has been started when it is refused.
+    let dir = directory();
+    let file = dir.path().join("file");
+    let script = format!("touch {}", file.display());
+    let inner = ["--cap-add", "net_raw", "--", "sh", "-c", &script];
+    let rcap = program("rcap").get_program().to_str().unwrap().to_owned();
+    let ran = run(&[&["--cap-drop", "net_raw", "--", &rcap, "run"], &inner[..]].concat());
+    assert_eq!(ran.status, Some(125), "{ran:?}");
+    assert!(ran.err.contains("cap_net_raw cannot be given: not in the bounding set"), "{ran:?}");
+    assert!(!file.exists());
+}
+
+fn no_new_privs_unless_the_file_gives_something() {
+    assert_eq!(field(&[], "NoNewPrivs"), "1");
+    assert_eq!(field(&["--allow-new-privs"], "NoNewPrivs"), "0");
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = dir.path().join("cat");
+    fs::copy(which("cat").unwrap(), &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
+    let copy = copy.to_str().unwrap();
+    let with = |options: &[&str]| {
+        run(&[&["--user", "nobody"], options, &["--", copy, "/proc/self/status"]].concat())
+    };
+    let ran = with(&[]);
+    assert!(ran.out.contains("Uid:\t65534\t0\t0\t0\n"), "{ran:?}");
+    assert!(ran.err.contains("no-new-privs is not set, as"), "{ran:?}");
+    let ran = with(&["--no-new-privs"]);
+    assert!(ran.out.contains("Uid:\t65534\t65534\t65534\t65534\n"), "{ran:?}");
+    assert_eq!(ran.err, "");
+}
+
+fn in_its_place() {
+    assert_eq!(run(&["sh", "-c", "exit 7"]).status, Some(7));
+    // The same process: a signal to it is one to the program.
+    let mut child = program("rcap")
+        .args([
+            "run",
+            "--cap-drop",
+            "all",
+            "--",
+            "sh",
+            "-c",
+            "trap 'exit 9' TERM; while :; do sleep 0.05; done",
+        ])
+        .stdin(Stdio::null())
+        .spawn()
+        .unwrap();
+    thread::sleep(Duration::from_millis(300));
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(9));
+    let none = run(&["/nonexistent"]);
+    assert_eq!(none.status, Some(127));
+    assert_eq!(none.err, "rcap run: cannot execute /nonexistent: No such file or directory\n");
+    assert_eq!(run(&["/etc/passwd"]).status, Some(126));
+    let ping = run(&["--cap-drop", "all", "ping"]);
+    assert!(
+        ping.err.contains("Operation not permitted, as its file has cap_net_raw=ep"),
+        "{ping:?}"
+    );
+}
+
+fn its_surroundings() {
+    let ran = run(&["--env", "A=b=c", "--chdir", "/usr", "--", "sh", "-c", "echo $A; pwd"]);
+    assert_eq!(ran.out, "b=c\n/usr\n");
+    assert_eq!(run(&["--env", "=x", "true"]).status, Some(125));
+    // With noroot, root is a user like others.
+    assert_eq!(sets(&["--securebits", "noroot"])[2], 0);
+    let dir = directory();
+    let none = run(&["--chroot", dir.path().to_str().unwrap(), "--", "/nonexistent"]);
+    assert_eq!(none.status, Some(127), "{none:?}");
+}
+
+fn shown_and_verified() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    let file = file.to_str().unwrap();
+    let shown = run(&["--user", "nobody", "--cap-set", "net_raw", "--print", "--", "touch", file]);
+    assert!(shown.out.contains("Current: cap_net_raw=eip\n"), "{shown:?}");
+    assert!(shown.out.contains("uid=65534(nobody)"), "{shown:?}");
+    assert!(!fs::exists(file).unwrap());
+    let verified = run(&["--cap-set", "net_raw", "--verify", "--", "sh", "-c", "exit 5"]);
+    assert_eq!(verified.status, Some(5));
+    assert!(verified.err.starts_with("rcap run: verified: cap_net_raw=ep "), "{verified:?}");
+    // A set-uid file gives another user what was not asked for.
+    let copy = dir.path().join("sleep");
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::copy(which("sleep").unwrap(), &copy).unwrap();
+    fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
+    let differs = run(&["--user", "nobody", "--verify", "--", copy.to_str().unwrap(), "100"]);
+    assert_eq!(differs.status, Some(125));
+    assert!(differs.err.contains("it was ended: it has"), "{differs:?}");
+}
+
+fn netcat_on_port_80() {
+    let rcap = program("rcap").get_program().to_owned();
+    let listens = |options: &str| {
+        // In a network of its own, where nobody has the port.
+        let script = format!(
+            "ip link set lo up; timeout 5 \"$0\" run --user nobody {options} -- nc -l -p 80 & \
+             for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; echo | nc -N 127.0.0.1 80 && exit 0; done; exit 1"
+        );
+        let mut command = Command::new("unshare");
+        ran(command.args(["-n", "sh", "-c", &script]).arg(&rcap).env_remove("LD_LIBRARY_PATH"))
+            .status
+    };
+    assert_eq!(listens(""), Some(1));
+    assert_eq!(listens("--cap-add net_bind_service"), Some(0));
+}
+
+fn by_an_ordinary_user() {
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let copy = dir.path().join("rcap");
+    fs::copy(program("rcap").get_program(), &copy).unwrap();
+    let copy = copy.to_str().unwrap();
+    let ran = run(&[
+        "--user",
+        "nobody",
+        "--",
+        copy,
+        "run",
+        "--cap-drop",
+        "all",
+        "--",
+        "cat",
+        "/proc/self/status",
+    ]);
+    assert!(ran.out.contains("NoNewPrivs:\t1\n"), "{ran:?}");
+    let ran = run(&["--user", "nobody", "--", copy, "run", "--cap-add", "net_raw", "--", "true"]);
+    assert!(ran.err.contains("cap_net_raw cannot be given: not in permitted here"), "{ran:?}");
+    assert_eq!(ran.status, Some(125));
+}

@@ -13,6 +13,7 @@ use crate::{Cap, CapSet, CapState, file};
 
 pub mod capsh;
 pub mod captree;
+pub mod decode;
 pub mod getcap;
 pub mod getpcaps;
 pub mod json;

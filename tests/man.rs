@@ -119,6 +119,14 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
+        name: "decode",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["decode"],
+        page: "rcap-decode.1",
+        help: &["-h", "--help"],
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "rcap",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &[],

@@ -42,7 +42,8 @@ tests! {
         getpcaps_all,
         getpcaps_by_name,
         getpcaps_names_of_any_bytes,
-        getpcaps_errors;
+        getpcaps_errors,
+        decoded;
     UserNamespace:
         getcap_json,
         getcap_names_of_any_bytes,
@@ -1021,4 +1022,29 @@ fn getpcaps_threads() {
     let _ = equal.join();
     // A thread's sets go with it.
     check(dir, &format!("getpcaps --threads {pid}"), 0, &format!("{pid}: {text}\n"), "");
+}
+
+fn decoded() {
+    let dir = directory();
+    let decode = |args: &[&str]| run(dir.path(), "rcap", [&["decode"], args].concat());
+    let names = decode(&["00000000a80425fb"]).out;
+    assert!(names.starts_with("00000000a80425fb  cap_chown,") && names.lines().count() == 1);
+    assert_eq!(
+        decode(&["--encode", "net_raw,CHOWN", "2000"]).out,
+        "0000000000002001\n0000000000002000\n"
+    );
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let lines = decode(&[&status]).out;
+    assert_eq!(
+        lines.lines().map(|line| &line[..6]).collect::<Vec<_>>(),
+        ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"]
+    );
+    let object: Value =
+        serde_json::from_str(&decode(&["--json", "--decimal", "8192"]).out).unwrap();
+    assert_eq!(object["sets"][0]["set"], json!(["cap_net_raw"]));
+    // All or nothing.
+    let mistake = decode(&["2000", "nonsense\u{1b}"]);
+    assert_eq!((mistake.status, &*mistake.out), (Some(1), ""));
+    assert!(mistake.err.starts_with(r"rcap decode: nonsense\u{1b}: it is no mask"), "{mistake:?}");
+    assert_eq!(decode(&["--nonsense"]).status, Some(2));
 }

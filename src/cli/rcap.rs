@@ -6,7 +6,8 @@ use std::{ffi::OsString, io, path::Path};
 use clap::Command;
 
 use super::{
-    Applet, Exit, Io, capsh, captree, getcap, getpcaps, minimize, oci, report, run, setcap, trace,
+    Applet, Exit, Io, capsh, captree, decode, getcap, getpcaps, minimize, oci, report, run, setcap,
+    trace,
 };
 
 /// Every command, in the groups of the help.
@@ -24,6 +25,11 @@ const GROUPS: &[(&str, &[Applet])] = &[
                 name: "captree",
                 about: "Draw processes and threads as a tree, with their capabilities",
                 run: captree::run,
+            },
+            Applet {
+                name: "decode",
+                about: "Print the capabilities in a mask, or the mask of capabilities",
+                run: decode::run,
             },
         ],
     ),

@@ -8,7 +8,7 @@ use std::{
     path::Path,
     process::{Command, Stdio},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use common::{Ran, directory, program, ran, which};
@@ -237,13 +237,20 @@ fn kept_and_dropped() {
 }
 
 fn interrupted() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    let begun = Instant::now();
     let mut child = program("rcap")
-        .args(["minimize", "--json", "--", "sleep", "0.7"])
+        .args(["minimize", "--json", "--timeout", "1m", "--", "sh", "-c"])
+        // The second run, with nothing, would take long, and does not learn of the signal.
+        .args([&format!(
+            "test -e {0} && exec sleep 50; touch {0}; nice -n -5 true",
+            file.display()
+        )])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    // In the second run, with nothing.
     thread::sleep(Duration::from_millis(1200));
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
@@ -252,6 +259,7 @@ fn interrupted() {
     std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut out).unwrap();
     assert_eq!(status.code(), Some(130), "{out}");
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["proved"], false);
+    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 fn a_hundred_threads() {

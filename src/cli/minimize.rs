@@ -326,6 +326,7 @@ impl<'a> Minimizer<'a> {
         let mut ignore = |_: &trace::Seen| ();
         let mut run = Run::new(command, &launcher, self.most, &mut ignore);
         run.check = check.as_mut();
+        run.ends_with_us = true;
         run.timeout = self.timeout.or(run.check.is_some().then_some(Duration::from_secs(60)));
         let recorded = match self.tracer.run(run) {
             // Without a capability it may be that the program cannot be executed at all.

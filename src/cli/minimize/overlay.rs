@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     sched::{CloneFlags, unshare},
     sys::stat::Mode,
@@ -86,7 +87,11 @@ impl Step {
                 if mount(kind, &**to, kind, MsFlags::empty(), options).is_ok() {
                     return Ok(());
                 }
-                mount(Some(&**from), &**to, none, MsFlags::MS_BIND, none)?;
+                match mount(Some(&**from), &**to, none, MsFlags::MS_BIND, none) {
+                    // Hidden by what is mounted above it.
+                    Err(Errno::ENOENT) => return Ok(()),
+                    other => other?,
+                }
                 let read_only = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
                 Ok(mount(none, &**to, none, read_only, none)?)
             }

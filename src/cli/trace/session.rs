@@ -116,6 +116,8 @@ pub(crate) struct Run<'a> {
     pub(crate) each: &'a mut dyn FnMut(&Seen),
     /// What tells whether it works; it is ended when that is known.
     pub(crate) check: Option<&'a mut Check>,
+    /// Whether a signal to this process ends it too.
+    pub(crate) ends_with_us: bool,
 }
 
 impl<'a> Run<'a> {
@@ -126,7 +128,8 @@ impl<'a> Run<'a> {
         held: CapSet,
         each: &'a mut dyn FnMut(&Seen),
     ) -> Run<'a> {
-        Run { command, launcher, held, timeout: None, each, check: None }
+        let (timeout, check, ends_with_us) = (None, None, false);
+        Run { command, launcher, held, timeout, each, check, ends_with_us }
     }
 }
 
@@ -257,7 +260,7 @@ impl Tracer {
 
     /// Runs a program to the end of its last descendant, or as long as it is to run.
     pub(crate) fn run(&mut self, run: Run<'_>) -> Result<Recorded> {
-        let Run { command, launcher, held, timeout, each, mut check } = run;
+        let Run { command, launcher, held, timeout, each, mut check, ends_with_us } = run;
         let Tracer { options, recorder, names } = self;
         let child = recorder.start(command, launcher)?;
         let origin = Origin::Started(child.id());
@@ -284,7 +287,7 @@ impl Tracer {
                     }
                     timed_out = timeout.is_some_and(|timeout| begun.elapsed() > timeout);
                     let passed = check.as_ref().is_some_and(|check| check.passed);
-                    if timed_out || passed || interrupted && check.is_some() {
+                    if timed_out || passed || interrupted && ends_with_us {
                         let check = check.as_ref().and_then(|check| check.running);
                         ended = end(recorder, &mut session, process, check)?.or(ended);
                         break;

@@ -14,6 +14,7 @@ use crate::{Cap, CapSet, CapState, file};
 pub mod capsh;
 pub mod captree;
 pub mod decode;
+pub mod deploy;
 pub mod getcap;
 pub mod getpcaps;
 pub mod json;

@@ -73,6 +73,7 @@ mod mode;
 pub mod no_new_privs;
 pub mod securebits;
 
+pub mod deploy;
 pub mod file;
 pub mod knowledge;
 pub mod launch;

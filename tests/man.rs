@@ -127,6 +127,14 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
+        name: "deploy",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["deploy"],
+        page: "rcap-deploy.1",
+        help: &["-h", "--help"],
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "rcap",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &[],
@@ -186,7 +194,7 @@ fn sample(argument: &str) -> &'static str {
         "BACKEND" => "tracepoint",
         "NAME" | "USER" | "GROUP" => "root",
         "PATH" => "/",
-        "PROFILE" => "docker",
+        "PROFILE" | "FORMAT" => "docker",
 
         "VARIABLE" => "A=b",
         "DIR" => "/proc",

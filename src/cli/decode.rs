@@ -44,10 +44,7 @@ fn decode(text: &str, decimal: bool) -> Result<Vec<Named>, String> {
     }
     let text = text.trim();
     let one = |name: &str, set| Ok(vec![Named { name: name.to_owned(), set }]);
-    if let Some(set) = mask(text, decimal) {
-        return one("", set);
-    }
-    if let Ok(set) = parse_caps(text) {
+    if let Some(set) = mask(text, decimal).or_else(|| parse_caps(text).ok()) {
         return one("", set);
     }
     // Which an empty text is too.
@@ -62,6 +59,11 @@ fn decode(text: &str, decimal: bool) -> Result<Vec<Named>, String> {
         return Ok(sets.map(|(name, set)| Named { name: name.to_owned(), set }).into());
     }
     Err("it is no mask, no line of /proc/PID/status, no names and no text of libcap's".to_owned())
+}
+
+/// A set alone: a mask, or names.
+pub(super) fn a_set(text: &str) -> Result<CapSet, String> {
+    mask(text, false).map_or_else(|| parse_caps(text), Ok)
 }
 
 /// A line such as `CapEff:\t00000000a80425fb`.

@@ -6,8 +6,8 @@ use std::{ffi::OsString, io, path::Path};
 use clap::Command;
 
 use super::{
-    Applet, Exit, Io, capsh, captree, decode, getcap, getpcaps, minimize, oci, report, run, setcap,
-    trace,
+    Applet, Exit, Io, capsh, captree, decode, deploy, getcap, getpcaps, minimize, oci, report, run,
+    setcap, trace,
 };
 
 /// Every command, in the groups of the help.
@@ -85,6 +85,14 @@ const GROUPS: &[(&str, &[Applet])] = &[
                 run: capsh::run,
             },
         ],
+    ),
+    (
+        "Deliver",
+        &[Applet {
+            name: "deploy",
+            about: "Write the settings for Docker, Kubernetes, systemd and others",
+            run: deploy::run,
+        }],
     ),
 ];
 

@@ -82,6 +82,9 @@ fn a_file_is_given_away() {
     assert_eq!((ran.status, &*ran.err), (Some(0), ""));
     assert!(ran.out.starts_with("Minimum: cap_chown\n\ncap_chown  needed: without it, exit status 1, not exit status 0: chown: "), "{}", ran.out);
     assert!(ran.out.contains("and chown was refused cap_chown: change the owner, mode or times of a file (fchownat = EPERM)"), "{}", ran.out);
+    let settings = minimize(&["--to", "docker", "--", "chown", "1002", &file]).out;
+    let want = "\n\n--cap-drop=ALL --cap-add=CHOWN --security-opt=no-new-privileges\n";
+    assert!(settings.ends_with(want), "{settings}");
     let (object, _) = minimum(&["--", "chown", "1001", &file]);
     assert_eq!(object["schema"], 1);
     assert_eq!(object["command"][0], "chown");

@@ -390,6 +390,8 @@ fn saved_and_merged() {
     let merged = ran(program("rcap").args(["report", &one, &two]));
     assert!(merged.out.starts_with("Candidates: cap_chown,cap_sys_nice\n"), "{merged:?}");
     assert!(merged.out.contains("Run 2: nice -n -5 true (cap_sys_nice)\n"), "{merged:?}");
+    let settings = ran(program("rcap").args(["report", "--to", "systemd", &one, &two])).out;
+    assert!(settings.contains("\nCapabilityBoundingSet=CAP_CHOWN CAP_SYS_NICE\n"), "{settings}");
     let merged = ran(program("rcap").args(["report", "--json", &one, &two]));
     let merged: Value = serde_json::from_str(&merged.out).unwrap();
     let checks = merged["checks"].as_array().unwrap();

@@ -1,8 +1,11 @@
 //! `rcap deploy`: capabilities in the words of the system that takes them.
 
-use std::{ffi::OsString, io};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+};
 
-use clap::{Arg, Command};
+use clap::{Arg, ArgMatches, Command};
 
 use super::{Exit, Io, decode::a_set};
 use crate::{
@@ -16,15 +19,7 @@ pub(crate) fn command() -> Command {
         .about("Write the settings that give a program these capabilities, ready to paste")
         .override_usage("rcap deploy --to FORMAT [--user USER] [CAPS]...")
         .args([
-            value("to", "FORMAT")
-                .required(true)
-                .value_parser(|name: &str| {
-                    let names = Format::ALL.map(Format::name).join(", ");
-                    Format::from_name(name).ok_or_else(|| format!("it is one of {names}"))
-                })
-                .help(
-                    "docker, podman, compose, kubernetes, oci, systemd, setcap, capsh or setpriv",
-                ),
+            to_arg().required(true),
             value("user", "USER").help("For a user, by name or number; else for root"),
             Arg::new("CAPS")
                 .num_args(0..)
@@ -35,6 +30,31 @@ pub(crate) fn command() -> Command {
             "The settings are on standard output, and on standard error what does not hold there.\n\n\
              Example: rcap deploy --to compose chown,net_raw",
         )
+}
+
+pub(super) fn to_arg() -> Arg {
+    Arg::new("to")
+        .long("to")
+        .value_name("FORMAT")
+        .value_parser(|name: &str| {
+            let names = Format::ALL.map(Format::name).join(", ");
+            Format::from_name(name).ok_or_else(|| format!("it is one of {names}"))
+        })
+        .help(
+            "Write the settings for docker, podman, compose, kubernetes, oci, systemd, setcap, \
+             capsh or setpriv",
+        )
+}
+
+/// The settings, behind an empty line, if `--to` asks for them; and what does not hold there.
+pub(super) fn append(
+    matches: &ArgMatches,
+    settings: &Settings<'_>,
+    out: &mut dyn Write,
+) -> io::Result<()> {
+    let Some(format) = matches.get_one::<Format>("to") else { return Ok(()) };
+    writeln!(out, "\n{}", format.write(settings))?;
+    format.caveat(settings).map_or(Ok(()), |words| writeln!(out, "\n({words}.)"))
 }
 
 /// # Errors

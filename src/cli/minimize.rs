@@ -13,7 +13,9 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{
-    Exit, Io, file_caps, parse_caps,
+    Exit, Io,
+    deploy::{append, to_arg},
+    file_caps, parse_caps,
     trace::{
         OWN_FAILURE, backend_arg, buffer_arg, duration, options, program_arg, refuse,
         session::{self, Check, Run, Tracer, shell},
@@ -21,6 +23,7 @@ use super::{
 };
 use crate::{
     Cap, CapSet, Error, Iab, Op,
+    deploy::Settings,
     identity::Identity,
     launch::Launcher,
     trace::{self, Backend, Failure, Observation, Rule, failures, minimal},
@@ -65,6 +68,7 @@ pub(crate) fn command() -> Command {
                 .overrides_with("drop")
                 .value_parser(parse_caps)
                 .help("Capabilities that it has in no case"),
+            to_arg().conflicts_with("json"),
             flag("json").help("Print one JSON object"),
             backend_arg(),
             buffer_arg(),
@@ -160,6 +164,10 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         writeln!(io.out, "{}", print::json(&words, &found))?;
     } else {
         print::print(&found, io.out)?;
+        if found.proved {
+            let user = matches.get_one::<String>("user").map(String::as_str);
+            append(&matches, &Settings { caps: found.minimum, user }, io.out)?;
+        }
     }
     Ok(if found.proved { Exit::SUCCESS } else { Exit(130) })
 }

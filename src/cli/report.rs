@@ -9,8 +9,15 @@ use std::{
 use clap::{Arg, ArgAction, Command, value_parser};
 use serde_json::json;
 
-use super::{Escaped, Exit, Io, trace::print_merged};
-use crate::trace::{Merged, Report};
+use super::{
+    Escaped, Exit, Io,
+    deploy::{append, to_arg},
+    trace::print_merged,
+};
+use crate::{
+    deploy::Settings,
+    trace::{Merged, Report},
+};
 
 pub(crate) fn command() -> Command {
     let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
@@ -19,6 +26,7 @@ pub(crate) fn command() -> Command {
         .override_usage("rcap report [OPTION]... FILE...")
         .args([
             flag("all").help("Print what was set aside in full too"),
+            to_arg().conflicts_with("json"),
             flag("json").help("Print one JSON object"),
             Arg::new("FILE")
                 .required(true)
@@ -52,6 +60,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         writeln!(io.out, "{}", json!(merged))?;
     } else {
         print_merged(&merged, matches.get_flag("all"), io.out)?;
+        append(&matches, &Settings { caps: merged.candidates, user: None }, io.out)?;
     }
     Ok(Exit::SUCCESS)
 }

@@ -21,7 +21,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let symbols = Symbols::load();
     let mut recorder = Recorder::new(&Options { kilobytes: 16384, ..Options::new(backend) })?;
     let mut child = recorder.start(command, &Launcher::new())?;
-    println!("# {}", std::fs::read_to_string("/proc/version")?.trim());
+    println!("# Linux {}", std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim());
     println!("{} process {backend}", child.id());
     child.wait()?;
     let (events, lost) = recorder.stop()?;

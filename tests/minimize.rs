@@ -7,11 +7,10 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::Path,
     process::{Command, Stdio},
-    thread,
     time::{Duration, Instant},
 };
 
-use common::{Ran, directory, program, ran, which};
+use common::{Ran, directory, program, ran, wait_until, which};
 use serde_json::{Value, json};
 
 tests! {
@@ -247,14 +246,14 @@ fn interrupted() {
         .args(["minimize", "--json", "--timeout", "1m", "--", "sh", "-c"])
         // The second run, with nothing, would take long, and does not learn of the signal.
         .args([&format!(
-            "test -e {0} && exec sleep 50; touch {0}; nice -n -5 true",
+            "test -e {0} && {{ touch {0}2; exec sleep 50; }}; touch {0}; nice -n -5 true",
             file.display()
         )])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(1200));
+    wait_until(|| dir.path().join("file2").exists());
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
     let status = child.wait().unwrap();

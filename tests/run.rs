@@ -6,11 +6,9 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
-use common::{Ran, directory, program, ran, which};
+use common::{Ran, directory, program, ran, wait_until, which};
 
 tests! {
     Nothing:
@@ -157,20 +155,16 @@ fn no_new_privs_unless_the_file_gives_something() {
 fn in_its_place() {
     assert_eq!(run(&["sh", "-c", "exit 7"]).status, Some(7));
     // The same process: a signal to it is one to the program.
+    let dir = directory();
+    let begun = dir.path().join("begun");
+    let script =
+        format!("trap 'exit 9' TERM; touch {}; while :; do sleep 0.05; done", begun.display());
     let mut child = program("rcap")
-        .args([
-            "run",
-            "--cap-drop",
-            "all",
-            "--",
-            "sh",
-            "-c",
-            "trap 'exit 9' TERM; while :; do sleep 0.05; done",
-        ])
+        .args(["run", "--cap-drop", "all", "--", "sh", "-c", &script])
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(300));
+    wait_until(|| begun.exists());
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(9));

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use common::{directory, program, ran};
+use common::{directory, program, ran, wait_until};
 use serde_json::Value;
 
 use rcap::{
@@ -316,7 +316,7 @@ fn a_control_group_by_either_backend() {
     let of = |backend: &str| {
         let mut children =
             [waiting(dir.path(), &enter), waiting(dir.path(), &format!("sleep 0.5; {enter}"))];
-        thread::sleep(Duration::from_millis(200));
+        wait_until(|| has_processes(&group));
         let found = report(&["--backend", backend, "--cgroup", group.to_str().unwrap()]);
         for child in &mut children {
             child.wait().unwrap();
@@ -346,6 +346,10 @@ fn unified() -> PathBuf {
     mounts.find(|fields| fields[2] == "cgroup2").expect("it is mounted")[1].into()
 }
 
+fn has_processes(group: &Path) -> bool {
+    !fs::read_to_string(group.join("cgroup.procs")).unwrap().is_empty()
+}
+
 /// By its control group, as systemd names it.
 fn a_unit() {
     let name = format!("rcap-test-unit-{}", std::process::id());
@@ -353,7 +357,7 @@ fn a_unit() {
     fs::create_dir(&group).unwrap();
     let dir = directory();
     let mut child = waiting(dir.path(), &format!("echo $$ > {}/cgroup.procs;", group.display()));
-    thread::sleep(Duration::from_millis(200));
+    wait_until(|| has_processes(&group));
     let found = report(&["--unit", &name]);
     child.wait().unwrap();
     // Nobody is in it any more.
@@ -426,20 +430,17 @@ fn without_outcomes() {
 }
 
 fn interrupted() {
+    let dir = directory();
+    let begun = dir.path().join("begun");
+    let script =
+        format!("trap 'exit 9' TERM; touch {}; while :; do sleep 0.1; done", begun.display());
     let child = program("rcap")
-        .args([
-            "trace",
-            "--json",
-            "--",
-            "sh",
-            "-c",
-            "trap 'exit 9' TERM; while :; do sleep 0.1; done",
-        ])
+        .args(["trace", "--json", "--", "sh", "-c", &script])
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(700));
+    wait_until(|| begun.exists());
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
     let output = child.wait_with_output().unwrap();
@@ -455,11 +456,10 @@ fn what_a_killed_one_leaves() {
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    thread::sleep(Duration::from_millis(700));
     let tracefs = rcap::trace::Tracefs::open().unwrap();
     let own = format!("rcap-{}-", child.id());
     let is_there = || tracefs.instances().unwrap().iter().any(|name| name.starts_with(&own));
-    assert!(is_there());
+    wait_until(is_there);
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(is_there());

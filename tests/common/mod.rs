@@ -11,6 +11,8 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, ExitCode, Output},
+    thread,
+    time::{Duration, Instant},
 };
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -212,6 +214,15 @@ pub(crate) fn ran(command: &mut Command) -> Ran {
         status: output.status.code(),
         out: String::from_utf8_lossy(&output.stdout).into_owned(),
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// Waits until something is so, which it is to be soon.
+pub(crate) fn wait_until(is_so: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !is_so() {
+        assert!(begun.elapsed() < Duration::from_secs(30), "it is not so after 30 seconds");
+        thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -15,6 +15,7 @@ pub mod capsh;
 pub mod captree;
 pub mod decode;
 pub mod deploy;
+pub mod explain;
 pub mod getcap;
 pub mod getpcaps;
 pub mod json;

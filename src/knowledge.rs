@@ -2,6 +2,7 @@
 
 use crate::{Cap, CapSet};
 
+mod routes;
 mod table;
 
 /// What is known of a capability.
@@ -27,6 +28,20 @@ pub fn about(cap: Cap) -> Option<&'static About> {
     table::ABOUT.get(usize::from(cap.number())).map(|(_, about)| about)
 }
 
+/// How a program with `cap` can become root, or see or do what root can; `None`: by no way that is
+/// known.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert!(knowledge::route_to_root(Cap::SYS_MODULE).is_some());
+/// assert!(knowledge::route_to_root(Cap::NET_BIND_SERVICE).is_none());
+/// ```
+pub fn route_to_root(cap: Cap) -> Option<&'static str> {
+    let at = routes::ROUTES.binary_search_by_key(&cap, |(cap, _)| *cap).ok()?;
+    Some(routes::ROUTES[at].1)
+}
+
 /// The capabilities that have `text` in their name or in a line of what they permit, in any case.
 ///
 /// ```
@@ -49,6 +64,15 @@ mod tests {
     #[test]
     fn every_capability_at_its_number() {
         assert!(table::ABOUT.iter().map(|(cap, _)| *cap).eq(CapSet::NAMED.caps()));
+    }
+
+    #[test]
+    fn routes_in_order() {
+        assert!(routes::ROUTES.is_sorted_by(|(a, _), (b, _)| a < b));
+        // What is harmless by itself.
+        for cap in [Cap::NET_BIND_SERVICE, Cap::IPC_LOCK, Cap::SYS_NICE, Cap::WAKE_ALARM] {
+            assert_eq!(route_to_root(cap), None, "{cap}");
+        }
     }
 
     #[test]

@@ -135,6 +135,14 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
+        name: "explain",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["explain"],
+        page: "rcap-explain.1",
+        help: &["-h", "--help"],
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "rcap",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &[],

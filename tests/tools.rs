@@ -43,7 +43,8 @@ tests! {
         getpcaps_by_name,
         getpcaps_names_of_any_bytes,
         getpcaps_errors,
-        decoded;
+        decoded,
+        explained;
     UserNamespace:
         getcap_json,
         getcap_names_of_any_bytes,
@@ -1047,4 +1048,18 @@ fn decoded() {
     assert_eq!((mistake.status, &*mistake.out), (Some(1), ""));
     assert!(mistake.err.starts_with(r"rcap decode: nonsense\u{1b}: it is no mask"), "{mistake:?}");
     assert_eq!(decode(&["--nonsense"]).status, Some(2));
+}
+
+fn explained() {
+    let dir = directory();
+    let explain = |args: &[&str]| run(dir.path(), "rcap", [&["explain"], args].concat());
+    let text = explain(&["net_raw"]).out;
+    assert!(text.starts_with("cap_net_raw (13)\n\n  Open raw and packet sockets"), "{text}");
+    assert!(text.contains("Given to every container by: docker, kubernetes-baseline."), "{text}");
+    assert_eq!(explain(&[]).out.lines().count(), 41);
+    let object: Value = serde_json::from_str(&explain(&["--json", "bpf,63"]).out).unwrap();
+    let caps = object["capabilities"].as_array().unwrap();
+    assert_eq!((caps.len(), &caps[0]["since"]), (2, &json!("5.8")));
+    assert_eq!(caps[1]["permits"], Value::Null);
+    assert_eq!(explain(&["net_row"]).status, Some(2));
 }

@@ -6,8 +6,8 @@ use std::{ffi::OsString, io, path::Path};
 use clap::Command;
 
 use super::{
-    Applet, Exit, Io, capsh, captree, decode, deploy, getcap, getpcaps, minimize, oci, report, run,
-    setcap, trace,
+    Applet, Exit, Io, capsh, captree, decode, deploy, explain, getcap, getpcaps, minimize, oci,
+    report, run, setcap, trace,
 };
 
 /// Every command, in the groups of the help.
@@ -30,6 +30,11 @@ const GROUPS: &[(&str, &[Applet])] = &[
                 name: "decode",
                 about: "Print the capabilities in a mask, or the mask of capabilities",
                 run: decode::run,
+            },
+            Applet {
+                name: "explain",
+                about: "Say what a capability permits, and what it is worth to an attacker",
+                run: explain::run,
             },
         ],
     ),

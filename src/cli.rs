@@ -142,13 +142,25 @@ fn parse_caps(text: &str) -> Result<CapSet, String> {
             return Ok(CapSet::supported());
         }
         let full = if name.starts_with("cap_") { name.clone() } else { format!("cap_{name}") };
-        let cap: Cap = full
-            .parse()
-            .or_else(|err| name.parse().map_err(|_| err))
-            .map_err(|err: crate::ParseError| err.to_string())?;
-        Ok(cap.into())
+        let cap: Result<Cap, _> = full.parse().or_else(|_| name.parse());
+        cap.map(CapSet::from).map_err(|_| no_capability(&name))
     };
     text.split(',').try_fold(CapSet::empty(), |set, name| Ok(set | cap(name)?))
+}
+
+/// That there is none of this name, and which one may have been meant.
+fn no_capability(name: &str) -> String {
+    /// Less like it than this is another word.
+    const ALIKE: f64 = 0.85;
+    fn short(name: &str) -> &str {
+        name.strip_prefix("cap_").unwrap_or(name)
+    }
+    let alike = |known: &'static str| (strsim::jaro_winkler(short(name), short(known)), known);
+    let names = CapSet::NAMED.caps().filter_map(Cap::name).map(alike);
+    let best = names.max_by(|(a, _), (b, _)| a.total_cmp(b));
+    let meant = best.filter(|(likeness, _)| *likeness > ALIKE);
+    let meant = meant.map(|(_, known)| format!("; did you mean {known}?")).unwrap_or_default();
+    format!("there is no capability {name:?}{meant}")
 }
 
 /// The file of a program, as PATH leads to it.
@@ -253,6 +265,22 @@ mod tests {
         assert_eq!(parse_caps("all"), Ok(CapSet::supported()));
         for text in ["", "net_row", "cap_", "all,x"] {
             assert!(parse_caps(text).is_err(), "{text}");
+        }
+        #[rustfmt::skip]
+        let rows = [
+            ("net_row",          Some("cap_net_raw")),
+            ("CAP_SYSADMIN",     Some("cap_sys_admin")),
+            ("dac_overide",      Some("cap_dac_override")),
+            ("net_bind_sevice",  Some("cap_net_bind_service")),
+            ("chwon",            Some("cap_chown")),
+            ("xyz",              None),
+            ("",                 None),
+        ];
+        for (text, want) in rows {
+            let words = parse_caps(text).unwrap_err();
+            let meant =
+                words.split_once("did you mean ").map(|(_, name)| name.trim_end_matches('?'));
+            assert_eq!(meant, want, "{text}: {words}");
         }
     }
 

@@ -68,7 +68,7 @@ impl Rule {
 }
 
 /// From where in the kernel a check was made.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Place {
     /// The function that asked; empty if it is not known.
@@ -162,6 +162,20 @@ pub struct Need {
     pub program: String,
 }
 
+impl Need {
+    /// Whether it was refused, and the system call failed for lack of permission: under whatever
+    /// rule, that is not to be hidden.
+    pub fn is_refusal(&self) -> bool {
+        !self.granted && self.returned.is_some_and(lacks_permission)
+    }
+
+    /// Checks that are alike in this are one need.
+    pub(super) fn key(&self) -> (Cap, Rule, bool, bool, &str, &str) {
+        let Need { cap, rule, granted, .. } = *self;
+        (cap, rule, granted, self.is_refusal(), &self.function, &self.program)
+    }
+}
+
 /// What a recording comes to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -203,8 +217,11 @@ pub struct Analyser {
     home: Option<u64>,
     begun: bool,
     threads: HashMap<u32, Thread>,
-    needs: BTreeMap<(Cap, Rule, String, Arc<str>, bool), Need>,
+    needs: BTreeMap<Key, Need>,
 }
+
+/// As [`Need::key`], without copies, and whether it was in a container.
+type Key = (Cap, Rule, bool, bool, Arc<Place>, Arc<str>, bool);
 
 /// What is known of a thread.
 #[derive(Clone, Debug, Default)]
@@ -372,8 +389,9 @@ impl Analyser {
     }
 
     fn count(&mut self, seen: &Seen) {
-        let program = Arc::clone(&seen.program);
-        let key = (seen.cap, seen.rule, seen.place.function.clone(), program, seen.inside);
+        let refusal = !seen.granted && seen.returned.is_some_and(lacks_permission);
+        let (place, program) = (Arc::clone(&seen.place), Arc::clone(&seen.program));
+        let key = (seen.cap, seen.rule, seen.granted, refusal, place, program, seen.inside);
         let need = self.needs.entry(key).or_insert_with(|| Need {
             cap: seen.cap,
             rule: seen.rule,
@@ -409,17 +427,18 @@ impl Analyser {
 }
 
 impl Analysis {
-    /// With those of the same capability, rule, function and program as one.
-    pub(crate) fn new(needs: Vec<Need>) -> Analysis {
-        let mut merged: BTreeMap<_, Need> = BTreeMap::new();
-        for need in needs {
-            let key = (need.cap, need.rule, need.function.clone(), need.program.clone());
-            merged.entry(key).and_modify(|one| one.count += need.count).or_insert(need);
-        }
+    /// With those that are alike as one.
+    pub(crate) fn new(mut needs: Vec<Need>) -> Analysis {
+        needs.sort_by(|a, b| a.key().cmp(&b.key()));
+        needs.dedup_by(|again, one| {
+            let alike = again.key() == one.key();
+            one.count = one.count.saturating_add(if alike { again.count } else { 0 });
+            alike
+        });
         let of =
-            |rule| merged.values().filter(|need| need.rule == rule).map(|need| need.cap).collect();
+            |rule| needs.iter().filter(|need| need.rule == rule).map(|need| need.cap).collect();
         let (candidates, missing) = (of(Rule::Candidate), of(Rule::Missing));
-        Analysis { candidates, missing, needs: merged.into_values().collect() }
+        Analysis { candidates, missing, needs }
     }
 }
 
@@ -432,10 +451,13 @@ fn has_failed(returned: i64) -> bool {
         && !RESTARTS.contains(&returned)
 }
 
+fn lacks_permission(returned: i64) -> bool {
+    [libc::EPERM, libc::EACCES].map(|errno| -i64::from(errno)).contains(&returned)
+}
+
 /// The rule under which a check comes; `overridden`: another capability did in the same call.
 fn rule(open: &Open, held: CapSet, overridden: bool, returned: Option<i64>) -> Rule {
     let granted = open.granted == Some(true);
-    let [eperm, eacces] = [libc::EPERM, libc::EACCES].map(|errno| -i64::from(errno));
     match (open.place.rule, returned) {
         _ if open.before => Rule::BeforeTheProgram,
         (Some(rule), _) => rule,
@@ -443,9 +465,7 @@ fn rule(open: &Open, held: CapSet, overridden: bool, returned: Option<i64>) -> R
         _ if granted && !held.has(open.cap) => Rule::Borrowed,
         _ if open.other_namespace => Rule::OtherNamespace,
         _ if !granted && open.cap == Cap::DAC_READ_SEARCH && overridden => Rule::OneNeed,
-        (_, Some(returned)) if !granted && (returned == eperm || returned == eacces) => {
-            Rule::Missing
-        }
+        (_, Some(returned)) if !granted && lacks_permission(returned) => Rule::Missing,
         (_, Some(returned)) if !granted && returned >= 0 => Rule::NotNeeded,
         _ if !granted => Rule::Unclear,
         (_, Some(returned)) if has_failed(returned) => Rule::Weak,

@@ -90,8 +90,7 @@ impl Merged {
         let mut checks: BTreeMap<_, Shared> = BTreeMap::new();
         for (at, report) in reports.iter().enumerate() {
             for need in &report.checks {
-                let key = (need.cap, need.rule, &need.function, &need.program);
-                let shared = checks.entry(key).or_insert_with(|| Shared {
+                let shared = checks.entry(need.key()).or_insert_with(|| Shared {
                     need: Need { count: 0, ..need.clone() },
                     runs: Vec::new(),
                 });

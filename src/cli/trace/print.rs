@@ -21,6 +21,12 @@ pub(super) fn counts(rule: Rule) -> bool {
     matches!(rule, Rule::Candidate | Rule::Missing | Rule::Unclear | Rule::Weak)
 }
 
+/// What has a row of its own: that, and what was refused and failed for that reason or another.
+fn is_shown(need: &Need) -> bool {
+    let never = [Rule::Overcommit, Rule::BeforeTheProgram, Rule::Runtime];
+    counts(need.rule) || need.is_refusal() && !never.contains(&need.rule)
+}
+
 pub(super) fn print(report: &Report, all: bool, out: &mut dyn Write) -> io::Result<()> {
     verdict(report.candidates, report.missing, out)?;
     let rows: Vec<(&Need, String)> =
@@ -97,11 +103,11 @@ pub(in crate::cli) fn table(
     all: bool,
     out: &mut dyn Write,
 ) -> io::Result<()> {
-    let (rows, aside): (Vec<_>, Vec<_>) =
-        needs.iter().partition(|(need, _)| counts(need.rule) || all);
-    let mut lines: BTreeMap<(Cap, Rule, String, &str), Line<'_>> = BTreeMap::new();
+    let (rows, aside): (Vec<_>, Vec<_>) = needs.iter().partition(|(need, _)| is_shown(need) || all);
+    let mut lines: BTreeMap<(Cap, Rule, bool, bool, String, &str), Line<'_>> = BTreeMap::new();
     for (need, extra) in rows {
-        let line = lines.entry((need.cap, need.rule, asked(need), extra));
+        let key = (need.cap, need.rule, need.granted, need.is_refusal(), asked(need), &**extra);
+        let line = lines.entry(key);
         let (count, commonest, programs) = line.or_insert_with(|| (0, need, BTreeSet::new()));
         *count += need.count;
         *commonest = if need.count > commonest.count { need } else { commonest };
@@ -109,7 +115,7 @@ pub(in crate::cli) fn table(
     }
     let mut cells =
         vec![["CAPABILITY", "CHECKS", "FOR", "OUTCOME", extra, "EXAMPLE"].map(String::from)];
-    for ((cap, rule, asked, extra), (count, need, programs)) in &lines {
+    for ((cap, rule, _, _, asked, extra), (count, need, programs)) in &lines {
         let others = match programs.len() - 1 {
             0 => String::new(),
             others => format!(" and {others} more"),

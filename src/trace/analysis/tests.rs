@@ -248,6 +248,21 @@ fn a_row_says_what_and_where() {
     assert_eq!(needs[0].system_call.as_deref(), Some("socket"));
 }
 
+/// What was refused and failed for lack of permission is a row of its own, under whatever rule.
+#[test]
+fn refusals_are_not_hidden() {
+    let asked = |granted| {
+        check(Cap::CHOWN, granted, &["ns_capable_noaudit", "setattr_prepare", "__x64_sys_fchownat"])
+    };
+    let eperm = -i64::from(libc::EPERM);
+    let kinds =
+        [asked(true), returned(0), asked(false), returned(0), asked(false), returned(eperm)];
+    let needs = analyse(CapSet::supported(), &kinds).needs;
+    assert!(needs.iter().all(|need| need.rule == Rule::Speculative && need.count == 1));
+    let rows: Vec<_> = needs.iter().map(|need| (need.granted, need.is_refusal())).collect();
+    assert_eq!(rows, [(false, false), (false, true), (true, false)]);
+}
+
 #[test]
 fn a_thread_that_ends_in_a_check() {
     let kinds = [check(Cap::CHOWN, true, &["setattr_prepare"]), EventKind::Ended];
@@ -348,4 +363,22 @@ fn what_kernels_have_recorded() {
     let own = |need: &&Need| need.rule == Rule::OtherNamespace;
     let own: CapSet = analysis.needs.iter().filter(own).map(|need| need.cap).collect();
     assert_eq!(own, Cap::SYS_ADMIN.into());
+}
+
+/// In an overlay, on Linux 6.18: chown of a file and cat of another's, and stat of a file that is
+/// not there in another's directory.
+#[test]
+fn what_an_overlay_has_recorded() {
+    let analysis = recorded(include_str!("../../../tests/data/linux-6.18-overlay.events"));
+    let count = |cap, rule| -> u64 {
+        let alike = analysis.needs.iter().filter(|need| need.cap == cap && need.rule == rule);
+        alike.map(|need| need.count).sum()
+    };
+    assert_eq!(analysis.candidates, CapSet::of(&[Cap::CHOWN, Cap::DAC_READ_SEARCH]));
+    assert_eq!((count(Cap::CHOWN, Rule::Candidate), count(Cap::CHOWN, Rule::Borrowed)), (1, 2));
+    assert_eq!(count(Cap::DAC_READ_SEARCH, Rule::Candidate), 1);
+    assert_eq!(count(Cap::DAC_READ_SEARCH, Rule::Weak), 1);
+    assert_eq!(count(Cap::DAC_OVERRIDE, Rule::Borrowed), 1);
+    assert!(count(Cap::SYS_ADMIN, Rule::Speculative) > 0);
+    assert!(count(Cap::SYS_ADMIN, Rule::Borrowed) > 0);
 }

@@ -255,3 +255,47 @@ pub(super) fn seen_json(seen: &Seen) -> Value {
         "returned": seen.returned,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn need(rule: Rule, granted: bool, returned: i64) -> Need {
+        serde_json::from_value(json!({
+            "cap": "cap_chown", "rule": rule, "granted": granted, "function": "f", "reason": null,
+            "count": 3, "system_call": "fchownat", "returned": returned, "program": "/bin/p",
+        }))
+        .unwrap()
+    }
+
+    fn printed(need: &Need, all: bool) -> String {
+        let mut out = Vec::new();
+        table(&[(need, String::new())], "", all, &mut out).unwrap();
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn what_has_a_row() {
+        let eperm = -i64::from(libc::EPERM);
+        #[rustfmt::skip]
+        let rows = [
+            (Rule::Candidate,   true,  0,     true),
+            (Rule::Missing,     false, eperm, true),
+            (Rule::NotNeeded,   false, 0,     false),
+            (Rule::Speculative, true,  0,     false),
+            // What was refused and failed for lack of permission is not hidden.
+            (Rule::Speculative, false, eperm, true),
+            (Rule::Borrowed,    false, eperm, true),
+            (Rule::Overcommit,  false, eperm, false),
+            (Rule::Runtime,     false, eperm, false),
+        ];
+        for (rule, granted, returned, row) in rows {
+            let need = need(rule, granted, returned);
+            let text = printed(&need, false);
+            assert_eq!(text.contains("EXAMPLE"), row, "{text}");
+            assert_eq!(text.contains("Set aside"), !row, "{text}");
+            assert!(printed(&need, true).contains("p, fchownat"));
+        }
+        assert!(printed(&need(Rule::Borrowed, false, eperm), false).contains(" (EPERM)  "));
+    }
+}

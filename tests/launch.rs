@@ -328,14 +328,25 @@ fn ids_that_cannot_be_had() {
 }
 
 fn from_a_process_with_threads() {
-    let status = |pid| -> Vec<Status> {
-        let proc = Proc::default();
+    /// Ends the threads whatever happens: a failed assertion would wait for them for ever.
+    struct Stop<'a>(&'a AtomicBool);
+    impl Drop for Stop<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+        }
+    }
+    let pid = std::process::id();
+    let proc = Proc::default();
+    let status = || -> Vec<Status> {
+        // A thread that has been joined can be seen, and is counted, for a moment longer.
+        common::wait_until(|| proc.threads(pid).unwrap().len() == 9);
         let tids = proc.threads(pid).unwrap().into_iter();
         tids.map(|tid| proc.thread_status(pid, tid).unwrap()).collect()
     };
     let stop = AtomicBool::new(false);
     let ambient = Iab::new(NET_RAW, NET_RAW, CapSet::empty());
     thread::scope(|scope| {
+        let _stop = Stop(&stop);
         // They hold the lock of the heap as often as not.
         for _ in 0..8 {
             scope.spawn(|| {
@@ -344,8 +355,7 @@ fn from_a_process_with_threads() {
                 }
             });
         }
-        let before = status(std::process::id());
-        assert_eq!(before.len(), 9);
+        let before = status();
         for _ in 0..50 {
             let mut child = nobody().iab(ambient).spawn(Command::new("true")).unwrap();
             assert!(child.wait().unwrap().success());
@@ -360,7 +370,7 @@ fn from_a_process_with_threads() {
             };
             assert_eq!(child.unwrap().wait().unwrap().code(), Some(1));
         }
-        assert_eq!(status(std::process::id()), before);
+        assert_eq!(status(), before);
         let launch = || {
             for _ in 0..20 {
                 let mut child = nobody().spawn(Command::new("true")).unwrap();
@@ -368,7 +378,6 @@ fn from_a_process_with_threads() {
             }
         };
         thread::scope(|scope| [(); 4].map(|()| scope.spawn(launch)).map(|_| ()));
-        assert_eq!(status(std::process::id()), before);
-        stop.store(true, Ordering::Relaxed);
+        assert_eq!(status(), before);
     });
 }

@@ -23,6 +23,7 @@ mod scan;
 
 pub use access::{Written, check_write, read, read_fd, remove, remove_fd, update, write, write_fd};
 pub use codec::Malformed;
+pub(crate) use refusal::IdMap;
 pub use refusal::{FileKind, Mount, Refusal};
 pub use scan::{Entry, Found, Scan};
 

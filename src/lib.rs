@@ -74,6 +74,7 @@ pub mod no_new_privs;
 pub mod securebits;
 
 pub mod deploy;
+pub mod exec;
 pub mod file;
 pub mod knowledge;
 pub mod launch;

@@ -2,7 +2,7 @@
 //! (`vfs_setxattr`, `xattr_permission` and `cap_convert_nscap` of fs/xattr.c and
 //! security/commoncap.c)
 
-use std::fmt;
+use std::{fmt, fs};
 
 use nix::errno::Errno;
 
@@ -121,20 +121,61 @@ impl Facts {
 
 /// The ids that a user namespace has: `/proc/self/uid_map` or `gid_map`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct IdMap(Vec<(u32, u32)>); // first id, how many
+pub(crate) struct IdMap(Vec<Range>);
+
+/// Ids that follow one another, inside and outside of the namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Range {
+    inside: u32,
+    outside: u32,
+    count: u32,
+}
 
 impl IdMap {
+    /// That of the calling thread's users.
+    pub(crate) fn of_users() -> IdMap {
+        IdMap::read("/proc/thread-self/uid_map")
+    }
+
+    /// That of its groups.
+    pub(crate) fn of_groups() -> IdMap {
+        IdMap::read("/proc/thread-self/gid_map")
+    }
+
+    /// Without /proc, all that there are.
+    fn read(path: &str) -> IdMap {
+        let all = |_| format!("0 0 {}", u32::MAX);
+        IdMap::parse(&fs::read_to_string(path).unwrap_or_else(all))
+    }
+
     /// Lines of the first id inside, the first id outside, and how many.
-    pub(super) fn parse(text: &str) -> IdMap {
+    fn parse(text: &str) -> IdMap {
         let range = |line: &str| {
             let mut numbers = line.split_ascii_whitespace().map(|number| number.parse().ok());
-            Some((numbers.next()??, numbers.nth(1)??))
+            let mut number = || numbers.next().flatten();
+            Some(Range { inside: number()?, outside: number()?, count: number()? })
         };
         IdMap(text.lines().filter_map(range).collect())
     }
 
-    pub(super) fn has(&self, id: u32) -> bool {
-        self.0.iter().any(|&(first, count)| id.checked_sub(first).is_some_and(|nth| nth < count))
+    pub(crate) fn has(&self, id: u32) -> bool {
+        self.outside(id).is_some()
+    }
+
+    /// Whether what is shown as this id has, as far as one can tell, none in the namespace: it is
+    /// shown as the overflow id, which the namespace may have as well.
+    pub(crate) fn lacks(&self, id: u32) -> bool {
+        const OVERFLOW: u32 = 65534;
+        let is_initial = self.0.iter().any(|range| range.count == u32::MAX);
+        !self.has(id) || (id == OVERFLOW && !is_initial)
+    }
+
+    /// The id that it has outside.
+    pub(crate) fn outside(&self, id: u32) -> Option<u32> {
+        self.0.iter().find_map(|range| {
+            let nth = id.checked_sub(range.inside).filter(|nth| *nth < range.count)?;
+            range.outside.checked_add(nth)
+        })
     }
 }
 
@@ -150,6 +191,8 @@ mod tests {
         assert!(initial.has(0) && initial.has(4_294_967_294) && !initial.has(u32::MAX));
         let two = IdMap::parse("0 1000 1\n1 100000 65536\n");
         assert!(two.has(0) && two.has(65536) && !two.has(65537));
+        assert!(!initial.lacks(65534) && two.lacks(65534) && two.lacks(70000) && !two.lacks(1));
+        assert_eq!([0, 2, 65537].map(|id| two.outside(id)), [Some(1000), Some(100_001), None]);
         let none = IdMap::parse("");
         assert!(!none.has(0));
         assert_eq!(IdMap::parse("0 0\nx 0 1\n7 7 -1\n"), none);

@@ -1,0 +1,200 @@
+//! What there is to know of a program before it is executed.
+
+use std::{
+    ffi::OsStr,
+    fs::{File as Open, OpenOptions},
+    io::Read,
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+};
+
+use nix::sys::statvfs::{FsFlags, fstatvfs};
+
+use super::File;
+use crate::{Error, Op, Result, file, file::IdMap};
+
+/// How much of a file the kernel reads to find out what it is. (`BINPRM_BUF_SIZE`)
+const HEAD: usize = 256;
+/// How many scripts may be interpreters of one another. (`exec_binprm` of fs/exec.c)
+const SCRIPTS: usize = 5;
+
+/// A program as execve(2) comes upon it: a file, and if that is a script its interpreter, which
+/// may be a script again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Program {
+    /// From the file that was named to the one whose capabilities and bits count.
+    pub chain: Vec<Link>,
+}
+
+/// One file of a [`Program`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Link {
+    /// Its path, as it was named.
+    pub path: PathBuf,
+    /// What execve(2) looks at.
+    pub file: File,
+    /// Its permission bits.
+    pub mode: u32,
+    /// Whether its mount has the option noexec.
+    pub is_noexec: bool,
+}
+
+impl Program {
+    /// Looks at a program, following links, in the file system and the user namespace of this
+    /// process. What may not be read is taken for no script.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be opened or is no regular file (`EACCES`), if more than five scripts are
+    /// interpreters of one another (`ELOOP`), and [`Error::MalformedFileCaps`], for which
+    /// execve(2) fails with `EINVAL`.
+    pub fn open(path: impl AsRef<Path>) -> Result<Program> {
+        Program::below(Path::new(""), path.as_ref())
+    }
+
+    /// The same below a directory, such as `/proc/PID/root`: absolute paths, those of
+    /// interpreters among them, begin there.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Program::open`].
+    pub fn below(root: &Path, path: &Path) -> Result<Program> {
+        let mut chain: Vec<Link> = Vec::new();
+        let mut path = path.to_owned();
+        loop {
+            if chain.len() > SCRIPTS {
+                return Err(Op::Execute.on(&*path, nix::errno::Errno::ELOOP));
+            }
+            let (link, head) = look(root, path)?;
+            let next = interpreter(&head).map(Path::to_owned);
+            chain.push(link);
+            match next {
+                Some(interpreter) => path = interpreter,
+                None => return Ok(Program { chain }),
+            }
+        }
+    }
+
+    /// The file whose capabilities and bits count: that of the last interpreter.
+    pub fn executed(&self) -> &Link {
+        // There is always one: the file that was named.
+        &self.chain[self.chain.len() - 1]
+    }
+
+    /// The files that are scripts: their own capabilities and bits are passed over.
+    pub fn scripts(&self) -> &[Link] {
+        &self.chain[..self.chain.len() - 1]
+    }
+}
+
+/// A file, and its first bytes.
+fn look(root: &Path, path: PathBuf) -> Result<(Link, Vec<u8>)> {
+    let opened = if path.is_absolute() && !root.as_os_str().is_empty() {
+        root.join(path.strip_prefix("/").unwrap_or(&path))
+    } else {
+        path.clone()
+    };
+    let failed = |err: std::io::Error| Op::Execute.on(&*path, err);
+    let handle = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&opened);
+    let handle = handle.map_err(failed)?;
+    let stat = handle.metadata().map_err(failed)?;
+    if !stat.is_file() {
+        return Err(failed(nix::errno::Errno::EACCES.into()));
+    }
+    let flags = fstatvfs(&handle).map_err(|err| failed(err.into()))?.flags();
+    let is_nosuid = flags.contains(FsFlags::ST_NOSUID);
+    let (caps, is_foreign) = match file::read_fd(&handle) {
+        // The kernel does not read them there.
+        Err(Error::MalformedFileCaps { .. }) if is_nosuid => (None, false),
+        Err(Error::ForeignRootid { .. }) => (None, true),
+        other => {
+            let caps = other?;
+            (caps, caps.is_some_and(|caps| caps.rootid.is_some_and(is_foreign)))
+        }
+    };
+    let (mode, uid, gid) = (stat.mode(), stat.uid(), stat.gid());
+    let [uids, gids] = [IdMap::of_users(), IdMap::of_groups()];
+    let file = File {
+        caps,
+        is_foreign,
+        set_uid: (mode & libc::S_ISUID != 0).then_some(uid),
+        // Without the second bit it means something else: mandatory locking.
+        set_gid: (mode & 0o2010 == 0o2010).then_some(gid),
+        is_unmapped: uids.lacks(uid) || gids.lacks(gid),
+        is_nosuid,
+    };
+    let head = read_head(&opened, (stat.dev(), stat.ino()));
+    let is_noexec = flags.contains(FsFlags::ST_NOEXEC);
+    Ok((Link { path, file, mode: mode & 0o7777, is_noexec }, head))
+}
+
+/// Whether a root id, which has another number than 0 in this user namespace, is the root of none
+/// that this one is in. Of those, the parent's is known. (`rootid_owns_currentns` of
+/// security/commoncap.c)
+fn is_foreign(rootid: u32) -> bool {
+    rootid != 0 && IdMap::of_users().outside(rootid) != Some(0)
+}
+
+/// The first bytes of a file that has just been looked at, if it may be read.
+fn read_head(path: &Path, id: (u64, u64)) -> Vec<u8> {
+    let mut head = Vec::new();
+    let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
+    let is_same = |file: &Open| file.metadata().is_ok_and(|stat| (stat.dev(), stat.ino()) == id);
+    if let Some(file) = file.ok().filter(is_same) {
+        let _ = file.take(HEAD as u64).read_to_end(&mut head);
+    }
+    head
+}
+
+/// The interpreter that the first line of a script names. (`load_script` of fs/binfmt_script.c)
+fn interpreter(head: &[u8]) -> Option<&Path> {
+    let line = head.strip_prefix(b"#!")?;
+    let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
+    let end = line.iter().position(|&byte| byte == b'\n');
+    let begin = line.iter().position(|byte| !is_blank(byte))?;
+    let rest = line.get(begin..end.unwrap_or(line.len()))?;
+    let length = rest.iter().position(|byte| is_blank(byte) || *byte == 0);
+    // A path that was cut off is no path.
+    if end.is_none() && length.is_none() && head.len() == HEAD {
+        return None;
+    }
+    let name = &rest[..length.unwrap_or(rest.len())];
+    (!name.is_empty()).then(|| Path::new(OsStr::from_bytes(name)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn interpreters() {
+        let long = [b"#!/".as_slice(), &[b'x'; 300]].concat();
+        let cut = [b"#!".as_slice(), &[b' '; 300]].concat();
+        #[rustfmt::skip]
+        let rows: &[(&[u8], Option<&str>)] = &[
+            (b"#!/bin/sh\necho",           Some("/bin/sh")),
+            (b"#! \t/bin/sh -e\n",         Some("/bin/sh")),
+            (b"#!/usr/bin/env python3\n",  Some("/usr/bin/env")),
+            (b"#!bin/sh\n",                Some("bin/sh")),
+            (b"#!/bin/sh",                 Some("/bin/sh")),
+            (b"#!/bin/sh\0x\n",            Some("/bin/sh")),
+            (b"#!\n/bin/sh\n",             None),
+            (b"#!  \n",                    None),
+            (b"#!",                        None),
+            (b"# !/bin/sh\n",              None),
+            (b"\x7fELF",                   None),
+            (b"",                          None),
+            (&long[..256],                 None),
+            (&cut[..256],                  None),
+        ];
+        for &(head, want) in rows {
+            assert_eq!(interpreter(head), want.map(Path::new), "{}", head.escape_ascii());
+        }
+    }
+}

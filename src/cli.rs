@@ -15,6 +15,7 @@ pub mod capsh;
 pub mod captree;
 pub mod decode;
 pub mod deploy;
+pub mod diff;
 pub mod explain;
 pub mod getcap;
 pub mod getpcaps;
@@ -25,7 +26,9 @@ pub mod rcap;
 pub mod report;
 pub mod run;
 pub mod setcap;
+mod source;
 pub mod trace;
+pub mod why;
 
 /// One command: the table of them feeds dispatch and help.
 pub(crate) struct Applet {

@@ -27,6 +27,8 @@ pub enum Format {
     Capsh,
     /// The beginning of a command of setpriv(1).
     Setpriv,
+    /// An object of JSON, for programs.
+    Json,
 }
 
 /// What is to be written.
@@ -52,7 +54,7 @@ impl Settings<'_> {
 
 impl Format {
     /// All of them.
-    pub const ALL: [Format; 9] = [
+    pub const ALL: [Format; 10] = [
         Format::Docker,
         Format::Podman,
         Format::Compose,
@@ -62,6 +64,7 @@ impl Format {
         Format::Setcap,
         Format::Capsh,
         Format::Setpriv,
+        Format::Json,
     ];
 
     /// Its name, such as `kubernetes`.
@@ -76,6 +79,7 @@ impl Format {
             Format::Setcap => "setcap",
             Format::Capsh => "capsh",
             Format::Setpriv => "setpriv",
+            Format::Json => "json",
         }
     }
 
@@ -106,6 +110,7 @@ impl Format {
             Format::Setcap => format!("setcap {caps}=ep PROGRAM"),
             Format::Capsh => capsh(caps, user),
             Format::Setpriv => setpriv(caps, user),
+            Format::Json => json(caps, user, settings.is_root()),
         }
     }
 
@@ -225,6 +230,18 @@ fn oci(caps: CapSet, user: Option<&str>, root: bool) -> String {
     }
     text.push_str("    \"noNewPrivileges\": true\n  }\n}");
     text
+}
+
+/// The fields are those of docs/json.md.
+fn json(caps: CapSet, user: Option<&str>, root: bool) -> String {
+    let names = |caps| list(caps, |cap| quoted(&cap.to_string()), ",");
+    let ambient = if root { CapSet::empty() } else { caps };
+    format!(
+        "{{\"schema\":1,\"caps\":[{}],\"ambient\":[{}],\"user\":{},\"no_new_privs\":true}}",
+        names(caps),
+        names(ambient),
+        user.map_or("null".to_owned(), quoted)
+    )
 }
 
 fn systemd(caps: CapSet, user: Option<&str>) -> String {

@@ -89,6 +89,25 @@ impl Profile {
     }
 }
 
+/// What comes of the capabilities that are `given`, of which some are dropped and others added, in
+/// the words of Docker: to drop `all` leaves what is added, to add `all` what is not dropped.
+///
+/// ```
+/// use rcap::{Cap, CapSet, profile::{Profile, combine}};
+///
+/// let all = CapSet::NAMED;
+/// assert_eq!(combine(Profile::Docker.given(), all, Cap::NET_RAW.into(), all), Cap::NET_RAW.into());
+/// ```
+pub fn combine(given: CapSet, drop: CapSet, add: CapSet, all: CapSet) -> CapSet {
+    if drop.contains(all) {
+        add
+    } else if add.contains(all) {
+        all - drop
+    } else {
+        (given - drop) | add
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -100,6 +119,31 @@ mod tests {
         assert_eq!(Profile::KubernetesBaseline.addable().len(), 13);
         for profile in Profile::ALL {
             assert_eq!(Profile::from_name(profile.name()), Some(profile));
+        }
+    }
+
+    #[test]
+    fn as_docker_combines() {
+        let set = |caps: &[Cap]| CapSet::of(caps);
+        let all = CapSet::first(41);
+        let docker = Profile::Docker.given();
+        let none = CapSet::empty();
+        let raw = set(&[Cap::NET_RAW]);
+        let admin = set(&[Cap::SYS_ADMIN]);
+        #[rustfmt::skip]
+        let rows = [
+            // given, dropped, added, what is left
+            (docker, none, none,  docker),
+            (docker, raw,  none,  docker - raw),
+            (docker, none, admin, docker | admin),
+            (docker, all,  none,  none),
+            (docker, all,  raw,   raw),
+            (docker, all,  all,   all),
+            (docker, raw,  all,   all - raw),
+            (docker, raw,  raw,   docker),
+        ];
+        for (given, drop, add, want) in rows {
+            assert_eq!(combine(given, drop, add, all), want, "{drop} {add}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::{Exit, Io, decode::a_set};
+use super::{Escaped, Exit, Io, decode::a_set, source};
 use crate::{
     CapSet,
     deploy::{Format, Settings},
@@ -20,6 +20,7 @@ pub(crate) fn command() -> Command {
         .override_usage("rcap deploy --to FORMAT [--user USER] [CAPS]...")
         .args([
             to_arg().required(true),
+            value("from", "SOURCE").allow_hyphen_values(true).conflicts_with("CAPS").help(source::FORMS),
             value("user", "USER").help("For a user, by name or number; else for root"),
             Arg::new("CAPS")
                 .num_args(0..)
@@ -28,7 +29,8 @@ pub(crate) fn command() -> Command {
         ])
         .after_help(
             "The settings are on standard output, and on standard error what does not hold there.\n\n\
-             Example: rcap deploy --to compose chown,net_raw",
+             Example: rcap deploy --to compose chown,net_raw\n         \
+             rcap deploy --to systemd --from compose.yaml:web",
         )
 }
 
@@ -42,7 +44,7 @@ pub(super) fn to_arg() -> Arg {
         })
         .help(
             "Write the settings for docker, podman, compose, kubernetes, oci, systemd, setcap, \
-             capsh or setpriv",
+             capsh, setpriv or json",
         )
 }
 
@@ -67,11 +69,34 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     };
     let sets = matches.get_many::<CapSet>("CAPS").into_iter().flatten();
     let caps = sets.fold(CapSet::empty(), |all, set| all | *set);
-    let user = matches.get_one::<String>("user").map(String::as_str);
-    let settings = Settings { caps, user };
+    let user = matches.get_one::<String>("user");
     let Some(format) = matches.get_one::<Format>("to") else { return Ok(Exit::USAGE) };
-    writeln!(io.out, "{}", format.write(&settings))?;
-    if let Some(words) = format.caveat(&settings) {
+    let Some(from) = matches.get_one::<String>("from") else {
+        return write(*format, &Settings { caps, user: user.map(String::as_str) }, io);
+    };
+    let sources = match source::all(from) {
+        Ok(sources) => sources,
+        Err(words) => {
+            io.complain_in_words("rcap deploy", &words)?;
+            return Ok(Exit::FAILURE);
+        }
+    };
+    let several = sources.len() > 1;
+    for (nth, source) in sources.iter().enumerate() {
+        let name = source.name.as_deref().filter(|_| several);
+        if let Some(name) = name {
+            let empty = if nth > 0 { "\n" } else { "" };
+            writeln!(io.out, "{empty}# {}", Escaped(name.as_bytes()))?;
+        }
+        let user = user.or(source.user.as_ref()).map(String::as_str);
+        write(*format, &Settings { caps: source.caps, user }, io)?;
+    }
+    Ok(Exit::SUCCESS)
+}
+
+fn write(format: Format, settings: &Settings<'_>, io: &mut Io<'_>) -> io::Result<Exit> {
+    writeln!(io.out, "{}", format.write(settings))?;
+    if let Some(words) = format.caveat(settings) {
         io.out.flush()?;
         io.complain_in_words("rcap deploy", words)?;
     }

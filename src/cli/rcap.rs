@@ -6,8 +6,8 @@ use std::{ffi::OsString, io, path::Path};
 use clap::Command;
 
 use super::{
-    Applet, Exit, Io, capsh, captree, decode, deploy, explain, getcap, getpcaps, minimize, oci,
-    report, run, setcap, trace,
+    Applet, Exit, Io, capsh, captree, decode, deploy, diff, explain, getcap, getpcaps, minimize,
+    oci, report, run, setcap, trace, why,
 };
 
 /// Every command, in the groups of the help.
@@ -35,6 +35,11 @@ const GROUPS: &[(&str, &[Applet])] = &[
                 name: "explain",
                 about: "Say what a capability permits, and what it is worth to an attacker",
                 run: explain::run,
+            },
+            Applet {
+                name: "why",
+                about: "Say what executing a program would give it, and what takes the rest away",
+                run: why::run,
             },
         ],
     ),
@@ -93,11 +98,18 @@ const GROUPS: &[(&str, &[Applet])] = &[
     ),
     (
         "Deliver",
-        &[Applet {
-            name: "deploy",
-            about: "Write the settings for Docker, Kubernetes, systemd and others",
-            run: deploy::run,
-        }],
+        &[
+            Applet {
+                name: "deploy",
+                about: "Write the settings for Docker, Kubernetes, systemd and others",
+                run: deploy::run,
+            },
+            Applet {
+                name: "diff",
+                about: "Say what one source of settings has that another lacks",
+                run: diff::run,
+            },
+        ],
     ),
 ];
 

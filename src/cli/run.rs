@@ -19,7 +19,7 @@ use crate::{
     identity::Identity,
     launch::Launcher,
     proc::{Proc, Status},
-    profile::Profile,
+    profile::{Profile, combine},
     securebits::Securebits,
 };
 
@@ -86,7 +86,7 @@ struct Chosen(Option<Profile>);
 
 /// Why a request cannot be met.
 #[derive(Debug)]
-enum Unmet {
+pub(super) enum Unmet {
     Os(Error),
     /// In words, for people.
     Words(String),
@@ -117,18 +117,6 @@ struct Plan {
     uid: Option<u32>,
     groups: Option<(u32, Vec<u32>)>,
     no_new_privs: bool,
-}
-
-/// Which capabilities come of the options, in the words of Docker: `--cap-drop all` leaves what is
-/// added, `--cap-add all` what is not dropped.
-fn combine(given: CapSet, drop: CapSet, add: CapSet, all: CapSet) -> CapSet {
-    if drop.contains(all) {
-        add
-    } else if add.contains(all) {
-        all - drop
-    } else {
-        (given - drop) | add
-    }
 }
 
 /// # Errors
@@ -277,11 +265,7 @@ fn no_new_privs(matches: &ArgMatches, program: &OsStr, io: &mut Io<'_>) -> bool 
 /// The user and the groups that are asked for; `None`: those that there are.
 fn identity(matches: &ArgMatches) -> Result<Option<Identity>, Unmet> {
     let text = |id| matches.get_one::<String>(id).map(String::as_str);
-    let [mut user, mut group, groups] = ["user", "group", "groups"].map(text);
-    if let Some((name, of)) = user.and_then(|user| user.split_once(':')) {
-        user = Some(name);
-        group = group.or(Some(of));
-    }
+    let [user, group, groups] = ["user", "group", "groups"].map(text);
     if user.is_none() && group.is_none() && groups.is_none() {
         return Ok(None);
     }
@@ -295,14 +279,7 @@ fn identity(matches: &ArgMatches) -> Result<Option<Identity>, Unmet> {
                 .map(nix::unistd::Gid::as_raw)
                 .collect(),
         },
-        Some(user) => match user.parse::<u32>() {
-            // As Docker has it: the group of a number that is nobody's is 0.
-            Ok(uid) => match nix::unistd::User::from_uid(uid.into()).ok().flatten() {
-                Some(user) => Identity::of_user(&user.name)?,
-                None => Identity { uid, gid: 0, groups: Vec::new() },
-            },
-            Err(_) => Identity::of_user(user)?,
-        },
+        Some(user) => identity_of(user)?,
     };
     if let Some(group) = group {
         identity.gid = gid(group)?;
@@ -312,6 +289,26 @@ fn identity(matches: &ArgMatches) -> Result<Option<Identity>, Unmet> {
         identity.groups = names.map(gid).collect::<Result<_, _>>()?;
     }
     Ok(Some(identity))
+}
+
+/// A user by name or number, with a group behind a colon or the user's own.
+pub(super) fn identity_of(text: &str) -> Result<Identity, Unmet> {
+    let (user, group) = match text.split_once(':') {
+        Some((user, group)) => (user, Some(group)),
+        None => (text, None),
+    };
+    let mut identity = match user.parse::<u32>() {
+        // As Docker has it: the group of a number that is nobody's is 0.
+        Ok(uid) => match nix::unistd::User::from_uid(uid.into()).ok().flatten() {
+            Some(user) => Identity::of_user(&user.name)?,
+            None => Identity { uid, gid: 0, groups: Vec::new() },
+        },
+        Err(_) => Identity::of_user(user)?,
+    };
+    if let Some(group) = group {
+        identity.gid = gid(group)?;
+    }
+    Ok(identity)
 }
 
 fn gid(name: &str) -> Result<u32, Unmet> {
@@ -361,34 +358,4 @@ fn verify(launcher: &Launcher, command: Program, io: &mut Io<'_>) -> Result<Exit
     let words = format!("verified: {} [{}]", has.caps, has.iab(CapSet::supported()));
     let _ = io.complain_in_words("rcap run", &words);
     child.wait().map(exit).map_err(|err| Unmet::Os(Op::Wait.on(Subject::Process(child.id()), err)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn as_docker_combines() {
-        let set = |caps: &[Cap]| CapSet::of(caps);
-        let all = CapSet::first(41);
-        let docker = Profile::Docker.given();
-        let none = CapSet::empty();
-        let raw = set(&[Cap::NET_RAW]);
-        let admin = set(&[Cap::SYS_ADMIN]);
-        #[rustfmt::skip]
-        let rows = [
-            // given, dropped, added, what is left
-            (docker, none, none,  docker),
-            (docker, raw,  none,  docker - raw),
-            (docker, none, admin, docker | admin),
-            (docker, all,  none,  none),
-            (docker, all,  raw,   raw),
-            (docker, all,  all,   all),
-            (docker, raw,  all,   all - raw),
-            (docker, raw,  raw,   docker),
-        ];
-        for (given, drop, add, want) in rows {
-            assert_eq!(combine(given, drop, add, all), want, "{drop} {add}");
-        }
-    }
 }

@@ -81,5 +81,7 @@ proptest! {
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let bounding = value["process"]["capabilities"]["bounding"].as_array().unwrap();
         prop_assert_eq!(bounding.len(), settings.caps.len() as usize);
+        let value: serde_json::Value = serde_json::from_str(&Format::Json.write(&settings)).unwrap();
+        prop_assert_eq!(value["user"].as_str(), user.as_deref());
     }
 }

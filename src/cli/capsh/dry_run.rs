@@ -6,7 +6,7 @@
 use std::{ffi::OsStr, fmt};
 
 use super::{Escaped, Exit, Failure, Io, Step, snapshot::Snapshot};
-use crate::{CapSet, CapState, Iab, securebits::Securebits};
+use crate::{CapSet, CapState, Iab, exec, securebits::Securebits};
 
 /// The sets of which a loss is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ impl DryRun {
     /// Shows what a program would have that is run now. Which one it is to be is not looked at.
     pub(super) fn at_the_end(io: &mut Io<'_>) -> Step {
         let now = Snapshot::take()?;
-        let program = exec(&now);
+        let program = exec()?;
         let Sets { caps, ambient } = program;
         let dropped = CapSet::supported() - now.bounding;
         let words = sets(caps, Iab::new(caps.inheritable, ambient, CapSet::empty()), dropped);
@@ -163,14 +163,10 @@ fn is_root(now: &Snapshot) -> bool {
 }
 
 /// What this process would have after executing a file without a set-user-id bit and without
-/// capabilities of its own. (capabilities(7), "Transformation of capabilities during execve()")
-fn exec(now: &Snapshot) -> Sets {
-    let ambient = now.ambient.unwrap_or_default();
-    let inheritable = now.caps.inheritable;
-    let mut permitted = if is_root(now) { inheritable | now.bounding } else { ambient };
-    if now.no_new_privs {
-        permitted &= now.caps.permitted;
-    }
-    let effective = if is_root(now) && now.euid == 0 { permitted } else { ambient };
-    Sets { caps: CapState { effective, permitted, inheritable }, ambient }
+/// capabilities of its own, which nothing refuses.
+fn exec() -> Result<Sets, Failure> {
+    let process = exec::Process::current()?;
+    let outcome = exec::execute(&process, &exec::File::default(), exec::Kernel::running());
+    let after = outcome.map_or(process, |outcome| outcome.after);
+    Ok(Sets { caps: after.caps, ambient: after.ambient })
 }

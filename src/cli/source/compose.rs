@@ -1,0 +1,44 @@
+//! A Compose file. (github.com/compose-spec/compose-spec, 05-services.md)
+
+use serde_json::Value;
+
+use super::{Source, list, user};
+use crate::{
+    CapSet,
+    profile::{Profile, combine},
+};
+
+/// Its services. What a service takes over from another file by `extends` is not looked for. One
+/// service alone, as it stands in such a file, is one too.
+pub(super) fn parse(document: &Value) -> Result<Option<Vec<Source>>, String> {
+    if let Some(services) = document.get("services").and_then(Value::as_object) {
+        let services = services.iter().map(|(name, service)| {
+            let source = parse_one(service).map_err(|words| format!("service {name}: {words}"))?;
+            Ok(Source { name: Some(name.clone()), ..source })
+        });
+        return services.collect::<Result<_, _>>().map(Some);
+    }
+    let is_service = ["cap_drop", "cap_add"].iter().any(|key| document.get(key).is_some());
+    if is_service { parse_one(document).map(|source| Some(vec![source])) } else { Ok(None) }
+}
+
+fn parse_one(service: &Value) -> Result<Source, String> {
+    let get = |key: &str| service.get(key).unwrap_or(&Value::Null);
+    let is_privileged = get("privileged").as_bool() == Some(true);
+    let all = CapSet::supported();
+    let given = Profile::Docker.given();
+    let caps = combine(given, list(get("cap_drop"))?, list(get("cap_add"))?, all);
+    let options = get("security_opt").as_array().map(Vec::as_slice).unwrap_or_default();
+    Ok(Source {
+        caps: if is_privileged { all } else { caps },
+        user: user(get("user")),
+        no_new_privs: options.iter().filter_map(Value::as_str).any(is_no_new_privs),
+        ..Source::default()
+    })
+}
+
+/// Whether an option of `--security-opt` is the one for no-new-privs.
+pub(super) fn is_no_new_privs(option: &str) -> bool {
+    let (name, value) = option.split_once([':', '=']).unwrap_or((option, "true"));
+    name == "no-new-privileges" && value == "true"
+}

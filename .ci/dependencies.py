@@ -21,7 +21,8 @@ packages = {package["name"]: package for package in metadata["packages"]}
 
 
 def version(package):
-    return tuple(int(part) for part in (package["rust_version"] or "1.0").split("."))
+    parts = [int(part) for part in (package["rust_version"] or "1.0").split(".")]
+    return tuple(parts + [0] * (3 - len(parts)))
 
 
 tree = cargo("tree", "--locked", "-e", "normal", "--prefix", "none")

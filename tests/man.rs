@@ -74,6 +74,22 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
+        name: "why",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["why"],
+        page: "rcap-why.1",
+        help: &["-h", "--help"],
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
+        name: "diff",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["diff"],
+        page: "rcap-diff.1",
+        help: &["-h", "--help"],
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "minimize",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["minimize"],
@@ -202,7 +218,7 @@ fn sample(argument: &str) -> &'static str {
         "BACKEND" => "tracepoint",
         "NAME" | "USER" | "GROUP" => "root",
         "PATH" => "/",
-        "PROFILE" | "FORMAT" => "docker",
+        "PROFILE" | "FORMAT" | "SOURCE" => "docker",
 
         "VARIABLE" => "A=b",
         "DIR" => "/proc",

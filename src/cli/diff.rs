@@ -27,11 +27,7 @@ pub(crate) fn command() -> Command {
         .override_usage("rcap diff [OPTION]... SOURCE SOURCE")
         .args([
             Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"),
-            Arg::new("SOURCE")
-                .num_args(2)
-                .required(true)
-                .allow_hyphen_values(true)
-                .help(source::FORMS),
+            Arg::new("SOURCE").num_args(2).required(true).help(source::FORMS),
         ])
         .after_help(
             "The exit status is 0 if they are the same, 1 if they differ and 2 if one cannot be \

@@ -13,6 +13,7 @@ use crate::{Cap, CapSet, CapState, file};
 
 pub mod capsh;
 pub mod captree;
+pub mod completions;
 pub mod decode;
 pub mod deploy;
 pub mod diff;
@@ -36,6 +37,8 @@ pub(crate) struct Applet {
     /// One line that says what it is for.
     pub(crate) about: &'static str,
     pub(crate) run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>,
+    /// Its options, for those who complete them.
+    pub(crate) command: fn() -> clap::Command,
 }
 
 /// The world as a command sees it, so that a test can hand it another.

@@ -74,6 +74,15 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
+        name: "completions",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["completions"],
+        page: "rcap-completions.1",
+        help: &["-h", "--help"],
+        // No program has the name of the sample, so that it fails in any case.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "why",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["why"],

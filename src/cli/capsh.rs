@@ -44,6 +44,11 @@ type Step = Result<Option<Exit>, Failure>;
 
 const DONE: Step = Ok(None);
 
+/// The options, how their values are shown, and what they are for.
+pub(super) fn options() -> impl Iterator<Item = (&'static str, &'static str, &'static str)> {
+    OPTIONS.iter().map(|option| (option.name, option.value, option.about))
+}
+
 fn done(result: crate::Result<()>) -> Step {
     result?;
     DONE

@@ -25,7 +25,7 @@ use crate::{
 mod draw;
 
 /// The options and what they do: the help is printed from here. What takes no value is a switch.
-const OPTIONS: &[(&str, &str, &str)] = &[
+pub(super) const OPTIONS: &[(&str, &str, &str)] = &[
     ("--proc", "DIR", "read processes from DIR instead of /proc"),
     ("--depth", "N", "draw N levels; 0, the default, is all"),
     ("--verbose", "", "print empty sets too"),

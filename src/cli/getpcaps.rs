@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The options and what they do: the help is printed from here.
-const OPTIONS: &[(&str, &str)] = &[
+pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("--help, -h, --usage", "print this"),
     ("--license", "print the licence"),
     ("--verbose", "print a sentence for each process"),

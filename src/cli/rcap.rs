@@ -6,112 +6,50 @@ use std::{ffi::OsString, io, path::Path};
 use clap::Command;
 
 use super::{
-    Applet, Exit, Io, capsh, captree, decode, deploy, diff, explain, getcap, getpcaps, minimize,
-    oci, report, run, setcap, trace, why,
+    Applet, Exit, Io, capsh, captree, completions, decode, deploy, diff, explain, getcap, getpcaps,
+    minimize, oci, report, run, setcap, trace, why,
 };
 
 /// Every command, in the groups of the help.
-const GROUPS: &[(&str, &[Applet])] = &[
-    (
-        "Look",
-        &[
-            Applet { name: "getcap", about: "Print the capabilities of files", run: getcap::run },
-            Applet {
-                name: "getpcaps",
-                about: "Print the capabilities of processes",
-                run: getpcaps::run,
-            },
-            Applet {
-                name: "captree",
-                about: "Draw processes and threads as a tree, with their capabilities",
-                run: captree::run,
-            },
-            Applet {
-                name: "decode",
-                about: "Print the capabilities in a mask, or the mask of capabilities",
-                run: decode::run,
-            },
-            Applet {
-                name: "explain",
-                about: "Say what a capability permits, and what it is worth to an attacker",
-                run: explain::run,
-            },
-            Applet {
-                name: "why",
-                about: "Say what executing a program would give it, and what takes the rest away",
-                run: why::run,
-            },
-        ],
-    ),
-    (
-        "Change",
-        &[Applet {
-            name: "setcap",
-            about: "Set, check or remove the capabilities of files",
-            run: setcap::run,
-        }],
-    ),
-    (
-        "Measure",
-        &[
-            Applet {
-                name: "trace",
-                about: "Record which capabilities a program really asks the kernel for",
-                run: trace::run,
-            },
-            Applet {
-                name: "minimize",
-                about: "Find the fewest capabilities that a program needs, by running it with fewer",
-                run: minimize::run,
-            },
-            Applet {
-                name: "report",
-                about: "Merge what several runs of `rcap trace` have saved",
-                run: report::run,
-            },
-            Applet {
-                name: "oci-hook",
-                about: "Record a container from its start, as a hook of its runtime",
-                run: oci::hook,
-            },
-            Applet {
-                name: "oci-runtime",
-                about: "Call an OCI runtime with that hook, for the daemon of Docker",
-                run: oci::runtime,
-            },
-        ],
-    ),
-    (
-        "Run",
-        &[
-            Applet {
-                name: "run",
-                about: "Run a program with exactly the capabilities that are named",
-                run: run::run,
-            },
-            Applet {
-                name: "capsh",
-                about: "Change the privileges of a process step by step, and run a program",
-                run: capsh::run,
-            },
-        ],
-    ),
-    (
-        "Deliver",
-        &[
-            Applet {
-                name: "deploy",
-                about: "Write the settings for Docker, Kubernetes, systemd and others",
-                run: deploy::run,
-            },
-            Applet {
-                name: "diff",
-                about: "Say what one source of settings has that another lacks",
-                run: diff::run,
-            },
-        ],
-    ),
+#[rustfmt::skip]
+pub(super) const GROUPS: &[(&str, &[Applet])] = &[
+    ("Look", &[
+        applet("getcap", "Print the capabilities of files", getcap::run, getcap::command),
+        applet("getpcaps", "Print the capabilities of processes", getpcaps::run, completions::getpcaps),
+        applet("captree", "Draw processes and threads as a tree, with their capabilities", captree::run, completions::captree),
+        applet("decode", "Print the capabilities in a mask, or the mask of capabilities", decode::run, decode::command),
+        applet("explain", "Say what a capability permits, and what it is worth to an attacker", explain::run, explain::command),
+        applet("why", "Say what executing a program would give it, and what not", why::run, why::command),
+    ]),
+    ("Change", &[
+        applet("setcap", "Set, check or remove the capabilities of files", setcap::run, completions::setcap),
+    ]),
+    ("Run", &[
+        applet("run", "Run a program with exactly the capabilities that are named", run::run, run::command),
+        applet("capsh", "Change the privileges of a process step by step, and run a program", capsh::run, completions::capsh),
+    ]),
+    ("Measure", &[
+        applet("trace", "Record which capabilities a program really asks the kernel for", trace::run, trace::command),
+        applet("minimize", "Find the fewest that a program needs, by running it with fewer", minimize::run, minimize::command),
+        applet("report", "Merge what several runs of `rcap trace` have saved", report::run, report::command),
+        applet("oci-hook", "Record a container from its start, as a hook of its runtime", oci::hook, || Command::new("oci-hook")),
+        applet("oci-runtime", "Call an OCI runtime with that hook, for the daemon of Docker", oci::runtime, || Command::new("oci-runtime")),
+    ]),
+    ("Deliver", &[
+        applet("deploy", "Write the settings for Docker, Kubernetes, systemd and others", deploy::run, deploy::command),
+        applet("diff", "Say what one source of settings has that another lacks", diff::run, diff::command),
+        applet("completions", "Write what completes these commands in bash, zsh or fish", completions::run, completions::command),
+    ]),
 ];
+
+const fn applet(
+    name: &'static str,
+    about: &'static str,
+    run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>,
+    command: fn() -> Command,
+) -> Applet {
+    Applet { name, about, run, command }
+}
 
 /// # Errors
 ///
@@ -151,7 +89,7 @@ fn command() -> Command {
     let list: String = GROUPS.iter().map(group).collect();
     let commands = GROUPS.iter().flat_map(|(_, applets)| *applets);
     Command::new("rcap")
-        .about("Linux capabilities: look at them, change them")
+        .about("Linux capabilities: see them, change them, and find out which ones a program needs")
         .version(env!("CARGO_PKG_VERSION"))
         .subcommands(commands.map(|applet| Command::new(applet.name).about(applet.about)))
         .disable_help_subcommand(true)

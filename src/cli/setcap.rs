@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The options and what they do: the help is printed from here.
-const OPTIONS: &[(&str, &str)] = &[
+pub(super) const OPTIONS: &[(&str, &str)] = &[
     ("-r", "in place of CAPS: the file is to have no capabilities"),
     ("-", "in place of CAPS: read them from standard input, up to an empty line"),
     ("--add CAPS", "in place of CAPS: add these and keep the others"),

@@ -48,6 +48,12 @@ pub(crate) enum Needs {
     Docker,
     /// libcap's programs, and to be root of a user namespace, which is made for it.
     Libcap,
+    /// bash(1).
+    Bash,
+    /// zsh(1).
+    Zsh,
+    /// fish(1).
+    Fish,
 }
 
 pub(crate) struct Test {
@@ -107,6 +113,9 @@ fn trial(test: &'static Test) -> Trial {
         Needs::Docker => {
             ("needs root, Docker and busybox", has_runtime(&["dockerd", "docker", "runc"]))
         }
+        Needs::Bash => ("needs bash", which("bash").is_some()),
+        Needs::Zsh => ("needs zsh", which("zsh").is_some()),
+        Needs::Fish => ("needs fish", which("fish").is_some()),
         Needs::Libcap => ("needs libcap's programs", libcap().is_some() && has_user_namespaces()),
     };
     let required = env::var_os("RCAP_REQUIRE").is_some();

@@ -1,0 +1,118 @@
+//! What `rcap completions` writes, in the shells for which it is.
+
+mod common;
+
+use std::{fs, process::Command};
+
+use common::{directory, program, ran};
+
+tests! {
+    Nothing:
+        everything_is_in_it,
+        usage;
+    Bash:
+        bash;
+    Zsh:
+        zsh;
+    Fish:
+        fish;
+}
+
+const LIBCAPS: [&str; 5] = ["getcap", "setcap", "getpcaps", "capsh", "captree"];
+
+fn script(args: &[&str]) -> String {
+    let ran = ran(program("rcap").arg("completions").args(args));
+    assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{args:?}");
+    ran.out
+}
+
+fn usage() {
+    for args in [&[][..], &["tcsh"], &["--for", "nc", "bash"]] {
+        let ran = ran(program("rcap").arg("completions").args(args));
+        assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{args:?}");
+    }
+}
+
+/// The commands that `rcap --help` names.
+fn commands() -> Vec<String> {
+    let help = ran(program("rcap").arg("--help")).out;
+    let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
+    let names = lines.filter(|line| line.starts_with(|char: char| char.is_ascii_lowercase()));
+    names.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+}
+
+fn everything_is_in_it() {
+    let commands = commands();
+    assert!(commands.len() > 15, "{commands:?}");
+    for shell in ["bash", "zsh", "fish"] {
+        let script = script(&[shell]);
+        for name in &commands {
+            assert!(script.contains(&**name), "{shell}: {name}");
+        }
+        for option in ["cap-drop", "no-new-privs", "same-output", "follow", "capable", "securebits"]
+        {
+            assert!(script.contains(option), "{shell}: {option}");
+        }
+        for name in LIBCAPS {
+            assert!(self::script(&["--for", name, shell]).contains(name));
+        }
+    }
+}
+
+/// What a shell completes a line to, by the script that has been written.
+fn completed(shell: &str, lines: &str) -> Vec<String> {
+    let dir = directory();
+    let path = dir.path().join("script");
+    fs::write(&path, script(&[shell])).unwrap();
+    let tools = std::path::Path::new(program("rcap").get_program()).parent().unwrap().to_owned();
+    let path = path.display();
+    let ran = ran(Command::new(shell)
+        .args(["-c", &lines.replace("SCRIPT", &path.to_string())])
+        .env("PATH", format!("{}:/usr/bin:/bin", tools.display())));
+    assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{shell}");
+    ran.out.split_whitespace().map(str::to_owned).collect()
+}
+
+fn bash() {
+    let words = |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
+        let last = words.len() - 1;
+        let before = if last > 0 { words[last - 1] } else { "" };
+        let text = format!(
+            ". SCRIPT; COMP_WORDS=({}); COMP_CWORD={last}; _rcap rcap '{}' '{before}'; \
+             printf '%s\\n' \"${{COMPREPLY[@]}}\"",
+            quoted.join(" "),
+            words[last]
+        );
+        completed("bash", &text)
+    };
+    assert_eq!(words("rcap tr"), ["trace"]);
+    assert_eq!(words("rcap run --cap-d"), ["--cap-drop"]);
+    assert_eq!(words("rcap run --profile podm"), ["podman"]);
+    assert_eq!(words("rcap run --cap-add cap_net_r"), ["cap_net_raw"]);
+    assert_eq!(words("rcap deploy --to kub"), ["kubernetes"]);
+    assert_eq!(words("rcap setcap --dr"), ["--dry-run"]);
+    assert!(words("rcap explain cap_sys_").len() > 9);
+}
+
+fn zsh() {
+    let dir = directory();
+    for name in [None].into_iter().chain(LIBCAPS.map(Some)) {
+        let args = name.map_or(vec!["zsh"], |name| vec!["--for", name, "zsh"]);
+        let path = dir.path().join("_script");
+        fs::write(&path, script(&args)).unwrap();
+        let ran = ran(Command::new("zsh").arg("-n").arg(&path));
+        assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{name:?}");
+    }
+    let loaded = "autoload -U compinit; compinit -u -D; . SCRIPT; print ${_comps[rcap]}";
+    assert_eq!(completed("zsh", loaded), ["_rcap"]);
+}
+
+fn fish() {
+    let words = |line: &str| completed("fish", &format!("source SCRIPT; complete -C '{line}'"));
+    assert_eq!(words("rcap tra")[0], "trace");
+    assert_eq!(words("rcap run --cap-dr")[0], "--cap-drop");
+    assert_eq!(words("rcap run --profile podm")[0], "podman");
+    assert_eq!(words("rcap deploy --to kub")[0], "kubernetes");
+}

@@ -28,6 +28,7 @@ pub mod report;
 pub mod run;
 pub mod setcap;
 mod source;
+pub mod suggest;
 pub mod trace;
 pub mod why;
 

@@ -3,7 +3,12 @@
 use crate::{Cap, CapSet};
 
 mod routes;
+mod suggest;
 mod table;
+mod tasks;
+mod uses;
+
+pub use suggest::{Suggestion, Sysctl, suggest};
 
 /// What is known of a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,6 +19,68 @@ pub struct About {
     pub permits: &'static str,
     /// The Linux version that brought it, where it is not as old as capabilities (2.2).
     pub since: Option<&'static str>,
+}
+
+/// Who asks for a capability, and what does instead of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Use {
+    /// System calls, and when they ask for it. Not all: those that one would look for.
+    pub system_calls: &'static [(&'static str, &'static str)],
+    /// Names of programs that need it for something.
+    pub programs: &'static [&'static str],
+    /// What takes less power and often does.
+    pub instead: Option<&'static str>,
+}
+
+/// Who asks for `cap`; `None` for one without a name.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert!(knowledge::uses(Cap::NET_RAW).unwrap().programs.contains(&"ping"));
+/// ```
+pub fn uses(cap: Cap) -> Option<&'static Use> {
+    uses::USES.get(usize::from(cap.number())).map(|(_, uses)| uses)
+}
+
+/// The capabilities that a system call may ask for, and when.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert_eq!(knowledge::asked_by("chroot").next(), Some((Cap::SYS_CHROOT, "always")));
+/// ```
+pub fn asked_by(system_call: &str) -> impl Iterator<Item = (Cap, &'static str)> {
+    let mut before = "";
+    uses::USES.iter().filter_map(move |(cap, uses)| {
+        uses.system_calls.iter().find_map(|(name, when)| {
+            if *when != "the same" {
+                before = when;
+            }
+            (*name == system_call).then_some((*cap, before))
+        })
+    })
+}
+
+/// The capabilities that a program needs for something it does.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert!(knowledge::needed_by("ping").has(Cap::NET_RAW));
+/// assert!(knowledge::needed_by("true").is_empty());
+/// ```
+pub fn needed_by(program: &str) -> CapSet {
+    let uses = uses::USES.iter().filter(|(_, uses)| uses.programs.contains(&program));
+    uses.map(|(cap, _)| *cap).collect()
+}
+
+/// The names of system calls and of programs that are known here, for those who mistype one.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    uses::USES.iter().flat_map(|(_, uses)| {
+        uses.system_calls.iter().map(|(name, _)| *name).chain(uses.programs.iter().copied())
+    })
 }
 
 /// What is known of `cap`; `None` for one without a name.
@@ -64,6 +131,11 @@ mod tests {
     #[test]
     fn every_capability_at_its_number() {
         assert!(table::ABOUT.iter().map(|(cap, _)| *cap).eq(CapSet::NAMED.caps()));
+        assert!(uses::USES.iter().map(|(cap, _)| *cap).eq(CapSet::NAMED.caps()));
+        // The kernel's own list, where it is as long.
+        let last = std::fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
+        let last: u8 = last.trim().parse().unwrap();
+        assert!(CapSet::NAMED.contains(CapSet::first(last + 1)), "a kernel with more: {last}");
     }
 
     #[test]

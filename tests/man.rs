@@ -83,6 +83,14 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
+        name: "suggest",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["suggest"],
+        page: "rcap-suggest.1",
+        help: &["-h", "--help"],
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "why",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["why"],
@@ -218,6 +226,7 @@ fn sample(argument: &str) -> &'static str {
         "TEXT" => "=",
         "IAB" => "",
         "MODE" => "HYBRID",
+        "SYSCALL" => "bind",
         "SIG" => "9",
         "PID" => "1",
         "ID" => "none",

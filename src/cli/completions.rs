@@ -30,8 +30,10 @@ pub(crate) fn command() -> Command {
         )
 }
 
+type MakeCommand = fn() -> Command;
+
 /// The programs that are there under a name of their own.
-const PROGRAMS: [(&str, fn() -> Command); 5] = [
+const PROGRAMS: [(&str, MakeCommand); 5] = [
     ("getcap", super::getcap::command),
     ("setcap", self::setcap),
     ("getpcaps", self::getpcaps),

@@ -7,7 +7,7 @@ use clap::Command;
 
 use super::{
     Applet, Exit, Io, capsh, captree, completions, decode, deploy, diff, explain, getcap, getpcaps,
-    minimize, oci, report, run, setcap, trace, why,
+    minimize, oci, report, run, setcap, suggest, trace, why,
 };
 
 /// Every command, in the groups of the help.
@@ -19,6 +19,7 @@ pub(super) const GROUPS: &[(&str, &[Applet])] = &[
         applet("captree", "Draw processes and threads as a tree, with their capabilities", captree::run, completions::captree),
         applet("decode", "Print the capabilities in a mask, or the mask of capabilities", decode::run, decode::command),
         applet("explain", "Say what a capability permits, and what it is worth to an attacker", explain::run, explain::command),
+        applet("suggest", "Say which capabilities something may take, in your own words", suggest::run, suggest::command),
         applet("why", "Say what executing a program would give it, and what not", why::run, why::command),
     ]),
     ("Change", &[

@@ -1,0 +1,95 @@
+//! `rcap explain` and `rcap suggest`.
+
+mod common;
+
+use common::{Ran, program, ran};
+use serde_json::Value;
+
+tests! {
+    Nothing:
+        a_capability,
+        a_system_call_and_a_program,
+        all_of_them,
+        suggestions,
+        usage;
+}
+
+fn rcap(args: &[&str]) -> Ran {
+    ran(program("rcap").args(args))
+}
+
+fn json(args: &[&str]) -> Value {
+    serde_json::from_str(&rcap(args).out).unwrap()
+}
+
+fn a_capability() {
+    let ran = rcap(&["explain", "net_raw"]);
+    assert_eq!(ran.status, Some(0));
+    for words in
+        ["raw and packet sockets", "Asked for by: socket", "Needed by: ping", "Instead: for ping"]
+    {
+        assert!(ran.out.contains(words), "{words}: {}", ran.out);
+    }
+    assert!(ran.out.lines().all(|line| line.len() <= 80), "{}", ran.out);
+    let unused = rcap(&["explain", "net_broadcast"]);
+    assert!(unused.out.contains("the kernel never asks for it"), "{}", unused.out);
+}
+
+fn a_system_call_and_a_program() {
+    let bind = rcap(&["explain", "--syscall", "bind"]);
+    assert!(bind.out.starts_with("cap_net_bind_service    a port below"), "{}", bind.out);
+    // What is "the same" as for another call is said.
+    let all = json(&["explain", "--json", "--syscall", "unlinkat"]);
+    for row in all["capabilities"].as_array().unwrap() {
+        assert_ne!(row["when"], "the same");
+    }
+    for name in ["ping", "/usr/bin/ping"] {
+        let ping = rcap(&["explain", "--program", name]);
+        assert!(ping.out.starts_with("ping needs, for something it does: cap_net_raw\n"));
+    }
+    for (args, meant) in [(["--program", "pnig"], "ping"), (["--syscall", "mountt"], "mount")] {
+        let ran = rcap(&[&["explain"][..], &args].concat());
+        assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{args:?}");
+        assert!(ran.err.contains(&format!("did you mean {meant}?")), "{}", ran.err);
+    }
+}
+
+fn all_of_them() {
+    assert_eq!(rcap(&["explain"]).out.lines().count(), 41);
+    let all = json(&["explain", "--json"]);
+    assert_eq!(all["capabilities"].as_array().unwrap().len(), 41);
+}
+
+fn suggestions() {
+    for (question, cap) in [
+        (&["remove a file owned by someone else"][..], "cap_dac_override"),
+        (&["netcat", "on", "port", "80"], "cap_net_bind_service"),
+    ] {
+        let ran = rcap(&[&["suggest"], question].concat());
+        assert_eq!(ran.status, Some(0));
+        assert!(ran.out.starts_with(cap), "{}", ran.out);
+        let value = json(&[&["suggest", "--json"], question].concat());
+        assert_eq!(value["answers"][0]["caps"][0], cap);
+    }
+    // What is so on this machine.
+    let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+    let value = std::fs::read_to_string(path).unwrap();
+    let words = format!("net.ipv4.ip_unprivileged_port_start is {}", value.trim());
+    assert!(rcap(&["suggest", "port 80"]).out.contains(&words));
+    let none = rcap(&["suggest", "bake a cake"]);
+    assert_eq!((none.status, &*none.out), (Some(1), ""));
+    assert!(none.err.contains("rcap trace"), "{}", none.err);
+}
+
+fn usage() {
+    for args in [
+        &["suggest"][..],
+        &["suggest", "--x"],
+        &["explain", "net_row"],
+        &["explain", "--syscall", "bind", "net_raw"],
+    ] {
+        let ran = rcap(args);
+        assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{args:?}");
+    }
+    assert!(rcap(&["explain", "net_row"]).err.contains("did you mean cap_net_raw?"));
+}

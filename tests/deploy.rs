@@ -24,6 +24,8 @@ tests! {
         capsh_is_there;
     Runc:
         oci;
+    Systemd:
+        a_unit_that_systemd_understands;
     Docker:
         docker_and_compose;
 }
@@ -91,6 +93,28 @@ fn capsh_is_there() {
     {
         let got = sets(&format!("PATH={}:$PATH {root} {show}", directory.display()));
         assert_eq!(got[1..4], all_five(RAW)[1..4], "{}", directory.display());
+    }
+}
+
+/// systemd-analyze(1) names every setting that it does not understand.
+fn a_unit_that_systemd_understands() {
+    let dir = directory();
+    let path = dir.path().join("rcap-test.service");
+    let verify = |text: &str| {
+        fs::write(&path, text).unwrap();
+        let mut command = Command::new("systemd-analyze");
+        let ran = ran(command.args(["verify", "--man=no"]).arg(&path));
+        [ran.out, ran.err].concat()
+    };
+    for user in [&[][..], &["--user", "nobody"]] {
+        let part =
+            deploy(&[&["--to", "systemd"], user, &["net_raw,chown,checkpoint_restore"]].concat());
+        let unit = format!("{part}\nExecStart=/bin/true\n");
+        let said = verify(&unit);
+        assert!(!said.contains("rcap-test"), "{unit}: {said}");
+        // Which it would say of a name that there is not.
+        let said = verify(&unit.replace("CAP_NET_RAW", "CAP_NET_ROW"));
+        assert!(said.contains("CAP_NET_ROW"), "{said}");
     }
 }
 

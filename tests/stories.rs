@@ -2,15 +2,9 @@
 
 mod common;
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-    process::{Command, Stdio},
-};
+use std::{fs, process::Stdio};
 
-use common::{directory, docker::Daemon, program, ran};
-use nix::fcntl::{Flock, FlockArg};
+use common::{debian::debian, directory, docker::Daemon, program, ran};
 use serde_json::Value;
 
 tests! {
@@ -22,47 +16,6 @@ tests! {
 
 /// What the tutorial has found by trial and error.
 const FIVE: [&str; 5] = ["cap_chown", "cap_dac_override", "cap_fowner", "cap_setgid", "cap_setuid"];
-
-fn succeeds(command: &mut Command) {
-    let ran = ran(command.stdin(Stdio::null()));
-    assert_eq!(ran.status, Some(0), "{command:?}: {ran:?}");
-}
-
-/// A minimal Debian, made once for all runs, with a repository of one package.
-fn debian() -> PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian");
-    // By the first of the tests that want it.
-    let lock = fs::File::create(root.with_extension("lock")).unwrap();
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
-    if !root.join("repo").exists() {
-        let _ = fs::remove_dir_all(&root);
-        succeeds(Command::new("debootstrap").args(["--variant=minbase", "bookworm"]).arg(&root));
-        repository(&root);
-    }
-    root
-}
-
-fn repository(root: &Path) {
-    let [package, repo] = ["rcap-test/DEBIAN", "repo.new"].map(|name| root.join(name));
-    for path in [&package, &repo, &root.join("rcap-test/usr/share/rcap-test")] {
-        fs::create_dir_all(path).unwrap();
-    }
-    let control = "Package: rcap-test\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: a package\n";
-    fs::write(package.join("control"), control).unwrap();
-    fs::write(root.join("rcap-test/usr/share/rcap-test/file"), "").unwrap();
-    fs::set_permissions(&package, fs::Permissions::from_mode(0o755)).unwrap();
-    let deb = repo.join("rcap-test.deb");
-    succeeds(Command::new("dpkg-deb").arg("--build").arg(root.join("rcap-test")).arg(&deb));
-    let sum = ran(Command::new("sha256sum").arg(&deb));
-    let sum = sum.out.split(' ').next().unwrap();
-    let size = fs::metadata(&deb).unwrap().len();
-    let packages = format!("{control}Filename: ./rcap-test.deb\nSize: {size}\nSHA256: {sum}\n");
-    fs::write(repo.join("Packages"), packages).unwrap();
-    fs::write(root.join("etc/apt/sources.list"), "deb [trusted=yes] file:/repo ./\n").unwrap();
-    fs::rename(repo, root.join("repo")).unwrap();
-    // As in an image that has been in use: what apt keeps is there, and some of it is _apt's.
-    succeeds(Command::new("chroot").arg(root).args(["apt-get", "update"]));
-}
 
 /// The names of the minimum, and the object.
 fn minimize(options: &[&str]) -> (Vec<String>, Value) {

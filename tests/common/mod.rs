@@ -19,6 +19,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use nix::{sched::CloneFlags, unistd};
 use rcap::{CapSet, CapState};
 
+pub(crate) mod debian;
 pub(crate) mod docker;
 
 /// Names the test that a process is to run.
@@ -48,6 +49,8 @@ pub(crate) enum Needs {
     Docker,
     /// libcap's programs, and to be root of a user namespace, which is made for it.
     Libcap,
+    /// systemd-analyze(1).
+    Systemd,
     /// bash(1).
     Bash,
     /// zsh(1).
@@ -113,6 +116,7 @@ fn trial(test: &'static Test) -> Trial {
         Needs::Docker => {
             ("needs root, Docker and busybox", has_runtime(&["dockerd", "docker", "runc"]))
         }
+        Needs::Systemd => ("needs systemd-analyze", which("systemd-analyze").is_some()),
         Needs::Bash => ("needs bash", which("bash").is_some()),
         Needs::Zsh => ("needs zsh", which("zsh").is_some()),
         Needs::Fish => ("needs fish", which("fish").is_some()),

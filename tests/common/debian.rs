@@ -1,0 +1,53 @@
+//! A Debian to install packages in.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::ran;
+
+fn succeeds(command: &mut Command) {
+    let ran = ran(command.stdin(Stdio::null()));
+    assert_eq!(ran.status, Some(0), "{command:?}: {ran:?}");
+}
+
+/// A minimal Debian, made once for all runs, with a repository of one package.
+pub(crate) fn debian() -> PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian");
+    // By the first of the tests that want it.
+    let lock = fs::File::create(root.with_extension("lock")).unwrap();
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+    if !root.join("repo").exists() {
+        let _ = fs::remove_dir_all(&root);
+        succeeds(Command::new("debootstrap").args(["--variant=minbase", "bookworm"]).arg(&root));
+        repository(&root);
+    }
+    root
+}
+
+fn repository(root: &Path) {
+    let [package, repo] = ["rcap-test/DEBIAN", "repo.new"].map(|name| root.join(name));
+    for path in [&package, &repo, &root.join("rcap-test/usr/share/rcap-test")] {
+        fs::create_dir_all(path).unwrap();
+    }
+    let control = "Package: rcap-test\nVersion: 1\nArchitecture: all\nMaintainer: nobody <nobody@example.org>\nDescription: a package\n";
+    fs::write(package.join("control"), control).unwrap();
+    fs::write(root.join("rcap-test/usr/share/rcap-test/file"), "").unwrap();
+    fs::set_permissions(&package, fs::Permissions::from_mode(0o755)).unwrap();
+    let deb = repo.join("rcap-test.deb");
+    succeeds(Command::new("dpkg-deb").arg("--build").arg(root.join("rcap-test")).arg(&deb));
+    let sum = ran(Command::new("sha256sum").arg(&deb));
+    let sum = sum.out.split(' ').next().unwrap();
+    let size = fs::metadata(&deb).unwrap().len();
+    let packages = format!("{control}Filename: ./rcap-test.deb\nSize: {size}\nSHA256: {sum}\n");
+    fs::write(repo.join("Packages"), packages).unwrap();
+    fs::write(root.join("etc/apt/sources.list"), "deb [trusted=yes] file:/repo ./\n").unwrap();
+    fs::rename(repo, root.join("repo")).unwrap();
+    // As in an image that has been in use: what apt keeps is there, and some of it is _apt's.
+    succeeds(Command::new("chroot").arg(root).args(["apt-get", "update"]));
+}

@@ -1,0 +1,124 @@
+//! docs/tutorial.md, command by command: what stands there is what they print.
+
+mod common;
+
+use std::{
+    env, fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use common::{
+    debian::debian,
+    directory,
+    docker::{Daemon, root_file_system},
+    program, ran,
+};
+
+tests! {
+    Docker:
+        with_docker;
+    Debootstrap:
+        without_docker;
+}
+
+const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tutorial.md");
+
+/// A command of the tutorial, and what it prints: `...` is any lines.
+struct Step {
+    command: String,
+    output: Vec<String>,
+}
+
+/// The steps of a part, by its heading.
+fn steps(heading: &str) -> Vec<Step> {
+    let text = fs::read_to_string(TUTORIAL).unwrap();
+    let part = text.split("\n## ").find(|part| part.starts_with(heading)).expect("the part");
+    let mut steps: Vec<Step> = Vec::new();
+    let mut inside = false;
+    for line in part.lines() {
+        if line.starts_with("```") {
+            inside = line == "```console";
+        } else if let (true, Some(command)) = (inside, line.strip_prefix("# ")) {
+            steps.push(Step { command: command.to_owned(), output: Vec::new() });
+        } else if let (true, Some(step)) = (inside, steps.last_mut()) {
+            match step.command.strip_suffix('\\') {
+                Some(command) if step.output.is_empty() => {
+                    step.command = format!("{command}{}", line.trim_start_matches("> "));
+                }
+                _ => step.output.push(line.to_owned()),
+            }
+        }
+    }
+    assert!(steps.len() > 5, "{heading}");
+    steps
+}
+
+/// Whether lines are those that were wanted.
+fn fits(want: &[String], got: &[&str]) -> bool {
+    match (want.split_first(), got.split_first()) {
+        (None, None) => true,
+        (Some((first, rest)), _) if first == "..." => {
+            (0..=got.len()).any(|skipped| fits(rest, &got[skipped..]))
+        }
+        (Some((first, want)), Some((line, got))) => {
+            first.trim_end() == line.trim_end() && fits(want, got)
+        }
+        _ => false,
+    }
+}
+
+/// Runs all steps in a directory in which `rcap` is found, and compares.
+fn follow(heading: &str, dir: &Path, prepare: impl Fn(&mut Command, &str) -> String) {
+    let bin = dir.join("bin");
+    fs::create_dir(&bin).unwrap();
+    symlink(program("rcap").get_program(), bin.join("rcap")).unwrap();
+    let path = format!("{}:{}", bin.display(), env::var("PATH").unwrap());
+    let mut differing = Vec::new();
+    for Step { command, output } in steps(heading) {
+        let mut shell = Command::new("timeout");
+        shell.args(["90", "bash"]);
+        shell.current_dir(dir).env("PATH", &path).env_remove("LD_LIBRARY_PATH");
+        let real = prepare(&mut shell, &command);
+        let ran = ran(shell.args(["-c", &format!("({real}) 2>&1")]).stdin(Stdio::null()));
+        let out = ran.out.replace("rcap-test", "hello");
+        let lines: Vec<&str> = out.lines().collect();
+        if !fits(&output, &lines) {
+            let want = output.join("\n");
+            differing.push(format!("# {command}\n{}\n-- and not\n{want}\n", ran.out));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
+
+fn with_docker() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path(), &debian());
+    assert_eq!(daemon.docker(&["tag", "rcap-test:1", "debian"]).status, Some(0));
+    let root = root_file_system(&dir.path().join("small"));
+    for name in ["nc", "timeout", "id"] {
+        symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    let import = "tar -C \"$0\" -c . | docker import - busybox";
+    assert_eq!(ran(daemon.client("sh").args(["-c", import]).arg(root)).status, Some(0));
+    let client = daemon.client("docker");
+    let variables: Vec<_> = client
+        .get_envs()
+        .map(|(name, value)| (name.to_owned(), value.unwrap().to_owned()))
+        .collect();
+    follow("With Docker", dir.path(), |shell, command| {
+        shell.envs(variables.clone());
+        // The daemon of the test has no bridge, and its package comes from the image.
+        let command = command.replace("docker run", "docker run --network none");
+        // The recorder ends a moment after its container.
+        let command = command.replace("rcap report", "sleep 1; rcap report");
+        command.replace(" hello", " rcap-test")
+    });
+}
+
+fn without_docker() {
+    let dir = directory();
+    symlink(debian(), dir.path().join("debian")).unwrap();
+    follow("Without Docker", dir.path(), |_, command| command.replace(" hello", " rcap-test"));
+}

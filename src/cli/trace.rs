@@ -14,9 +14,13 @@ use clap::{Arg, ArgAction, ArgGroup, ArgMatches, Command, value_parser};
 use nix::errno::Errno;
 use serde_json::json;
 
-use super::{Exit, Io};
+use super::{
+    Exit, Io,
+    deploy::{append, to_arg},
+};
 use crate::{
     Error, Op, Result,
+    deploy::Settings,
     launch::Launcher,
     trace::{Backend, Options, Origin, Report, Seen, Target},
 };
@@ -49,6 +53,7 @@ pub(crate) fn command() -> Command {
                 "Print one JSON object; the program's standard output goes to standard error",
             ),
             flag("follow").help("Print each check as it happens, as a line or a JSON object"),
+            to_arg().conflicts_with("json"),
             value("save", "FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help("Write the JSON object to FILE too, for `rcap report`"),
@@ -152,6 +157,8 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
                 writeln!(io.out, "{}", json!(report))?;
             } else {
                 print::print(&report, matches.get_flag("all"), io.err)?;
+                let settings = Settings { caps: report.candidates, user: None };
+                append(&matches, &settings, io.err)?;
             }
             Ok(status.map_or(Exit::SUCCESS, exit))
         }

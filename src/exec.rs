@@ -152,7 +152,8 @@ impl Kernel {
     /// One that has the capabilities that have a name, since Linux 6.17.
     pub const NAMED: Kernel = Kernel { caps: CapSet::NAMED, compares_with_real_ids: false };
 
-    /// The one that runs, by its version.
+    /// The one that runs, by its version. The rules are tested on Linux 6.18; what differs before
+    /// follows the sources.
     pub fn running() -> Kernel {
         let release = nix::sys::utsname::uname();
         let release = release.map(|name| name.release().to_string_lossy().into_owned());

@@ -17,6 +17,7 @@
 //! ```
 
 mod access;
+mod attribute;
 mod codec;
 mod refusal;
 mod scan;

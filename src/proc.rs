@@ -16,6 +16,7 @@ use nix::errno::Errno;
 
 use crate::{CapSet, CapState, Error, Iab, Op, Result, Subject, sys};
 
+pub(crate) mod own;
 mod status;
 mod tree;
 

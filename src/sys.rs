@@ -124,22 +124,28 @@ fn prctl(option: c_int, arg2: c_ulong, arg3: c_ulong) -> io::Result<c_int> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
-/// getxattrat(2), since Linux 6.13. The number is the same on all of these architectures;
-/// elsewhere the call is taken for missing, as on an older kernel.
-const SYS_GETXATTRAT: c_long = if cfg!(any(
-    all(target_arch = "x86_64", target_pointer_width = "64"),
-    target_arch = "x86",
-    target_arch = "aarch64",
-    target_arch = "arm",
-    target_arch = "riscv64",
-    target_arch = "powerpc64",
-    target_arch = "s390x",
-    target_arch = "loongarch64",
-)) {
-    464
-} else {
-    -1
-};
+/// A call of the family of setxattrat(2), since Linux 6.13. The numbers are the same on all of
+/// these architectures; elsewhere a call counts as missing, as on an older kernel.
+const fn xattrat(number: c_long) -> c_long {
+    if cfg!(any(
+        all(target_arch = "x86_64", target_pointer_width = "64"),
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64",
+        target_arch = "powerpc64",
+        target_arch = "s390x",
+        target_arch = "loongarch64",
+    )) {
+        number
+    } else {
+        -1
+    }
+}
+
+const SYS_SETXATTRAT: c_long = xattrat(463);
+const SYS_GETXATTRAT: c_long = xattrat(464);
+const SYS_REMOVEXATTRAT: c_long = xattrat(466);
 
 /// `struct xattr_args`
 #[repr(C)]
@@ -149,11 +155,11 @@ struct XattrArgs {
     flags: u32,
 }
 
-/// getxattrat(2) of an entry of `dir` that is not followed if it is a symbolic link: how many
-/// bytes of `value` were written.
+/// getxattrat(2) of an entry of `dir`, with `AT_*` flags: how many bytes of `value` were written.
 pub(crate) fn getxattrat(
     dir: BorrowedFd<'_>,
     entry: &CStr,
+    flags: c_int,
     attribute: &CStr,
     value: &mut [u8],
 ) -> io::Result<usize> {
@@ -169,13 +175,53 @@ pub(crate) fn getxattrat(
             SYS_GETXATTRAT,
             dir.as_raw_fd(),
             entry.as_ptr(),
-            libc::AT_SYMLINK_NOFOLLOW,
+            flags,
             attribute.as_ptr(),
             &raw const args,
             size_of::<XattrArgs>(),
         )
     })?;
     Ok(usize::try_from(length).unwrap_or(0))
+}
+
+/// setxattrat(2) of an entry of `dir`, with `AT_*` flags. `EINVAL` if `value` is too long.
+pub(crate) fn setxattrat(
+    dir: BorrowedFd<'_>,
+    entry: &CStr,
+    flags: c_int,
+    attribute: &CStr,
+    value: &[u8],
+) -> io::Result<()> {
+    let size = u32::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let args = XattrArgs { value: value.as_ptr() as u64, size, flags: 0 };
+    // SAFETY: the kernel reads the two strings, which end in NUL, as many bytes of `args` as is
+    // said, and `args.size` bytes of `value`, which has them.
+    result(unsafe {
+        libc::syscall(
+            SYS_SETXATTRAT,
+            dir.as_raw_fd(),
+            entry.as_ptr(),
+            flags,
+            attribute.as_ptr(),
+            &raw const args,
+            size_of::<XattrArgs>(),
+        )
+    })
+    .map(drop)
+}
+
+/// removexattrat(2) of an entry of `dir`, with `AT_*` flags.
+pub(crate) fn removexattrat(
+    dir: BorrowedFd<'_>,
+    entry: &CStr,
+    flags: c_int,
+    attribute: &CStr,
+) -> io::Result<()> {
+    // SAFETY: the kernel reads the two strings, which end in NUL.
+    result(unsafe {
+        libc::syscall(SYS_REMOVEXATTRAT, dir.as_raw_fd(), entry.as_ptr(), flags, attribute.as_ptr())
+    })
+    .map(drop)
 }
 
 /// getdents64(2): how many bytes of `entries` were written, 0 at the end of the directory.

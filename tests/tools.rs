@@ -62,6 +62,8 @@ tests! {
         setcap_verify_json,
         setcap_unmapped_rootid,
         setcap_nosuid_and_read_only,
+        a_proc_that_is_not_procfs,
+        setcap_and_getcap_on_older_kernels,
         getpcaps_threads;
     Root:
         setcap_rootid;
@@ -831,6 +833,81 @@ fn setcap_nosuid_and_read_only() {
 }
 
 /// The text of this thread's sets.
+/// setxattrat(2), getxattrat(2) and removexattrat(2), which Linux 6.13 brought.
+const XATTRAT: [u32; 3] = [463, 464, 466];
+
+/// A directory at /proc, with everything in it chosen by somebody else.
+fn a_proc_that_is_not_procfs() {
+    let dir = directory();
+    let dir = dir.path();
+    touch(dir, &["f", "tree/f", "victim/f"]);
+    set(dir, "cap_kill=p", "victim/f");
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount(Some("none"), "/proc", Some("tmpfs"), MsFlags::empty(), None::<&str>).unwrap();
+    let thread = Path::new("/proc/thread-self");
+    fs::create_dir_all(thread.join("fdinfo")).unwrap();
+    mkfifo(&thread.join("uid_map"), Mode::S_IRWXU).unwrap();
+    mkfifo(&thread.join("mountinfo"), Mode::S_IRWXU).unwrap();
+    // Descriptors lead to a file for setcap, and to a directory with such a file for getcap.
+    let lead_to = |target: &Path| {
+        let fd = thread.join("fd");
+        let _ = fs::remove_dir_all(&fd);
+        fs::create_dir(&fd).unwrap();
+        for number in 3..32 {
+            symlink(target, fd.join(number.to_string())).unwrap();
+            let _ = mkfifo(&thread.join(format!("fdinfo/{number}")), Mode::S_IRWXU);
+        }
+    };
+    for refused in [&[][..], &XATTRAT] {
+        common::refuse_calls(refused);
+        lead_to(&dir.join("victim/f"));
+        set(dir, "cap_chown=ep", "f");
+        assert_eq!(get(dir, "f"), "f cap_chown=ep\n");
+        check(dir, "setcap --add cap_fowner f", 0, "", "");
+        check(dir, "setcap -v cap_chown,cap_fowner=ep f", 0, "f: OK\n", "");
+        // A refusal looks for its reason.
+        let err = "setcap: cannot set the capabilities of f: Invalid argument\n";
+        check(dir, "setcap -n 7 cap_chown=ep f", 1, "", err);
+        check(dir, "setcap -r f", 0, "", "");
+        assert_eq!(get(dir, "f"), "f\n");
+        lead_to(&dir.join("victim"));
+        check(dir, "getcap -r --threads 1 tree", 0, "", "");
+        assert_eq!(get(dir, "victim/f"), "victim/f cap_kill=p\n");
+    }
+}
+
+/// What took one call takes several, and means the same, also for a file that may not be read.
+fn setcap_and_getcap_on_older_kernels() {
+    let dir = directory();
+    let dir = dir.path();
+    common::refuse_calls(&XATTRAT);
+    touch(dir, &["f", "closed"]);
+    fs::set_permissions(dir.join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
+    withhold(&[Cap::DAC_OVERRIDE, Cap::DAC_READ_SEARCH]);
+    let both = "./closed cap_chown,cap_kill=ep\n./f cap_chown,cap_kill=ep\n";
+    for file in ["f", "closed"] {
+        set(dir, "cap_kill=ep", file);
+        check(dir, &format!("setcap --add cap_chown {file}"), 0, "", "");
+    }
+    check(dir, "getcap -r --sort --strict .", 0, both, "");
+    symlink("f", dir.join("link")).unwrap();
+    check(dir, "getcap -r --sort --strict .", 0, both, "");
+    for file in ["f", "closed"] {
+        check(dir, &format!("setcap -r {file}"), 0, "", "");
+    }
+    check(dir, "getcap -r --strict .", 0, "", "");
+    // Where threads may have no current directory of their own, it is a refusal.
+    common::refuse_calls(&[libc::SYS_unshare.try_into().unwrap()]);
+    set(dir, "cap_chown=ep", "f");
+    check(
+        dir,
+        "setcap cap_chown=ep closed",
+        1,
+        "",
+        "setcap: cannot set the capabilities of closed: Permission denied\n",
+    );
+}
+
 fn own_text() -> String {
     CapState::current().unwrap().to_string()
 }

@@ -1,26 +1,26 @@
 //! Reading, writing and removing the attribute.
 
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{File, OpenOptions},
     io,
     os::{
         fd::{AsFd, AsRawFd},
         unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
     },
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use nix::{
     errno::Errno,
     sys::statvfs::{FsFlags, fstatvfs},
 };
-use xattr::FileExt;
 
 use super::{
     ATTRIBUTE, FileCaps, Refusal,
+    attribute::{Call, errno},
     refusal::{Facts, FileKind, IdMap, Mount},
 };
-use crate::{Cap, CapState, Error, Op, Result, Subject, sys};
+use crate::{Cap, CapState, Error, Op, Result, Subject, proc::own, sys};
 
 /// What became of capabilities that were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -157,10 +157,6 @@ pub(super) fn decode(
     }
 }
 
-fn errno(err: &io::Error) -> Errno {
-    Errno::from_raw(err.raw_os_error().unwrap_or(0))
-}
-
 /// A file that is open, and so cannot be exchanged for another.
 struct Target {
     file: File,
@@ -186,68 +182,30 @@ impl Target {
         }
     }
 
-    /// The name under which /proc has the file, which leads to it alone. An `O_PATH` descriptor
-    /// has no other way to the attributes.
-    fn link(&self) -> PathBuf {
-        format!("/proc/thread-self/fd/{}", self.file.as_raw_fd()).into()
-    }
-
-    /// Calls `direct` with the descriptor, or else `by_path` with its name in /proc.
-    fn reach<T>(
-        &self,
-        direct: impl Fn(&File) -> io::Result<T>,
-        by_path: impl Fn(PathBuf) -> io::Result<T>,
-    ) -> io::Result<T> {
-        match direct(&self.file) {
-            Err(err) if errno(&err) == Errno::EBADF => match by_path(self.link()) {
-                Err(err) if errno(&err) == Errno::ENOENT => {
-                    self.reopened().and_then(|file| direct(&file))
-                }
-                result => result,
-            },
-            result => result,
-        }
-    }
-
-    /// Where there is no /proc, the file has to be opened for reading after all.
-    fn reopened(&self) -> io::Result<File> {
-        let Subject::Path(path) = &self.subject else {
-            return Err(Errno::EBADF.into());
+    fn call(&self, call: Call<'_>) -> io::Result<Option<Vec<u8>>> {
+        let path = match &self.subject {
+            Subject::Path(path) => Some(&**path),
+            _ => None,
         };
-        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
-        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
-        let [was, is] = [self.file.metadata()?, file.metadata()?];
-        // Another one may have taken its place, of which nothing has been checked.
-        if (was.dev(), was.ino()) == (is.dev(), is.ino()) {
-            Ok(file)
-        } else {
-            Err(Errno::ESTALE.into())
-        }
+        call.on(&self.file, path)
     }
 
     fn get(&self) -> io::Result<Option<Vec<u8>>> {
-        self.reach(|file| file.get_xattr(ATTRIBUTE), |link| xattr::get_deref(link, ATTRIBUTE))
+        self.call(Call::Get)
     }
 
     fn write(&self, caps: &FileCaps) -> Result<Written> {
         self.must_be_regular()?;
         let value = caps.encode();
-        self.reach(
-            |file| file.set_xattr(ATTRIBUTE, &value),
-            |link| xattr::set_deref(link, ATTRIBUTE, &value),
-        )
-        .map_err(|err| self.refused(Op::WriteFileCaps, Some(caps), err))?;
+        self.call(Call::Set(&value))
+            .map_err(|err| self.refused(Op::WriteFileCaps, Some(caps), err))?;
         Ok(Written { nosuid: self.mounted(FsFlags::ST_NOSUID) })
     }
 
     fn remove(&self) -> Result<bool> {
         self.must_be_regular()?;
-        let removed = self.reach(
-            |file| file.remove_xattr(ATTRIBUTE),
-            |link| xattr::remove_deref(link, ATTRIBUTE),
-        );
-        match removed {
-            Ok(()) => Ok(true),
+        match self.call(Call::Remove) {
+            Ok(_) => Ok(true),
             Err(err) if errno(&err) == Errno::ENODATA => Ok(false),
             Err(err) => Err(self.refused(Op::RemoveFileCaps, None, err)),
         }
@@ -314,10 +272,9 @@ impl Target {
 
     /// The mount that the file was opened in, found by its number.
     fn mount(&self) -> Option<Mount> {
-        let info = format!("/proc/thread-self/fdinfo/{}", self.file.as_raw_fd());
-        let info = fs::read_to_string(info).ok()?;
+        let info = own::read(&format!("fdinfo/{}", self.file.as_raw_fd())).ok()?;
         let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
-        let mounts = fs::read_to_string("/proc/thread-self/mountinfo").ok()?;
+        let mounts = own::read("mountinfo").ok()?;
         let line = mounts.lines().find(|line| line.split(' ').next() == Some(number))?;
         let (mount, source) = line.split_once(" - ")?;
         Some(Mount {

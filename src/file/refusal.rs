@@ -2,11 +2,12 @@
 //! (`vfs_setxattr`, `xattr_permission` and `cap_convert_nscap` of fs/xattr.c and
 //! security/commoncap.c)
 
-use std::{fmt, fs};
+use std::fmt;
 
 use nix::errno::Errno;
 
 use super::FileCaps;
+use crate::proc::own;
 
 /// Why the capabilities of a file are not changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,18 +135,18 @@ struct Range {
 impl IdMap {
     /// That of the calling thread's users.
     pub(crate) fn of_users() -> IdMap {
-        IdMap::read("/proc/thread-self/uid_map")
+        IdMap::read("uid_map")
     }
 
     /// That of its groups.
     pub(crate) fn of_groups() -> IdMap {
-        IdMap::read("/proc/thread-self/gid_map")
+        IdMap::read("gid_map")
     }
 
     /// Without /proc, all that there are.
-    fn read(path: &str) -> IdMap {
+    fn read(name: &str) -> IdMap {
         let all = |_| format!("0 0 {}", u32::MAX);
-        IdMap::parse(&fs::read_to_string(path).unwrap_or_else(all))
+        IdMap::parse(&own::read(name).unwrap_or_else(all))
     }
 
     /// Lines of the first id inside, the first id outside, and how many.

@@ -2,10 +2,11 @@
 
 use std::{
     ffi::{CStr, CString, OsStr},
+    fs::File,
     io,
     ops::ControlFlow,
     os::{
-        fd::{AsFd, AsRawFd, OwnedFd},
+        fd::{AsFd, OwnedFd},
         unix::ffi::OsStrExt,
     },
     path::{Path, PathBuf},
@@ -22,11 +23,13 @@ use nix::{
     sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
 };
 
-use super::{FileCaps, access::decode, codec::LONGEST};
+use super::{
+    FileCaps,
+    access::decode,
+    attribute::{Call, NAME, errno},
+    codec::LONGEST,
+};
 use crate::{Error, Op, Result, sys};
-
-/// The name of the attribute, as the kernel takes it.
-const ATTRIBUTE: &CStr = c"security.capability";
 
 /// A walk through trees of directories that reads the capabilities of every file: one system call
 /// a file, several threads, and memory that does not grow with the number of files.
@@ -369,9 +372,9 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         value: &mut [u8],
     ) -> io::Result<Option<usize>> {
         if self.getxattrat.load(Ordering::Relaxed) {
-            match sys::getxattrat(directory.as_fd(), name, ATTRIBUTE, value) {
+            match sys::getxattrat(directory.as_fd(), name, libc::AT_SYMLINK_NOFOLLOW, NAME, value) {
                 Ok(length) => return Ok(Some(length)),
-                Err(err) => match Errno::from_raw(err.raw_os_error().unwrap_or(0)) {
+                Err(err) => match errno(&err) {
                     Errno::ENODATA => return Ok(None),
                     // Before Linux 6.13, or in a sandbox that does not know it.
                     Errno::ENOSYS | Errno::EPERM => {
@@ -383,9 +386,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 },
             }
         }
-        let link = format!("/proc/thread-self/fd/{}", directory.as_raw_fd());
-        let path = Path::new(&link).join(OsStr::from_bytes(name.to_bytes()));
-        let Some(whole) = xattr::get(path, super::ATTRIBUTE)? else {
+        let Some(whole) = held(directory, name).and_then(|file| Call::Get.on(&file, None))? else {
             return Ok(None);
         };
         // What does not fit is no valid value, and neither is what then fills the space.
@@ -393,6 +394,16 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         value[..length].copy_from_slice(&whole[..length]);
         Ok(Some(length))
     }
+}
+
+/// A file, opened for reading where that is permitted, since its attributes are then one call
+/// away, and else as `O_PATH`.
+fn held(directory: &OwnedFd, name: &CStr) -> io::Result<File> {
+    let held = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let readable = held | OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
+    let file = openat(directory, name, readable, Mode::empty())
+        .or_else(|_| openat(directory, name, held | OFlag::O_PATH, Mode::empty()))?;
+    Ok(File::from(file))
 }
 
 /// The kinds and names in what getdents64(2) wrote: `struct linux_dirent64`.
@@ -410,7 +421,7 @@ fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
 
 /// Whether something has been removed since its name was read, and with it what there was to say.
 fn is_gone(err: &io::Error) -> bool {
-    matches!(Errno::from_raw(err.raw_os_error().unwrap_or(0)), Errno::ENOENT | Errno::ESRCH)
+    matches!(errno(err), Errno::ENOENT | Errno::ESRCH)
 }
 
 /// The `DT_*` of a file.

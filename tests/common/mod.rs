@@ -243,3 +243,31 @@ pub(crate) fn wait_until(is_so: impl Fn() -> bool) {
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
+
+/// From here on, this process and its children get ENOSYS from these system calls, as from a
+/// kernel that lacks them.
+#[expect(unsafe_code, reason = "neither the standard library nor nix installs a filter")]
+pub(crate) fn refuse_calls(numbers: &[u32]) {
+    let op = |code: u32, jump_if_not: u8, value: u32| libc::sock_filter {
+        code: code.try_into().expect("a short code"),
+        jt: 0,
+        jf: jump_if_not,
+        k: value,
+    };
+    // The number is the first word of struct seccomp_data.
+    let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
+    for &number in numbers {
+        program.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number));
+        let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+        program.push(op(libc::BPF_RET | libc::BPF_K, 0, enosys));
+    }
+    program.push(op(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));
+    let program = libc::sock_fprog {
+        len: program.len().try_into().expect("a short program"),
+        filter: program.as_mut_ptr(),
+    };
+    // SAFETY: the kernel copies the program, which lives until the end of this function.
+    let ret =
+        unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
+    assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
+}

@@ -30,7 +30,7 @@ tests! {
         a_circle_and_an_orphan,
         a_chain_of_many,
         names_of_any_bytes;
-    Terminal:
+    Nothing ["script"]:
         a_terminal;
     UserNamespace:
         a_thread_that_differs;

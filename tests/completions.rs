@@ -9,12 +9,11 @@ use common::{directory, program, ran};
 tests! {
     Nothing:
         everything_is_in_it,
-        usage;
-    Bash:
+        usage,
         bash;
-    Zsh:
+    Nothing ["zsh"]:
         zsh;
-    Fish:
+    Nothing ["fish"]:
         fish;
 }
 
@@ -66,9 +65,10 @@ fn completed(shell: &str, lines: &str) -> Vec<String> {
     fs::write(&path, script(&[shell])).unwrap();
     let tools = std::path::Path::new(program("rcap").get_program()).parent().unwrap().to_owned();
     let path = path.display();
+    let others = std::env::var("PATH").unwrap();
     let ran = ran(Command::new(shell)
         .args(["-c", &lines.replace("SCRIPT", &path.to_string())])
-        .env("PATH", format!("{}:/usr/bin:/bin", tools.display())));
+        .env("PATH", format!("{}:{others}", tools.display())));
     assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{shell}");
     ran.out.split_whitespace().map(str::to_owned).collect()
 }

@@ -10,25 +10,27 @@ use std::{
 
 use common::{
     Ran, directory,
-    docker::{Daemon, root_file_system, written},
+    docker::{DOCKER, Daemon, root_file_system, written},
     program, ran, which,
 };
 use serde_json::{Value, json};
 
 tests! {
-    Runc:
+    Root ["busybox runc"]:
         a_container_is_told_from_its_runtime,
-        nothing_is_proposed_that_it_does_not_have,
         a_hook_records_from_the_start;
-    Crun:
+    Root ["busybox runc", "mount unshare"]:
+        nothing_is_proposed_that_it_does_not_have;
+    Root ["busybox crun", "mount umount unshare"]:
         crun_is_no_other;
-    Docker:
-        docker_by_name_and_from_the_start,
+    Root [DOCKER]:
+        docker_by_name_and_from_the_start;
+    Root [DOCKER, "docker-compose"]:
         everything_dropped;
 }
 
 /// What Docker leaves to a container.
-const DOCKER: [&str; 14] = [
+const LEFT: [&str; 14] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
     "CAP_FSETID",
@@ -86,7 +88,7 @@ fn rcap(dir: &Path, args: &[&str]) -> Ran {
 
 fn a_container_is_told_from_its_runtime() {
     let dir = directory();
-    bundle(dir.path(), &DOCKER, SCRIPT);
+    bundle(dir.path(), &LEFT, SCRIPT);
     let report = rcap(dir.path(), &["trace", "--json", "--", "runc", "run", &id("told")]);
     assert_eq!(report.status, Some(0), "{report:?}");
     assert_eq!(candidates(&report.out), ["cap_chown", "cap_net_raw"]);
@@ -127,7 +129,7 @@ fn nothing_is_proposed_that_it_does_not_have() {
 
 fn a_hook_records_from_the_start() {
     let dir = directory();
-    bundle(dir.path(), &DOCKER, SCRIPT);
+    bundle(dir.path(), &LEFT, SCRIPT);
     let reports = dir.path().join("reports");
     fs::create_dir(&reports).unwrap();
     let save = reports.to_str().unwrap();
@@ -174,7 +176,7 @@ fn a_hook_records_from_the_start() {
 
 fn crun_is_no_other() {
     let dir = directory();
-    bundle(dir.path(), &DOCKER, SCRIPT);
+    bundle(dir.path(), &LEFT, SCRIPT);
     // It wants the unified hierarchy alone, in a mount namespace of its own.
     let script = "umount -R /sys/fs/cgroup; mount -t cgroup2 c /sys/fs/cgroup; \
                   exec \"$0\" trace --json -- crun --cgroup-manager=disabled run \"$1\"";

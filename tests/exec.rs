@@ -45,16 +45,9 @@ use rcap::{
 /// In the environment of what is executed.
 const PROBE: &str = "RCAP_EXEC_PROBE";
 
-const fn test(name: &'static str, needs: Needs, body: fn()) -> Test {
-    Test { name, needs, body }
+fn test(name: &'static str, needs: Needs, body: fn()) -> Test {
+    Test { name, needs, programs: &[], body }
 }
-
-const TESTS: &[Test] = &[
-    test("as_root", Needs::Root, as_root),
-    test("in_user_namespaces", Needs::Root, in_user_namespaces),
-    test("as_the_root_of_a_namespace", Needs::UserNamespace, as_the_root_of_a_namespace),
-    test("scripts_of_scripts", Needs::Nothing, scripts_of_scripts),
-];
 
 fn main() -> ExitCode {
     if env::var_os(PROBE).is_some() {
@@ -62,7 +55,12 @@ fn main() -> ExitCode {
         println!("{}", shown(&Process::current().unwrap(), env::var_os("TMPDIR").is_none()));
         return ExitCode::SUCCESS;
     }
-    common::main(TESTS)
+    common::main(&[
+        test("as_root", Needs::Root, as_root),
+        test("in_user_namespaces", Needs::Root, in_user_namespaces),
+        test("as_the_root_of_a_namespace", Needs::UserNamespace, as_the_root_of_a_namespace),
+        test("scripts_of_scripts", Needs::Nothing, scripts_of_scripts),
+    ])
 }
 
 fn shown(process: &Process, is_secure: bool) -> String {

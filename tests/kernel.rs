@@ -59,7 +59,8 @@ tests! {
         a_process_that_may_not_be_read,
         a_user_keeps_what_is_permitted,
         an_identity_is_changed_or_nothing_is,
-        an_owner_that_is_not_mapped,
+        an_owner_that_is_not_mapped;
+    Root ["unshare"]:
         file_capabilities_of_two_namespaces;
 }
 

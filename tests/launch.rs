@@ -220,7 +220,7 @@ fn environment_directory_and_streams() {
     let mut sh = Command::new("sh");
     sh.args(["-c", "read line; echo $line $NAME $(pwd) $HOME; echo error >&2; exit 3"])
         .env_clear()
-        .envs([("NAME", "value"), ("PATH", "/usr/bin:/bin")])
+        .envs([("NAME", "value"), ("PATH", &*std::env::var("PATH").unwrap())])
         .current_dir(dir.path())
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -21,8 +21,12 @@ use rcap::{
 use tempfile::TempDir;
 
 tests! {
-    Libcap: setcap_texts, setcap_lines, setcap_input, getcap_lines, getpcaps_lines, capsh_lines;
-    Root: capsh_lines_as_root;
+    UserNamespace ["setcap"]: setcap_lines;
+    UserNamespace ["getcap setcap"]: setcap_texts, setcap_input;
+    UserNamespace ["getcap"]: getcap_lines;
+    UserNamespace ["getpcaps"]: getpcaps_lines;
+    UserNamespace ["capsh"]: capsh_lines;
+    Root ["capsh"]: capsh_lines_as_root;
 }
 
 /// Where it is right to differ: the name in docs/libcap-differences.md, and when it is the
@@ -195,7 +199,7 @@ impl Twins {
 
     /// Runs a case with both programs, sorted if the order of lines is nobody's promise.
     fn run(&mut self, program: &'static str, args: &[String], input: &str, sorted: bool) {
-        let libcap = common::libcap().unwrap().join(program);
+        let libcap = common::which(program).unwrap();
         let did = |mut command: Command, dir: &TempDir| {
             let mut child = command
                 .args(args)

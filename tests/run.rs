@@ -23,8 +23,9 @@ tests! {
         in_its_place,
         its_surroundings,
         shown_and_verified,
-        netcat_on_port_80,
         by_an_ordinary_user;
+    Root ["ip nc unshare"]:
+        netcat_on_port_80;
 }
 
 fn run(args: &[&str]) -> Ran {
@@ -172,10 +173,13 @@ fn in_its_place() {
     assert_eq!(none.status, Some(127));
     assert_eq!(none.err, "rcap run: cannot execute /nonexistent: No such file or directory\n");
     assert_eq!(run(&["/etc/passwd"]).status, Some(126));
-    let ping = run(&["--cap-drop", "all", "ping"]);
+    let copy = dir.path().join("true");
+    fs::copy(which("true").unwrap(), &copy).unwrap();
+    assert_eq!(common::run(dir.path(), "setcap", ["cap_net_raw=ep", "true"]).status, Some(0));
+    let demanding = run(&["--cap-drop", "all", copy.to_str().unwrap()]);
     assert!(
-        ping.err.contains("Operation not permitted, as its file has cap_net_raw=ep"),
-        "{ping:?}"
+        demanding.err.contains("Operation not permitted, as its file has cap_net_raw=ep"),
+        "{demanding:?}"
     );
 }
 

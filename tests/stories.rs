@@ -2,15 +2,20 @@
 
 mod common;
 
-use std::{fs, process::Stdio};
+use std::{env, fs, process::Stdio};
 
-use common::{debian::debian, directory, docker::Daemon, program, ran};
+use common::{
+    debian::{DEBIAN, PATH_INSIDE, debian},
+    directory,
+    docker::{DOCKER, Daemon},
+    program, ran,
+};
 use serde_json::Value;
 
 tests! {
-    Debootstrap:
+    Root [DEBIAN]:
         apt_update_and_install;
-    Docker:
+    Root [DEBIAN, DOCKER]:
         apt_in_docker;
 }
 
@@ -20,12 +25,14 @@ const FIVE: [&str; 5] = ["cap_chown", "cap_dac_override", "cap_fowner", "cap_set
 /// The names of the minimum, and the object.
 fn minimize(options: &[&str]) -> (Vec<String>, Value) {
     let script = "apt-get update && apt-get install -y rcap-test";
+    let path = format!("{}:{PATH_INSIDE}", env::var("PATH").unwrap());
     let ran = ran(program("rcap")
         .args(["minimize", "--json", "--overlay", "--keep", "sys_chroot"])
         .args(options)
         .args(["--", "chroot"])
         .arg(debian())
         .args(["sh", "-c", script])
+        .env("PATH", path)
         .env_remove("LD_LIBRARY_PATH")
         .stdin(Stdio::null()));
     let object: Value =

@@ -67,7 +67,7 @@ tests! {
         getpcaps_threads;
     Root:
         setcap_rootid;
-    Mandoc:
+    Nothing ["mandoc"]:
         manual_pages_are_right_mdoc;
 }
 

@@ -31,7 +31,6 @@ tests! {
         what_it_ends_with,
         a_daemon_is_waited_for,
         what_can_be_done_here,
-        known_programs,
         a_running_process,
         a_control_group_by_either_backend,
         a_unit,
@@ -40,10 +39,13 @@ tests! {
         without_outcomes,
         interrupted,
         what_a_killed_one_leaves,
-        buffers_grow,
         a_file_is_given_away,
         threads_and_children_are_followed,
         nothing_is_left_behind;
+    Root ["python3"]:
+        buffers_grow;
+    Root ["dmesg ping su tcpdump"]:
+        known_programs;
 }
 
 /// What was recorded of a program.

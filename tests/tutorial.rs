@@ -10,16 +10,16 @@ use std::{
 };
 
 use common::{
-    debian::debian,
+    debian::{DEBIAN, PATH_INSIDE, debian},
     directory,
-    docker::{Daemon, root_file_system},
-    program, ran,
+    docker::{DOCKER, Daemon, root_file_system},
+    program, ran, which,
 };
 
 tests! {
-    Docker:
+    Root [DEBIAN, DOCKER, "nc ping"]:
         with_docker;
-    Debootstrap:
+    Root [DEBIAN, "ip nc ping unshare"]:
         without_docker;
 }
 
@@ -74,7 +74,11 @@ fn follow(heading: &str, dir: &Path, prepare: impl Fn(&mut Command, &str) -> Str
     let bin = dir.join("bin");
     fs::create_dir(&bin).unwrap();
     symlink(program("rcap").get_program(), bin.join("rcap")).unwrap();
-    let path = format!("{}:{}", bin.display(), env::var("PATH").unwrap());
+    // As Debian installs it, wherever this is a copy of it that has lost its capabilities.
+    fs::copy(which("ping").unwrap(), bin.join("ping")).unwrap();
+    assert_eq!(common::run(&bin, "setcap", ["cap_net_raw=ep", "ping"]).status, Some(0));
+    let others = env::var("PATH").unwrap();
+    let path = format!("{}:{others}:{PATH_INSIDE}", bin.display());
     let mut differing = Vec::new();
     for Step { command, output } in steps(heading) {
         let mut shell = Command::new("timeout");
@@ -82,7 +86,7 @@ fn follow(heading: &str, dir: &Path, prepare: impl Fn(&mut Command, &str) -> Str
         shell.current_dir(dir).env("PATH", &path).env_remove("LD_LIBRARY_PATH");
         let real = prepare(&mut shell, &command);
         let ran = ran(shell.args(["-c", &format!("({real}) 2>&1")]).stdin(Stdio::null()));
-        let out = ran.out.replace("rcap-test", "hello");
+        let out = ran.out.replace("rcap-test", "hello").replace(bin.to_str().unwrap(), "/usr/bin");
         let lines: Vec<&str> = out.lines().collect();
         if !fits(&output, &lines) {
             let want = output.join("\n");

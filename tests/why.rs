@@ -20,12 +20,13 @@ tests! {
         converted;
     Root:
         a_file_that_demands_more_than_there_is,
-        what_no_new_privs_takes,
         a_script_and_its_interpreter,
         ambient_and_a_file_with_empty_capabilities,
         who_may_not_execute_it,
         a_user_of_a_container,
         a_process_that_runs;
+    Root ["setpriv"]:
+        what_no_new_privs_takes;
 }
 
 fn why(args: &[&str]) -> Ran {

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -10,6 +10,15 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 
 use super::ran;
+
+/// The programs of [`debian`].
+pub(crate) const DEBIAN: &str = "debootstrap dpkg-deb tar";
+
+/// Where a Debian has its programs.
+const PATH_OF_DEBIAN: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// A `PATH` that leads to nothing but inside of [`debian`], where it leads to everything.
+pub(crate) const PATH_INSIDE: &str = "/inside/bin:/inside/sbin";
 
 fn succeeds(command: &mut Command) {
     let ran = ran(command.stdin(Stdio::null()));
@@ -24,8 +33,15 @@ pub(crate) fn debian() -> PathBuf {
     let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
     if !root.join("repo").exists() {
         let _ = fs::remove_dir_all(&root);
-        succeeds(Command::new("debootstrap").args(["--variant=minbase", "bookworm"]).arg(&root));
+        let mut debootstrap = Command::new("debootstrap");
+        // A script of the system's own, which finds there what its package depends on.
+        debootstrap.env("PATH", PATH_OF_DEBIAN).args(["--variant=minbase", "bookworm"]);
+        succeeds(debootstrap.arg(&root));
         repository(&root);
+    }
+    fs::create_dir_all(root.join("inside")).unwrap();
+    for name in ["bin", "sbin"] {
+        let _ = symlink(Path::new("/usr").join(name), root.join("inside").join(name));
     }
     root
 }
@@ -49,5 +65,6 @@ fn repository(root: &Path) {
     fs::write(root.join("etc/apt/sources.list"), "deb [trusted=yes] file:/repo ./\n").unwrap();
     fs::rename(repo, root.join("repo")).unwrap();
     // As in an image that has been in use: what apt keeps is there, and some of it is _apt's.
-    succeeds(Command::new("chroot").arg(root).args(["apt-get", "update"]));
+    let path = format!("PATH={PATH_OF_DEBIAN}");
+    succeeds(Command::new("chroot").arg(root).args(["/usr/bin/env", &path, "apt-get", "update"]));
 }

@@ -11,7 +11,11 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Ran, busybox, program, ran, which};
+use super::{Ran, program, ran, which};
+
+/// The programs of [`Daemon`], and of [`root_file_system`].
+pub(crate) const DOCKER: &str =
+    "busybox containerd containerd-shim-runc-v2 docker dockerd runc tar";
 
 /// A root file system of busybox alone.
 pub(crate) fn root_file_system(dir: &Path) -> PathBuf {
@@ -19,7 +23,7 @@ pub(crate) fn root_file_system(dir: &Path) -> PathBuf {
     for name in ["bin", "tmp", "proc", "dev", "sys"] {
         fs::create_dir_all(root.join(name)).unwrap();
     }
-    fs::copy(busybox().unwrap(), root.join("bin/busybox")).unwrap();
+    fs::copy(which("busybox").unwrap(), root.join("bin/busybox")).unwrap();
     for name in ["sh", "chown", "ping", "touch", "sleep", "cat", "mount", "rm", "mkdir", "grep"] {
         symlink("busybox", root.join("bin").join(name)).unwrap();
     }
@@ -58,7 +62,7 @@ impl Daemon {
         let config = dir.join("daemon.json");
         fs::write(&config, json!({"runtimes": {"rcap": runtime}}).to_string()).unwrap();
         let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
-        let child = Command::new(which("dockerd").unwrap())
+        let child = Command::new("dockerd")
             .args(["--config-file", &path("daemon.json"), "--data-root", &path("data")])
             .args(["--exec-root", &path("exec"), "--pidfile", &path("pid")])
             .args(["-H", &format!("unix://{}", path("socket"))])

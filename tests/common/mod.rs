@@ -1,6 +1,8 @@
 //! A harness for tests of whole programs and of the kernel: each runs in a process of its own,
-//! which it may change as it likes, with the privilege that it asks for. A test that does not
-//! find what it needs is listed as ignored; with `RCAP_REQUIRE=1` in the environment it fails.
+//! which it may change as it likes, with the privilege and the programs that it names in the
+//! `tests!` table. Its `PATH` leads to those programs and to [`BASE`] alone, so that a test cannot
+//! use a program without naming it. A test whose needs are not met is listed as ignored, with what
+//! is missing; with `RCAP_REQUIRE=1` in the environment it fails.
 
 // Each test program uses its own part of this.
 #![allow(dead_code, clippy::print_stderr)]
@@ -9,8 +11,11 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    io::Read,
+    os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Command, ExitCode, Output},
+    sync::OnceLock,
     thread,
     time::{Duration, Instant},
 };
@@ -27,65 +32,124 @@ const BODY: &str = "RCAP_TEST";
 /// In the place of a test: whether a user namespace can be made.
 const PROBE: &str = "probe a user namespace";
 
-/// What a test needs.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// Programs that every test finds: the shells, and what the essential packages of a minimal Debian
+/// (coreutils, grep, sed) have of use in a script. Everything else is named by the tests that use
+/// it, in the `tests!` table.
+pub(crate) const BASE: &[&str] = &[
+    "bash",
+    "cat",
+    "chmod",
+    "chown",
+    "chroot",
+    "cp",
+    "cut",
+    "date",
+    "dd",
+    "dirname",
+    "echo",
+    "env",
+    "expr",
+    "false",
+    "grep",
+    "head",
+    "id",
+    "ln",
+    "ls",
+    "mkdir",
+    "mkfifo",
+    "mknod",
+    "mktemp",
+    "mv",
+    "nice",
+    "nohup",
+    "printf",
+    "pwd",
+    "readlink",
+    "realpath",
+    "rm",
+    "rmdir",
+    "sed",
+    "seq",
+    "sh",
+    "sha256sum",
+    "sleep",
+    "sort",
+    "stat",
+    "stty",
+    "sync",
+    "tail",
+    "tee",
+    "test",
+    "timeout",
+    "touch",
+    "tr",
+    "true",
+    "uname",
+    "uniq",
+    "wc",
+];
+
+/// Programs that are scripts wherever they are installed, and that no test copies.
+const SCRIPTS: &[&str] = &["debootstrap", "docker-compose"];
+
+/// Where administrators' programs are, which an ordinary user's `PATH` may lack.
+const ADMINISTRATION: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
+
+/// The privilege that a test needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
     Nothing,
     /// To be root of a user namespace, which is made for it.
     UserNamespace,
     /// To be root of the machine.
     Root,
-    /// mandoc(1).
-    Mandoc,
-    /// script(1), which makes a terminal.
-    Terminal,
-    /// runc, a static busybox, and to be root of the machine.
-    Runc,
-    /// debootstrap, dpkg-deb, Debian's packages, and to be root of the machine.
-    Debootstrap,
-    /// The same with crun.
-    Crun,
-    /// dockerd and its client, a static busybox, and to be root of the machine.
-    Docker,
-    /// libcap's programs, and to be root of a user namespace, which is made for it.
-    Libcap,
-    /// systemd-analyze(1).
-    Systemd,
-    /// bash(1).
-    Bash,
-    /// zsh(1).
-    Zsh,
-    /// fish(1).
-    Fish,
 }
 
 pub(crate) struct Test {
     pub(crate) name: &'static str,
     pub(crate) needs: Needs,
+    /// The programs that it uses beyond [`BASE`]; one string can hold several, between spaces.
+    pub(crate) programs: &'static [&'static str],
     pub(crate) body: fn(),
 }
 
-/// Tests by the names of their functions.
+/// Tests by the names of their functions, below the privilege and the programs that they need:
+///
+/// ```ignore
+/// tests! {
+///     Nothing:
+///         usage;
+///     Root ["ip", "nc", "unshare"]:
+///         netcat_on_port_80,
+///         netcat_as_another_user;
+/// }
+/// ```
 #[macro_export]
 macro_rules! tests {
-    ($($needs:ident: $($name:ident),+;)+) => {
+    ($($needs:ident $([$($programs:expr),+])?: $($name:ident),+;)+) => {
         fn main() -> std::process::ExitCode {
-            $crate::common::main(&[$($($crate::common::Test {
-                name: stringify!($name),
-                needs: $crate::common::Needs::$needs,
-                body: $name,
-            }),+),+])
+            let groups = [$({
+                let needs = $crate::common::Needs::$needs;
+                let programs: &'static [&'static str] = const { &[$($($programs),+)?] };
+                vec![$($crate::common::Test {
+                    name: stringify!($name),
+                    needs,
+                    programs,
+                    body: $name,
+                }),+]
+            }),+];
+            $crate::common::main(&groups.into_iter().flatten().collect::<Vec<_>>())
         }
     };
 }
 
-pub(crate) fn main(tests: &'static [Test]) -> ExitCode {
+pub(crate) fn main(tests: &[Test]) -> ExitCode {
     // The only thread so far, as unshare(2) wants it for a user namespace.
     match env::var(BODY) {
         Ok(name) if name == PROBE => enter_user_namespace(),
         Ok(name) => {
             let test = tests.iter().find(|test| test.name == name).expect("no such test");
-            if matches!(test.needs, Needs::UserNamespace | Needs::Libcap) {
+            if test.needs == Needs::UserNamespace {
                 enter_user_namespace();
             }
             (test.body)();
@@ -98,73 +162,101 @@ pub(crate) fn main(tests: &'static [Test]) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn trial(test: &'static Test) -> Trial {
-    let (kind, met) = match test.needs {
-        Needs::Nothing => ("", true),
-        Needs::UserNamespace => ("needs a user namespace", has_user_namespaces()),
-        Needs::Root => ("needs root", is_root()),
-        Needs::Mandoc => ("needs mandoc", Command::new("mandoc").arg("/dev/null").output().is_ok()),
-        Needs::Terminal => {
-            ("needs script", Command::new("script").arg("--version").output().is_ok())
-        }
-        Needs::Runc => ("needs root, runc and busybox", has_runtime(&["runc"])),
-        Needs::Debootstrap => (
-            "needs root and debootstrap",
-            is_root() && which("debootstrap").is_some() && which("dpkg-deb").is_some(),
-        ),
-        Needs::Crun => ("needs root, crun and busybox", has_runtime(&["crun"])),
-        Needs::Docker => {
-            ("needs root, Docker and busybox", has_runtime(&["dockerd", "docker", "runc"]))
-        }
-        Needs::Systemd => ("needs systemd-analyze", which("systemd-analyze").is_some()),
-        Needs::Bash => ("needs bash", which("bash").is_some()),
-        Needs::Zsh => ("needs zsh", which("zsh").is_some()),
-        Needs::Fish => ("needs fish", which("fish").is_some()),
-        Needs::Libcap => ("needs libcap's programs", libcap().is_some() && has_user_namespaces()),
+fn trial(test: &Test) -> Trial {
+    let &Test { name, needs, programs, body: _ } = test;
+    let lacks = match needs {
+        Needs::UserNamespace if !has_user_namespaces() => vec!["user namespaces"],
+        Needs::Root if !is_root() => vec!["root"],
+        _ => vec![],
     };
-    let required = env::var_os("RCAP_REQUIRE").is_some();
+    let programs: Vec<&str> = programs.iter().flat_map(|words| words.split(' ')).collect();
+    let absent = programs.iter().copied().filter(|name| find(name, &searched()).is_none());
+    let lacks = lacks.into_iter().chain(absent).collect::<Vec<_>>().join(", ");
+    let kind = if lacks.is_empty() { lacks.clone() } else { format!("needs {lacks}") };
+    let is_ignored = !lacks.is_empty() && env::var_os("RCAP_REQUIRE").is_none();
     let run = move || {
-        if !met {
-            return Err(Failed::from(format!("{kind}, and does not find it")));
+        if !lacks.is_empty() {
+            return Err(Failed::from(format!("it needs {lacks}")));
         }
-        let output = again(test.name);
+        let path = links(&programs);
+        let output = again(name, Some(path.path()));
         if output.status.success() {
             return Ok(());
         }
         let text = [output.stdout, output.stderr].concat();
         Err(Failed::from(String::from_utf8_lossy(&text).into_owned()))
     };
-    Trial::test(test.name, run).with_kind(kind).with_ignored_flag(!met && !required)
+    Trial::test(name, run).with_kind(kind).with_ignored_flag(is_ignored)
 }
 
-/// Runs this program again, for one test.
-fn again(name: &str) -> Output {
-    let program = env::current_exe().expect("/proc is mounted");
-    Command::new(program).env(BODY, name).output().expect("it has just been executed")
+/// Runs this program again, for one test and with a `PATH` of one directory.
+fn again(name: &str, path: Option<&Path>) -> Output {
+    let mut program = Command::new(env::current_exe().expect("/proc is mounted"));
+    if let Some(path) = path {
+        program.env("PATH", path);
+    }
+    program.env(BODY, name).output().expect("it has just been executed")
 }
 
-fn has_runtime(programs: &[&str]) -> bool {
-    is_root() && busybox().is_some() && programs.iter().all(|name| which(name).is_some())
+/// A directory of links to the programs that a test may use, which other users may search.
+fn links(programs: &[&str]) -> tempfile::TempDir {
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
+    let searched = searched();
+    for name in BASE.iter().chain(programs) {
+        if let Some(file) = find(name, &searched) {
+            let _ = symlink(file, dir.path().join(name));
+        }
+    }
+    dir
 }
 
-/// Where a program is, by PATH.
+/// The directories in which the caller's programs are.
+fn searched() -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    env::split_paths(&path).chain(ADMINISTRATION.map(PathBuf::from)).collect()
+}
+
+/// The file of a program that can stand for itself: tests copy programs and give them
+/// capabilities, which a script that calls the real one elsewhere (a shim of pyenv) cannot have.
+pub(crate) fn find(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
+    let files = directories.iter().filter_map(|dir| fs::canonicalize(dir.join(name)).ok());
+    let mut files = files.filter(|file| file.is_file());
+    files.find(|file| match name {
+        _ if BASE.contains(&name) || SCRIPTS.contains(&name) => true,
+        // The root directory of a container has no libraries.
+        "busybox" => is_elf(file) && !links_to(file, b"ld-"),
+        // Ours may be installed under the same names.
+        "capsh" | "getcap" | "getpcaps" | "setcap" => links_to(file, b"libcap.so"),
+        _ => is_elf(file),
+    })
+}
+
+fn is_elf(file: &Path) -> bool {
+    head(file).starts_with(b"\x7fELF")
+}
+
+/// Whether a program is linked to a library, which its first pages name.
+fn links_to(file: &Path, library: &[u8]) -> bool {
+    head(file).windows(library.len()).any(|window| window == library)
+}
+
+fn head(file: &Path) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // What cannot be read is empty.
+    let _ = fs::File::open(file).and_then(|file| file.take(16384).read_to_end(&mut bytes));
+    bytes
+}
+
+/// The file of a program of [`BASE`] or of those that the test has named.
 pub(crate) fn which(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let found = env::split_paths(&path).map(|dir| dir.join(name)).find(|path| path.is_file());
-    found.or_else(|| Some(Path::new("/usr/sbin").join(name)).filter(|path| path.is_file()))
-}
-
-/// A busybox that needs nothing else.
-pub(crate) fn busybox() -> Option<PathBuf> {
-    let path = which("busybox")?;
-    // A program that is linked dynamically names its interpreter, behind its headers.
-    let bytes = fs::read(&path).ok()?;
-    let dynamic = bytes.get(..4096)?.windows(8).any(|window| window == b"ld-linux");
-    (!dynamic).then_some(path)
+    env::split_paths(&path).find_map(|dir| fs::canonicalize(dir.join(name)).ok())
 }
 
 fn has_user_namespaces() -> bool {
-    again(PROBE).status.success()
+    static PROBED: OnceLock<bool> = OnceLock::new();
+    *PROBED.get_or_init(|| again(PROBE, None).status.success())
 }
 
 fn is_root() -> bool {
@@ -183,12 +275,6 @@ pub(crate) fn enter_user_namespace() {
     fs::write("/proc/self/setgroups", "deny").expect("setgroups");
     fs::write("/proc/self/uid_map", format!("0 {uid} 1")).expect("uid_map");
     fs::write("/proc/self/gid_map", format!("0 {gid} 1")).expect("gid_map");
-}
-
-/// The directory of libcap's programs.
-pub(crate) fn libcap() -> Option<PathBuf> {
-    let directories = ["/usr/sbin", "/sbin", "/usr/bin", "/bin"].map(Path::new);
-    directories.into_iter().find(|dir| dir.join("getcap").is_file()).map(Path::to_path_buf)
 }
 
 /// A command of this package.

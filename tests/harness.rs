@@ -1,0 +1,136 @@
+//! The harness of the other tests: none of them can use a program that it does not name.
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    env, fs,
+    path::{Path, PathBuf},
+    process::{Command, ExitCode},
+};
+
+use common::{BASE, Needs, Test, directory, find, ran, which};
+
+/// In the environment of a run of this program whose tests are those of [`inner`].
+const INNER: &str = "RCAP_TEST_INNER";
+
+fn test(name: &'static str, programs: &'static [&'static str], body: fn()) -> Test {
+    Test { name, needs: Needs::Nothing, programs, body }
+}
+
+fn main() -> ExitCode {
+    if env::var_os(INNER).is_some() {
+        return common::main(&[
+            test("absent", &["rcap-none-such", "sh rcap-nor-this"], || unreachable!()),
+            test("unnamed", &[], || assert!(runs("find"))),
+            test("named", &["find"], || assert!(runs("find"))),
+        ]);
+    }
+    common::main(&[
+        test("the_base_and_what_is_named", &[], the_base_and_what_is_named),
+        test("ignored_or_failed", &["find"], ignored_or_failed),
+        test("a_script_is_not_the_program", &[], a_script_is_not_the_program),
+        test("no_source_names_a_program_by_its_path", &[], no_source_names_a_program_by_its_path),
+    ])
+}
+
+fn runs(program: &str) -> bool {
+    Command::new(program).arg("--version").output().is_ok()
+}
+
+fn the_base_and_what_is_named() {
+    let found: BTreeSet<_> = fs::read_dir(env::var("PATH").unwrap())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(found, BASE.iter().map(|name| (*name).to_owned()).collect());
+    assert!(which("sh").is_some() && which("find").is_none());
+    // Neither by a shell of the test, nor by a program that has the shell look for it.
+    for command in ["find /", "env find /", "sh -c 'find /'"] {
+        let ran = ran(Command::new("sh").args(["-c", command]));
+        assert_eq!(ran.status, Some(127), "{command}: {ran:?}");
+    }
+}
+
+fn ignored_or_failed() {
+    let inner = |required: Option<&str>| {
+        let mut command = Command::new(env::current_exe().unwrap());
+        command.env(INNER, "").env_remove("RCAP_TEST").env_remove("RCAP_REQUIRE");
+        ran(command.envs(required.map(|value| ("RCAP_REQUIRE", value))))
+    };
+    let plain = inner(None);
+    for want in [
+        "test [needs rcap-none-such, rcap-nor-this] absent ... ignored",
+        "test unnamed ... FAILED",
+        "test named ... ok",
+    ] {
+        let words: Vec<_> = want.split(' ').collect();
+        let mut lines = plain.out.lines();
+        assert!(lines.any(|line| line.split_whitespace().eq(words.iter().copied())), "{plain:?}");
+    }
+    let required = inner(Some("1"));
+    assert!(required.out.contains("it needs rcap-none-such, rcap-nor-this"), "{required:?}");
+    assert_eq!((plain.status, required.status), (Some(101), Some(101)));
+}
+
+fn a_script_is_not_the_program() {
+    let dir = directory();
+    let [shims, programs] = ["shims", "programs"].map(|name| dir.path().join(name));
+    for path in [&shims, &programs] {
+        fs::create_dir(path).unwrap();
+    }
+    fs::write(shims.join("python3"), "#!/bin/sh\nexec pyenv exec python3 \"$@\"\n").unwrap();
+    assert_eq!(find("python3", &[shims.clone(), programs.clone()]), None);
+    fs::copy(which("true").unwrap(), programs.join("python3")).unwrap();
+    let found = find("python3", &[shims, programs.clone()]);
+    assert_eq!(found, fs::canonicalize(programs.join("python3")).ok());
+}
+
+/// Paths of programs that tests have for text alone, and do not execute.
+const WORDS: &[(&str, &str)] = &[
+    ("common/debian.rs", "/bin"),
+    ("common/debian.rs", "/inside/bin"),
+    ("common/debian.rs", "/inside/sbin"),
+    ("common/debian.rs", "/sbin"),
+    ("common/debian.rs", "/usr/bin"),
+    ("common/debian.rs", "/usr/sbin"),
+    ("common/mod.rs", "/sbin"),
+    ("common/mod.rs", "/usr/local/sbin"),
+    ("common/mod.rs", "/usr/sbin"),
+    ("explain.rs", "/usr/bin/ping"),
+    ("tutorial.rs", "/usr/bin"),
+];
+
+/// The paths in a text that lead to programs, or to directories of them.
+fn paths_of_programs(text: &str) -> impl Iterator<Item = &str> {
+    let is_of_path = |char: char| char.is_ascii_alphanumeric() || "/._-+{}$".contains(char);
+    let words = text.split(move |char| !is_of_path(char)).filter(|word| word.starts_with('/'));
+    words.filter(|word| word.split('/').any(|part| part == "bin" || part == "sbin"))
+}
+
+fn no_source_names_a_program_by_its_path() {
+    let sample = "#!/bin/sh\nPATH=/usr/bin:x /usr/sbin/ip a; {0}/bin/x; \"bin/y\"; /binary";
+    let found: Vec<_> = paths_of_programs(sample).collect();
+    assert_eq!(found, ["/bin/sh", "/usr/bin", "/usr/sbin/ip"]);
+
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let mut found = BTreeSet::new();
+    let mut sources: Vec<PathBuf> = Vec::new();
+    for directory in [tests.clone(), tests.join("common")] {
+        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+        sources.extend(entries.filter(|path| path.extension().is_some_and(|end| end == "rs")));
+    }
+    for source in sources {
+        let name = source.strip_prefix(&tests).unwrap().to_str().unwrap().to_owned();
+        let text = fs::read_to_string(&source).unwrap();
+        // Of this file, what stands above.
+        let text = text.split("/// Paths of programs").next().unwrap();
+        for path in paths_of_programs(text) {
+            if !path.rsplit('/').next().is_some_and(|program| BASE.contains(&program)) {
+                found.insert((name.clone(), path.to_owned()));
+            }
+        }
+    }
+    let words = WORDS.iter().map(|(name, path)| ((*name).to_owned(), (*path).to_owned()));
+    assert_eq!(found, words.collect(), "name the program in the table, and let PATH find it");
+}

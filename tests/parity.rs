@@ -1,11 +1,16 @@
-//! The programs beside libcap's installed ones: generated cases, in twin directories. Exit status
-//! and standard output are the same, or the difference has a name in docs/libcap-differences.md.
+//! Compares the programs with libcap's installed ones, over generated cases in twin directories.
+//!
+//! Exit status, standard output, standard error and the files must match what libcap's program
+//! did, byte for byte. Each entry of `DIFFERENCES` turns libcap's result into the one that is
+//! right instead; it looks at the arguments, the input and libcap's own results, never at ours.
+//! docs/libcap-differences.md gives the reason for each entry. An entry that never changes a
+//! result fails the test.
 
 mod common;
 
 use std::{
     collections::BTreeMap,
-    fmt, fs,
+    fs,
     io::Write,
     os::unix::fs::symlink,
     path::Path,
@@ -13,10 +18,11 @@ use std::{
 };
 
 use common::{directory, program};
-use nix::sys::stat::Mode;
+use nix::{sys::stat::Mode, unistd::User};
 use rcap::{
-    CapSet, CapState,
+    Cap, CapSet, CapState,
     file::{self, FileCaps},
+    knowledge,
 };
 use tempfile::TempDir;
 
@@ -25,154 +31,599 @@ tests! {
     UserNamespace ["getcap setcap"]: setcap_texts, setcap_input;
     UserNamespace ["getcap"]: getcap_lines;
     UserNamespace ["getpcaps"]: getpcaps_lines;
-    UserNamespace ["capsh"]: capsh_lines;
-    Root ["capsh"]: capsh_lines_as_root;
+    UserNamespace ["capsh stdbuf"]: capsh_lines;
+    Root ["capsh stdbuf"]: capsh_lines_as_root;
 }
 
-/// Where it is right to differ: the name in docs/libcap-differences.md, and when it is the
-/// reason. Each has to occur, so that none outlives it.
+/// A difference from libcap: its name in docs/libcap-differences.md, and a function that turns
+/// libcap's result into ours where the difference applies. A test fails if one of its
+/// differences never changes a result.
+struct Difference {
+    name: &'static str,
+    programs: &'static [&'static str],
+    apply: fn(&Libcap<'_>, &mut Expected),
+}
+
+/// The differences, in the order in which they are applied.
 const DIFFERENCES: &[Difference] = &[
-    Difference { program: "setcap", name: "argument-line", holds: argument_line },
     Difference {
-        program: "setcap",
-        name: "effective-alone",
-        holds: |case| case.ours.err.contains("one effective bit"),
-    },
-    Difference {
-        program: "setcap",
         name: "all-is-what-the-kernel-has",
-        holds: all_is_what_the_kernel_has,
+        programs: &["setcap"],
+        apply: all_is_what_the_kernel_has,
     },
+    Difference { name: "empty-text", programs: &["setcap"], apply: empty_text },
+    Difference { name: "white-space-on-stdin", programs: &["setcap"], apply: white_space_on_stdin },
     Difference {
-        program: "setcap",
-        name: "verify-of-no-file",
-        holds: |case| case.ours.err.contains("No such file"),
-    },
-    Difference {
-        program: "setcap",
-        name: "white-space-on-stdin",
-        holds: |case| case.input == " \n",
-    },
-    Difference {
-        program: "setcap",
         name: "empty-line-ends-stdin",
-        holds: |case| case.input.contains("\n\n"),
+        programs: &["setcap"],
+        apply: empty_line_ends_stdin,
     },
-    Difference { program: "capsh", name: "output-before-exec", holds: output_before_exec },
-    Difference { program: "capsh", name: "errors-on-stderr", holds: errors_on_stderr },
+    Difference { name: "verify-of-no-file", programs: &["setcap"], apply: verify_of_no_file },
+    Difference { name: "effective-alone", programs: &["setcap"], apply: effective_alone },
+    Difference { name: "argument-line", programs: &["setcap"], apply: argument_line },
+    Difference { name: "output-before-exec", programs: &["capsh"], apply: output_before_exec },
     Difference {
-        program: "capsh",
-        name: "what-the-kernel-lacks-is-absent",
-        holds: |case| {
-            case.ours.status == Some(1) && (case.has("--has-a=63") || case.has("--has-b=63"))
-        },
-    },
-    Difference {
-        program: "capsh",
         name: "numbers-are-whole",
-        holds: |case| {
-            case.ours.err.contains("non-negative integer") || case.ours.err.contains("hexadecimal")
+        programs: &["capsh"],
+        apply: |libcap, expected| {
+            stop_at(libcap, expected, |arg| is_no_whole_number(arg).then(|| COMPLAINT.to_owned()));
         },
     },
     Difference {
-        program: "capsh",
         name: "options-are-whole",
-        holds: |case| case.ours.err.contains("there is no option"),
+        programs: &["capsh"],
+        apply: |libcap, expected| {
+            let is_option = |arg: &str| arg == "--noamb" || !arg.starts_with("--noamb");
+            if stop_at(libcap, expected, |arg| (!is_option(arg)).then(|| COMPLAINT.to_owned())) {
+                expected.did.out += USAGE;
+            }
+        },
     },
     Difference {
-        program: "capsh",
+        name: "what-the-kernel-lacks-is-absent",
+        programs: &["capsh"],
+        apply: |libcap, expected| {
+            stop_at(libcap, expected, answer_about_unsupported);
+        },
+    },
+    Difference {
         name: "user-environment",
-        holds: |case| case.ours.out.contains("HOME=/") && case.theirs.out.contains("HOME=\n"),
+        programs: &["capsh"],
+        apply: |_, expected| user_environment(expected),
     },
     Difference {
-        program: "capsh",
         name: "securebits-of-exec",
-        holds: |case| case.ours.out.contains(" secure-exec-"),
+        programs: &["capsh"],
+        apply: |_, expected| securebits_of_exec(&mut expected.did),
     },
     Difference {
-        program: "capsh",
         name: "explanations",
-        holds: |case| case.args.concat().contains("explain"),
+        programs: &["capsh"],
+        apply: |_, expected| explanations(&mut expected.did),
+    },
+    Difference {
+        name: "errors-on-stderr",
+        programs: &["capsh"],
+        apply: |_, expected| errors_on_stderr(expected),
+    },
+    Difference {
+        name: "forkfor-0-without-help",
+        programs: &["capsh"],
+        apply: |_, expected| forkfor_0_without_help(&mut expected.did),
+    },
+    Difference {
+        name: "usage-errors-have-a-reason",
+        programs: &["capsh", "getcap", "setcap"],
+        apply: |_, expected| usage_errors_have_a_reason(expected),
+    },
+    Difference {
+        name: "own-words",
+        programs: &["capsh", "getcap", "getpcaps", "setcap"],
+        apply: |_, expected| own_words(&mut expected.did),
     },
 ];
 
-/// What libcap's capsh has printed and not yet written is lost when it executes a program, and
-/// comes behind the output of a program that is its child, or twice if that cannot be executed.
-fn output_before_exec(case: &Case) -> bool {
-    let (ours, theirs) = (&case.ours.out, &case.theirs.out);
-    let lost = || ours.ends_with(theirs);
-    let behind = || (0..ours.len()).any(|at| [&ours[at..], &ours[..at]].concat() == *theirs);
-    let twice = || ours.repeat(2) == *theirs;
-    let runs = |args: [&str; 2]| args.iter().any(|arg| case.has(arg));
-    case.ours.status == case.theirs.status
-        && (runs(["--", "=="]) && lost() || runs(["-+", "=+"]) && (behind() || twice()))
-}
+/// Stands for an error message, which each program writes in its own words.
+const COMPLAINT: &str = "<error>\n";
+/// Stands for the help, from "usage: " to its end.
+const USAGE: &str = "<usage>\n";
+/// The start of the prompt for standard input.
+const PROMPT: &str = "Please enter caps for file ";
+/// HOME and USER of the caller, where they are set.
+const CALLER: [&str; 2] = ["/", "caller"];
 
-fn errors_on_stderr(case: &Case) -> bool {
-    let errors = ["unsupported mode", "failed to set mode", "unrecognized command"];
-    let without: String = case
-        .theirs
-        .out
-        .split_inclusive('\n')
-        .filter(|line| !errors.iter().any(|error| line.starts_with(error)))
-        .collect();
-    case.ours.status == case.theirs.status && case.ours.out == without
-}
-
-/// The installed 2.66 does not print yet which argument is no text of capabilities.
-fn argument_line(case: &Case) -> bool {
-    case.ours.status == case.theirs.status
-        && case.ours.out.split_once("argument: ").is_some_and(|(out, _)| out == case.theirs.out)
-}
-
-/// In the installed 2.66, "all" and an assignment without a list reach numbers that the kernel
-/// does not have.
-fn all_is_what_the_kernel_has(case: &Case) -> bool {
-    case.ours.err.is_empty()
-        && ["41", "63"].iter().any(|number| case.args.concat().contains(number))
-}
-
-struct Difference {
-    program: &'static str,
-    name: &'static str,
-    holds: fn(&Case) -> bool,
-}
-
-/// What a program did.
-#[derive(Debug, PartialEq, Eq)]
+/// The result of a program.
+#[derive(Clone, Debug, PartialEq, Eq)]
 struct Did {
     status: Option<i32>,
     out: String,
-    /// What the files in the directory have, if they are there.
-    files: [Option<FileCaps>; FILES.len()],
-    /// Not compared: it is in words.
     err: String,
+    files: Files,
 }
 
+/// The capabilities of the files in the directory, where they have any.
+type Files = [Option<FileCaps>; FILES.len()];
+
+/// The files whose capabilities are compared.
+const FILES: [&str; 4] = ["f", "g", "h", "d/e"];
+
+/// A case: one command line, its standard input, and the variables it runs without.
+#[derive(Clone, Debug)]
 struct Case {
+    program: &'static str,
     args: Vec<String>,
     input: String,
-    ours: Did,
-    theirs: Did,
+    unset: &'static [&'static str],
 }
 
-impl fmt::Display for Case {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{:?} <<< {:?}", self.args, self.input)?;
-        for (whose, did) in [("ours", &self.ours), ("theirs", &self.theirs)] {
-            writeln!(f, "  {whose}: {:?} {:?} {:?}", did.status, did.out, did.err)?;
-        }
-        if self.ours.files != self.theirs.files {
-            writeln!(f, "  {:?}\n  {:?}", self.ours.files, self.theirs.files)?;
-        }
-        Ok(())
+/// The result that ours must have. A difference that consists in reading the arguments or the
+/// input otherwise replaces those too, for the differences after it.
+#[derive(Clone)]
+struct Expected {
+    case: Case,
+    did: Did,
+}
+
+/// libcap's program, which can be asked about other arguments in the same directory.
+struct Libcap<'a> {
+    dir: &'a Path,
+    /// The files as they were before the case.
+    before: Files,
+}
+
+impl Libcap<'_> {
+    fn did(&self, case: &Case) -> Did {
+        self.did_with(self.before, case, false)
+    }
+
+    /// Runs libcap's program on files that have `files`.
+    fn did_with(&self, files: Files, case: &Case, unbuffered: bool) -> Did {
+        set_files(self.dir, files);
+        let path = common::which(case.program).unwrap();
+        let mut command = if unbuffered {
+            let mut command = Command::new("stdbuf");
+            command.args(["-o", "0"]).arg(path);
+            command
+        } else {
+            Command::new(path)
+        };
+        did(&mut command, self.dir, case)
     }
 }
 
-impl Case {
-    fn has(&self, arg: &str) -> bool {
-        self.args.iter().any(|other| other == arg)
+/// What came of a command in a directory.
+fn did(command: &mut Command, dir: &Path, case: &Case) -> Did {
+    command
+        .args(&case.args)
+        .current_dir(dir)
+        .env("LC_ALL", "C")
+        .env("HOME", CALLER[0])
+        .env("USER", CALLER[1]);
+    for name in case.unset {
+        command.env_remove(name);
     }
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // The program may end without reading its input.
+    let _ = child.stdin.take().unwrap().write_all(case.input.as_bytes());
+    let output = child.wait_with_output().unwrap();
+    let text = |bytes| without_help(String::from_utf8_lossy(bytes).into_owned());
+    Did {
+        status: output.status.code(),
+        out: text(&output.stdout),
+        err: text(&output.stderr),
+        files: FILES.map(|name| file::read(dir.join(name)).unwrap()),
+    }
+}
+
+/// Puts `USAGE` in the place of the help.
+fn without_help(mut text: String) -> String {
+    let starts = ["usage: ", "Usage: "];
+    if let Some(at) = starts.iter().filter_map(|start| text.find(start)).min() {
+        text.truncate(at);
+        text += USAGE;
+    }
+    text
+}
+
+/// Puts `COMPLAINT` in the place of each of our errors, which start with the program's name; or,
+/// where clap has written them, with "error: " and more than one line before the help.
+fn without_own_words(program: &str, err: &str) -> String {
+    let name = format!("{program}: ");
+    let has_help = err.ends_with(USAGE);
+    let mut text = String::new();
+    for line in err.split_inclusive('\n') {
+        if line.starts_with(&name) || line.starts_with("error: ") {
+            text += COMPLAINT;
+        } else if !(program == "getcap" && has_help) || line == USAGE {
+            text += line;
+        }
+    }
+    text
+}
+
+/// Gives the files in a directory these capabilities.
+fn set_files(dir: &Path, files: Files) {
+    for (name, caps) in FILES.iter().zip(files) {
+        let path = dir.join(name);
+        if file::read(&path).unwrap() != caps {
+            match caps {
+                Some(caps) => drop(file::write(&path, &caps).unwrap()),
+                None => drop(file::remove(&path).unwrap()),
+            }
+        }
+    }
+}
+
+/// A pair of capabilities and file on `setcap`'s command line.
+struct Pair<'a> {
+    /// Where its capabilities are in the arguments.
+    at: usize,
+    /// The text, which can stand on standard input; `None` for `-r`.
+    text: Option<&'a str>,
+    file: Option<&'a str>,
+    verify: bool,
+}
+
+fn pairs(case: &Case) -> Vec<Pair<'_>> {
+    let mut pairs = Vec::new();
+    let mut verify = false;
+    let mut args = case.args.iter().map(String::as_str).enumerate();
+    while let Some((at, arg)) = args.next() {
+        let text = match arg {
+            "-v" => {
+                verify = true;
+                continue;
+            }
+            "-n" => {
+                args.next();
+                continue;
+            }
+            "-q" | "-h" => continue,
+            "-r" => None,
+            "-" => Some(&*case.input),
+            text => Some(text),
+        };
+        let file = args.next().map(|(_, file)| file);
+        pairs.push(Pair { at, text, file, verify });
+    }
+    pairs
+}
+
+/// libcap 2.66 applies "all", and an assignment without a list, to numbers that the kernel does
+/// not have. With the names of the kernel's capabilities in their place, it does not.
+fn all_is_what_the_kernel_has(libcap: &Libcap<'_>, expected: &mut Expected) {
+    let has_unsupported =
+        ["41", "63"].iter().any(|number| expected.case.args.concat().contains(number));
+    if !has_unsupported || expected.did.err.starts_with("fatal error: ") {
+        return;
+    }
+    let names: Vec<_> = (0..=last_cap()).map(|number| cap(number).to_string()).collect();
+    let names = names.join(",");
+    let ops = ['=', '+', '-'];
+    let mut case = expected.case.clone();
+    for pair in pairs(&expected.case) {
+        let Some(text) = pair.text.filter(|_| expected.case.args[pair.at] != "-") else { continue };
+        let clauses = text.split_ascii_whitespace().map(|clause| {
+            let (list, flags) = clause.split_at(clause.find(ops).unwrap_or(clause.len()));
+            let items = list.split(',').map(|item| match item.to_ascii_lowercase().as_str() {
+                "" | "all" => names.clone(),
+                _ => item.to_owned(),
+            });
+            items.collect::<Vec<_>>().join(",") + flags
+        });
+        case.args[pair.at] = clauses.collect::<Vec<_>>().join(" ");
+    }
+    expected.did = libcap.did(&case);
+    expected.case = case;
+}
+
+/// libcap 2.66 takes a text without anything in it for the empty sets.
+fn empty_text(libcap: &Libcap<'_>, expected: &mut Expected) {
+    refuse_empty(libcap, expected, |operand| operand != "-");
+}
+
+/// The same text on standard input is refused too. It would be the empty line that ends the
+/// input, if it began with the newline.
+fn white_space_on_stdin(libcap: &Libcap<'_>, expected: &mut Expected) {
+    let is_line = expected.case.input.starts_with([' ', '\t']);
+    refuse_empty(libcap, expected, |operand| operand == "-" && is_line);
+}
+
+/// Refuses the first operand if its text is white space alone.
+fn refuse_empty(libcap: &Libcap<'_>, expected: &mut Expected, is_meant: impl Fn(&str) -> bool) {
+    let Expected { case, did } = expected;
+    let [Pair { at, text: Some(text), .. }, ..] = pairs(case)[..] else { return };
+    if is_meant(&case.args[at]) && text.trim_ascii().is_empty() {
+        let prompt = did.err.split_inclusive('\n').find(|line| line.starts_with(PROMPT));
+        let err = prompt.unwrap_or_default().to_owned() + COMPLAINT;
+        *did = Did { status: Some(1), out: String::new(), err, files: libcap.before };
+    }
+}
+
+/// Input behind an empty line is not read.
+fn empty_line_ends_stdin(libcap: &Libcap<'_>, expected: &mut Expected) {
+    let has_operand = expected.case.args.iter().any(|arg| arg == "-");
+    if let Some(at) = expected.case.input.find("\n\n").filter(|_| has_operand) {
+        expected.case.input.truncate(at + 1);
+        expected.did = libcap.did(&expected.case);
+    }
+}
+
+/// `-v` of a file that does not exist is an error, after what comes before it.
+fn verify_of_no_file(libcap: &Libcap<'_>, expected: &mut Expected) {
+    let pairs = pairs(&expected.case);
+    let is_missing =
+        |pair: &Pair<'_>| pair.file.is_some_and(|file| !libcap.dir.join(file).exists());
+    let Some(index) = pairs.iter().position(|pair| pair.verify && is_missing(pair)) else { return };
+    let mut did =
+        Did { status: Some(0), out: String::new(), err: String::new(), files: libcap.before };
+    if let Some(last) = index.checked_sub(1) {
+        // Each pair is an operand and a file.
+        let mut case = expected.case.clone();
+        case.args.truncate(pairs[last].at + 2);
+        did = libcap.did(&case);
+    }
+    // Else it ended earlier.
+    if did.status == Some(0) {
+        expected.did = Did { status: Some(1), err: did.err.clone() + COMPLAINT, ..did };
+    }
+}
+
+/// libcap 2.66 writes a file whose effective set has more than the others, of which the file
+/// keeps nothing: its own `-v` then says that the file differs.
+fn effective_alone(libcap: &Libcap<'_>, expected: &mut Expected) {
+    let [pair] = &pairs(&expected.case)[..] else { return };
+    if expected.did.status != Some(0) || pair.verify || pair.text.is_none() {
+        return;
+    }
+    let mut verify = expected.case.clone();
+    verify.args.insert(0, "-v".to_owned());
+    let found = libcap.did_with(expected.did.files, &verify, false);
+    if found.out.ends_with(" differs in [e]\n") {
+        expected.did = Did {
+            status: Some(1),
+            err: expected.did.err.clone() + COMPLAINT,
+            files: libcap.before,
+            ..expected.did.clone()
+        };
+    }
+}
+
+/// libcap 2.66 does not print which argument it could not read. The first is meant of which it
+/// says, alone, that it cannot.
+fn argument_line(libcap: &Libcap<'_>, expected: &mut Expected) {
+    if !expected.did.err.contains("fatal error: Invalid argument\n") {
+        return;
+    }
+    let is_invalid = |text: &&str| {
+        let args = ["-v", text, "none"].map(str::to_owned).to_vec();
+        libcap.did(&Case { args, ..expected.case.clone() }).err.starts_with("fatal error: ")
+    };
+    let text = pairs(&expected.case).into_iter().filter_map(|pair| pair.text).find(is_invalid);
+    expected.did.out += &["argument: ", text.unwrap(), "\n"].concat();
+}
+
+/// libcap's capsh loses the output that is still in its buffer when it executes a program, and
+/// writes it after the program's or twice when it executes one in a child. Without a buffer, it
+/// does not.
+fn output_before_exec(libcap: &Libcap<'_>, expected: &mut Expected) {
+    let Some(end) = end(&expected.case.args) else { return };
+    let prints = ["--print", "--current", "--mode", "--modes", "--decode=", "--explain="];
+    let prints = |arg: &String| prints.iter().any(|option| arg.starts_with(option));
+    if expected.case.args[..end].iter().any(prints) {
+        let Did { status, out, err, files } = libcap.did_with(libcap.before, &expected.case, true);
+        expected.did.out = out;
+        assert_eq!(expected.did, Did { status, out: expected.did.out.clone(), err, files });
+    }
+}
+
+/// The index of the argument that runs a program.
+fn end(args: &[String]) -> Option<usize> {
+    args.iter().position(|arg| ["--", "-+", "==", "=+"].contains(&&**arg))
+}
+
+/// Ends `capsh` at the first argument that `refuse` gives an error for and that libcap accepts.
+fn stop_at(
+    libcap: &Libcap<'_>,
+    expected: &mut Expected,
+    refuse: impl Fn(&str) -> Option<String>,
+) -> bool {
+    let args = &expected.case.args;
+    let options = &args[..end(args).unwrap_or(args.len())];
+    let refused = options.iter().enumerate().find_map(|(at, arg)| Some((at, refuse(arg)?)));
+    let Some((at, err)) = refused else { return false };
+    let upto = |at| libcap.did(&Case { args: args[..at].to_vec(), ..expected.case.clone() });
+    if upto(at + 1).status != Some(0) {
+        return false;
+    }
+    let did = upto(at);
+    if did.out.ends_with(USAGE) {
+        // It ended before, by --help.
+        return false;
+    }
+    expected.case.args.truncate(at);
+    expected.did = Did { status: Some(1), err: did.err.clone() + &err, ..did };
+    true
+}
+
+/// Whether an argument has a number for a value, and not one number of 32 bits, or of 64 for a
+/// mask, and nothing else.
+fn is_no_whole_number(arg: &str) -> bool {
+    let Some((option, value)) = arg.split_once('=') else { return false };
+    let hex = value.strip_prefix("0x");
+    match option {
+        "--decode" => u64::from_str_radix(hex.unwrap_or(value), 16).is_err(),
+        "--uid" | "--cap-uid" | "--gid" | "--secbits" | "--keep" | "--is-uid" | "--is-gid"
+        | "--forkfor" | "--killit" => match hex {
+            Some(digits) => u32::from_str_radix(digits, 16).is_err(),
+            None => value.parse::<u32>().is_err(),
+        },
+        _ => false,
+    }
+}
+
+/// The answer to `--has-a` and `--has-b` about a capability that the kernel does not have.
+fn answer_about_unsupported(arg: &str) -> Option<String> {
+    let (option, value) = arg.split_once('=')?;
+    let set = match option {
+        "--has-a" => "ambient",
+        "--has-b" => "bounding",
+        _ => return None,
+    };
+    let is_unsupported = value.parse::<u8>().is_ok_and(|number| number > last_cap());
+    is_unsupported.then(|| format!("cap[{value}] not in {set} vector\n"))
+}
+
+/// libcap hands its first environment on to the program that is run: HOME and USER stay empty if
+/// they were not set, and can be those of an earlier `--user`. Ours are those of the last one that
+/// is not after `--noenv`.
+fn user_environment(expected: &mut Expected) {
+    let args = &expected.case.args;
+    let before_noenv = args.split(|arg| arg == "--noenv").next().unwrap_or_default();
+    let names = before_noenv.iter().filter_map(|arg| arg.strip_prefix("--user="));
+    let users: Vec<_> = names.filter_map(|name| User::from_name(name).unwrap()).collect();
+    let Some(last) = users.last() else { return };
+    let callers = [format!("HOME={}\n", CALLER[0]), format!("USER={}\n", CALLER[1])];
+    let line =
+        |user: &User| [format!("HOME={}\n", user.dir.display()), format!("USER={}\n", user.name)];
+    for [home, name] in
+        users.iter().map(line).chain([["HOME=\n", "USER=\n"].map(str::to_owned), callers])
+    {
+        let [last_home, last_name] = line(last);
+        let out = expected.did.out.replace(&home, &last_home).replace(&name, &last_name);
+        expected.did.out = out;
+    }
+}
+
+/// `--print` has a line for each pair of the securebits above 0xff that is not 0.
+fn securebits_of_exec(did: &mut Did) {
+    let mut bits = 0;
+    let mut out = String::new();
+    for line in did.out.split_inclusive('\n') {
+        out += line;
+        if let Some(numbers) = line.strip_prefix("Securebits: ") {
+            let number = numbers.split('/').nth(1).and_then(|number| number.strip_prefix("0x"));
+            bits = u32::from_str_radix(number.unwrap(), 16).unwrap();
+        }
+        if line.starts_with(" secure-no-ambient-raise: ") {
+            for (label, shift) in [("exec-restrict-file", 8), ("exec-deny-interactive", 10)] {
+                let pair = bits >> shift & 3;
+                if pair != 0 {
+                    let is = if pair & 1 == 0 { "no" } else { "yes" };
+                    let lock = if pair & 2 == 0 { "unlocked" } else { "locked" };
+                    out += &[" secure-", label, ": ", is, " (", lock, ")\n"].concat();
+                }
+            }
+        }
+    }
+    did.out = out;
+}
+
+/// The indented text after the first line of an explanation is our own.
+fn explanations(did: &mut Did) {
+    let mut explained = None;
+    let mut out = String::new();
+    for line in did.out.split_inclusive('\n') {
+        if let Some((name, _)) = line.split_once(" [/proc/self/status:CapXXX: ") {
+            explained = name.split(' ').next().and_then(|name| name.parse::<Cap>().ok());
+        }
+        match explained.and_then(knowledge::about) {
+            Some(about) if line.starts_with("    ") => {
+                explained = None;
+                for line in about.permits.lines() {
+                    out += &["    ", line, "\n"].concat();
+                }
+            }
+            _ if line.starts_with("    ") => {}
+            _ => out += line,
+        }
+    }
+    did.out = out;
+}
+
+/// The errors that libcap's capsh prints on standard output.
+fn errors_on_stderr(expected: &mut Expected) {
+    let Expected { case, did } = expected;
+    let is_error = |line: &str| {
+        case.args.iter().any(|arg| {
+            let mode = arg.strip_prefix("--mode=").unwrap_or("\n");
+            line == format!("unrecognized command [{arg}]\n")
+                || line == format!("unsupported mode: {mode}\n")
+                || line.starts_with(&format!("failed to set mode [{mode}]: "))
+        })
+    };
+    // One error ends capsh, so that it is the last line, or the last before the help.
+    let end = did.out.strip_suffix(USAGE).unwrap_or(&did.out).len();
+    let start = did.out[..end].trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
+    if did.status == Some(1) && is_error(&did.out[start..end]) {
+        did.out.replace_range(start..end, "");
+        did.err += COMPLAINT;
+    }
+}
+
+/// libcap adds its help to the error about `--forkfor=0`.
+fn forkfor_0_without_help(did: &mut Did) {
+    if did.err == "require non-zero --forkfor value\n" {
+        let end = did.out.strip_suffix(USAGE).unwrap_or(&did.out).len();
+        did.out.truncate(end);
+    }
+}
+
+/// Arguments that are no options of `capsh`.
+const NO_OPTIONS: [&str; 5] = ["--bogus", "--mod", "-x", "x", ""];
+
+/// Where libcap answers a mistake with its help alone, ours says why before.
+fn usage_errors_have_a_reason(expected: &mut Expected) {
+    let Expected { case, did } = expected;
+    let help = ["--help", "-h"];
+    let is_help = |arg: &String| help.contains(&&**arg);
+    let first = case.args.iter().find(|arg| is_help(arg) || NO_OPTIONS.contains(&&***arg));
+    if did.status != Some(1) || case.program == "capsh" && first.is_some_and(is_help) {
+        return;
+    }
+    let before = did.err.strip_suffix(USAGE).unwrap_or(&did.err);
+    let is_alone = before.lines().all(|line| line.starts_with(PROMPT));
+    if is_alone && (did.out.ends_with(USAGE) || did.err.ends_with(USAGE)) {
+        did.err.insert_str(before.len(), COMPLAINT);
+    }
+}
+
+/// An error of libcap's is one of ours, in other words. Only the answers to questions are the
+/// same.
+fn own_words(did: &mut Did) {
+    const ANSWERS: [&str; 7] = [
+        "cap[",
+        "uid: got=",
+        "gid: got=",
+        "no-new-privs not set\n",
+        "child PID=",
+        PROMPT,
+        "Capabilities for `",
+    ];
+    let mut err = String::new();
+    for line in did.err.split_inclusive('\n') {
+        if line == USAGE || ANSWERS.iter().any(|answer| line.starts_with(answer)) {
+            err += line;
+        } else if !line.starts_with("NOTE: ") && !line.starts_with("   ") {
+            // What is left out belongs to an error.
+            err += COMPLAINT;
+        }
+    }
+    did.err = err;
+}
+
+/// The highest capability of the kernel.
+fn last_cap() -> u8 {
+    fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap().trim_ascii().parse().unwrap()
+}
+
+fn cap(number: u8) -> Cap {
+    Cap::from_number(number).unwrap()
 }
 
 /// Twin directories, and what came of the cases in them.
@@ -197,53 +648,44 @@ impl Twins {
         (self.ours, self.theirs) = (ours, theirs);
     }
 
-    /// Runs a case with both programs, sorted if the order of lines is nobody's promise.
-    fn run(&mut self, program: &'static str, args: &[String], input: &str, sorted: bool) {
-        let libcap = common::which(program).unwrap();
-        let did = |mut command: Command, dir: &TempDir| {
-            let mut child = command
-                .args(args)
-                .current_dir(dir.path())
-                .env("LC_ALL", "C")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::piped())
-                .stderr(Stdio::piped())
-                .spawn()
-                .unwrap();
-            // It may have ended without reading it.
-            let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
-            let output = child.wait_with_output().unwrap();
-            let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-            let mut out = text(&output.stdout);
-            // The help is in everybody's own words.
-            if let Some(at) = out.find("usage: ") {
-                out.truncate(at);
-            }
-            if sorted {
-                let mut lines: Vec<_> = out.lines().collect();
-                lines.sort_unstable();
-                out = lines.join("\n");
-            }
-            let files = FILES.map(|name| file::read(dir.path().join(name)).ok().flatten());
-            Did { status: output.status.code(), out, files, err: text(&output.stderr) }
-        };
-        let ours = did(self::program(program), &self.ours);
-        let theirs = did(Command::new(libcap), &self.theirs);
-        let case = Case { args: args.to_vec(), input: input.to_owned(), ours, theirs };
-        self.cases += 1;
-        let did = |did: &Did| (did.status, did.out.clone(), did.files);
-        if did(&case.ours) == did(&case.theirs) {
-            return;
-        }
-        match DIFFERENCES.iter().find(|one| one.program == program && (one.holds)(&case)) {
-            Some(difference) => *self.met.entry(difference.name).or_default() += 1,
-            None => self.failures.push(format!("{program} {case}")),
-        }
-        // They are no twins any more.
-        self.renew();
+    fn run(&mut self, program: &'static str, args: &[String], input: &str) {
+        self.compare(&Case { program, args: args.to_vec(), input: input.to_owned(), unset: &[] });
     }
 
-    /// With the differences that are met: each has its reason in the page, and none is stale.
+    /// Runs a case with both programs.
+    fn compare(&mut self, case: &Case) {
+        let before = FILES.map(|name| file::read(self.theirs.path().join(name)).unwrap());
+        let libcap = Libcap { dir: self.theirs.path(), before };
+        let theirs = libcap.did(case);
+        let mut expected = Expected { case: case.clone(), did: theirs.clone() };
+        for Difference { name, programs, apply } in DIFFERENCES {
+            if programs.contains(&case.program) {
+                let without = expected.did.clone();
+                apply(&libcap, &mut expected);
+                if expected.did != without {
+                    *self.met.entry(name).or_default() += 1;
+                }
+            }
+        }
+        let expected = expected.did;
+        let mut ours = did(&mut program(case.program), self.ours.path(), case);
+        ours.err = without_own_words(case.program, &ours.err);
+        let [expected, ours] = [expected, ours].map(|did| ordered(case, did));
+        self.cases += 1;
+        if ours != expected {
+            self.failures.push(format!(
+                "{case:?}\n  ours:     {ours:?}\n  expected: {expected:?}\n  libcap's: {theirs:?}"
+            ));
+        }
+        if [ours.files, expected.files] == [theirs.files; 2] {
+            set_files(self.theirs.path(), theirs.files);
+        } else {
+            // They are no twins any more.
+            self.renew();
+        }
+    }
+
+    /// Fails unless all cases matched and exactly these differences were met.
     fn finish(self, at_least: usize, differences: &[&str]) {
         let failures = self.failures.len();
         let shown = self.failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
@@ -257,6 +699,16 @@ impl Twins {
             assert!(page.contains(&format!("`{name}`")), "{name} has no reason in the page");
         }
     }
+}
+
+/// Sorts the lines of getcap's output: the order of a directory's entries is nobody's promise.
+fn ordered(case: &Case, mut did: Did) -> Did {
+    if case.program == "getcap" {
+        let mut lines: Vec<_> = did.out.split_inclusive('\n').collect();
+        lines.sort_unstable();
+        did.out = lines.concat();
+    }
+    did
 }
 
 /// A generator of numbers, the same ones every time. (Marsaglia's xorshift64)
@@ -336,15 +788,15 @@ fn setcap_texts() {
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     for _ in 0..700 {
         let args = [text(&mut random), "f".to_owned()];
-        twins.run("setcap", &args, "", false);
-        twins.run("getcap", &words("-v f"), "", false);
-        twins.run("setcap", &[&["-v".to_owned()], &args[..]].concat(), "", false);
+        twins.run("setcap", &args, "");
+        twins.run("getcap", &words("-v f"), "");
+        twins.run("setcap", &[&["-v".to_owned()], &args[..]].concat(), "");
     }
-    twins.finish(2000, &["all-is-what-the-kernel-has", "argument-line", "effective-alone"]);
+    twins.finish(
+        2100,
+        &["all-is-what-the-kernel-has", "argument-line", "effective-alone", "own-words"],
+    );
 }
-
-/// The files of which the capabilities are compared.
-const FILES: [&str; 4] = ["f", "g", "h", "d/e"];
 
 fn files(dir: &Path) {
     for name in ["f", "g", "h"] {
@@ -394,12 +846,26 @@ fn setcap_lines() {
                 None => vec![(*arg).to_owned()],
             })
             .collect();
-        twins.run("setcap", &args, "", false);
+        twins.run("setcap", &args, "");
     }
     for line in ["", "-h", "-q", "-q -v", "-q -h", "cap_kill=p f -h", "f"] {
-        twins.run("setcap", &words(line), "", false);
+        twins.run("setcap", &words(line), "");
     }
-    twins.finish(400, &["argument-line", "verify-of-no-file"]);
+    for text in ["", " ", "\t\n"] {
+        for line in ["f", "f cap_kill=p g", "f -v = f", ""] {
+            twins.run("setcap", &[&[text.to_owned()], &words(line)[..]].concat(), "");
+        }
+    }
+    twins.finish(
+        419,
+        &[
+            "argument-line",
+            "empty-text",
+            "own-words",
+            "usage-errors-have-a-reason",
+            "verify-of-no-file",
+        ],
+    );
 }
 
 fn setcap_input() {
@@ -419,11 +885,20 @@ fn setcap_input() {
     ];
     for input in inputs {
         for line in ["- f", "-q - f", "-v - g", "-q -v - f", "- f cap_kill=p g", "-"] {
-            twins.run("setcap", &words(line), input, false);
+            twins.run("setcap", &words(line), input);
         }
-        twins.run("getcap", &words("f g"), "", false);
+        twins.run("getcap", &words("f g"), "");
     }
-    twins.finish(70, &["argument-line", "empty-line-ends-stdin", "white-space-on-stdin"]);
+    twins.finish(
+        77,
+        &[
+            "argument-line",
+            "empty-line-ends-stdin",
+            "own-words",
+            "usage-errors-have-a-reason",
+            "white-space-on-stdin",
+        ],
+    );
 }
 
 fn getcap_lines() {
@@ -444,12 +919,12 @@ fn getcap_lines() {
             ]));
         }
         let args: Vec<_> = args.into_iter().map(str::to_owned).collect();
-        twins.run("getcap", &args, "", true);
+        twins.run("getcap", &args, "");
     }
     for line in ["-h", "-z f", "-v -h", "-rz", "--"] {
-        twins.run("getcap", &words(line), "", true);
+        twins.run("getcap", &words(line), "");
     }
-    twins.finish(300, &[]);
+    twins.finish(305, &["own-words", "usage-errors-have-a-reason"]);
 }
 
 fn getpcaps_lines() {
@@ -488,16 +963,16 @@ fn getpcaps_lines() {
                     .to_owned(),
             });
         }
-        twins.run("getpcaps", &args, "", false);
+        twins.run("getpcaps", &args, "");
     }
     for line in ["", "--help", "-h", "--usage", "1 --help", "--verbose"] {
-        twins.run("getpcaps", &words(line), "", false);
+        twins.run("getpcaps", &words(line), "");
     }
     for child in &mut children {
         child.kill().unwrap();
         child.wait().unwrap();
     }
-    twins.finish(300, &[]);
+    twins.finish(306, &["own-words"]);
 }
 
 /// Of `capsh`, what changes something or asks for something.
@@ -633,8 +1108,7 @@ const STEPS: &[&str] = &[
 /// What is at the end, so that the outcome shows.
 const ENDS: &[&str] = &["", "--print", "--current", "--", "-+", "==", "=+"];
 
-const SCRIPT: &str =
-    "echo HOME=$HOME; grep -E '^(Cap|NoNewPrivs|Uid|Gid|Groups)' /proc/self/status; exit 3";
+const SCRIPT: &str = "echo HOME=$HOME; echo USER=$USER; grep -E '^(Cap|NoNewPrivs|Uid|Gid|Groups)' /proc/self/status; exit 3";
 
 fn capsh_args(random: &mut Random, steps: &[&str]) -> Vec<String> {
     let mut args = Vec::new();
@@ -660,21 +1134,24 @@ fn capsh_lines() {
     let mut random = Random(0x6c07_8965_d1e2_f3a4);
     let mut twins = Twins::new();
     for _ in 0..2000 {
-        twins.run("capsh", &capsh_args(&mut random, STEPS), "", false);
+        twins.run("capsh", &capsh_args(&mut random, STEPS), "");
     }
     for line in ["", "--help", "-h", "--print --help", "--quiet", "--", "-+", "==", "=+", "== ==="]
     {
-        twins.run("capsh", &words(line), "", false);
+        twins.run("capsh", &words(line), "");
     }
     twins.finish(
-        2000,
+        2010,
         &[
             "errors-on-stderr",
             "explanations",
+            "forkfor-0-without-help",
             "numbers-are-whole",
             "options-are-whole",
             "output-before-exec",
+            "own-words",
             "securebits-of-exec",
+            "usage-errors-have-a-reason",
             "what-the-kernel-lacks-is-absent",
         ],
     );
@@ -695,10 +1172,37 @@ fn capsh_lines_as_root() {
         })
         .collect();
     for _ in 0..2000 {
-        twins.run("capsh", &capsh_args(&mut random, &steps), "", false);
+        twins.run("capsh", &capsh_args(&mut random, &steps), "");
+    }
+    let numbers = ["0x200", "0x300", "0x400", "0x800", "0xc00", "0xd00", "0xf00", "0xfef"];
+    for number in numbers {
+        twins.run("capsh", &[format!("--secbits={number}"), "--print".to_owned()], "");
+    }
+    let unset: [&[_]; 4] = [&[], &["HOME"], &["USER"], &["HOME", "USER"]];
+    for unset in unset {
+        for line in [
+            "--user=nobody",
+            "--user=root",
+            "--user=nobody --user=root",
+            "--noenv --user=nobody",
+            "--user=nobody --noenv --user=root",
+            "",
+        ] {
+            for end in ["--", "-+"] {
+                let args = [words(line), [end, "-c", SCRIPT].map(str::to_owned).into()].concat();
+                twins.compare(&Case { program: "capsh", args, input: String::new(), unset });
+            }
+        }
     }
     twins.finish(
-        2000,
-        &["errors-on-stderr", "numbers-are-whole", "options-are-whole", "securebits-of-exec"],
+        2056,
+        &[
+            "errors-on-stderr",
+            "numbers-are-whole",
+            "options-are-whole",
+            "own-words",
+            "securebits-of-exec",
+            "user-environment",
+        ],
     );
 }

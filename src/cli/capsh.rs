@@ -105,7 +105,7 @@ options! {
     "--has-e="           "CAP"   "exit with 1 unless CAP is effective" |_, value| has(value, CapState::current()?.effective, "effective");
     "--has-i="           "CAP"   "exit with 1 unless CAP is inheritable" |_, value| has(value, CapState::current()?.inheritable, "inheritable");
     "--has-a="           "CAP"   "exit with 1 unless CAP is ambient" |_, value| has(value, ambient::current()?, "in ambient vector");
-    "--has-b="           "CAP"   "exit with 1 unless CAP is in the bounding set" |_, value| has(value, bounding::current()?, "in bounding set");
+    "--has-b="           "CAP"   "exit with 1 unless CAP is in the bounding set" |_, value| has(value, bounding::current()?, "in bounding vector");
     "--dropped="         "CAP"   "exit with 1 if CAP is in the bounding set" |_, value| dropped(value);
     "--has-ambient"      ""      "exit with 1 unless the kernel has an ambient set" |_, _| answer(ambient::current().is_ok(), || "ambient set not supported".into());
     "--has-no-new-privs" ""      "exit with 1 unless no-new-privs is set" |_, _| answer(no_new_privs::is_set()?, || "no-new-privs not set".into());

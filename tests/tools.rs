@@ -52,6 +52,7 @@ tests! {
         getcap_sort_and_threads,
         getcap_one_file_system,
         getcap_strict,
+        getcap_with_few_descriptors,
         setcap_force,
         setcap_add,
         setcap_remove,
@@ -439,6 +440,60 @@ fn getcap_strict() {
     check(dir, "getcap closed/f", 0, "", err);
     check(dir, "getcap --strict closed/f", 1, "", err);
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
+}
+
+/// On each level one of the directories waits, in whatever order they are listed.
+fn getcap_with_few_descriptors() {
+    let dir = directory();
+    let dir = dir.path();
+    let mut bottom = PathBuf::from("t");
+    let mut want = Vec::new();
+    let file = |path: PathBuf| path.join("f").to_str().unwrap().to_owned();
+    for level in 0..100 {
+        let [a, b, c] = ["a", "b", "c"].map(|name| bottom.join(format!("{name}{level}")));
+        want.extend([file(a), file(c)]);
+        touch(dir, &[&want[2 * level]]);
+        fs::create_dir(dir.join(&b)).unwrap();
+        touch(dir, &[&want[2 * level + 1]]);
+        bottom = b;
+    }
+    want.push(file(bottom));
+    touch(dir, &[&want[200]]);
+    want.sort();
+    for file in &want {
+        file::write(dir.join(file), &FileCaps { permitted: Cap::KILL.into(), ..FileCaps::EMPTY })
+            .map(|_| ())
+            .unwrap();
+    }
+    let limited = |descriptors: u32, args: &[&str]| {
+        let script = format!("ulimit -n {descriptors}; exec \"$0\" \"$@\"");
+        let mut sh = Command::new("sh");
+        sh.current_dir(dir).args(["-c", &script]).arg(program("getcap").get_program()).args(args);
+        ran(&mut sh)
+    };
+    let found = |ran: &Ran| -> Vec<String> {
+        let mut lines: Vec<_> =
+            ran.out.lines().filter_map(|line| line.strip_suffix(" cap_kill=p")).collect();
+        lines.sort_unstable();
+        lines.into_iter().map(str::to_owned).collect()
+    };
+    for (descriptors, threads) in [(10, "1"), (32, "4")] {
+        let ran = limited(descriptors, &["-r", "--threads", threads, "t"]);
+        assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{descriptors}");
+        assert_eq!(found(&ran), want, "{descriptors}");
+    }
+    // Too few for two directories: it does not pass over the second in silence.
+    let ran = limited(4, &["-r", "--threads", "1", "t/b0"]);
+    assert_eq!((ran.status, found(&ran)), (Some(1), vec![]));
+    assert!(
+        ran.err.contains("getcap: cannot read the directory t/b0/a1: Too many open files\n"),
+        "{}",
+        ran.err
+    );
+    common::refuse_calls(&XATTRAT);
+    let ran = limited(12, &["-r", "--threads", "1", "t"]);
+    assert_eq!((ran.status, &*ran.err), (Some(0), ""));
+    assert_eq!(found(&ran), want);
 }
 
 fn setcap_usage_errors() {

@@ -15,6 +15,7 @@ use std::{
 };
 
 use clap::{Arg, ArgAction, Command, error::ErrorKind, value_parser};
+use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -152,11 +153,13 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
     });
     let lock = || printer.lock().unwrap_or_else(PoisonError::into_inner);
     let seen = AtomicU64::new(0);
-    let incomplete = AtomicBool::new(false);
+    let failed = AtomicBool::new(false);
     let visit = |entry: &Entry<'_>| {
         seen.fetch_add(1, Ordering::Relaxed);
-        if matches!(entry.found(), Found::File(Err(_)) | Found::Unreadable(_)) {
-            incomplete.store(true, Ordering::Relaxed);
+        if let Found::File(Err(err)) | Found::Unreadable(err) = entry.found()
+            && (args.strict || ran_out(err))
+        {
+            failed.store(true, Ordering::Relaxed);
         }
         let flow = match report(args, out_terminal, entry) {
             Report::Nothing => ControlFlow::Continue(()),
@@ -189,8 +192,13 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
         done.1.notify_all();
     });
     printer.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
-    let failed = args.strict && incomplete.into_inner();
-    Ok(if failed { Exit::FAILURE } else { Exit::SUCCESS })
+    Ok(if failed.into_inner() { Exit::FAILURE } else { Exit::SUCCESS })
+}
+
+/// Whether descriptors or memory ran out: more of them would have given an answer.
+fn ran_out(err: &Error) -> bool {
+    let errno = err.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
 }
 
 /// The path without the slashes that it ends in, as libcap prints a directory with all in it.
@@ -211,8 +219,8 @@ fn report(args: &Args, terminal: bool, entry: &Entry<'_>) -> Report {
     let remark = match entry.found() {
         Found::File(Err(err)) if args.form != Form::Json => return Report::Err(chain(err)),
         // As libcap does, directories are passed over in silence that may not be read.
-        Found::Unreadable(Error::Os { op: Op::ReadDirectory, .. })
-            if args.form != Form::Json && !args.strict =>
+        Found::Unreadable(err @ Error::Os { op: Op::ReadDirectory, .. })
+            if args.form != Form::Json && !args.strict && !ran_out(err) =>
         {
             return Report::Nothing;
         }

@@ -1,6 +1,7 @@
 //! The capabilities of all files in a tree of directories.
 
 use std::{
+    collections::VecDeque,
     ffi::{CStr, CString, OsStr},
     fs::File,
     io,
@@ -11,7 +12,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -97,12 +98,21 @@ impl Entry<'_> {
     }
 }
 
-/// A directory that is still to be read. Its parent stays open, so that its name is looked up
-/// there and nowhere else.
+/// A directory that is still to be read. Its name is looked up in its parent and nowhere else.
 struct Task {
-    parent: Option<Arc<OwnedFd>>,
+    parent: Option<Arc<Parent>>,
     name: CString,
     path: PathBuf,
+}
+
+/// A directory that was read and whose subdirectories wait. It stays open while descriptors last,
+/// and is else opened again, from the root of the tree.
+struct Parent {
+    /// Its path below the root, by which it is opened again.
+    below: PathBuf,
+    /// Its device and inode: another directory of that path is not entered.
+    id: (u64, u64),
+    open: Mutex<Option<Arc<OwnedFd>>>,
 }
 
 /// The last added is taken first: what waits are the directories beside the current path, and not
@@ -124,6 +134,10 @@ struct Run<'a, F> {
     device: Option<u64>,
     /// Whether the kernel has getxattrat(2).
     getxattrat: AtomicBool,
+    /// The root of the tree, which stays open.
+    root: OnceLock<Arc<OwnedFd>>,
+    /// Those that may be open, in the order in which they were opened.
+    parents: Mutex<VecDeque<Weak<Parent>>>,
 }
 
 impl Scan {
@@ -171,6 +185,8 @@ impl Scan {
             stopped: AtomicBool::new(false),
             device: None,
             getxattrat: AtomicBool::new(true),
+            root: OnceLock::new(),
+            parents: Mutex::default(),
         };
         let entry = |found| Entry { directory: None, name: root.as_os_str(), found };
         let stat = match fstatat(AT_FDCWD, &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
@@ -225,7 +241,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.queue)
     }
 
     fn push(&self, task: Task) {
@@ -285,24 +301,86 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         }
     }
 
+    /// Makes a call that takes descriptors, again after parents were closed where there are too
+    /// few.
+    fn with_descriptors<T>(&self, call: impl Fn() -> io::Result<T>) -> io::Result<T> {
+        loop {
+            match call() {
+                Err(err) if is_exhausted(errno(&err)) && self.close_parents() => {}
+                result => return result,
+            }
+        }
+    }
+
+    /// Closes half of the parents, and at least one: those that were opened first, which are
+    /// needed last. `false` if none is open.
+    fn close_parents(&self) -> bool {
+        let mut parents = lock(&self.parents);
+        parents.retain(|parent| parent.strong_count() > 0);
+        let half = parents.len().div_ceil(2);
+        let parents: Vec<_> = parents.drain(..half).collect();
+        let close = |parent: &Weak<Parent>| parent.upgrade()?.open.try_lock().ok()?.take();
+        // All of them: each attempt counts.
+        parents.iter().filter_map(close).count() > 0
+    }
+
+    /// Notes that a parent is open.
+    fn register(&self, parent: &Arc<Parent>) {
+        let mut parents = lock(&self.parents);
+        // The list grows with those that wait, and not with the tree.
+        if parents.len() == parents.capacity() {
+            parents.retain(|parent| parent.strong_count() > 0);
+        }
+        parents.push_back(Arc::downgrade(parent));
+    }
+
+    /// The descriptor of a parent, which is opened again if it was closed.
+    fn descriptor(&self, parent: &Arc<Parent>) -> io::Result<Arc<OwnedFd>> {
+        let mut open = lock(&parent.open);
+        if let Some(directory) = &*open {
+            return Ok(Arc::clone(directory));
+        }
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let mut directory = Arc::clone(self.root.get().ok_or(Errno::ESTALE)?);
+        for name in &parent.below {
+            let open = || Ok(openat(&directory, name, flags, Mode::empty())?);
+            directory = Arc::new(self.with_descriptors(open)?);
+        }
+        let stat = fstat(&directory)?;
+        if (stat.st_dev, stat.st_ino) != parent.id {
+            return Err(Errno::ESTALE.into());
+        }
+        *open = Some(Arc::clone(&directory));
+        self.register(parent);
+        Ok(directory)
+    }
+
     fn read_directory(
         &self,
-        parent: Option<Arc<OwnedFd>>,
+        parent: Option<Arc<Parent>>,
         name: &CStr,
         path: &Path,
     ) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let directory = match &parent {
-            Some(parent) => openat(parent, name, flags, Mode::empty()),
-            None => openat(AT_FDCWD, name, flags, Mode::empty()),
+        let (directory, below) = match &parent {
+            Some(parent) => {
+                let within = self.descriptor(parent)?;
+                let open = || Ok(openat(&within, name, flags, Mode::empty())?);
+                let below = parent.below.join(OsStr::from_bytes(name.to_bytes()));
+                (self.with_descriptors(open)?, below)
+            }
+            None => (openat(AT_FDCWD, name, flags, Mode::empty())?, PathBuf::new()),
         };
-        let directory = Arc::new(directory?);
+        let directory = Arc::new(directory);
+        self.root.get_or_init(|| Arc::clone(&directory));
         drop(parent);
-        if let Some(device) = self.device
-            && fstat(&directory)?.st_dev != device
-        {
+        let stat = fstat(&directory)?;
+        if self.device.is_some_and(|device| stat.st_dev != device) {
             return Ok(());
         }
+        let open = Mutex::new(Some(Arc::clone(&directory)));
+        let parent = Arc::new(Parent { below, id: (stat.st_dev, stat.st_ino), open });
+        self.register(&parent);
         let mut buffer = vec![0; 32 * 1024];
         loop {
             let length = sys::getdents64(directory.as_fd(), &mut buffer)?;
@@ -314,13 +392,20 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                     return Ok(());
                 }
                 if !matches!(name.to_bytes(), b"." | b"..") && !self.scan.excludes(path, name) {
-                    self.look_at(&directory, path, name, kind);
+                    self.look_at(&parent, &directory, path, name, kind);
                 }
             }
         }
     }
 
-    fn look_at(&self, directory: &Arc<OwnedFd>, path: &Path, name: &CStr, kind: u8) {
+    fn look_at(
+        &self,
+        parent: &Arc<Parent>,
+        directory: &OwnedFd,
+        path: &Path,
+        name: &CStr,
+        kind: u8,
+    ) {
         let entry = |found| Entry {
             directory: Some(path),
             name: OsStr::from_bytes(name.to_bytes()),
@@ -343,7 +428,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 let directory_entry = entry(Found::Directory);
                 self.visit(&directory_entry);
                 self.push(Task {
-                    parent: Some(Arc::clone(directory)),
+                    parent: Some(Arc::clone(parent)),
                     name: name.to_owned(),
                     path: directory_entry.path(),
                 });
@@ -386,7 +471,8 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 },
             }
         }
-        let Some(whole) = held(directory, name).and_then(|file| Call::Get.on(&file, None))? else {
+        let get = || held(directory, name).and_then(|file| Call::Get.on(&file, None));
+        let Some(whole) = self.with_descriptors(get)? else {
             return Ok(None);
         };
         // What does not fit is no valid value, and neither is what then fills the space.
@@ -422,6 +508,15 @@ fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
 /// Whether something has been removed since its name was read, and with it what there was to say.
 fn is_gone(err: &io::Error) -> bool {
     matches!(errno(err), Errno::ENOENT | Errno::ESRCH)
+}
+
+/// Whether there was no descriptor left, in this process or on the machine.
+fn is_exhausted(errno: Errno) -> bool {
+    matches!(errno, Errno::EMFILE | Errno::ENFILE)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The `DT_*` of a file.

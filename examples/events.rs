@@ -24,8 +24,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("# Linux {}", std::fs::read_to_string("/proc/sys/kernel/osrelease")?.trim());
     println!("{} process {backend}", child.id());
     child.wait()?;
-    let (events, lost) = recorder.stop()?;
-    for event in events {
+    let rest = recorder.stop()?;
+    for event in rest.events {
         print!("{} ", event.tid);
         match event.kind {
             EventKind::Check(check) => {
@@ -50,6 +50,6 @@ fn main() -> Result<(), Box<dyn Error>> {
             other => println!("{other:?}"),
         }
     }
-    println!("# lost: {lost:?}");
+    println!("# lost: {:?}", rest.lost);
     Ok(())
 }

@@ -29,12 +29,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         thread::sleep(Duration::from_millis(20));
     }
-    let (events, lost) = recorder.stop()?;
-    for event in events {
+    let rest = recorder.stop()?;
+    for event in rest.events {
         analyser.push(event);
     }
-    if lost != Some(0) {
-        println!("records were lost: {lost:?}");
+    if rest.lost != Some(0) {
+        println!("records were lost: {:?}", rest.lost);
+    }
+    for gap in rest.gaps {
+        println!("not complete: {gap}");
     }
 
     let analysis = analyser.finish();

@@ -102,6 +102,13 @@ pub enum Error {
     },
     /// The kernel has no way to record its checks of capabilities.
     NoBackend,
+    /// Processes are recorded by their ids in the initial PID namespace, and this process or its
+    /// children are in another.
+    PidNamespace,
+    /// /proc is not the process file system of this PID namespace.
+    NoProc,
+    /// A check that the recorder makes to see that it records was not recorded.
+    NoMark,
     /// BPF records control groups of the unified hierarchy, and nothing else.
     CgroupsAlone,
     /// There is no control group, or there are several, that can be meant.
@@ -316,6 +323,17 @@ impl fmt::Display for Error {
             Error::NoBackend => f.write_str(
                 "this kernel has neither the tracepoint capability:cap_capable nor kprobe events",
             ),
+            Error::PidNamespace => f.write_str(
+                "tracefs: process ids are those of the initial PID namespace, and this process is \
+                 in another; run rcap in the host's PID namespace, or record a control group with \
+                 the bpf backend",
+            ),
+            Error::NoProc => {
+                f.write_str("/proc is not mounted, or belongs to another PID namespace")
+            }
+            Error::NoMark => f.write_str(
+                "recording does not work: the kernel did not record the check that rcap made itself",
+            ),
             Error::CgroupsAlone => {
                 f.write_str("the bpf backend records control groups of the unified hierarchy alone")
             }
@@ -371,6 +389,9 @@ impl error::Error for Error {
             Error::MalformedFileCaps { source, .. } => Some(source),
             Error::NoProcess { .. }
             | Error::NoBackend
+            | Error::PidNamespace
+            | Error::NoProc
+            | Error::NoMark
             | Error::CgroupsAlone
             | Error::NoCgroup { .. }
             | Error::MalformedStatus { .. }

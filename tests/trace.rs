@@ -5,13 +5,13 @@ mod common;
 use std::{
     fs,
     os::unix::fs::{PermissionsExt, chown},
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
     thread,
     time::Duration,
 };
 
-use common::{directory, program, ran, wait_until};
+use common::{directory, program, ran, unified, wait_until};
 use serde_json::Value;
 
 use rcap::{
@@ -59,8 +59,9 @@ fn record(command: &mut Command) -> Recording {
     program.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::null());
     let mut recorder = Recorder::new(&options()).unwrap();
     recorder.start(program, &Launcher::new()).unwrap().wait().unwrap();
-    let (events, lost) = recorder.stop().unwrap();
-    Recording { events, lost }
+    let rest = recorder.stop().unwrap();
+    assert_eq!(rest.gaps, []);
+    Recording { events: rest.events, lost: rest.lost }
 }
 
 fn options() -> Options {
@@ -339,13 +340,6 @@ fn a_control_group_by_either_backend() {
     assert_eq!(rows(&bpf), rows(&tracepoint));
     assert_eq!(names(&bpf["candidates"]), ["cap_chown"]);
     assert_eq!(bpf["lost"], 0);
-}
-
-/// Where the unified hierarchy is.
-fn unified() -> PathBuf {
-    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
-    let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    mounts.find(|fields| fields[2] == "cgroup2").expect("it is mounted")[1].into()
 }
 
 fn has_processes(group: &Path) -> bool {

@@ -351,6 +351,9 @@ impl<'a> Minimizer<'a> {
         if recorded.interrupted {
             return Err(Stop::Interrupted);
         }
+        if let Some(gap) = recorded.gaps.first() {
+            return Err(Stop::Unfit(format!("the recording of a run is not complete: {gap}")));
+        }
         let output = self.matches.get_flag("same-output").then(|| read(&mut out));
         let message = last_line(&read(&mut err)).or_else(|| last_line(&read(&mut out)));
         let stopped = check.as_ref().is_some_and(|check| check.passed);

@@ -189,20 +189,26 @@ pub(super) fn refuse(program: &str, err: &Error, io: &mut Io<'_>) -> io::Result<
     Ok(OWN_FAILURE)
 }
 
+/// How a program is recorded: by the backend that was asked for, or by the best one.
 pub(super) fn options(matches: &ArgMatches) -> Result<Options> {
-    let backend = match matches.get_one("backend") {
-        // Which is for control groups, and needs nothing else.
-        Some(&backend) => backend,
-        None => Backend::best()?,
-    };
-    let kilobytes = matches.get_one("buffer").copied().unwrap_or(4096);
-    Ok(Options { kilobytes, ..Options::new(backend) })
+    let backend = matches.get_one("backend").copied();
+    Ok(options_with(matches, backend.map_or_else(Backend::best, Ok)?))
+}
+
+fn options_with(matches: &ArgMatches, backend: Backend) -> Options {
+    let options = Options::new(backend);
+    let kilobytes = matches.get_one("buffer").copied().unwrap_or(options.kilobytes);
+    // `minimize` has no such option.
+    let without = matches.try_get_one("no-outcomes").ok().flatten() == Some(&true);
+    Options { kilobytes, outcomes: !without, ..options }
 }
 
 /// A program from its first instruction, or what runs already.
 fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitStatus>)> {
     let as_json = matches.get_flag("json");
-    let options = Options { outcomes: !matches.get_flag("no-outcomes"), ..options(matches)? };
+    let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
+    // What runs already may be recorded by another backend than a program.
+    let options = if words.is_empty() { None } else { Some(options(matches)?) };
     // Before anything runs: a file that cannot be written is known then.
     let save = matches.get_one::<PathBuf>("save");
     let save = save.map(|path| create(path).map(|file| (path, file))).transpose()?;
@@ -223,31 +229,33 @@ fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitS
     let mut ignore = |_: &Seen| ();
     let each: &mut dyn FnMut(&Seen) =
         if matches.get_flag("follow") { &mut follow } else { &mut ignore };
-    let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
-    let (recorded, words) = if let Some((program, args)) = words.split_first() {
-        let mut command = Program::new(program);
-        command.args(args);
-        if as_json {
-            command.stdout(Stdio::from(io::stderr()));
-        }
-        let held = session::attainable()?;
-        let launcher = &Launcher::new();
-        let recorded = Tracer::new(options)?.run(Run::new(command, launcher, held, each))?;
-        (recorded, words.iter().map(|word| word.to_string_lossy().into_owned()).collect())
-    } else {
-        let (targets, mut names) = targets(matches)?;
-        let duration = matches.get_one("for").copied();
-        let mut origin = Origin::Running;
-        if let Some(id) = matches.get_one::<String>("starting") {
-            origin = Origin::Container;
-            names = vec![format!("--container={id}")];
-        }
-        let mut begun = |count: usize| {
-            let _ = writeln!(io::stderr(), "Recording {count} processes.");
+    let (recorded, words) =
+        if let (Some((program, args)), Some(options)) = (words.split_first(), options) {
+            let mut command = Program::new(program);
+            command.args(args);
+            if as_json {
+                command.stdout(Stdio::from(io::stderr()));
+            }
+            let held = session::attainable()?;
+            let launcher = &Launcher::new();
+            let recorded = Tracer::new(options)?.run(Run::new(command, launcher, held, each))?;
+            (recorded, words.iter().map(|word| word.to_string_lossy().into_owned()).collect())
+        } else {
+            let (targets, mut names) = targets(matches)?;
+            let duration = matches.get_one("for").copied();
+            let mut origin = Origin::Running;
+            if let Some(id) = matches.get_one::<String>("starting") {
+                origin = Origin::Container;
+                names = vec![format!("--container={id}")];
+            }
+            let mut begun = |count: usize| {
+                let _ = writeln!(io::stderr(), "Recording {count} processes.");
+            };
+            let backend = matches.get_one::<Backend>("backend").copied();
+            let options = |backend| options_with(matches, backend);
+            let how: (_, &dyn Fn(Backend) -> Options) = (backend, &options);
+            (watch::watch(&targets, origin, how, duration, each, &mut begun)?, names)
         };
-        let how = (matches.get_one::<Backend>("backend").copied(), options);
-        (watch::watch(&targets, origin, how, duration, each, &mut begun)?, names)
-    };
     let status = recorded.status;
     let report = recorded.report(words);
     if let Some((path, mut file)) = save {
@@ -330,22 +338,58 @@ fn check(io: &mut Io<'_>) -> io::Result<Exit> {
         Ok((backend, Tracer::new(Options::new(backend))?.run(run)?))
     });
     match works {
-        Ok((backend, recorded)) => {
-            let report = recorded.report(Vec::new());
-            let checks: u64 = report.checks.iter().map(|need| need.count).sum();
-            writeln!(io.out, "{:<24}yes: {checks} checks, by the {backend} backend", "recording")?;
-            for words in report.unseen {
-                writeln!(io.out, "{:<24}{words}", "not seen")?;
-            }
-            Ok(Exit::SUCCESS)
-        }
+        Ok((backend, recorded)) => recording_works(backend, &recorded.report(Vec::new()), io),
         Err(err) => refuse("rcap trace", &err, io),
     }
+}
+
+/// Says whether a program was recorded as it should: starting one makes the kernel check.
+fn recording_works(backend: Backend, report: &Report, io: &mut Io<'_>) -> io::Result<Exit> {
+    let checks: u64 = report.checks.iter().map(|need| need.count).sum();
+    let gap = report.gaps.first().map(String::as_str);
+    let gap = gap.or((checks == 0).then_some("no check was recorded"));
+    if let Some(gap) = gap {
+        writeln!(io.out, "{:<24}no: by the {backend} backend, {gap}", "recording")?;
+        return Ok(OWN_FAILURE);
+    }
+    writeln!(io.out, "{:<24}yes: {checks} checks, by the {backend} backend", "recording")?;
+    for words in &report.unseen {
+        writeln!(io.out, "{:<24}{words}", "not seen")?;
+    }
+    Ok(Exit::SUCCESS)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_works() {
+        let need = json!({
+            "cap": "cap_chown", "rule": "candidate", "granted": true, "function": "f",
+            "reason": null, "count": 3, "system_call": null, "returned": 0, "program": "p",
+        });
+        let says = |checks: serde_json::Value, gaps: serde_json::Value| {
+            let report = json!({
+                "schema": 1, "command": [], "exit": null, "backend": "kprobe", "candidates": [],
+                "missing": [], "checks": checks, "lost": 0, "gaps": gaps, "unseen": [],
+            });
+            let report = serde_json::from_value(report).unwrap();
+            let (mut out, mut err, mut input) = (Vec::new(), Vec::new(), io::empty());
+            let mut io = Io {
+                input: &mut input,
+                out: &mut out,
+                err: &mut err,
+                out_terminal: false,
+                err_terminal: false,
+            };
+            let exit = recording_works(Backend::Kprobe, &report, &mut io).unwrap();
+            (exit, String::from_utf8(out).unwrap().split_whitespace().nth(1).unwrap().to_owned())
+        };
+        assert_eq!(says(json!([need]), json!([])), (Exit::SUCCESS, "yes:".to_owned()));
+        assert_eq!(says(json!([]), json!([])), (OWN_FAILURE, "no:".to_owned()));
+        assert_eq!(says(json!([need]), json!(["a gap"])), (OWN_FAILURE, "no:".to_owned()));
+    }
 
     #[test]
     fn durations() {

@@ -1,9 +1,15 @@
 //! The ways to have the kernel's checks recorded.
 
-use std::fmt;
+use std::{fmt, io};
+
+use nix::{
+    errno::Errno,
+    fcntl::{AtFlags, OFlag},
+    sys::stat::fstatat,
+};
 
 use super::{CgroupRecorder, Tracefs};
-use crate::{Error, Result};
+use crate::{Error, Op, Result, Subject, proc::own};
 
 /// How the kernel is asked for its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +36,7 @@ impl Backend {
     ///
     /// # Errors
     ///
-    /// [`Error::NoBackend`] if the kernel has none; those of [`Tracefs::open`].
+    /// [`Error::NoBackend`] if the kernel has none; else those of [`Backend::check`].
     pub fn best() -> Result<Backend> {
         match Backend::Tracepoint.check() {
             Err(Error::NoBackend) => Backend::Kprobe.check().map(|()| Backend::Kprobe),
@@ -42,9 +48,11 @@ impl Backend {
     ///
     /// # Errors
     ///
-    /// [`Error::NoBackend`] if the kernel lacks it; else what is in the way.
+    /// [`Error::NoBackend`] if the kernel lacks it; [`Error::PidNamespace`] and [`Error::NoProc`]
+    /// for those that record by process ids; those of [`Tracefs::open`].
     pub fn check(self) -> Result<()> {
         let has = |name| {
+            require_initial_pid_namespace()?;
             Tracefs::open().and_then(|fs| if fs.has(name) { Ok(()) } else { Err(Error::NoBackend) })
         };
         match self {
@@ -71,6 +79,31 @@ impl Backend {
             Backend::Bpf => "bpf",
         }
     }
+}
+
+/// Returns an error unless process ids have the same meaning here as in tracefs: both this process
+/// and its children are in the initial PID namespace. (`trace_pid_write` in
+/// kernel/trace/trace_pid.c takes the numbers as they are.)
+pub(super) fn require_initial_pid_namespace() -> Result<()> {
+    /// `PROC_PID_INIT_INO` in include/linux/proc_ns.h since Linux 3.8, and `PID_NS_INIT_INO` in
+    /// include/uapi/linux/nsfs.h since Linux 6.18: `init_pid_ns` has it, and namespaces that are
+    /// made later get numbers from 0xF0000000 on.
+    const INITIAL: libc::ino_t = 0xEFFF_FFFC;
+    let failed = |err: io::Error| match err.kind() {
+        io::ErrorKind::NotFound => Error::NoProc,
+        _ => Op::ReadProc.on(Subject::Thread, err),
+    };
+    // A /proc of another PID namespace than this one or an outer one has no such entry.
+    let directory = own::open("ns", OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(failed)?;
+    for name in ["pid", "pid_for_children"] {
+        match fstatat(&directory, name, AtFlags::empty()) {
+            Ok(stat) if stat.st_ino == INITIAL => {}
+            // ENOENT: that of the children has no process yet, and so is not the initial one.
+            Ok(_) | Err(Errno::ENOENT) => return Err(Error::PidNamespace),
+            Err(err) => return Err(failed(err.into())),
+        }
+    }
+    Ok(())
 }
 
 const OTHERS: &str =

@@ -15,7 +15,7 @@ use std::{
 
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
-use super::{Check, Event, EventKind, MARK};
+use super::{Check, Event, EventKind, MARK, Rest};
 use crate::{
     Error, Op, Result,
     sys::bpf::{self, Cgroups, Counter, Queue, Threads},
@@ -128,17 +128,17 @@ impl CgroupRecorder {
         Ok(events)
     }
 
-    /// What was not taken yet, and how many events had no place.
+    /// What was not taken yet, and what is missing.
     ///
     /// # Errors
     ///
     /// Those of [`CgroupRecorder::drain`].
-    pub fn stop(mut self) -> Result<(Vec<Event>, Option<u64>)> {
+    pub fn stop(mut self) -> Result<Rest> {
         self.links.clear();
         let mut events = self.drain()?;
         events.append(&mut self.pending);
         let lost = self.lost.get().map_err(|err| Op::ReadTrace.thread(err))?;
-        Ok((events, Some(lost)))
+        Ok(Rest { events, lost: Some(lost), gaps: Vec::new() })
     }
 
     /// One event, as the programs write it.

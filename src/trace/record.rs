@@ -14,8 +14,10 @@ use nix::{
 };
 
 use super::{
-    Backend, Event, EventKind, Formats, Instance, Page, Reader, Tracefs, kprobe::Probes,
-    tracefs::lives,
+    Backend, Event, EventKind, Formats, Gap, Instance, Page, Reader, Rest, Tracefs,
+    backend::require_initial_pid_namespace,
+    kprobe::Probes,
+    tracefs::{NOBODY, lives},
 };
 use crate::{Error, Op, Result, launch::Launcher, sys};
 
@@ -45,7 +47,9 @@ const KILOBYTES: u32 = 128 * 1024;
 
 /// Records the kernel's checks of capabilities, and what is needed to tell what they mean.
 ///
-/// One recording after the other can be made with it. The first event of each is a check of [`MARK`] by a process of its own, about its own user namespace.
+/// One recording after the other can be made with it. The first event of each is a check of
+/// [`MARK`] by the recorded process itself, or by one that is made for that, about its own user
+/// namespace: without it, the recording does not begin.
 #[derive(Debug)]
 pub struct Recorder {
     formats: Formats,
@@ -58,6 +62,8 @@ pub struct Recorder {
     lost: Option<u64>,
     /// How many the kernel has counted as lost in all recordings before.
     counted: u64,
+    /// The files of the instance that nobody else is to change, and their text.
+    settings: Vec<(String, Option<String>)>,
     // In this order: a probe stays as long as an instance uses it.
     instance: Instance,
     _probes: Option<Probes>,
@@ -69,9 +75,11 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// Those of setting up tracing, for which it takes root; [`Error::CgroupsAlone`] with
+    /// Those of setting up tracing, for which it takes root; [`Error::PidNamespace`] and
+    /// [`Error::NoProc`], as processes are recorded by their ids; [`Error::CgroupsAlone`] with
     /// [`Backend::Bpf`], which is for a [`CgroupRecorder`](super::CgroupRecorder).
     pub fn new(options: &Options) -> Result<Recorder> {
+        require_initial_pid_namespace()?;
         let tracefs = Tracefs::open()?;
         let instance = tracefs.instance(options.kilobytes)?;
         let probes = match options.backend {
@@ -96,14 +104,32 @@ impl Recorder {
             started: tracefs.format("task/task_newtask")?,
             ended: tracefs.format("sched/sched_process_exit")?,
         };
-        instance.write(format!("events/{check}/trigger"), "stacktrace")?;
+        let trigger = format!("events/{check}/trigger");
+        instance.write(&trigger, "stacktrace")?;
+        let mut settings = [
+            "trace_clock",
+            "options/overwrite",
+            "options/event-fork",
+            "set_event_notrace_pid",
+            "tracing_cpumask",
+        ]
+        .map(str::to_owned)
+        .to_vec();
+        settings.extend([trigger, format!("events/{check}/filter")]);
         let outcomes = options.outcomes.then(|| "raw_syscalls/sys_exit".to_owned());
-        for event in [Some(check), answer, outcomes].into_iter().flatten() {
+        let processes =
+            ["sched/sched_process_exec", "task/task_newtask", "sched/sched_process_exit"]
+                .map(|event| Some(event.to_owned()));
+        let asked = [Some(check), answer, outcomes];
+        for event in asked.into_iter().chain(processes).flatten() {
             instance.enable(&event)?;
+            settings.push(format!("events/{event}/enable"));
         }
-        for event in ["sched/sched_process_exec", "task/task_newtask", "sched/sched_process_exit"] {
-            instance.enable(event)?;
-        }
+        let settings = settings.into_iter().map(|file| {
+            let text = instance.read(&file).ok();
+            (file, text)
+        });
+        let settings = settings.collect();
         let readers = instance.readers()?.into_iter().map(|reader| (reader, Vec::new())).collect();
         Ok(Recorder {
             formats,
@@ -113,6 +139,7 @@ impl Recorder {
             followed: BTreeSet::new(),
             lost: Some(0),
             counted: 0,
+            settings,
             instance,
             _probes: probes,
             _tracefs: tracefs,
@@ -124,10 +151,25 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// Those of [`Launcher::spawn`].
+    /// Those of [`Launcher::spawn`]; [`Error::NoMark`] if nothing is recorded: the program has been
+    /// ended then.
     pub fn start(&mut self, mut command: Command, launcher: &Launcher) -> Result<Child> {
         self.mark(&mut command, || Ok(()))?;
-        launcher.spawn(command)
+        let child = launcher.spawn(command);
+        let marked = self.expect_mark(child.as_ref().ok().map(Child::id));
+        match (child, marked) {
+            (Ok(child), Ok(())) => Ok(child),
+            (Ok(mut child), Err(err)) => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(err)
+            }
+            (Err(err), _) => {
+                // The next recording is not to begin with the events of this one.
+                let _ = self.stop();
+                Err(err)
+            }
+        }
     }
 
     /// Records `processes`, their threads and all that they start. More can be
@@ -135,7 +177,8 @@ impl Recorder {
     ///
     /// # Errors
     ///
-    /// The first of the processes, by whose user namespace the checks are judged, has ended.
+    /// The first of the processes, by whose user namespace the checks are judged, has ended;
+    /// [`Error::NoMark`] if nothing is recorded.
     pub fn attach(&mut self, processes: &[u32]) -> Result<()> {
         // A process that ends before it executes anything marks in the name of the first.
         let namespace = |pid: &str| {
@@ -155,8 +198,25 @@ impl Recorder {
         self.mark(&mut marker, move || {
             other.as_ref().map_or(Ok(()), |file| Ok(setns(file, CloneFlags::CLONE_NEWUSER)?))
         })?;
-        drop(marker.spawn());
+        let failed =
+            marker.spawn().err().filter(|err| err.kind() != io::ErrorKind::PermissionDenied);
+        self.expect_mark(None).map_err(|err| failed.map_or(err, |err| Op::Fork.thread(err)))?;
         self.follow(processes)
+    }
+
+    /// Discards what comes before the mark of `process`, or of any process.
+    fn expect_mark(&mut self, process: Option<u32>) -> Result<()> {
+        self.read()?;
+        let is_mark = |event: &&Event| {
+            matches!(&event.kind, EventKind::Check(check) if check.number == MARK)
+                && process.is_none_or(|pid| pid == event.tid)
+        };
+        let events = self.readers.iter().flat_map(|(_, events)| events);
+        let mark = events.filter(is_mark).map(|event| event.time).min().ok_or(Error::NoMark)?;
+        for (_, events) in &mut self.readers {
+            events.retain(|event| event.time >= mark);
+        }
+        Ok(())
     }
 
     /// Has `command` record its own process from just before it executes its program. What
@@ -174,7 +234,6 @@ impl Recorder {
             let mut rest = &mut number[..];
             write!(rest, "{}", std::process::id())?;
             let length = 12 - rest.len();
-            // As long as this list is empty, everybody would be recorded.
             processes.write_all(&number[..length])?;
             switch.write_all(b"1")?;
             // No such capability: it fails, and yet the kernel asks first.
@@ -282,6 +341,22 @@ impl Recorder {
         }
     }
 
+    /// The first setting that is not as this recorder has left it.
+    fn changed(&self) -> Option<&str> {
+        let read = |file: &str| self.instance.read(file).ok();
+        let is = |file, wanted: &str| {
+            read(file).is_some_and(|text| text.lines().any(|line| line == wanted))
+        };
+        [("tracing_on", "1"), ("set_event_pid", NOBODY)]
+            .into_iter()
+            .find(|&(file, wanted)| !is(file, wanted))
+            .map(|(file, _)| file)
+            .or_else(|| {
+                let mut settings = self.settings.iter();
+                settings.find(|(file, text)| read(file) != *text).map(|(file, _)| &**file)
+            })
+    }
+
     fn take_until(&mut self, time: u64) -> Vec<Event> {
         let mut taken = std::mem::take(&mut self.known);
         for (_, events) in &mut self.readers {
@@ -292,20 +367,21 @@ impl Recorder {
         taken
     }
 
-    /// Ends the recording, so that another can be started: what was not taken yet, and how many
-    /// records had no place and are missing; `None`: some, and nobody counted. A recording that
-    /// lacks some says nothing of what was not seen.
+    /// Ends the recording, so that another can be started: what was not taken yet, and what is
+    /// missing.
     ///
     /// # Errors
     ///
     /// Only where the file system is gone.
-    pub fn stop(&mut self) -> Result<(Vec<Event>, Option<u64>)> {
+    pub fn stop(&mut self) -> Result<Rest> {
+        let changed = self.changed().map(|file| Gap::Changed { setting: file.to_owned() });
         self.instance.write("tracing_on", "0")?;
         self.read()?;
         let counted = self.count_lost()?;
         let before = std::mem::replace(&mut self.counted, counted);
         let lost = self.lost.replace(0).map(|known| known.max(counted.saturating_sub(before)));
         self.followed.clear();
-        Ok((self.take_until(u64::MAX), lost))
+        let events = self.take_until(u64::MAX);
+        Ok(Rest { events, lost, gaps: changed.into_iter().collect() })
     }
 }

@@ -1,6 +1,6 @@
 //! What a recording came to, as it is saved and read again.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +26,9 @@ pub struct Report {
     pub checks: Vec<Need>,
     /// How many records had no place; `None`: some.
     pub lost: Option<u64>,
+    /// Why it is not complete, besides lost records, in words.
+    #[serde(default)]
+    pub gaps: Vec<String>,
     /// What was not seen, in words.
     pub unseen: Vec<String>,
 }
@@ -45,6 +48,8 @@ pub struct Merged {
     pub checks: Vec<Shared>,
     /// How many records had no place in all of them; `None`: some.
     pub lost: Option<u64>,
+    /// Why any of them is not complete, besides lost records, in words.
+    pub gaps: Vec<String>,
     /// What was not seen, in words.
     pub unseen: Vec<String>,
 }
@@ -100,10 +105,10 @@ impl Merged {
                 }
             }
         }
-        let mut unseen: Vec<String> =
-            reports.iter().flat_map(|report| report.unseen.clone()).collect();
-        unseen.sort();
-        unseen.dedup();
+        let all = |of: fn(&Report) -> &[String]| -> Vec<String> {
+            let words: BTreeSet<&String> = reports.iter().flat_map(of).collect();
+            words.into_iter().cloned().collect()
+        };
         let run = |report: &Report| Run {
             command: report.command.clone(),
             exit: report.exit,
@@ -119,7 +124,8 @@ impl Merged {
             runs: reports.iter().map(run).collect(),
             checks: checks.into_values().collect(),
             lost: reports.iter().fold(Some(0), lost),
-            unseen,
+            gaps: all(|report| &report.gaps),
+            unseen: all(|report| &report.unseen),
         }
     }
 }
@@ -151,6 +157,7 @@ mod tests {
             missing: analysis.missing,
             checks: analysis.needs,
             lost,
+            gaps: vec![command.into()],
             unseen: vec!["much".into()],
         }
     }
@@ -167,6 +174,7 @@ mod tests {
         assert_eq!(merged.missing, Cap::FOWNER.into());
         assert_eq!(merged.lost, Some(8));
         assert_eq!(merged.unseen, ["much"]);
+        assert_eq!(merged.gaps, ["a", "b", "c"]);
         let rows: Vec<_> =
             merged.checks.iter().map(|one| (one.need.cap, one.need.count, &*one.runs)).collect();
         let want: [(Cap, u64, &[usize]); 3] =
@@ -180,5 +188,8 @@ mod tests {
         let report = report("a", &[(Cap::CHOWN, Rule::OneNeed, 2)], None);
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
+        // Earlier ones had no gaps.
+        let text = text.replace("\"gaps\":[\"a\"],", "");
+        assert_eq!(serde_json::from_str::<Report>(&text).unwrap().gaps, [""; 0]);
     }
 }

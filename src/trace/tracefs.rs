@@ -86,23 +86,19 @@ impl Tracefs {
         }
     }
 
-    /// Makes a buffer with `kilobytes` for each processor, which keeps the oldest records where
-    /// there are too many, and ends the ones that processes of this library have left behind.
+    /// Makes a buffer with `kilobytes` for each processor that keeps the oldest records when it is
+    /// full, and removes the buffers that ended processes of this library have left behind.
     ///
     /// # Errors
     ///
     /// `EACCES` and `EPERM` for those who may not trace; `ENOMEM`.
     pub fn instance(&self, kilobytes: u32) -> Result<Instance> {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
         self.reap();
-        let pid = std::process::id();
-        let start = start_time(pid).unwrap_or(0);
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = self.root.join(format!("instances/rcap-{pid}-{start}-{count}"));
-        fs::create_dir(&path).map_err(|err| Op::MakeTraceInstance.on(&*path, err))?;
-        let instance = Instance { path };
+        let instance = self.create()?;
         for (file, value) in [
             ("tracing_on", "0"),
+            // No program has this number. An empty list would record every process.
+            ("set_event_pid", NOBODY),
             // Which empties the buffer: while it is small.
             ("trace_clock", "mono"),
             ("options/overwrite", "0"),
@@ -114,6 +110,35 @@ impl Tracefs {
         Ok(instance)
     }
 
+    /// Makes an instance, and holds it.
+    fn create(&self) -> Result<Instance> {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        /// Each time, another process would have to make the same name or remove the new
+        /// directory.
+        const ATTEMPTS: u32 = 100;
+        let pid = std::process::id();
+        let start = start_time(pid).unwrap_or(0);
+        let mut attempts = 0;
+        loop {
+            attempts += 1;
+            let count = COUNT.fetch_add(1, Ordering::Relaxed);
+            let path = self.root.join(format!("instances/rcap-{pid}-{start}-{count}"));
+            // Until one of its files is open, another process may take it for a leftover.
+            let made = fs::create_dir(&path).and_then(|()| File::open(path.join("tracing_on")));
+            match made {
+                Ok(hold) => return Ok(Instance { path, hold: Some(hold) }),
+                Err(err)
+                    if attempts < ATTEMPTS
+                        && self.has("instances")
+                        && matches!(
+                            err.kind(),
+                            io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
+                        ) => {}
+                Err(err) => return Err(Op::MakeTraceInstance.on(&*path, err)),
+            }
+        }
+    }
+
     /// The names of the instances that this library has made, in this process and others.
     ///
     /// # Errors
@@ -123,19 +148,21 @@ impl Tracefs {
         let path = self.root.join("instances");
         let entries = fs::read_dir(&path).map_err(|err| Op::ReadDirectory.on(&*path, err))?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
-        Ok(names.filter(|name| owner(name).is_some()).collect())
+        Ok(names.filter(|name| is_ours(name)).collect())
     }
 
-    /// Removes the instances of processes that no longer live, and then their probes.
+    /// Removes the instances that no process holds, and then the probes of removed instances.
+    ///
+    /// The kernel decides: rmdir(2) fails with `EBUSY`, and changes nothing, while a process in
+    /// any PID namespace has a file of the instance open. (`__remove_instance` in
+    /// kernel/trace/trace.c)
     fn reap(&self) {
-        let is_left =
-            |name: &str| owner(name).is_some_and(|(pid, start)| start_time(pid) != Some(start));
+        let instances = self.root.join("instances");
         for name in self.instances().unwrap_or_default() {
-            if is_left(&name) {
-                drop(Instance { path: self.root.join("instances").join(name) });
-            }
+            let _ = fs::remove_dir(instances.join(name));
         }
-        Probes::reap(self, is_left);
+        // An instance is made before its probes, and held for as long as they are used.
+        Probes::reap(self, |name| is_ours(name) && !instances.join(name).exists());
     }
 }
 
@@ -149,12 +176,15 @@ fn mounted(mounts: &str) -> Option<PathBuf> {
     })
 }
 
-/// Whose an instance of this name is: the process id, and when that process began.
-fn owner(name: &str) -> Option<(u32, u64)> {
-    let mut parts = name.strip_prefix("rcap-")?.split('-');
-    let owner = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
-    let _: u32 = parts.next()?.parse().ok()?;
-    parts.next().is_none().then_some(owner)
+/// The entry of `set_event_pid` that is there from the beginning to the end: that of the idle
+/// tasks, which execute nothing.
+pub(super) const NOBODY: &str = "0";
+
+/// Whether an instance of this name is one of this library's: `rcap-PID-START-COUNT`.
+fn is_ours(name: &str) -> bool {
+    let is_number = |part: &str| part.parse::<u64>().is_ok();
+    name.strip_prefix("rcap-")
+        .is_some_and(|rest| rest.split('-').count() == 3 && rest.split('-').all(is_number))
 }
 
 /// When a process began, in ticks since the machine did: an id can be used again.
@@ -178,6 +208,8 @@ fn stat(pid: u32, field: usize) -> Option<String> {
 #[derive(Debug)]
 pub struct Instance {
     path: PathBuf,
+    /// Keeps other processes from removing it.
+    hold: Option<File>,
 }
 
 impl Instance {
@@ -250,6 +282,7 @@ impl Drop for Instance {
     fn drop(&mut self) {
         // What stays is removed by the next process that makes one.
         let _ = self.write("tracing_on", "0");
+        drop(self.hold.take());
         let _ = fs::remove_dir(&self.path);
     }
 }
@@ -304,17 +337,18 @@ mod tests {
     }
 
     #[test]
-    fn owners() {
+    fn names() {
         #[rustfmt::skip]
         let rows = [
-            ("rcap-12-345-0",   Some((12, 345))),
-            ("rcap-12-345",     None),
-            ("rcap-12-345-0-1", None),
-            ("rcap-x-345-0",    None),
-            ("other-12-345-0",  None),
+            ("rcap-12-345-0",   true),
+            ("rcap-12-345",     false),
+            ("rcap-12-345-0-1", false),
+            ("rcap-x-345-0",    false),
+            ("rcap-12--0",      false),
+            ("other-12-345-0",  false),
         ];
         for (name, want) in rows {
-            assert_eq!(owner(name), want, "{name}");
+            assert_eq!(is_ours(name), want, "{name}");
         }
         assert!(start_time(std::process::id()).is_some());
         assert_eq!(start_time(u32::MAX), None);

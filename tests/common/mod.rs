@@ -357,3 +357,10 @@ pub(crate) fn refuse_calls(numbers: &[u32]) {
         unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &raw const program) };
     assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
 }
+
+/// Where the unified hierarchy is.
+pub(crate) fn unified() -> PathBuf {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
+    let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    mounts.find(|fields| fields[2] == "cgroup2").expect("it is mounted")[1].into()
+}

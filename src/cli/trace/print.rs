@@ -36,7 +36,7 @@ pub(super) fn print(report: &Report, all: bool, out: &mut dyn Write) -> io::Resu
     for note in notes(report.candidates | report.missing) {
         writeln!(out, "\n{note}")?;
     }
-    end(report.lost, &report.unseen, out)?;
+    end(report.lost, &report.gaps, &report.unseen, out)?;
     if !report.candidates.is_empty() {
         writeln!(
             out,
@@ -69,7 +69,7 @@ pub(in crate::cli) fn print_merged(
         |runs: &[usize]| runs.iter().map(|at| (at + 1).to_string()).collect::<Vec<_>>().join(",");
     let rows: Vec<_> = merged.checks.iter().map(|one| (&one.need, runs(&one.runs))).collect();
     table(&rows, "RUNS", all, out)?;
-    end(merged.lost, &merged.unseen, out)
+    end(merged.lost, &merged.gaps, &merged.unseen, out)
 }
 
 fn named(set: CapSet) -> String {
@@ -84,11 +84,19 @@ fn verdict(candidates: CapSet, missing: CapSet, out: &mut dyn Write) -> io::Resu
     Ok(())
 }
 
-fn end(lost: Option<u64>, unseen: &[String], out: &mut dyn Write) -> io::Result<()> {
+fn end(
+    lost: Option<u64>,
+    gaps: &[String],
+    unseen: &[String],
+    out: &mut dyn Write,
+) -> io::Result<()> {
     match lost {
         Some(0) => {}
         Some(lost) => writeln!(out, "\n{lost} records were lost: this is not complete (--buffer)")?,
         None => writeln!(out, "\nRecords were lost: this is not complete (--buffer)")?,
+    }
+    for gap in gaps {
+        writeln!(out, "\nThis is not complete: {}", Escaped(gap.as_bytes()))?;
     }
     writeln!(out, "\nNot seen: {}.", Escaped(unseen.join("; ").as_bytes()))
 }

@@ -21,7 +21,8 @@ use crate::{
     launch::{Launcher, exit_status},
     sys,
     trace::{
-        Analyser, Analysis, Backend, Event, Exit, Options, Origin, Recorder, Report, Seen, Symbols,
+        Analyser, Analysis, Backend, Event, Exit, Gap, Options, Origin, Recorder, Report, Rest,
+        Seen, Symbols,
     },
 };
 
@@ -37,6 +38,7 @@ const GRACE: Duration = Duration::from_secs(2);
 pub(crate) struct Recorded {
     pub(crate) analysis: Analysis,
     pub(crate) lost: Option<u64>,
+    pub(crate) gaps: Vec<Gap>,
     pub(crate) backend: Backend,
     /// How the program ended, if one was started.
     pub(crate) status: Option<ExitStatus>,
@@ -68,6 +70,7 @@ impl Recorded {
             missing: self.analysis.missing,
             checks: self.analysis.needs,
             lost: self.lost,
+            gaps: self.gaps.iter().map(Gap::to_string).collect(),
             unseen,
         }
     }
@@ -216,12 +219,13 @@ impl<'a> Session<'a> {
         }
     }
 
-    pub(super) fn finish(mut self, (events, lost): (Vec<Event>, Option<u64>)) -> Recorded {
-        self.waiting.extend(events);
+    pub(super) fn finish(mut self, rest: Rest) -> Recorded {
+        self.waiting.extend(rest.events);
         self.analyse_waiting();
         Recorded {
             analysis: self.analyser.map(Analyser::finish).unwrap_or_default(),
-            lost,
+            lost: rest.lost,
+            gaps: rest.gaps,
             backend: self.backend,
             status: None,
             timed_out: false,

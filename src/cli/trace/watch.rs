@@ -11,7 +11,7 @@ use crate::{
     CapSet, Error, Result,
     proc::Proc,
     sys,
-    trace::{Backend, CgroupRecorder, Event, Options, Origin, Recorder, Seen, Target},
+    trace::{Backend, CgroupRecorder, Event, Options, Origin, Recorder, Rest, Seen, Target},
 };
 
 /// What records.
@@ -26,7 +26,7 @@ enum Source {
 pub(super) fn watch(
     targets: &[Target],
     origin: Origin,
-    (backend, options): (Option<Backend>, Options),
+    (backend, options): (Option<Backend>, &dyn Fn(Backend) -> Options),
     duration: Option<Duration>,
     each: &mut dyn FnMut(&Seen),
     begun: &mut dyn FnMut(usize),
@@ -37,20 +37,14 @@ pub(super) fn watch(
     };
     let mut names = Names::load();
     let first = processes()?;
-    let held = first.iter().filter_map(|&pid| Proc::default().status(pid).ok());
-    let held =
-        held.fold(CapSet::empty(), |held, status| held | status.bounding | status.caps.permitted);
-    let mut source = Source::new(targets, backend, options)?;
-    let backend = if let Source::Processes(recorder) = &mut source {
+    let held = first.iter().map(|&pid| held(pid)).fold(CapSet::empty(), |held, more| held | more);
+    let (mut source, options) = Source::new(targets, backend, options)?;
+    if let Source::Processes(recorder) = &mut source {
         recorder.attach(&first)?;
         // Some were started while the first were being taken.
         recorder.follow(&processes()?)?;
-        options.backend
-    } else {
-        Backend::Bpf
-    };
+    }
     begun(first.len());
-    let options = Options { backend, ..options };
     let mut session = Session::new(&mut names, options, origin, held, each);
     let is_group = |target: &Target| matches!(target, Target::Cgroup(_));
     let enter = targets.iter().any(is_group).then_some(&processes);
@@ -66,24 +60,48 @@ pub(super) fn watch(
     Ok(session.finish(source.stop()?))
 }
 
+/// What a process can hold, and so what the kernel can grant to it.
+fn held(pid: u32) -> CapSet {
+    match Proc::default().status(pid) {
+        Ok(status) => status.bounding | status.caps.permitted,
+        // A control group lists a process of an outer PID namespace so: nothing is known of it.
+        Err(_) if pid == 0 => CapSet::supported(),
+        // It has ended.
+        Err(_) => CapSet::empty(),
+    }
+}
+
 impl Source {
-    fn new(targets: &[Target], backend: Option<Backend>, options: Options) -> Result<Source> {
+    /// With how it records.
+    fn new(
+        targets: &[Target],
+        backend: Option<Backend>,
+        options: &dyn Fn(Backend) -> Options,
+    ) -> Result<(Source, Options)> {
         let unified = |target: &Target| match target {
             Target::Cgroup(path) if CgroupRecorder::is_unified(path) => Some(path.clone()),
             _ => None,
         };
         let cgroups: Option<Vec<PathBuf>> = targets.iter().map(unified).collect();
+        let by_ids = |backend| {
+            let options = options(backend);
+            Ok((Source::Processes(Box::new(Recorder::new(&options)?)), options))
+        };
         match (cgroups, backend) {
-            (Some(cgroups), Some(Backend::Bpf)) => {
-                CgroupRecorder::new(&cgroups, options.outcomes).map(Source::Cgroups)
+            (Some(cgroups), None | Some(Backend::Bpf)) => {
+                let options = options(Backend::Bpf);
+                match CgroupRecorder::new(&cgroups, options.outcomes) {
+                    Ok(recorder) => Ok((Source::Cgroups(recorder), options)),
+                    Err(err) if backend.is_some() => Err(err),
+                    // Where it cannot be loaded, the ids of the processes do, if they can be used.
+                    Err(err) => match Backend::best() {
+                        Err(Error::PidNamespace) => Err(err),
+                        other => by_ids(other?),
+                    },
+                }
             }
-            // Where it cannot be loaded, the ids of the processes do.
-            (Some(cgroups), None) => match CgroupRecorder::new(&cgroups, options.outcomes) {
-                Ok(recorder) => Ok(Source::Cgroups(recorder)),
-                Err(_) => Recorder::new(&options).map(Box::new).map(Source::Processes),
-            },
             (None, Some(Backend::Bpf)) => Err(Error::CgroupsAlone),
-            _ => Recorder::new(&options).map(Box::new).map(Source::Processes),
+            (_, backend) => by_ids(backend.map_or_else(Backend::best, Ok)?),
         }
     }
 
@@ -110,7 +128,7 @@ impl Source {
         }
     }
 
-    fn stop(self) -> Result<(Vec<Event>, Option<u64>)> {
+    fn stop(self) -> Result<Rest> {
         match self {
             Source::Processes(mut recorder) => recorder.stop(),
             Source::Cgroups(recorder) => recorder.stop(),

@@ -1,0 +1,38 @@
+//! Why a recording lacks something, besides records that had no place.
+
+use std::fmt;
+
+use super::Event;
+
+/// The end of a recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rest {
+    /// The events that were not taken before, in the order of time.
+    pub events: Vec<Event>,
+    /// How many records had no place and are missing; `None`: some, and nobody counted.
+    pub lost: Option<u64>,
+    /// What else is missing. A recording that lacks something says nothing of what was not seen.
+    pub gaps: Vec<Gap>,
+}
+
+/// A reason why a recording is not complete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Gap {
+    /// Another process changed a setting of the trace buffer, such as `tracing_on`.
+    #[non_exhaustive]
+    Changed {
+        /// The file of the setting.
+        setting: String,
+    },
+}
+
+impl fmt::Display for Gap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Gap::Changed { setting } => {
+                write!(f, "another process changed {setting} of the trace buffer")
+            }
+        }
+    }
+}

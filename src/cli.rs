@@ -7,9 +7,10 @@ use std::{
     io::{self, BufWriter, IsTerminal, LineWriter, Read, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
+    process::ExitCode,
 };
 
-use crate::{Cap, CapSet, CapState, file};
+use crate::{Cap, CapSet, CapState, file, sys};
 
 pub mod capsh;
 pub mod captree;
@@ -94,7 +95,9 @@ impl Exit {
 }
 
 /// Runs a command on the standard streams of the process and its arguments.
-pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> Exit {
+pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> ExitCode {
+    // A closed pipe ends libcap's programs by the signal. SIGPIPE always has a default action.
+    let _ = sys::default_sigpipe();
     let argv: Vec<OsString> = std::env::args_os().collect();
     let stdout = io::stdout();
     let out_terminal = stdout.is_terminal();
@@ -112,7 +115,7 @@ pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> Exit {
         err_terminal: io::stderr().is_terminal(),
     };
     let result = run(&argv, &mut io).and_then(|exit| io.out.flush().map(|()| exit));
-    match result {
+    let exit = match result {
         Ok(exit) => exit,
         // The reader has gone away, as after `| head`: nobody to tell.
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Exit::SUCCESS,
@@ -123,7 +126,8 @@ pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> Exit {
             let _ = writeln!(io.err, "{}", Escaped(words.as_bytes()));
             Exit::FAILURE
         }
-    }
+    };
+    exit.0.into()
 }
 
 /// The text of an error and of its causes, without the number that the standard library adds.

@@ -1,5 +1,5 @@
 //! The only room with `unsafe`: one function a kernel call, integers in, [`io::Result`] out.
-//! No policy, no retries, no names. And what it takes to be called by C's start-up code.
+//! No policy, no retries, no names.
 #![allow(unsafe_code)]
 
 use std::{
@@ -24,6 +24,14 @@ use crate::{
 pub(crate) mod bpf;
 #[cfg(feature = "all-threads")]
 pub(crate) mod broadcast;
+
+// The static part of libgcc, which a C compiler has wherever it has libgcc_s.so. std asks for the
+// latter and uses nothing else of it; loading it is an eighth of the start-up time of `getpcaps 1`.
+// A program that is linked without LTO takes libgcc_s.so as before.
+#[cfg(all(feature = "cli", target_env = "gnu"))]
+#[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
+// SAFETY: it declares nothing.
+unsafe extern "C" {}
 
 /// The three sets of a thread, as capget(2) and capset(2) carry them.
 #[derive(Clone, Copy)]
@@ -280,6 +288,14 @@ pub(crate) fn kill(pid: c_int, signal: c_int) -> io::Result<()> {
     result(unsafe { libc::kill(pid, signal) }.into()).map(drop)
 }
 
+/// Restores the default action of SIGPIPE, which Rust's start-up code ignores.
+#[cfg(feature = "cli")]
+pub(crate) fn default_sigpipe() -> io::Result<()> {
+    // SAFETY: the default action is no function, so no handler of ours can run.
+    let former = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// The last signal that [`outlive`] has caught, until it is asked for.
 #[cfg(feature = "cli")]
 static CAUGHT: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
@@ -358,30 +374,4 @@ pub(crate) fn fnmatch(pattern: &CStr, name: &CStr, flags: c_int) -> bool {
 /// The value of a raw system call, or its errno.
 fn result(ret: c_long) -> io::Result<c_long> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
-}
-
-/// Defines the `main` of a program that is the command `$run`.
-///
-/// With glibc it is the one that C's start-up code calls, without the preparations of Rust's: of
-/// those, finding the end of the stack and catching its overflow would be a sixth of the time
-/// that `getpcaps 1` takes. A closed pipe then ends a program by SIGPIPE, as it does libcap's.
-/// Elsewhere the arguments are not to be had without those preparations.
-#[cfg(feature = "cli")]
-#[macro_export]
-#[doc(hidden)]
-macro_rules! program {
-    ($run:path) => {
-        // SAFETY: a program with `no_main` has no other symbol of this name, and C calls it as
-        // it is declared: arguments that a function does not take are no harm.
-        #[cfg(target_env = "gnu")]
-        #[unsafe(no_mangle)]
-        extern "C" fn main() -> std::ffi::c_int {
-            $crate::cli::main($run).0.into()
-        }
-
-        #[cfg(not(target_env = "gnu"))]
-        fn main() -> std::process::ExitCode {
-            $crate::cli::main($run).0.into()
-        }
-    };
 }

@@ -4,10 +4,11 @@ mod common;
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
+    fs, io,
     os::unix::{
         ffi::OsStrExt,
         fs::{PermissionsExt, symlink},
+        process::ExitStatusExt,
     },
     path::{Path, PathBuf},
     process::{self, Command},
@@ -44,7 +45,9 @@ tests! {
         getpcaps_names_of_any_bytes,
         getpcaps_errors,
         decoded,
-        explained;
+        explained,
+        a_closed_pipe,
+        signals_of_programs_that_are_started;
     UserNamespace:
         getcap_json,
         getcap_names_of_any_bytes,
@@ -70,6 +73,44 @@ tests! {
         setcap_rootid;
     Nothing ["mandoc"]:
         manual_pages_are_right_mdoc;
+}
+
+/// It ends each program as it ends libcap's: by the signal, without a word.
+fn a_closed_pipe() {
+    #[rustfmt::skip]
+    let rows: [(&str, &[&str]); 6] = [
+        ("getpcaps", &["1"]),
+        ("getcap",   &["-h"]),
+        ("setcap",   &["-h"]),
+        ("capsh",    &["--print"]),
+        ("captree",  &["1"]),
+        ("rcap",     &["explain", "net_raw"]),
+    ];
+    for (name, args) in rows {
+        let (reader, writer) = io::pipe().unwrap();
+        drop(reader);
+        let mut command = program(name);
+        let output = command.args(args).stdout(writer.try_clone().unwrap());
+        // Some say what is asked for on standard error.
+        let output = output.stderr(writer).output().unwrap();
+        assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{name}: {output:?}");
+    }
+}
+
+/// They do not ignore SIGPIPE.
+fn signals_of_programs_that_are_started() {
+    let grep = ["grep", "SigIgn", "/proc/self/status"];
+    let shell = grep.join(" ");
+    for (name, args) in [
+        ("rcap", &[&["run", "--"][..], &grep].concat()[..]),
+        ("capsh", &["--", "-c", &shell]),
+        ("capsh", &["--shell=/bin/sh", "--noenv", "--", "-c", &shell]),
+    ] {
+        let ran = ran(program(name).args(args));
+        let ignored = ran.out.trim_end().strip_prefix("SigIgn:\t").unwrap();
+        let ignored = u64::from_str_radix(ignored, 16).unwrap();
+        assert_eq!(ignored & 1 << (libc::SIGPIPE - 1), 0, "{name} {args:?}: {ran:?}");
+    }
 }
 
 fn manual_pages_are_right_mdoc() {

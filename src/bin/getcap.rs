@@ -1,3 +1,3 @@
-#![cfg_attr(target_env = "gnu", no_main)]
-
-rcap::program!(rcap::cli::getcap::run);
+fn main() -> std::process::ExitCode {
+    rcap::cli::main(rcap::cli::getcap::run)
+}

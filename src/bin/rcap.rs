@@ -1,3 +1,3 @@
-#![cfg_attr(target_env = "gnu", no_main)]
-
-rcap::program!(rcap::cli::rcap::run);
+fn main() -> std::process::ExitCode {
+    rcap::cli::main(rcap::cli::rcap::run)
+}

@@ -212,7 +212,7 @@ mod tests {
             assert_eq!(mode.to_string().parse(), Ok(mode));
         }
         for text in ["", "hybrid", "PURE1", "UNCERTAIN"] {
-            assert!(text.parse::<Mode>().is_err(), "{text}");
+            assert_eq!(text.parse::<Mode>(), Err(ParseError::new(text, 0, ParseError::MODE)));
         }
     }
 }

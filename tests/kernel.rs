@@ -36,6 +36,8 @@ use rcap::{
 
 tests! {
     Nothing:
+        supported_is_what_the_kernel_says,
+        a_tree_of_the_running_system,
         no_new_privs_is_set_for_good,
         keep_caps_is_set_and_cleared,
         a_process_that_is_gone_a_zombie_and_a_kernel_thread,
@@ -74,6 +76,28 @@ const WRITTEN: FileCaps = {
 
 fn errno<T: std::fmt::Debug>(result: rcap::Result<T>) -> Option<i32> {
     result.unwrap_err().raw_os_error()
+}
+
+fn supported_is_what_the_kernel_says() {
+    let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
+    let last: u8 = last.trim().parse().unwrap();
+    assert_eq!(CapSet::supported(), CapSet::first(last + 1));
+}
+
+fn a_tree_of_the_running_system() {
+    let own = std::process::id();
+    let tree = thread::scope(|scope| {
+        let (sender, receiver) = std::sync::mpsc::channel::<()>();
+        scope.spawn(move || receiver.recv());
+        let tree = Proc::default().tree().unwrap();
+        drop(sender);
+        tree
+    });
+    let process = tree.get(own).unwrap();
+    let [thread] = &process.threads[..] else { panic!("{:?}", process.threads) };
+    assert_eq!(thread.tgid, own);
+    assert_ne!(thread.pid, own);
+    assert!(tree.children(process.status.ppid).contains(&own));
 }
 
 fn no_new_privs_is_set_for_good() {
@@ -169,8 +193,10 @@ fn raised_for_one_call() {
         CapState::with_raised(NET_RAW, || CapState::of_pid(u32::MAX).map(drop));
     assert!(matches!(result, Err(Error::NoProcess { .. })));
     assert_eq!(effective(), CapSet::empty());
-    let panicked = std::panic::catch_unwind(|| CapState::with_raised::<()>(NET_RAW, || panic!()));
-    assert!(panicked.is_err());
+    let panicked = std::panic::catch_unwind(|| {
+        CapState::with_raised::<()>(NET_RAW, || std::panic::panic_any(effective()))
+    });
+    assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&NET_RAW));
     assert_eq!(effective(), CapSet::empty());
     CapState::EMPTY.apply().unwrap();
     let result: rcap::Result<()> =
@@ -281,6 +307,7 @@ fn refusals_say_why() {
     let path = |name| dir.path().join(name);
     fs::write(path("f"), "").unwrap();
     symlink("f", path("link")).unwrap();
+    let written = file::check_write(path("f"), Some(&WRITTEN)).unwrap();
     nix::unistd::mkfifo(&path("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
     both(dir.path(), &WRITTEN, &Refusal::NotRegular(FileKind::Directory));
     both(&path("link"), &WRITTEN, &Refusal::NotRegular(FileKind::SymbolicLink));
@@ -300,7 +327,7 @@ fn refusals_say_why() {
     // permitted is enough for the question, and not for the attempt
     let full = CapState::current().unwrap();
     CapState { effective: CapSet::empty(), ..full }.apply().unwrap();
-    assert!(file::check_write(path("f"), Some(&WRITTEN)).is_ok());
+    assert_eq!(file::check_write(path("f"), Some(&WRITTEN)).unwrap(), written);
     assert_eq!(refusal(file::write(path("f"), &WRITTEN)), Refusal::NoSetfcap);
     CapState::EMPTY.apply().unwrap();
     both(&path("f"), &WRITTEN, &Refusal::NoSetfcap);
@@ -400,13 +427,14 @@ fn a_process_that_may_not_be_read() {
     let none = None::<&str>;
     mount(none, "/", none, MsFlags::MS_PRIVATE | MsFlags::MS_REC, none).unwrap();
     mount(Some("proc"), "/proc", Some("proc"), MsFlags::empty(), Some("hidepid=2")).unwrap();
+    let init = CapState::of_pid(1).unwrap();
     become_user(65534);
     let proc = Proc::default();
     assert!(!proc.processes().unwrap().contains(&1));
     for result in [proc.status(1).map(drop), proc.threads(1).map(drop)] {
         assert!(matches!(result, Err(Error::Unreadable { pid: 1, .. })), "{result:?}");
     }
-    assert!(CapState::of_pid(1).is_ok());
+    assert_eq!(CapState::of_pid(1).unwrap(), init);
     assert!(matches!(proc.status(u32::MAX), Err(Error::NoProcess { .. })));
 }
 
@@ -556,13 +584,13 @@ fn a_user_keeps_what_is_permitted() {
 
 fn an_identity_is_changed_or_nothing_is() {
     let all = CapState::current().unwrap();
-    let refused = |want: i32| {
+    let refused = |want: i32, for_invalid: i32| {
         let before = Proc::default().status(std::process::id()).unwrap();
         let nobody = Identity { uid: 65534, gid: 65534, groups: vec![1] };
         assert_eq!(errno(nobody.apply()), Some(want));
         assert_eq!(Proc::default().status(std::process::id()).unwrap(), before);
         let invalid = Identity { uid: u32::MAX, ..nobody };
-        assert!(invalid.apply().is_err());
+        assert_eq!(errno(invalid.apply()), Some(for_invalid));
         assert_eq!(Proc::default().status(std::process::id()).unwrap(), before);
     };
     // For the kernel, -1 is none.
@@ -570,12 +598,12 @@ fn an_identity_is_changed_or_nothing_is() {
     assert_eq!(errno(identity::set_groups(u32::MAX, &[])), Some(libc::EINVAL));
     // The permitted set could not be kept.
     securebits::set(Securebits::KEEP_CAPS_LOCKED).unwrap();
-    refused(libc::EPERM);
+    refused(libc::EPERM, libc::EINVAL);
     let mut permitted = all.permitted;
-    for cap in [Cap::SETUID, Cap::SETGID] {
+    for (cap, for_invalid) in [(Cap::SETUID, libc::EINVAL), (Cap::SETGID, libc::EPERM)] {
         permitted = permitted.without(cap);
         CapState { effective: permitted, permitted, ..all }.apply().unwrap();
-        refused(libc::EPERM);
+        refused(libc::EPERM, for_invalid);
     }
     let no_such = Identity::of_user("no-such-user").unwrap_err();
     assert_eq!(no_such.to_string(), "there is no user no-such-user");

@@ -51,7 +51,9 @@ fn steps(heading: &str) -> Vec<Step> {
             }
         }
     }
-    assert!(steps.len() > 5, "{heading}");
+    let commands = part.matches("\n# ").count();
+    assert_ne!(commands, 0, "{heading}");
+    assert_eq!(steps.len(), commands, "{heading}");
     steps
 }
 

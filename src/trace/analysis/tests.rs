@@ -76,7 +76,7 @@ fn analyse(held: CapSet, kinds: &[EventKind]) -> Analysis {
 
 /// The rule of the first check, in the order of capabilities.
 fn rule_of(kinds: &[EventKind]) -> Rule {
-    analyse(CapSet::supported(), kinds).needs.first().expect("one").rule
+    analyse(CapSet::NAMED, kinds).needs.first().expect("one").rule
 }
 
 #[test]
@@ -130,15 +130,15 @@ fn one_need_of_two() {
     let open = ["generic_permission", "__x64_sys_openat"];
     let search = check(Cap::DAC_READ_SEARCH, false, &open);
     let write = check(Cap::DAC_OVERRIDE, true, &open);
-    let both = analyse(CapSet::supported(), &[search.clone(), write.clone(), returned(3)]);
+    let both = analyse(CapSet::NAMED, &[search.clone(), write.clone(), returned(3)]);
     assert_eq!(both.candidates, Cap::DAC_OVERRIDE.into());
     assert!(both.needs.iter().any(|need| need.rule == Rule::OneNeed));
     // In two system calls they are two matters.
     let apart = [search.clone(), returned(-13), write.clone(), returned(3)];
-    let apart = analyse(CapSet::supported(), &apart);
+    let apart = analyse(CapSet::NAMED, &apart);
     assert_eq!(apart.missing, Cap::DAC_READ_SEARCH.into());
     // Without the ends of system calls, what follows at once is the same.
-    let mut analyser = Analyser::new(Origin::Running, CapSet::supported(), false, symbols());
+    let mut analyser = Analyser::new(Origin::Running, CapSet::NAMED, false, symbols());
     let chown = check(Cap::CHOWN, true, &["setattr_prepare", "__x64_sys_fchownat"]);
     for kind in [check(Cap::SETPCAP, true, &[]), chown.clone(), search, write, chown] {
         analyser.push(Event { time: 0, tid: PID, kind });
@@ -151,7 +151,7 @@ fn one_need_of_two() {
 #[test]
 fn nothing_that_is_not_held_is_proposed() {
     let kinds = [check(Cap::NET_RAW, true, &["inet_create", "__x64_sys_socket"]), returned(3)];
-    assert_eq!(analyse(CapSet::supported(), &kinds).candidates, Cap::NET_RAW.into());
+    assert_eq!(analyse(CapSet::NAMED, &kinds).candidates, Cap::NET_RAW.into());
     assert!(analyse(CapSet::empty(), &kinds).candidates.is_empty());
 }
 
@@ -184,7 +184,7 @@ fn namespaces() {
     let pivoted = EventKind::SystemCall { number: libc::SYS_pivot_root, returned: 0 };
     let granted = [asked(true, 0xd, Some(0xd)), returned(0)];
     let inside = [&[pivoted, exec("/bin/sh")], &granted[..]].concat();
-    assert_eq!(analyse(CapSet::supported(), &inside).candidates, Cap::NET_RAW.into());
+    assert_eq!(analyse(CapSet::NAMED, &inside).candidates, Cap::NET_RAW.into());
 }
 
 #[test]
@@ -225,13 +225,13 @@ fn what_a_container_s_runtime_does() {
         (RUNTIME, mount()),
         (RUNTIME, returned(0)),
     ];
-    let analysis = analyse_all(Origin::Started(RUNTIME), CapSet::supported(), &events);
+    let analysis = analyse_all(Origin::Started(RUNTIME), CapSet::NAMED, &events);
     assert_eq!(analysis.candidates, Cap::CHOWN.into());
     let rows = analysis.needs.iter().map(|need| (need.rule, &*need.program, need.count));
     let want = [(Rule::Candidate, "/bin/sh", 1), (Rule::Runtime, "/usr/sbin/runc", 3)];
     assert_eq!(rows.collect::<Vec<_>>(), want);
     // A container that a hook is told of, and which then executes nothing, has asked nothing.
-    let analysis = analyse_all(Origin::Container, CapSet::supported(), &events[1..3]);
+    let analysis = analyse_all(Origin::Container, CapSet::NAMED, &events[1..3]);
     assert_eq!(analysis.needs.iter().map(|need| need.rule).collect::<Vec<_>>(), [Rule::Runtime]);
 }
 
@@ -239,7 +239,7 @@ fn what_a_container_s_runtime_does() {
 fn a_row_says_what_and_where() {
     let socket = || check(Cap::NET_RAW, true, &["inet_create", "__x64_sys_socket"]);
     let kinds = [socket(), returned(3), socket(), returned(4), exec("/bin/other"), socket()];
-    let needs = analyse(CapSet::supported(), &kinds).needs;
+    let needs = analyse(CapSet::NAMED, &kinds).needs;
     let row = |need: &Need| (need.program.clone(), need.count, need.returned);
     let want = [("/bin/other".to_owned(), 1, None), ("/bin/program".to_owned(), 2, Some(3))];
     assert_eq!(needs.iter().map(row).collect::<Vec<_>>(), want);
@@ -257,7 +257,7 @@ fn refusals_are_not_hidden() {
     let eperm = -i64::from(libc::EPERM);
     let kinds =
         [asked(true), returned(0), asked(false), returned(0), asked(false), returned(eperm)];
-    let needs = analyse(CapSet::supported(), &kinds).needs;
+    let needs = analyse(CapSet::NAMED, &kinds).needs;
     assert!(needs.iter().all(|need| need.rule == Rule::Speculative && need.count == 1));
     let rows: Vec<_> = needs.iter().map(|need| (need.granted, need.is_refusal())).collect();
     assert_eq!(rows, [(false, false), (false, true), (true, false)]);
@@ -320,7 +320,7 @@ fn recorded(text: &str) -> Analysis {
     let line = |(at, name): (usize, &String)| format!("{:x} T {name}\n", 16 * (at + 1));
     let symbols: String = names.iter().enumerate().map(line).collect();
     let symbols = Arc::new(Symbols::parse(symbols));
-    let mut analyser = Analyser::new(Origin::Started(process), CapSet::supported(), true, symbols);
+    let mut analyser = Analyser::new(Origin::Started(process), CapSet::NAMED, true, symbols);
     for event in events {
         analyser.push(event);
     }

@@ -21,6 +21,7 @@ pub mod diff;
 pub mod explain;
 pub mod getcap;
 pub mod getpcaps;
+mod input;
 pub mod json;
 pub mod minimize;
 pub mod oci;
@@ -163,8 +164,13 @@ fn parse_caps(text: &str) -> Result<CapSet, String> {
 fn no_capability(name: &str) -> String {
     /// Less like it than this is another word.
     const ALIKE: f64 = 0.85;
+    /// Longer than any name. A whole file can be in the place of one.
+    const LONG: usize = 40;
     fn short(name: &str) -> &str {
         name.strip_prefix("cap_").unwrap_or(name)
+    }
+    if let Some((end, _)) = name.char_indices().nth(LONG) {
+        return format!("there is no capability {:?}...", &name[..end]);
     }
     let alike = |known: &'static str| (strsim::jaro_winkler(short(name), short(known)), known);
     let names = CapSet::NAMED.caps().filter_map(Cap::name).map(alike);
@@ -274,6 +280,8 @@ mod tests {
             assert_eq!(parse_caps(text), Ok(two), "{text}");
         }
         assert_eq!(parse_caps("all"), Ok(CapSet::supported()));
+        let words = parse_caps(&"x".repeat(1 << 24)).unwrap_err();
+        assert_eq!(words, format!("there is no capability {:?}...", "x".repeat(40)));
         for text in ["", "net_row", "cap_", "all,x"] {
             assert!(parse_caps(text).is_err(), "{text}");
         }

@@ -3,7 +3,11 @@
 
 use std::fmt::Write;
 
-use crate::{Cap, CapSet};
+use crate::{Cap, CapSet, Error, Result};
+
+pub use self::user::{Id, User};
+
+mod user;
 
 /// A system that takes settings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -36,19 +40,34 @@ pub enum Format {
 pub struct Settings<'a> {
     /// What the program is to have, and nothing else.
     pub caps: CapSet,
-    /// The user who runs it, by name or number; `None`: root.
-    pub user: Option<&'a str>,
+    /// The user who runs it; `None`: root.
+    pub user: Option<&'a User>,
+    /// Whether no-new-privs is set even where that makes the capabilities ineffective.
+    pub no_new_privs: bool,
 }
 
-impl Settings<'_> {
-    /// Whether the user is root.
-    fn is_root(&self) -> bool {
-        self.user.is_none_or(|user| ["0", "root"].contains(&user.split(':').next().unwrap_or(user)))
+impl<'a> Settings<'a> {
+    /// The user, unless it is root.
+    fn non_root(&self) -> Option<&'a User> {
+        self.user.filter(|user| !user.is_root())
     }
 
     /// Whether, in containers without ambient capabilities, they have to come from a file.
     fn is_by_file(&self) -> bool {
-        !self.caps.is_empty() && !self.is_root()
+        !self.caps.is_empty() && self.non_root().is_some()
+    }
+
+    /// Whether containers without ambient capabilities get no-new-privs, which takes those of a
+    /// file away.
+    fn locks_containers(&self) -> bool {
+        self.no_new_privs || !self.is_by_file()
+    }
+
+    /// The user and the group as numbers, for a format that takes nothing else.
+    fn numbers(&self, format: Format) -> Result<Option<(u32, Option<u32>)>> {
+        let Some(user) = self.user else { return Ok(None) };
+        let needs = "a number, UID or UID:GID";
+        user.numbers().map(Some).ok_or_else(|| format.inexpressible(user, needs))
     }
 }
 
@@ -93,31 +112,63 @@ impl Format {
     /// ```
     /// use rcap::{Cap, deploy::{Format, Settings}};
     ///
-    /// let settings = Settings { caps: Cap::NET_RAW.into(), user: None };
-    /// let options = Format::Docker.write(&settings);
+    /// let settings = Settings { caps: Cap::NET_RAW.into(), ..Settings::default() };
+    /// let options = Format::Docker.write(&settings)?;
     /// assert_eq!(options, "--cap-drop=ALL --cap-add=NET_RAW --security-opt=no-new-privileges");
+    /// # Ok::<(), rcap::Error>(())
     /// ```
-    pub fn write(self, settings: &Settings<'_>) -> String {
-        let &Settings { caps, user } = settings;
-        match self {
-            Format::Docker => options(caps, user, !settings.is_by_file()),
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Inexpressible`] for a user that the format cannot name.
+    pub fn write(self, settings: &Settings<'_>) -> Result<String> {
+        let &Settings { caps, user, .. } = settings;
+        if let (
+            Format::Docker | Format::Podman | Format::Compose | Format::Kubernetes,
+            Some(user),
+        ) = (self, user)
+        {
+            self.check_range(user)?;
+        }
+        Ok(match self {
+            Format::Docker => options(caps, user, settings.locks_containers()),
             Format::Podman => options(caps, user, true),
-            Format::Compose => compose(caps, user, !settings.is_by_file()),
-            Format::Kubernetes => kubernetes(caps, user, !settings.is_by_file()),
-            Format::Oci => oci(caps, user, settings.is_root()),
-            Format::Systemd => systemd(caps, user),
+            Format::Compose => compose(caps, user, settings.locks_containers()),
+            Format::Kubernetes => kubernetes(settings, settings.numbers(self)?),
+            Format::Oci => oci(settings, settings.numbers(self)?),
+            Format::Systemd => systemd(settings)?,
             Format::Setcap if caps.is_empty() => "setcap -r PROGRAM".to_owned(),
             Format::Setcap => format!("setcap {caps}=ep PROGRAM"),
-            Format::Capsh => capsh(caps, user),
-            Format::Setpriv => setpriv(caps, user),
-            Format::Json => json(caps, user, settings.is_root()),
+            Format::Capsh => capsh(settings)?,
+            Format::Setpriv => setpriv(settings),
+            Format::Json => json(settings),
+        })
+    }
+
+    fn inexpressible(self, user: &User, needs: &'static str) -> Error {
+        Error::Inexpressible { format: self, user: user.clone(), needs }
+    }
+
+    /// Refuses ids above the largest that container engines take. (moby/sys/user, `maxID`)
+    fn check_range(self, user: &User) -> Result<()> {
+        let is_taken = |id: &Id| !matches!(id, Id::Number(id) if i32::try_from(*id).is_err());
+        if is_taken(user.id()) && user.group().is_none_or(is_taken) {
+            return Ok(());
         }
+        Err(self.inexpressible(user, "ids up to 2147483647"))
     }
 
     /// What does not hold there as one would think, in words; `None`: nothing.
     pub fn caveat(self, settings: &Settings<'_>) -> Option<&'static str> {
         match self {
+            Format::Setcap if settings.caps.is_empty() && settings.non_root().is_some() => {
+                Some("the user is not part of it")
+            }
             _ if !settings.is_by_file() => None,
+            Format::Docker | Format::Compose | Format::Kubernetes if settings.no_new_privs => Some(
+                "another user than root gets no capabilities there: no-new-privs takes away what \
+                 the program's file has",
+            ),
             Format::Docker | Format::Compose | Format::Kubernetes => Some(
                 "another user than root gets there what its program's file has, and nothing else: \
                  give the file these too (rcap setcap). No-new-privs, which would take that away, \
@@ -169,7 +220,7 @@ fn shell(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-fn options(caps: CapSet, user: Option<&str>, no_new_privs: bool) -> String {
+fn options(caps: CapSet, user: Option<&User>, no_new_privs: bool) -> String {
     let mut text = "--cap-drop=ALL".to_owned();
     for cap in caps.caps() {
         let _ = write!(text, " --cap-add={}", short(cap));
@@ -178,12 +229,12 @@ fn options(caps: CapSet, user: Option<&str>, no_new_privs: bool) -> String {
         text.push_str(" --security-opt=no-new-privileges");
     }
     if let Some(user) = user {
-        let _ = write!(text, " --user={}", shell(user));
+        let _ = write!(text, " --user={}", shell(&user.to_string()));
     }
     text
 }
 
-fn compose(caps: CapSet, user: Option<&str>, no_new_privs: bool) -> String {
+fn compose(caps: CapSet, user: Option<&User>, no_new_privs: bool) -> String {
     let mut lines = vec!["cap_drop: [ALL]".to_owned()];
     if !caps.is_empty() {
         lines.push(format!("cap_add: [{}]", list(caps, short, ", ")));
@@ -191,104 +242,139 @@ fn compose(caps: CapSet, user: Option<&str>, no_new_privs: bool) -> String {
     if no_new_privs {
         lines.push("security_opt: [\"no-new-privileges:true\"]".to_owned());
     }
-    lines.extend(user.map(|user| format!("user: {}", quoted(user))));
+    // A dollar sign begins a variable.
+    let text = |user: &User| quoted(&user.to_string().replace('$', "$$"));
+    lines.extend(user.map(|user| format!("user: {}", text(user))));
     lines.join("\n")
 }
 
-fn kubernetes(caps: CapSet, user: Option<&str>, no_new_privs: bool) -> String {
+fn kubernetes(settings: &Settings<'_>, user: Option<(u32, Option<u32>)>) -> String {
+    let caps = settings.caps;
     let mut text = format!(
         "securityContext:\n  allowPrivilegeEscalation: {}\n  capabilities:\n    drop: [\"ALL\"]\n",
-        !no_new_privs
+        !settings.locks_containers()
     );
     if !caps.is_empty() {
         let name = |cap| quoted(&short(cap));
         let _ = writeln!(text, "    add: [{}]", list(caps, name, ", "));
     }
-    match user.map(|user| (user, user.parse::<u32>())) {
-        None | Some((_, Ok(0))) => {}
-        Some((_, Ok(uid))) => {
-            let _ = writeln!(text, "  runAsNonRoot: true\n  runAsUser: {uid}");
+    if let Some((uid, gid)) = user {
+        if uid != 0 {
+            text.push_str("  runAsNonRoot: true\n");
         }
-        // Which takes a number: the name is for the image to know.
-        Some((_, Err(_))) => text.push_str("  runAsNonRoot: true\n"),
+        let _ = writeln!(text, "  runAsUser: {uid}");
+        if let Some(gid) = gid {
+            let _ = writeln!(text, "  runAsGroup: {gid}");
+        }
     }
     text.push_str("  seccompProfile:\n    type: RuntimeDefault");
     text
 }
 
-fn oci(caps: CapSet, user: Option<&str>, root: bool) -> String {
-    let names = list(caps, |cap| quoted(&full(cap)), ", ");
-    let ambient = if root { "" } else { &names };
+fn oci(settings: &Settings<'_>, user: Option<(u32, Option<u32>)>) -> String {
+    let names = list(settings.caps, |cap| quoted(&full(cap)), ", ");
+    let ambient = if settings.non_root().is_none() { "" } else { &names };
     let mut text = format!(
         "{{\n  \"process\": {{\n    \"capabilities\": {{\n      \
          \"bounding\": [{names}],\n      \"permitted\": [{names}],\n      \
          \"effective\": [{names}],\n      \"inheritable\": [{ambient}],\n      \
          \"ambient\": [{ambient}]\n    }},\n"
     );
-    if let Some(Ok(uid)) = user.map(str::parse::<u32>) {
-        let _ = writeln!(text, "    \"user\": {{\"uid\": {uid}, \"gid\": {uid}}},");
+    if let Some((uid, gid)) = user {
+        let gid = gid.unwrap_or(uid);
+        let _ = writeln!(text, "    \"user\": {{\"uid\": {uid}, \"gid\": {gid}}},");
     }
     text.push_str("    \"noNewPrivileges\": true\n  }\n}");
     text
 }
 
 /// The fields are those of docs/json.md.
-fn json(caps: CapSet, user: Option<&str>, root: bool) -> String {
+fn json(settings: &Settings<'_>) -> String {
     let names = |caps| list(caps, |cap| quoted(&cap.to_string()), ",");
-    let ambient = if root { CapSet::empty() } else { caps };
+    let ambient = if settings.non_root().is_none() { CapSet::empty() } else { settings.caps };
     format!(
         "{{\"schema\":1,\"caps\":[{}],\"ambient\":[{}],\"user\":{},\"no_new_privs\":true}}",
-        names(caps),
+        names(settings.caps),
         names(ambient),
-        user.map_or("null".to_owned(), quoted)
+        settings.user.map_or("null".to_owned(), |user| quoted(&user.to_string()))
     )
 }
 
-fn systemd(caps: CapSet, user: Option<&str>) -> String {
-    let names = list(caps, full, " ");
+/// systemd.exec(5), "Credentials"; systemd.syntax(7).
+fn systemd(settings: &Settings<'_>) -> Result<String> {
+    let names = list(settings.caps, full, " ");
     let mut text = format!("[Service]\nCapabilityBoundingSet={names}\n");
-    if let Some(user) = user {
-        // A percent sign begins a specifier.
-        let user = user.replace('%', "%%").replace(char::is_control, "");
-        let _ = writeln!(text, "AmbientCapabilities={names}\nUser={user}");
+    if let Some(user) = settings.user {
+        let value = |id: &Id| {
+            let value = id.to_string();
+            match id {
+                // The ids of "nobody has this" in 32 and in 16 bits.
+                Id::Number(65535) => Err(Format::Systemd.inexpressible(user, "another id")),
+                Id::Name(_) if value.ends_with('\\') => {
+                    let needs = "a number, as a backslash at the end would join the next line";
+                    Err(Format::Systemd.inexpressible(user, needs))
+                }
+                // A percent sign begins a specifier.
+                _ => Ok(value.replace('%', "%%")),
+            }
+        };
+        if !user.is_root() {
+            let _ = writeln!(text, "AmbientCapabilities={names}");
+        }
+        let _ = writeln!(text, "User={}", value(user.id())?);
+        if let Some(group) = user.group() {
+            let _ = writeln!(text, "Group={}", value(group)?);
+        }
     }
     text.push_str("NoNewPrivileges=yes");
-    text
+    Ok(text)
 }
 
-fn capsh(caps: CapSet, user: Option<&str>) -> String {
+fn capsh(settings: &Settings<'_>) -> Result<String> {
+    let caps = settings.caps;
     let mut text = "capsh".to_owned();
-    let dropped = CapSet::supported() - caps;
-    if let Some(user) = user {
-        // What is ambient is lost with the change of the user, and set after it.
-        let _ = write!(text, " --user={}", shell(user));
+    // What is ambient is lost with the change of the user, and set after it.
+    if let Some(user) = settings.user {
+        let _ = match (user.id(), user.numbers()) {
+            (_, Some((uid, gid))) => {
+                let gid = gid.unwrap_or(uid);
+                write!(text, " --gid={gid} --groups={gid} --cap-uid={uid}")
+            }
+            (Id::Name(name), None) if user.group().is_none() => {
+                write!(text, " --user={}", shell(name))
+            }
+            _ => {
+                let needs = "a name alone, or UID:GID";
+                return Err(Format::Capsh.inexpressible(user, needs));
+            }
+        };
     }
+    let dropped = CapSet::supported() - caps;
     let mut parts: Vec<String> = dropped.caps().map(|cap| format!("!{cap}")).collect();
-    if user.is_some() {
+    if settings.non_root().is_some() {
         parts.extend(caps.caps().map(|cap| format!("^{cap}")));
     }
     let _ = write!(text, " --iab={} --no-new-privs --", shell(&parts.join(",")));
-    text
+    Ok(text)
 }
 
-fn setpriv(caps: CapSet, user: Option<&str>) -> String {
+fn setpriv(settings: &Settings<'_>) -> String {
     let mut set = "-all".to_owned();
-    for cap in caps.caps() {
+    for cap in settings.caps.caps() {
         let _ = write!(set, ",+{}", short(cap).to_lowercase());
     }
     let mut text = "setpriv".to_owned();
-    if let Some(user) = user {
-        let name = shell(user);
-        let _ = match user.parse::<u32>() {
-            Ok(uid) => write!(text, " --reuid={uid} --regid={uid} --clear-groups"),
-            Err(_) => {
-                write!(text, " --reuid={name} --regid=\"$(id -g {name})\" --init-groups")
-            }
+    if let Some(user) = settings.user {
+        let name = shell(&user.id().to_string());
+        let (group, groups) = match (user.id(), user.group()) {
+            (_, Some(group)) => (shell(&group.to_string()), "--clear-groups"),
+            (Id::Number(uid), None) => (uid.to_string(), "--clear-groups"),
+            (Id::Name(_), None) => (format!("\"$(id -g {name})\""), "--init-groups"),
         };
-        let _ = write!(text, " --inh-caps={set} --ambient-caps={set}");
-    } else {
-        text.push_str(" --inh-caps=-all --ambient-caps=-all");
+        let _ = write!(text, " --reuid={name} --regid={group} {groups}");
     }
+    let raised = if settings.non_root().is_some() { &*set } else { "-all" };
+    let _ = write!(text, " --inh-caps={raised} --ambient-caps={raised}");
     let _ = write!(text, " --bounding-set={set} --no-new-privs --");
     text
 }

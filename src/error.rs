@@ -7,6 +7,7 @@ use std::{
 
 use crate::{
     CapSet, CapState,
+    deploy::{Format, User},
     file::{Malformed, Refusal},
 };
 
@@ -124,6 +125,16 @@ pub enum Error {
     NoUser {
         /// The name.
         name: String,
+    },
+    /// A format of settings cannot name this user.
+    #[non_exhaustive]
+    Inexpressible {
+        /// The format.
+        format: Format,
+        /// The user.
+        user: User,
+        /// What the format takes.
+        needs: &'static str,
     },
     /// A text that is not in its grammar.
     Parse(ParseError),
@@ -374,6 +385,9 @@ impl fmt::Display for Error {
                 }
             }
             Error::NoUser { name } => write!(f, "there is no user {name}"),
+            Error::Inexpressible { format, user, needs } => {
+                write!(f, "user {user}: {} needs {needs}", format.name())
+            }
             Error::Parse(err) => err.fmt(f),
         }
     }
@@ -397,6 +411,7 @@ impl error::Error for Error {
             | Error::MalformedStatus { .. }
             | Error::UnstorableEffective { .. }
             | Error::NoUser { .. }
+            | Error::Inexpressible { .. }
             | Error::Threads { .. }
             | Error::Stragglers { .. }
             | Error::Parse(_) => None,

@@ -7,10 +7,14 @@ use std::{
 
 use clap::{Arg, ArgMatches, Command};
 
-use super::{Escaped, Exit, Io, decode::a_set, source};
+use super::{
+    Escaped, Exit, Io, chain,
+    decode::a_set,
+    source::{self, Source},
+};
 use crate::{
     CapSet,
-    deploy::{Format, Settings},
+    deploy::{Format, Settings, User},
 };
 
 pub(crate) fn command() -> Command {
@@ -21,7 +25,9 @@ pub(crate) fn command() -> Command {
         .args([
             to_arg().required(true),
             value("from", "SOURCE").allow_hyphen_values(true).conflicts_with("CAPS").help(source::FORMS),
-            value("user", "USER").help("For a user, by name or number; else for root"),
+            value("user", "USER")
+                .value_parser(|text: &str| text.parse::<User>())
+                .help("For a user, by name or number, with :GROUP if need be; else for root"),
             Arg::new("CAPS")
                 .num_args(0..)
                 .value_parser(a_set)
@@ -48,6 +54,14 @@ pub(super) fn to_arg() -> Arg {
         )
 }
 
+/// The user, if the format of `--to` can name one like this.
+pub(super) fn expressible(matches: &ArgMatches, user: Option<User>) -> crate::Result<Option<User>> {
+    if let Some(format) = matches.get_one::<Format>("to") {
+        format.write(&Settings { user: user.as_ref(), ..Settings::default() })?;
+    }
+    Ok(user)
+}
+
 /// The settings, behind an empty line, if `--to` asks for them; and what does not hold there.
 pub(super) fn append(
     matches: &ArgMatches,
@@ -55,7 +69,10 @@ pub(super) fn append(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let Some(format) = matches.get_one::<Format>("to") else { return Ok(()) };
-    writeln!(out, "\n{}", format.write(settings))?;
+    match format.write(settings) {
+        Ok(text) => writeln!(out, "\n{text}")?,
+        Err(err) => return writeln!(out, "\n({}.)", Escaped(chain(&err).as_bytes())),
+    }
     format.caveat(settings).map_or(Ok(()), |words| writeln!(out, "\n({words}.)"))
 }
 
@@ -69,36 +86,42 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     };
     let sets = matches.get_many::<CapSet>("CAPS").into_iter().flatten();
     let caps = sets.fold(CapSet::empty(), |all, set| all | *set);
-    let user = matches.get_one::<String>("user");
+    let user = matches.get_one::<User>("user");
     let Some(format) = matches.get_one::<Format>("to") else { return Ok(Exit::USAGE) };
-    let Some(from) = matches.get_one::<String>("from") else {
-        return write(*format, &Settings { caps, user: user.map(String::as_str) }, io);
+    let sources = match matches.get_one::<String>("from") {
+        None => Ok(vec![Source { caps, ..Source::default() }]),
+        Some(from) => source::all(from, io.input),
     };
-    let sources = match source::all(from) {
-        Ok(sources) => sources,
+    // All of them, or nothing is printed.
+    let written = sources.and_then(|sources| {
+        let several = sources.len() > 1;
+        let write = |source: &Source| {
+            let user = user.or(source.user.as_ref());
+            let no_new_privs = source.no_new_privs;
+            let settings = Settings { caps: source.caps, user, no_new_privs };
+            let text = format.write(&settings).map_err(|err| chain(&err))?;
+            let name = source.name.clone().filter(|_| several);
+            Ok((name, text, format.caveat(&settings)))
+        };
+        sources.iter().map(write).collect::<Result<Vec<_>, String>>()
+    });
+    let written = match written {
+        Ok(written) => written,
         Err(words) => {
             io.complain_in_words("rcap deploy", &words)?;
             return Ok(Exit::FAILURE);
         }
     };
-    let several = sources.len() > 1;
-    for (nth, source) in sources.iter().enumerate() {
-        let name = source.name.as_deref().filter(|_| several);
+    for (nth, (name, text, caveat)) in written.iter().enumerate() {
         if let Some(name) = name {
             let empty = if nth > 0 { "\n" } else { "" };
             writeln!(io.out, "{empty}# {}", Escaped(name.as_bytes()))?;
         }
-        let user = user.or(source.user.as_ref()).map(String::as_str);
-        write(*format, &Settings { caps: source.caps, user }, io)?;
-    }
-    Ok(Exit::SUCCESS)
-}
-
-fn write(format: Format, settings: &Settings<'_>, io: &mut Io<'_>) -> io::Result<Exit> {
-    writeln!(io.out, "{}", format.write(settings))?;
-    if let Some(words) = format.caveat(settings) {
-        io.out.flush()?;
-        io.complain_in_words("rcap deploy", words)?;
+        writeln!(io.out, "{text}")?;
+        if let Some(words) = caveat {
+            io.out.flush()?;
+            io.complain_in_words("rcap deploy", words)?;
+        }
     }
     Ok(Exit::SUCCESS)
 }

@@ -14,7 +14,7 @@ use super::{
     json::SCHEMA,
     source::{self, Source},
 };
-use crate::CapSet;
+use crate::{CapSet, deploy::User};
 
 /// The sources differ, as diff(1) has it.
 const DIFFERENT: Exit = Exit(1);
@@ -85,7 +85,7 @@ fn rows(left: &Source, right: &Source) -> Vec<[String; 3]> {
     }
     if left.user != right.user {
         let [left, right] = [left, right].map(|side| {
-            let user = side.user.as_deref().unwrap_or("root");
+            let user = side.user.as_ref().map_or_else(|| "root".to_owned(), User::to_string);
             Escaped(user.as_bytes()).to_string()
         });
         row(&"user", &left, &right);
@@ -106,9 +106,11 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     };
     let arguments: Vec<&String> = matches.get_many("SOURCE").into_iter().flatten().collect();
     let [left, right] = &*arguments else { return Ok(TROUBLE) };
-    let pairs = match (source::all(left), source::all(right)) {
-        (Ok(left), Ok(right)) => pair(left, right),
-        (Err(words), _) | (_, Err(words)) => {
+    let mut read = |argument: &str| source::all(argument, io.input);
+    let sides = read(left).and_then(|left| Ok((left, read(right)?)));
+    let pairs = match sides {
+        Ok((left, right)) => pair(left, right),
+        Err(words) => {
             io.complain_in_words("rcap diff", &words)?;
             return Ok(TROUBLE);
         }
@@ -134,7 +136,7 @@ fn to_json(pair: &Pair) -> Value {
             json!({
                 "caps": side.caps,
                 "ambient": side.ambient,
-                "user": side.user,
+                "user": side.user.as_ref().map(User::to_string),
                 "no_new_privs": side.no_new_privs,
             })
         })

@@ -14,7 +14,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{
     Exit, Io,
-    deploy::{append, to_arg},
+    deploy::{append, expressible, to_arg},
     file_caps, parse_caps,
     trace::{
         OWN_FAILURE, backend_arg, buffer_arg, duration, options, program_arg, refuse,
@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     Cap, CapSet, Error, Iab, Op,
-    deploy::Settings,
+    deploy::{Settings, User},
     identity::Identity,
     launch::Launcher,
     trace::{self, Backend, Failure, Observation, Rule, failures, minimal},
@@ -144,6 +144,13 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         Err(err) => return io.usage(&err, OWN_FAILURE),
     };
     let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
+    // Before anything runs: a user whom the format cannot name is known then.
+    let user = matches.get_one::<String>("user").map(|user| user.parse::<User>()).transpose();
+    let user = match user.map_err(Error::from).and_then(|user| expressible(&matches, user)) {
+        Ok(user) => user,
+        Err(err) => return io.complain("rcap minimize", &err).map(|()| OWN_FAILURE),
+    };
+    let settings = Settings { user: user.as_ref(), ..Settings::default() };
     let (found, stop) = match Minimizer::new(&matches, words.clone()) {
         Ok(mut minimizer) => {
             let stop = minimizer.search().err();
@@ -165,8 +172,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     } else {
         print::print(&found, io.out)?;
         if found.proved {
-            let user = matches.get_one::<String>("user").map(String::as_str);
-            append(&matches, &Settings { caps: found.minimum, user }, io.out)?;
+            append(&matches, &Settings { caps: found.minimum, ..settings }, io.out)?;
         }
     }
     Ok(if found.proved { Exit::SUCCESS } else { Exit(130) })

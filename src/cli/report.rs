@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs, io,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -12,6 +12,7 @@ use serde_json::json;
 use super::{
     Escaped, Exit, Io,
     deploy::{append, to_arg},
+    input,
     trace::print_merged,
 };
 use crate::{
@@ -60,19 +61,13 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         writeln!(io.out, "{}", json!(merged))?;
     } else {
         print_merged(&merged, matches.get_flag("all"), io.out)?;
-        append(&matches, &Settings { caps: merged.candidates, user: None }, io.out)?;
+        append(&matches, &Settings { caps: merged.candidates, ..Settings::default() }, io.out)?;
     }
     Ok(Exit::SUCCESS)
 }
 
 fn read(path: &Path, io: &mut Io<'_>) -> Result<Report, String> {
-    let text = if path == Path::new("-") {
-        let mut text = String::new();
-        io.input.read_to_string(&mut text).map(|_| text)
-    } else {
-        fs::read_to_string(path)
-    };
-    let text = text.map_err(|err| super::chain(&err))?;
+    let text = input::read(path, io.input).map_err(|err| err.to_string())?;
     let report: Report = serde_json::from_str(&text)
         .map_err(|err| format!("it is no report of rcap trace ({err})"))?;
     if report.schema != Report::SCHEMA {

@@ -1,12 +1,20 @@
 //! Where settings come from: a file of another system, a process, a command line or a set.
+//!
+//! Whether an argument is words or names a file depends on the argument alone, and the format of
+//! a file on its whole structure: whoever writes one field of it does not choose its reader.
 
-use std::{fs, path::Path};
+use std::{fs::File, io::Read, path::Path};
 
 use serde_json::Value;
 
-use super::{decode::a_set, parse_caps};
+use super::{
+    decode::a_set,
+    input::{self, Unread},
+    parse_caps,
+};
 use crate::{
     CapSet, CapState,
+    deploy::{Id, User},
     exec::Process,
     proc::{Ids, Proc},
     profile::Profile,
@@ -15,8 +23,10 @@ use crate::{
 
 mod command;
 mod compose;
+mod document;
 mod json;
 mod kubernetes;
+mod status;
 mod systemd;
 
 /// What settings give a program.
@@ -28,16 +38,16 @@ pub(super) struct Source {
     pub(super) caps: CapSet,
     /// The ambient set.
     pub(super) ambient: CapSet,
-    /// The user, by name or number; `None`: root, or whom the image names.
-    pub(super) user: Option<String>,
+    /// The user; `None`: root, or whom the image names.
+    pub(super) user: Option<User>,
     pub(super) no_new_privs: bool,
 }
 
 /// For the help of commands that take one.
-pub(super) const FORMS: &str = "A Compose file, a Kubernetes manifest, an OCI config.json, a unit \
-     of systemd, the output of `docker inspect` or of rcap's --json; of several services one by \
-     FILE:NAME; pid:N; a profile such as docker; options or a command of docker, podman, setpriv, \
-     capsh or setcap; a mask or names";
+pub(super) const FORMS: &str = "A profile such as docker; a mask or names; options or a command \
+     of docker, podman, setpriv, capsh or setcap; pid:N; or the path of a Compose file, a \
+     Kubernetes manifest, an OCI config.json, a unit of systemd, the output of `docker inspect` \
+     or of rcap's --json, or - for standard input; FILE:NAME is one of several services";
 
 impl Source {
     /// That of a set alone.
@@ -62,15 +72,68 @@ impl Source {
     }
 }
 
+/// What one reader finds in a text: `None` if the text does not have its structure.
+type Found = Option<Result<Vec<Source>, String>>;
+
+/// A format of settings.
+struct Format {
+    /// What stands before the path of a file to name its format.
+    prefix: &'static str,
+    name: &'static str,
+    read: fn(&Input<'_>) -> Found,
+}
+
+/// Every format. Their order has no meaning: a text that two of them can read is refused.
+#[rustfmt::skip]
+const FORMATS: &[Format] = &[
+    Format { prefix: "compose:",    name: "a Compose file",         read: |input| input.documents(compose::parse) },
+    Format { prefix: "kubernetes:", name: "a Kubernetes manifest",  read: |input| input.documents(kubernetes::parse) },
+    Format { prefix: "oci:",        name: "an OCI config.json",     read: |input| input.documents(json::oci) },
+    Format { prefix: "inspect:",    name: "docker inspect output",  read: |input| input.documents(json::inspect) },
+    Format { prefix: "report:",     name: "a report of rcap's",     read: |input| input.documents(json::report) },
+    Format { prefix: "unit:",       name: "a systemd unit",         read: |input| systemd::parse(input.text) },
+    Format { prefix: "status:",     name: "a /proc/PID/status",     read: |input| status::parse(input.text) },
+    Format { prefix: "words:",      name: "a set or command line",  read: |input| words(input.text.trim()).map(one_source) },
+];
+
+/// A text, and the documents in it if it is JSON or YAML.
+struct Input<'a> {
+    text: &'a str,
+    documents: Result<Vec<Value>, String>,
+}
+
+impl Input<'_> {
+    fn new(text: &str) -> Input<'_> {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        Input { text, documents: document::parse(text) }
+    }
+
+    /// What a reader of documents finds in all of them. If it reads one, it must read each.
+    fn documents(&self, read: fn(&Value) -> Found) -> Found {
+        let documents = self.documents.as_ref().ok()?;
+        let found: Vec<Found> = documents.iter().map(read).collect();
+        found.iter().any(Option::is_some).then(|| {
+            found.into_iter().enumerate().try_fold(Vec::new(), |mut all, (nth, found)| {
+                let unlike = || Err(format!("document {} is of another format", nth + 1));
+                all.extend(found.unwrap_or_else(unlike)?);
+                Ok(all)
+            })
+        })
+    }
+}
+
+fn one_source(source: Result<Source, String>) -> Result<Vec<Source>, String> {
+    source.map(|source| vec![source])
+}
+
 /// The one that an argument names: a path of a file, with the name of a service behind it if there
 /// are several, or the settings themselves.
-pub(super) fn one(argument: &str) -> Result<Source, String> {
-    let mut sources = all(argument)?;
+pub(super) fn one(argument: &str, stdin: &mut dyn Read) -> Result<Source, String> {
+    let mut sources = all(argument, stdin)?;
     match (sources.pop(), sources.is_empty()) {
         (Some(source), true) => Ok(source),
-        (None, _) => Err(format!("{argument}: there is no service or container in it")),
-        (Some(last), false) => {
-            sources.push(last);
+        (last, _) => {
+            sources.extend(last);
             let names = sources.iter().filter_map(|source| source.name.as_deref());
             let names = names.map(|name| format!("{argument}:{name}")).collect::<Vec<_>>();
             Err(format!("{argument}: it has several; name one: {}", names.join(", ")))
@@ -78,30 +141,83 @@ pub(super) fn one(argument: &str) -> Result<Source, String> {
     }
 }
 
-/// All that an argument names.
-pub(super) fn all(argument: &str) -> Result<Vec<Source>, String> {
-    let in_file = |words: String| format!("{argument}: {words}");
+/// All that an argument names, which is at least one.
+pub(super) fn all(argument: &str, stdin: &mut dyn Read) -> Result<Vec<Source>, String> {
+    let about = |subject: &str, reason: &str| format!("{subject}: {reason}");
+    let in_it = |reason: String| about(argument, &reason);
     if let Some(pid) = argument.strip_prefix("pid:") {
-        return process(pid).map(|source| vec![source]).map_err(in_file);
+        return one_source(process(pid)).map_err(in_it);
     }
-    if Path::new(argument).exists() {
-        return read(Path::new(argument)).and_then(|text| parse(&text)).map_err(in_file);
-    }
-    if let Some((path, name)) = argument.rsplit_once(':')
-        && Path::new(path).is_file()
+    let format = FORMATS.iter().find(|format| argument.starts_with(format.prefix));
+    let path = format.map_or(argument, |format| &argument[format.prefix.len()..]);
+    if format.is_none()
+        && let Some(source) = words(argument)
     {
-        let sources = read(Path::new(path)).and_then(|text| parse(&text));
-        let sources = sources.map_err(|words| format!("{path}: {words}"))?;
-        let is_it = |source: &Source| source.name.as_deref() == Some(name);
-        let found = sources.into_iter().find(is_it);
-        return found
-            .map(|source| vec![source])
-            .ok_or_else(|| in_file(format!("there is no {name}")));
+        return one_source(source).map_err(in_it);
     }
-    if argument.contains('/') && !argument.contains(char::is_whitespace) {
-        return Err(in_file("there is no such file".to_owned()));
+    let (path, name, text) = match find(path, stdin) {
+        Ok(found) => found,
+        // A word that is no path is a name that is mistyped.
+        Err((_, reason)) if reason == NO_FILE && format.is_none() && !is_path(argument) => {
+            return Err(in_it(not_words(argument)));
+        }
+        Err((subject, reason)) => return Err(about(subject, &reason)),
+    };
+    let text = text.map_err(|err| about(path, &err.to_string()))?;
+    let sources = parse(&text, format).map_err(|reason| about(path, &reason))?;
+    let Some(name) = name else {
+        let none = || in_it("no service or container in it".to_owned());
+        return if sources.is_empty() { Err(none()) } else { Ok(sources) };
+    };
+    let found: Vec<Source> =
+        sources.into_iter().filter(|source| source.name.as_deref() == Some(name)).collect();
+    match found.len() {
+        1 => Ok(found),
+        0 => Err(about(path, &format!("no service or container {name} in it"))),
+        count => Err(about(path, &format!("{count} services or containers are called {name}"))),
     }
-    text(argument).map(|source| vec![source]).map_err(in_file)
+}
+
+const NO_FILE: &str = "no such file";
+
+/// Whether an argument that is no known word is meant for the path of a file.
+fn is_path(argument: &str) -> bool {
+    argument.contains(['/', '.'])
+}
+
+/// A path, the name of a service behind it, and the text of the file.
+type Named<'a> = (&'a str, Option<&'a str>, Result<String, Unread>);
+
+/// Opens the file that an argument names: `FILE` or `FILE:NAME`. The error has its subject.
+fn find<'a>(argument: &'a str, stdin: &mut dyn Read) -> Result<Named<'a>, (&'a str, String)> {
+    let split = argument.rsplit_once(':').map(|(path, name)| (path, Some(name)));
+    if argument == "-" || matches!(split, Some(("-", _))) {
+        let (path, name) = split.unwrap_or((argument, None));
+        return Ok((path, name, input::text(stdin)));
+    }
+    // Both are opened: whichever is read is the one that was found.
+    let whole = open(argument);
+    let part = split.map(|(path, name)| (path, name, open(path)));
+    match (whole, part) {
+        (Ok(_), Some((path, _, Ok(_)))) => {
+            let reason = format!("{path} is a file too; give the one that is meant as - or -:NAME");
+            Err((argument, reason))
+        }
+        (Ok(mut file), _) => Ok((argument, None, input::text(&mut file))),
+        (Err(err), Some((path, name, Ok(mut file)))) if err.is_missing() => {
+            Ok((path, name, input::text(&mut file)))
+        }
+        (Err(err), Some((path, _, Err(part)))) if err.is_missing() && !part.is_missing() => {
+            Err((path, part.to_string()))
+        }
+        (Err(err), _) => Err((argument, err.to_string())),
+    }
+}
+
+/// Opens a file, or the status in a directory such as /proc/1.
+fn open(path: &str) -> Result<File, Unread> {
+    let path = Path::new(path);
+    input::open(path).or_else(|err| input::open_status(path).map_err(|_| err))
 }
 
 fn process(pid: &str) -> Result<Source, String> {
@@ -110,98 +226,80 @@ fn process(pid: &str) -> Result<Source, String> {
     Ok(Source {
         caps: status.caps.permitted,
         ambient: status.ambient,
-        user: (status.uid.effective != 0).then(|| status.uid.effective.to_string()),
+        user: user(&status.uid.effective.into())?,
         no_new_privs: status.no_new_privs.unwrap_or(false),
         name: None,
     })
 }
 
-/// The text of a file, or of a directory such as /proc/1 the status in it.
-fn read(path: &Path) -> Result<String, String> {
-    /// More than any such file has.
-    const LONGEST: u64 = 16 << 20;
-    let status = path.join("status");
-    let path = if path.is_dir() && status.is_file() { &status } else { path };
-    if fs::metadata(path).is_ok_and(|file| file.len() > LONGEST) {
-        return Err("it is too long".to_owned());
+/// Settings in the text of a file: of the format that is named, or of the only one whose structure
+/// it has.
+fn parse(text: &str, format: Option<&Format>) -> Result<Vec<Source>, String> {
+    let input = Input::new(text);
+    if let Some(format) = format {
+        let found = (format.read)(&input);
+        let syntax = input.documents.err().map(|err| format!(" ({err})")).unwrap_or_default();
+        return found.unwrap_or_else(|| Err(format!("is not {}{syntax}", format.name)));
     }
-    fs::read_to_string(path).map_err(|err| super::chain(&err))
+    let mut found: Vec<_> =
+        FORMATS.iter().filter_map(|format| Some((format, (format.read)(&input)?))).collect();
+    match (found.pop(), &*found) {
+        (Some((_, sources)), []) => sources,
+        (Some(last), _) => {
+            found.push(last);
+            let names: Vec<_> = found.iter().map(|(format, _)| format.name).collect();
+            let prefixes: Vec<_> =
+                found.iter().map(|(format, _)| format!("{}FILE", format.prefix)).collect();
+            Err(format!(
+                "is ambiguous: {}; name its format: {}",
+                names.join(" and "),
+                prefixes.join(" or ")
+            ))
+        }
+        (None, _) => Err(unknown(&input)),
+    }
 }
 
-/// Settings in the text of a file, whichever it is.
-fn parse(text: &str) -> Result<Vec<Source>, String> {
-    if text.lines().any(|line| line.trim() == "[Service]") {
-        return systemd::parse(text).map(|source| vec![source]);
-    }
-    if let Some(source) = status(text) {
-        return Ok(vec![source]);
-    }
-    // JSON is YAML, but its tabs are not.
-    let documents: Vec<Value> = match serde_json::from_str(text) {
-        Ok(document) => vec![document],
-        Err(_) => serde_saphyr::from_multiple(text).map_err(|err| short(&err.to_string()))?,
-    };
-    if let [Value::String(_) | Value::Number(_)] = &*documents {
-        return self::text(text.trim()).map(|source| vec![source]);
-    }
-    let mut sources = Vec::new();
-    let mut known = false;
-    for document in &documents {
-        let found = [compose::parse, kubernetes::parse, json::parse]
-            .into_iter()
-            .find_map(|parse| parse(document).transpose());
-        if let Some(found) = found.transpose()? {
-            known = true;
-            sources.extend(found);
+/// Why no reader takes a text.
+fn unknown(input: &Input<'_>) -> String {
+    match input.documents.as_deref() {
+        _ if input.text.trim().is_empty() => "is empty".to_owned(),
+        Err(err) => err.clone(),
+        Ok([Value::String(_) | Value::Number(_)]) => not_words(input.text.trim()),
+        Ok(_) => {
+            let names: Vec<_> = FORMATS.iter().map(|format| format.name).collect();
+            format!("is none of: {}", names.join(", "))
         }
     }
-    if known {
-        return Ok(sources);
+}
+
+/// Settings in words: a profile, a command line, a mask, names or libcap's text; `None` if it is
+/// none of these. An error is one of a command.
+fn words(text: &str) -> Option<Result<Source, String>> {
+    /// The longest argument that execve(2) takes.
+    const LONGEST: usize = 128 << 10;
+    if text.len() >= LONGEST {
+        return None;
     }
-    Err("it is no Compose file, no Kubernetes manifest, no config.json of OCI, no unit of systemd \
-         and no report of rcap's"
-        .to_owned())
-}
-
-/// The first line of a message, which may draw what is wrong below.
-fn short(message: &str) -> String {
-    message.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
-}
-
-/// The text of `/proc/PID/status`.
-fn status(text: &str) -> Option<Source> {
-    let field = |name: &str| {
-        text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
-    };
-    let set = |name| {
-        let bits = u64::from_str_radix(field(name)?, 16).ok()?;
-        Some(CapSet::from_bits_retain(bits))
-    };
-    let user = field("Uid").and_then(|ids| ids.split_whitespace().nth(1));
-    Some(Source {
-        caps: set("CapPrm")?,
-        ambient: set("CapAmb").unwrap_or_default(),
-        user: user.filter(|user| *user != "0").map(str::to_owned),
-        no_new_privs: field("NoNewPrivs") == Some("1"),
-        name: None,
-    })
-}
-
-/// Settings in an argument itself.
-fn text(text: &str) -> Result<Source, String> {
     if let Some(profile) = Profile::from_name(text) {
-        return Ok(Source::of(profile.given()));
+        return Some(Ok(Source::of(profile.given())));
     }
     if let Some(source) = command::parse(text) {
-        return source;
+        return Some(source);
     }
-    let set = match a_set(text) {
-        Ok(set) => set,
-        // The error of a list of names is the one that helps, but for an = in it.
-        Err(words) if !text.contains(['=', '+']) => return Err(words),
-        Err(_) => text.parse::<CapState>().map_err(|err| super::chain(&err))?.permitted,
-    };
-    Ok(Source::of(set))
+    let set = a_set(text).ok().or_else(|| {
+        let state = text.contains(['=', '+']).then(|| text.parse::<CapState>().ok());
+        state.flatten().map(|state| state.permitted)
+    });
+    set.map(Source::of).map(Ok)
+}
+
+/// Why a text is no words.
+fn not_words(text: &str) -> String {
+    // The error of a list of names is the one that helps, but for an = in it.
+    let state = text.parse::<CapState>().err().filter(|_| text.contains(['=', '+']));
+    let state = state.map(|err| super::chain(&err));
+    state.or_else(|| a_set(text).err()).unwrap_or_default()
 }
 
 /// The capabilities in a list of names, as a document has it; none if there is none.
@@ -220,15 +318,39 @@ fn list(value: &Value) -> Result<CapSet, String> {
     })
 }
 
-/// A user, as a number or a name; root is none.
-fn user(value: &Value) -> Option<String> {
-    let user = match value {
-        Value::String(user) => user.clone(),
-        Value::Number(user) => user.to_string(),
-        _ => return None,
+/// The text of a number or a name; `None` if there is none.
+fn scalar(name: &str, value: &Value) -> Result<Option<String>, String> {
+    match value {
+        Value::Null => Ok(None),
+        Value::String(text) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+        Value::Number(number) => Ok(Some(number.to_string())),
+        other => Err(format!("{name}: {other} is neither a number nor a name")),
+    }
+}
+
+/// A user, as a number or a name; root is none, and so is nobody named.
+fn user(value: &Value) -> Result<Option<User>, String> {
+    let Some(text) = scalar("user", value)? else { return Ok(None) };
+    let user: User = text.parse().map_err(|err| format!("user: {err}"))?;
+    Ok(Some(user).filter(|user| !user.is_root()))
+}
+
+/// A user with this group, if one is named.
+fn with_group(user: Option<User>, group: &Value) -> Result<Option<User>, String> {
+    let Some(text) = scalar("group", group)? else { return Ok(user) };
+    let group: Id = text.parse().map_err(|err| format!("group: {err}"))?;
+    Ok(user.map(|user| user.with_group(group)))
+}
+
+/// A switch; one that is not there is off. Compose takes the words too.
+fn switch(name: &str, value: &Value) -> Result<bool, String> {
+    let is_on = match value {
+        Value::Null => Some(false),
+        Value::Bool(is_on) => Some(*is_on),
+        Value::String(text) => text.parse().ok(),
+        _ => None,
     };
-    let name = user.split(':').next().unwrap_or(&user);
-    (!["", "0", "root"].contains(&name)).then_some(user)
+    is_on.ok_or_else(|| format!("{name}: {value} is not true or false"))
 }
 
 #[cfg(test)]

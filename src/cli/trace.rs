@@ -157,7 +157,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
                 writeln!(io.out, "{}", json!(report))?;
             } else {
                 print::print(&report, matches.get_flag("all"), io.err)?;
-                let settings = Settings { caps: report.candidates, user: None };
+                let settings = Settings { caps: report.candidates, ..Settings::default() };
                 append(&matches, &settings, io.err)?;
             }
             Ok(status.map_or(Exit::SUCCESS, exit))

@@ -100,7 +100,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         Ok(matches) => matches,
         Err(err) => return io.usage(&err, Exit::USAGE),
     };
-    let answer = starter(&matches).and_then(|starter| match matches.get_one("PROGRAM") {
+    let answer = starter(&matches, io.input).and_then(|starter| match matches.get_one("PROGRAM") {
         Some(program) => verdict(&starter, program).map(|verdict| (starter, Some(verdict))),
         None => Ok((starter, None)),
     });
@@ -128,7 +128,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     }
 }
 
-fn starter(matches: &ArgMatches) -> Result<Starter, String> {
+fn starter(matches: &ArgMatches, stdin: &mut dyn io::Read) -> Result<Starter, String> {
     let failed = |err: Error| chain(&err);
     let user = matches.get_one::<String>("user");
     let here = PathBuf::new();
@@ -155,9 +155,9 @@ fn starter(matches: &ArgMatches) -> Result<Starter, String> {
         });
     }
     if let Some(argument) = matches.get_one::<String>("from") {
-        let source = source::one(argument)?;
-        let named = user.or(source.user.as_ref());
-        let identity = named.map(|user| identity_of(user)).transpose();
+        let source = source::one(argument, stdin)?;
+        let named = user.cloned().or(source.user.as_ref().map(ToString::to_string));
+        let identity = named.map(|user| identity_of(&user)).transpose();
         let identity = identity.map_err(|unmet| unmet.to_string())?;
         let (uid, gid, groups) = identity
             .map_or((0, 0, Vec::new()), |identity| (identity.uid, identity.gid, identity.groups));

@@ -5,7 +5,9 @@ use proptest::prelude::*;
 use super::*;
 
 fn write(format: Format, caps: &[Cap], user: Option<&str>) -> String {
-    format.write(&Settings { caps: CapSet::of(caps), user })
+    let user = user.map(|user| user.parse::<User>().unwrap());
+    let settings = Settings { caps: CapSet::of(caps), user: user.as_ref(), no_new_privs: false };
+    format.write(&settings).unwrap_or_else(|err| err.to_string())
 }
 
 #[test]
@@ -53,35 +55,111 @@ fn two_for_a_user() {
 #[test]
 fn caveats() {
     let caps = Cap::NET_RAW.into();
-    let caveat = |format: Format, caps, user| format.caveat(&Settings { caps, user });
+    let caveat = |format: Format, caps, user: Option<&str>| {
+        let user = user.map(|user| user.parse::<User>().unwrap());
+        format.caveat(&Settings { caps, user: user.as_ref(), no_new_privs: false })
+    };
     assert!(caveat(Format::Docker, caps, Some("1000")).is_some());
     assert!(caveat(Format::Kubernetes, caps, Some("1000")).is_some());
+    assert!(caveat(Format::Setcap, CapSet::empty(), Some("1000")).is_some());
     for format in Format::ALL {
+        for root in ["0:0", "00", "+0", "root"] {
+            assert_eq!(caveat(format, caps, Some(root)), None);
+        }
         assert_eq!(caveat(format, caps, None), None);
-        assert_eq!(caveat(format, caps, Some("0:0")), None);
-        assert_eq!(caveat(format, CapSet::empty(), Some("1000")), None);
+        if format != Format::Setcap {
+            assert_eq!(caveat(format, CapSet::empty(), Some("1000")), None);
+        }
         assert_eq!(Format::from_name(format.name()), Some(format));
+    }
+}
+
+/// A user is written as such, or the format is said not to take it.
+#[test]
+fn every_user_in_every_format() {
+    #[rustfmt::skip]
+    let rows = [
+        // The user, and what is in the text or the error of each format.
+        (Format::Docker,     "nobody",     "--user=nobody"),
+        (Format::Docker,     "3000000000", "docker needs ids up to 2147483647"),
+        (Format::Podman,     "1:3000000000", "podman needs ids up to 2147483647"),
+        (Format::Compose,    "host$",      "user: \"host$$\""),
+        (Format::Kubernetes, "nobody",     "user nobody: kubernetes needs a number, UID or UID:GID"),
+        (Format::Kubernetes, "1:adm",      "user 1:adm: kubernetes needs a number"),
+        (Format::Kubernetes, "1:5",        "runAsNonRoot: true\n  runAsUser: 1\n  runAsGroup: 5\n"),
+        (Format::Kubernetes, "00",         "\n  runAsUser: 0\n"),
+        (Format::Oci,        "nobody",     "user nobody: oci needs a number, UID or UID:GID"),
+        (Format::Oci,        "1:adm",      "user 1:adm: oci needs a number"),
+        (Format::Oci,        "1:5",        "\"user\": {\"uid\": 1, \"gid\": 5}"),
+        (Format::Oci,        "root",       "\"ambient\": []\n    },\n    \"user\": {\"uid\": 0, \"gid\": 0}"),
+        (Format::Oci,        "+0",         "\"ambient\": []\n    },\n    \"user\": {\"uid\": 0, \"gid\": 0}"),
+        (Format::Systemd,    "me:adm",     "User=me\nGroup=adm\n"),
+        (Format::Systemd,    "a%b",        "User=a%%b\n"),
+        (Format::Systemd,    "a\\b",       "User=a\\b\n"),
+        (Format::Systemd,    "a\\",        "user a\\: systemd needs a number"),
+        (Format::Systemd,    "me:a\\",     "user me:a\\: systemd needs a number"),
+        (Format::Systemd,    "65535",      "user 65535: systemd needs another id"),
+        (Format::Systemd,    "00",         "CAP_NET_RAW\nUser=0\n"),
+        (Format::Capsh,      "me",         "capsh --user=me --iab="),
+        (Format::Capsh,      "7",          "capsh --gid=7 --groups=7 --cap-uid=7 --iab="),
+        (Format::Capsh,      "7:5",        "capsh --gid=5 --groups=5 --cap-uid=7 --iab="),
+        (Format::Capsh,      "me:5",       "user me:5: capsh needs a name alone, or UID:GID"),
+        (Format::Setpriv,    "7:5",        "setpriv --reuid=7 --regid=5 --clear-groups --inh"),
+        (Format::Setpriv,    "me:adm",     "setpriv --reuid=me --regid=adm --clear-groups --inh"),
+        (Format::Setpriv,    "00",         "--regid=0 --clear-groups --inh-caps=-all --ambient-caps=-all"),
+        (Format::Json,       "007:adm",    "\"user\":\"7:adm\""),
+    ];
+    for (format, user, want) in rows {
+        let text = write(format, &[Cap::NET_RAW], Some(user));
+        assert!(text.contains(want), "{format:?} {user}: {text}");
+    }
+}
+
+#[test]
+fn no_new_privs_that_was_asked_for_stays() {
+    let user = "7".parse().unwrap();
+    let settings = Settings { caps: Cap::CHOWN.into(), user: Some(&user), no_new_privs: true };
+    for (format, want) in [
+        (Format::Docker, "--security-opt=no-new-privileges"),
+        (Format::Compose, "no-new-privileges:true"),
+        (Format::Kubernetes, "allowPrivilegeEscalation: false"),
+    ] {
+        assert!(format.write(&settings).unwrap().contains(want), "{format:?}");
+        assert!(format.caveat(&settings).unwrap().contains("gets no capabilities"), "{format:?}");
+        let without = Settings { no_new_privs: false, ..settings };
+        assert!(!format.write(&without).unwrap().contains(want), "{format:?}");
     }
 }
 
 #[test]
 fn hostile_names() {
-    let user = Some("a b'; \"rm\n%n\u{1b}");
-    assert!(write(Format::Docker, &[], user).ends_with("--user='a b'\\''; \"rm\n%n\u{1b}'"));
-    assert!(write(Format::Compose, &[], user).ends_with("user: \"a b'; \\\"rm\\u000a%n\\u001b\""));
-    assert!(write(Format::Systemd, &[], user).contains("\nUser=a b'; \"rm%%n\n"));
+    let user = Some("a'b;\"rm%n$x");
+    assert!(write(Format::Docker, &[], user).ends_with("--user='a'\\''b;\"rm%n$x'"));
+    assert!(write(Format::Compose, &[], user).ends_with("user: \"a'b;\\\"rm%n$$x\""));
+    assert!(write(Format::Systemd, &[], user).contains("\nUser=a'b;\"rm%%n$x\n"));
 }
 
 proptest! {
-    /// What is JSON is that, whatever is in it.
+    /// What is JSON is that, whatever is in it; and a unit has a line for each setting.
     #[test]
-    fn json_is_json(bits: u64, user: Option<String>) {
-        let settings = Settings { caps: CapSet::from_bits_retain(bits), user: user.as_deref() };
-        let text = Format::Oci.write(&settings);
+    fn whatever_the_name(bits: u64, name in "\\PC{1,20}(:\\PC{1,20})?") {
+        let user: Option<User> = name.parse().ok();
+        let caps = CapSet::from_bits_retain(bits);
+        let settings = Settings { caps, user: user.as_ref(), no_new_privs: false };
+        if let Ok(text) = Format::Oci.write(&settings) {
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let bounding = value["process"]["capabilities"]["bounding"].as_array().unwrap();
+            prop_assert_eq!(bounding.len(), caps.len() as usize);
+            prop_assert_eq!(value["process"]["user"].is_object(), user.is_some());
+        }
+        let text = Format::Json.write(&settings).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
-        let bounding = value["process"]["capabilities"]["bounding"].as_array().unwrap();
-        prop_assert_eq!(bounding.len(), settings.caps.len() as usize);
-        let value: serde_json::Value = serde_json::from_str(&Format::Json.write(&settings)).unwrap();
-        prop_assert_eq!(value["user"].as_str(), user.as_deref());
+        let want = user.as_ref().map(User::to_string);
+        prop_assert_eq!(value["user"].as_str(), want.as_deref());
+        if let (Some(user), Ok(text)) = (&user, Format::Systemd.write(&settings)) {
+            prop_assert!(text.ends_with("\nNoNewPrivileges=yes") && !text.contains("\\\n"));
+            let want = 4 + usize::from(!user.is_root()) + usize::from(user.group().is_some());
+            prop_assert_eq!(text.lines().count(), want);
+        }
     }
 }

@@ -15,7 +15,8 @@ pub(super) fn parse(text: &str) -> Option<Result<Source, String>> {
     let words: Vec<&str> =
         text.split_whitespace().map(|word| word.trim_matches(['"', '\''])).collect();
     let first = words.first()?;
-    let name = first.rsplit('/').next().unwrap_or(first);
+    // A path alone is that of a file.
+    let name = first.rsplit('/').next().filter(|_| words.len() > 1).unwrap_or(first);
     Some(match name {
         "docker" => container(&words, Profile::Docker),
         "podman" => container(&words, Profile::Podman),
@@ -52,7 +53,7 @@ fn container(words: &[&str], profile: Profile) -> Result<Source, String> {
         match name {
             "--cap-drop" => drop |= parse_caps(value)?,
             "--cap-add" => add |= parse_caps(value)?,
-            "--user" | "-u" => source.user = user(&Value::from(value)),
+            "--user" | "-u" => source.user = user(&Value::from(value))?,
             "--security-opt" => source.no_new_privs |= is_no_new_privs(value),
             "--privileged" => is_privileged = value != "false",
             _ => {}
@@ -72,7 +73,7 @@ fn setpriv(words: &[&str]) -> Result<Source, String> {
     let mut source = Source { caps: CapSet::supported(), ..Source::default() };
     for (name, value) in options(words, |word| VALUES.contains(&word)) {
         match name {
-            "--reuid" => source.user = user(&Value::from(value)),
+            "--reuid" => source.user = user(&Value::from(value))?,
             "--bounding-set" => source.caps = change(source.caps, value)?,
             "--ambient-caps" => source.ambient = change(source.ambient, value)?,
             "--no-new-privs" | "--nnp" => source.no_new_privs = true,
@@ -95,7 +96,7 @@ fn capsh(words: &[&str]) -> Result<Source, String> {
     let mut source = Source { caps: CapSet::supported(), ..Source::default() };
     for (name, value) in options(words, |_| false) {
         match name {
-            "--user" | "--uid" | "--cap-uid" => source.user = user(&Value::from(value)),
+            "--user" | "--uid" | "--cap-uid" => source.user = user(&Value::from(value))?,
             "--drop" => source.caps -= parse_caps(value)?,
             "--addamb" => source.ambient |= parse_caps(value)?,
             "--iab" => {

@@ -2,27 +2,24 @@
 
 use serde_json::Value;
 
-use super::{Source, list, user};
+use super::{Found, Source, list, switch, user, with_group};
 use crate::{
     CapSet,
+    deploy::Id,
     profile::{Profile, combine},
 };
 
 /// The containers of whatever is in it: pods, and what has a template of one. What a container
 /// has that asks for nothing is what containerd gives. A `securityContext` alone is one too.
-pub(super) fn parse(document: &Value) -> Result<Option<Vec<Source>>, String> {
-    let is_context = |value: &Value| value.get("capabilities").is_some_and(Value::is_object);
-    if let Some(context) = document.get("securityContext").filter(|context| is_context(context))
-        && document.get("containers").is_none()
-    {
-        return parse_one(context, &Value::Null).map(|source| Some(vec![source]));
+pub(super) fn parse(document: &Value) -> Found {
+    if ["apiVersion", "kind"].iter().all(|key| document.get(key).is_some_and(Value::is_string)) {
+        let mut sources = Vec::new();
+        return Some(containers(document, &mut sources).map(|()| sources));
     }
-    if document.get("kind").is_none() {
-        return Ok(None);
-    }
-    let mut sources = Vec::new();
-    containers(document, &mut sources)?;
-    Ok(Some(sources))
+    let is_context = |value: &&Value| value.get("capabilities").is_some_and(Value::is_object);
+    let context = document.get("securityContext").filter(is_context)?;
+    let is_pod = document.get("containers").is_some();
+    (!is_pod).then(|| parse_one(context, &Value::Null).map(|source| vec![source]))
 }
 
 /// Looks for pods, which are not deep inside of what makes them.
@@ -49,19 +46,18 @@ fn containers(value: &Value, sources: &mut Vec<Source>) -> Result<(), String> {
 fn parse_one(context: &Value, pod: &Value) -> Result<Source, String> {
     let get = |key: &str| context.get(key).or_else(|| pod.get(key)).unwrap_or(&Value::Null);
     let of = |key: &str| context["capabilities"].get(key).unwrap_or(&Value::Null);
-    let is_privileged = context["privileged"].as_bool() == Some(true);
     let all = CapSet::supported();
     let caps = combine(Profile::Docker.given(), list(of("drop"))?, list(of("add"))?, all);
-    let group = get("runAsGroup").as_u64().map(|group| format!(":{group}")).unwrap_or_default();
-    let mut user = user(get("runAsUser")).map(|user| user + &group);
-    if user.is_none() && get("runAsNonRoot").as_bool() == Some(true) {
+    let mut user = with_group(user(get("runAsUser"))?, get("runAsGroup"))?;
+    if user.is_none() && switch("runAsNonRoot", get("runAsNonRoot"))? {
         // The image's, whom only the image knows.
-        user = Some("65534".to_owned());
+        user = Some(Id::Number(65534).into());
     }
+    let escalates = context.get("allowPrivilegeEscalation").unwrap_or(&Value::Bool(true));
     Ok(Source {
-        caps: if is_privileged { all } else { caps },
+        caps: if switch("privileged", &context["privileged"])? { all } else { caps },
         user,
-        no_new_privs: context["allowPrivilegeEscalation"].as_bool() == Some(false),
+        no_new_privs: !switch("allowPrivilegeEscalation", escalates)?,
         ..Source::default()
     })
 }

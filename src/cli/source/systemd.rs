@@ -1,21 +1,40 @@
 //! A unit of systemd. (systemd.exec(5), "Capabilities"; systemd.syntax(7))
 
-use super::{Source, user};
-use crate::{CapSet, cli::parse_caps};
+use super::{Found, Source, user, with_group};
+use crate::{CapSet, cli::parse_caps, deploy::Id};
 
-/// The settings of a service. What drop-in files add is not in it.
-pub(super) fn parse(text: &str) -> Result<Source, String> {
+/// The settings of a service, if the first line is the header of a section. What drop-in files
+/// add is not in it.
+pub(super) fn parse(text: &str) -> Found {
+    let is_empty = |line: &&str| line.is_empty() || is_comment(line);
+    section(text.lines().map(str::trim).find(|line| !is_empty(line))?)?;
+    Some(service(&lines(text)).map(|source| vec![source]))
+}
+
+/// The name in a header of a section.
+fn section(line: &str) -> Option<&str> {
+    let name = line.strip_prefix('[')?.strip_suffix(']')?;
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || b"-_ ".contains(&byte);
+    (!name.is_empty() && name.bytes().all(in_name)).then_some(name)
+}
+
+fn service(lines: &[String]) -> Result<Source, String> {
     let mut bounding = CapSet::supported();
     let mut is_bounded = false;
     let mut ambient = CapSet::empty();
     let mut source = Source::default();
-    let mut section = String::new();
-    for line in lines(text) {
+    let [mut who, mut group] = [const { String::new() }; 2];
+    let mut is_dynamic = false;
+    let mut is_service = false;
+    let mut has_service = false;
+    for line in lines {
         if line.starts_with('[') {
-            section = line;
+            let name = section(line).ok_or_else(|| format!("{line:?} is not a section"))?;
+            is_service = name == "Service";
+            has_service |= is_service;
             continue;
         }
-        let Some((key, value)) = line.split_once('=').filter(|_| section == "[Service]") else {
+        let Some((key, value)) = line.split_once('=').filter(|_| is_service) else {
             continue;
         };
         let value = value.trim();
@@ -27,35 +46,55 @@ pub(super) fn parse(text: &str) -> Result<Source, String> {
                 is_bounded = true;
             }
             "AmbientCapabilities" => ambient = merge(ambient, !ambient.is_empty(), value)?,
-            "User" => source.user = user(&value.into()),
+            "User" => who = literal(value)?,
+            "Group" => group = literal(value)?,
             "NoNewPrivileges" => source.no_new_privs = is_true,
-            // One that has no lasting name, and no-new-privs.
-            "DynamicUser" if is_true => {
-                source.user.get_or_insert_with(|| "nobody".to_owned());
-                source.no_new_privs = true;
-            }
+            "DynamicUser" => is_dynamic = is_true,
             _ => {}
         }
+    }
+    if !has_service {
+        return Err("has no [Service] section".to_owned());
+    }
+    source.user = with_group(user(&who.into())?, &group.into())?;
+    if is_dynamic {
+        // One that has no lasting name, and no-new-privs.
+        source.user.get_or_insert_with(|| Id::Name("nobody".into()).into());
+        source.no_new_privs = true;
     }
     Ok(Source { caps: bounding, ambient, ..source })
 }
 
-/// Lines without comments, those that go on in the next as one.
+/// A value without specifiers: two percent signs stand for one. (systemd.unit(5), "Specifiers")
+fn literal(value: &str) -> Result<String, String> {
+    let parts: Vec<&str> = value.split("%%").collect();
+    if parts.iter().any(|part| part.contains('%')) {
+        return Err(format!("{value:?} has a specifier, which is not resolved"));
+    }
+    Ok(parts.join("%"))
+}
+
+fn is_comment(line: &str) -> bool {
+    line.trim_start().starts_with(['#', ';'])
+}
+
+/// Lines that say something, those that go on in the next as one.
 fn lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut continues = false;
-    for line in text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';'])) {
-        let (part, goes_on) = match line.strip_suffix('\\') {
-            Some(part) => (part, true),
-            None => (line, false),
-        };
+    for line in text.lines().filter(|line| !is_comment(line)) {
+        // Two backslashes are none that continues the line.
+        let backslashes = line.len() - line.trim_end_matches('\\').len();
+        let goes_on = backslashes % 2 == 1;
+        let part = if goes_on { &line[..line.len() - 1] } else { line };
         match lines.last_mut().filter(|_| continues) {
             Some(last) => last.extend([" ", part]),
             None => lines.push(part.to_owned()),
         }
         continues = goes_on;
     }
-    lines
+    let lines = lines.iter().map(|line| line.trim().to_owned());
+    lines.filter(|line| !line.is_empty()).collect()
 }
 
 /// A set and one more assignment: nothing empties it, names are added, names behind a ~ are taken

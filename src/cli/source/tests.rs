@@ -1,3 +1,5 @@
+use std::io;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -14,7 +16,17 @@ fn named(name: &str, source: Source) -> Source {
 }
 
 fn with(caps: CapSet, user: Option<&str>, no_new_privs: bool) -> Source {
-    Source { caps, user: user.map(str::to_owned), no_new_privs, ..Source::default() }
+    let user = user.map(|user| user.parse().unwrap());
+    Source { caps, user, no_new_privs, ..Source::default() }
+}
+
+/// Of whatever format it is.
+fn parse(text: &str) -> Result<Vec<Source>, String> {
+    super::parse(text, None)
+}
+
+fn one(argument: &str) -> Result<Source, String> {
+    super::one(argument, &mut io::empty())
 }
 
 #[test]
@@ -36,13 +48,13 @@ fn documents() {
         ("apiVersion: v1\nkind: Pod\nspec:\n  securityContext: {runAsUser: 1000, runAsGroup: 5}\n  containers:\n  - name: a\n    \
           securityContext:\n      allowPrivilegeEscalation: false\n      capabilities: {drop: [ALL], add: [NET_RAW]}\n  - name: b\n",
          &[named("a", with(RAW, Some("1000:5"), true)), named("b", with(docker, Some("1000:5"), false))]),
-        ("kind: Service\n---\nkind: Deployment\nspec:\n  template:\n    spec:\n      initContainers: [{name: i}]\n      \
+        ("apiVersion: v1\nkind: Service\n---\napiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n    spec:\n      initContainers: [{name: i}]\n      \
           containers: [{name: c, securityContext: {privileged: true, runAsUser: 0}}]\n",
          &[named("i", with(docker, None, false)), named("c", with(all, None, false))]),
-        ("kind: CronJob\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, securityContext: {runAsNonRoot: true}}]}}}}}",
+        ("apiVersion: batch/v1\nkind: CronJob\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, securityContext: {runAsNonRoot: true}}]}}}}}",
          &[named("c", with(docker, Some("65534"), false))]),
-        ("kind: List\nitems: [{kind: Pod, spec: {containers: [{name: c}]}}]", &[named("c", with(docker, None, false))]),
-        ("kind: ConfigMap\n", &[]),
+        ("apiVersion: v1\nkind: List\nitems: [{kind: Pod, spec: {containers: [{name: c}]}}]", &[named("c", with(docker, None, false))]),
+        ("apiVersion: v1\nkind: ConfigMap\n", &[]),
         // OCI.
         ("{\t\"process\": {\"user\": {\"uid\": 5}, \"noNewPrivileges\": true, \"capabilities\": \
           {\"bounding\": [\"CAP_NET_RAW\"], \"ambient\": [\"CAP_NET_RAW\"]}}}",
@@ -105,6 +117,9 @@ fn arguments() {
     let rows = [
         ("net_row",           "did you mean cap_net_raw"),
         ("/nonexistent",      "no such file"),
+        ("nonexistent.yaml",  "nonexistent.yaml: no such file"),
+        ("nonexistent.yaml:w", "nonexistent.yaml:w: no such file"),
+        ("compose:nonexistent", "nonexistent: no such file"),
         ("pid:x",             "by its number"),
         ("pid:4294967295",    "there is no process"),
         ("--cap-add=net_row", "did you mean cap_net_raw"),
@@ -121,12 +136,12 @@ fn arguments() {
 fn what_is_none() {
     #[rustfmt::skip]
     let rows = [
-        ("a: 1\n",                                     "it is no Compose file"),
+        ("a: 1\n",                                     "is none of: a Compose file"),
         ("a: [",                                       "unclosed"),
         ("services: {w: {cap_add: [NET_ROW]}}",        "service w: there is no capability \"net_row\"; did you mean"),
         ("services: {w: {cap_add: [7.5]}}",            "service w: 7.5 is no name"),
         ("[Service]\nCapabilityBoundingSet=NET_ROW\n", "did you mean cap_net_raw"),
-        ("{\"schema\": 1}",                            "it is no Compose file"),
+        ("{\"schema\": 1}",                            "is none of: a Compose file"),
     ];
     for (text, words) in rows {
         let err = parse(text).unwrap_err();
@@ -134,17 +149,158 @@ fn what_is_none() {
     }
 }
 
+/// A field of a file does not choose its reader.
+#[test]
+fn formats_by_structure() {
+    let all = CapSet::supported();
+    let hidden = "services:\n  web:\n    privileged: true\n    labels:\n      note: |\n        ";
+    for text in ["[Service]\n        CapabilityBoundingSet=", "CapPrm: 0", "\"schema\": 1"] {
+        let text = format!("{hidden}{text}\n");
+        assert_eq!(
+            parse(&text).as_deref(),
+            Ok(&[named("web", with(all, None, false))][..]),
+            "{text}"
+        );
+    }
+    // A document of the file that begins in the first column.
+    let text = "--- |\n[Service]\nCapabilityBoundingSet=\n---\nservices: {w: {privileged: true}}\n";
+    assert_eq!(parse(text), Err("document 1 is of another format".to_owned()));
+    #[rustfmt::skip]
+    let ambiguous = [
+        ("services: {w: {privileged: true}}\nprocess: {}\n", ["compose:FILE", "oci:FILE"]),
+        ("services: {}\napiVersion: v1\nkind: Pod\n",        ["compose:FILE", "kubernetes:FILE"]),
+        ("process: {}\nschema: 1\ncaps: []\n",               ["oci:FILE", "report:FILE"]),
+        ("Name: x\nCapPrm: 0\nprocess: {capabilities: {bounding: [CAP_SYS_ADMIN]}}\n", ["oci:FILE", "status:FILE"]),
+    ];
+    for (text, prefixes) in ambiguous {
+        let err = parse(text).unwrap_err();
+        assert!(
+            err.starts_with("is ambiguous") && prefixes.iter().all(|one| err.contains(one)),
+            "{err}"
+        );
+    }
+    // The one that is named.
+    let named_format = |prefix: &str, text: &str| {
+        super::parse(text, FORMATS.iter().find(|format| format.prefix == prefix))
+    };
+    assert_eq!(named_format("oci:", ambiguous[0].0).unwrap()[0].caps, CapSet::empty());
+    assert_eq!(named_format("compose:", ambiguous[0].0).unwrap()[0].caps, all);
+    let err = named_format("unit:", ambiguous[0].0).unwrap_err();
+    assert_eq!(err, "is not a systemd unit");
+    // A unit begins with a section, and has one of a service.
+    for text in [
+        "x: 1\n[Service]\n",
+        "User=x\n[Service]\n",
+        "[Unit]\n",
+        "# [Service]\n[Unit]\n",
+        "[Service\n",
+    ] {
+        assert!(parse(text).is_err(), "{text}");
+    }
+    assert!(parse("\n# comment\n; comment\n[Service]\n").is_ok());
+    // Twice is resolved in different ways.
+    let err = parse("{\"process\": {}, \"process\": {}}").unwrap_err();
+    assert!(err.contains("the key \"process\" is there twice"), "{err}");
+    assert!(parse("services: {}\nservices: {}\n").is_err());
+    assert!(parse("Name:\tx\nCapPrm:\t0\nCapPrm:\t1\n").is_err());
+}
+
+/// What cannot be read is an error, and not the default.
+#[test]
+fn values_that_are_not_read() {
+    #[rustfmt::skip]
+    let rows = [
+        ("services: {w: {privileged: \"${P}\"}}",            "privileged: \"${P}\" is not true or false"),
+        ("services: {w: {privileged: 1}}",                   "privileged: 1 is not"),
+        ("services: {w: {user: \"${U:-0}\"}}",               "a variable, which is not resolved"),
+        ("services: {w: {user: \"0x0\"}}",                 "expected a name, or a decimal number"),
+        ("services: {w: {user: -1}}",                        "expected a name, or a decimal number"),
+        ("services: {w: {user: [0]}}",                       "user: [0] is neither a number nor a name"),
+        ("{\"process\": {\"user\": {\"uid\": 4294967295}}}", "expected a name, or a decimal number"),
+        ("[Service]\nUser=%i\n",                             "a specifier, which is not resolved"),
+        ("[Service]\nUser=a b\n",                            "expected a name, or a decimal number"),
+    ];
+    for (text, words) in rows {
+        let err = parse(text).unwrap_err();
+        assert!(err.contains(words), "{text}: {err}");
+    }
+    for root in ["0", "00", "+0", "root", "0:0"] {
+        for text in [
+            format!("services: {{w: {{user: \"{root}\"}}}}"),
+            format!("[Service]\nUser={root}\n").replace(':', "\nGroup="),
+        ] {
+            assert_eq!(parse(&text).unwrap()[0].user, None, "{text}");
+        }
+        assert_eq!(one(&format!("docker run --user {root} i")).unwrap().user, None);
+    }
+    let quoted = "services: {w: {privileged: \"true\", user: \"a$$b\"}}";
+    assert_eq!(parse(quoted), Ok(vec![named("w", with(CapSet::supported(), Some("a$b"), false))]));
+    // A backslash that is escaped does not join lines, nor does one before a blank.
+    for end in ["\\\\", "\\ "] {
+        let text = format!("[Service]\nExecStart=/bin/x {end}\nCapabilityBoundingSet=\n");
+        assert_eq!(parse(&text).unwrap()[0].caps, CapSet::empty(), "{text}");
+    }
+}
+
+#[test]
+fn words_before_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("docker", "services: {w: {cap_drop: [ALL]}, v: {}}");
+    write("docker:w", "services: {w: {}}");
+    write("none", "services: {}");
+    write(
+        "twice",
+        "apiVersion: v1\nkind: List\nitems: [{spec: {containers: [{name: c}, {name: c}]}}]",
+    );
+    // A path is one with a slash, whatever its last part is.
+    let caps = |argument: &str| one(argument).map(|source| source.caps);
+    assert_eq!(caps("docker"), Ok(Profile::Docker.given()));
+    assert_eq!(caps(&format!("compose:{}:v", path("docker"))), Ok(Profile::Docker.given()));
+    assert_eq!(caps(&format!("{}:v", path("docker"))), Ok(Profile::Docker.given()));
+    let stdin = |argument: &str, text: &str| super::one(argument, &mut text.as_bytes());
+    assert_eq!(stdin("-", "net_raw").unwrap().caps, RAW);
+    assert_eq!(
+        stdin("-:w", "services: {w: {cap_drop: [ALL]}, v: {}}").unwrap().caps,
+        CapSet::empty()
+    );
+    assert!(stdin("unit:-", "services: {}").is_err());
+    #[rustfmt::skip]
+    let rows = [
+        (path("docker"),                "it has several; name one"),
+        (path("docker:w"),              "docker is a file too"),
+        (path("docker:x"),              "no service or container x in it"),
+        (path("docker/x"),              "Not a directory"),
+        (path("none"),                  "no service or container in it"),
+        (path("twice:c"),               "2 services or containers are called c"),
+        (path(""),                      "is a directory, not a regular file"),
+        ("/dev/null".to_owned(),        "is a device, not a regular file"),
+        ("/dev/null:x".to_owned(),      "/dev/null: is a device, not a regular file"),
+    ];
+    for (argument, words) in rows {
+        let err = one(&argument).unwrap_err();
+        assert!(err.contains(words), "{argument}: {err}");
+    }
+    let own = one("/proc/self").unwrap();
+    assert_eq!(own, one("/proc/self/status").unwrap());
+}
+
 #[test]
 fn what_deploy_writes_is_read() {
+    let names = ["1000", "1000:5", "nobody", "www-data:adm", "machine$", "a%b\"c'", "DOM\\me"];
     for format in Format::ALL {
-        for user in [None, Some("1000")] {
-            let written = format.write(&Settings { caps: TWO, user });
-            let read =
-                parse(&written).or_else(|_| super::text(&written).map(|source| vec![source]));
-            let read = read.unwrap_or_else(|err| panic!("{written}: {err}")).remove(0);
+        for user in [None].into_iter().chain(names.map(Some)) {
+            let wanted = user.map(|user| user.parse::<User>().unwrap());
+            let settings = Settings { caps: TWO, user: wanted.as_ref(), ..Settings::default() };
+            let Ok(written) = format.write(&settings) else { continue };
+            let read = parse(&written).unwrap_or_else(|err| panic!("{written}: {err}")).remove(0);
             assert_eq!(read.caps, TWO, "{written}");
-            if format != Format::Setcap {
-                assert_eq!(read.user.as_deref(), user, "{written}");
+            // A shell takes the quotes away, which is not done here.
+            let is_quoted = ["--user='", "--reuid='"].iter().any(|text| written.contains(text));
+            let id = |user: Option<&User>| user.map(|user| user.id().clone());
+            if format != Format::Setcap && !is_quoted {
+                assert_eq!(id(read.user.as_ref()), id(wanted.as_ref()), "{written}");
             }
         }
     }
@@ -154,6 +310,6 @@ proptest! {
     #[test]
     fn no_text_panics(text: String) {
         let _ = parse(&text);
-        let _ = super::text(&text);
+        let _ = words(&text);
     }
 }

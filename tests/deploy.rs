@@ -3,6 +3,7 @@
 mod common;
 
 use std::{
+    fmt::Write,
     fs,
     process::{Command, Stdio},
 };
@@ -12,11 +13,14 @@ use common::{
     docker::{DOCKER, Daemon, root_file_system},
     program, ran, which,
 };
+use rcap::deploy::{Format, Settings, User};
 use serde_json::Value;
 
 tests! {
     Nothing:
-        usage;
+        usage,
+        users_by_value,
+        names_for_a_shell;
     UserNamespace:
         setcap;
     UserNamespace ["capsh"]:
@@ -27,6 +31,10 @@ tests! {
         oci;
     Nothing ["systemd-analyze"]:
         a_unit_that_systemd_understands;
+    Root ["capsh", "setpriv"]:
+        numbers_for_commands;
+    Nothing ["docker-compose", "python3"]:
+        names_for_compose;
     Root [DOCKER, "docker-compose"]:
         docker_and_compose;
 }
@@ -106,9 +114,11 @@ fn a_unit_that_systemd_understands() {
         let ran = ran(command.args(["verify", "--man=no"]).arg(&path));
         [ran.out, ran.err].concat()
     };
-    for user in [&[][..], &["--user", "daemon"]] {
+    let users = ["daemon", "daemon:adm", "1234:5", "a%h", "DOM\\me", "host$", "a'b", "a\"b"];
+    let users = users.map(|user| vec!["--user", user]);
+    for user in std::iter::once(vec![]).chain(users) {
         let part =
-            deploy(&[&["--to", "systemd"], user, &["net_raw,chown,checkpoint_restore"]].concat());
+            deploy(&[&["--to", "systemd"], &*user, &["net_raw,chown,checkpoint_restore"]].concat());
         let unit = format!("{part}\nExecStart=/bin/true\n");
         let said = verify(&unit);
         assert!(!said.contains("rcap-test"), "{unit}: {said}");
@@ -163,4 +173,135 @@ fn docker_and_compose() {
     let mut client = daemon.client("docker-compose");
     let ran = ran(client.arg("-f").arg(&path).args(["run", "--rm", "it"]).args(show));
     assert_eq!(ran.out.replace('\r', ""), want, "{ran:?}");
+}
+
+fn users_by_value() {
+    let deploy = |to: &str, user: &str| {
+        ran(program("rcap").args(["deploy", "--to", to, "--user", user, "net_raw"]))
+    };
+    for user in ["0", "00", "+0", "root", "0:0", "+00:000"] {
+        let value: Value = serde_json::from_str(&deploy("oci", user).out).unwrap();
+        let process = &value["process"];
+        assert_eq!(process["user"]["uid"], 0, "{user}");
+        assert_eq!(process["capabilities"]["ambient"], serde_json::json!([]), "{user}");
+        let docker = deploy("docker", user);
+        assert!(docker.out.contains("no-new-privileges"), "{docker:?}");
+        assert_eq!(docker.err, "", "{user}");
+    }
+    for format in ["oci", "kubernetes"] {
+        for user in ["nobody", "1:adm", "nobody:5"] {
+            let ran = deploy(format, user);
+            assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
+            let want =
+                format!("rcap deploy: user {user}: {format} needs a number, UID or UID:GID\n");
+            assert_eq!(ran.err, want);
+        }
+    }
+    let value: Value = serde_json::from_str(&deploy("oci", "7:5").out).unwrap();
+    assert_eq!(value["process"]["user"], serde_json::json!({"uid": 7, "gid": 5}));
+    // Nobody, and the id that setresuid(2) takes for no change.
+    for user in ["", ":", "4294967295", "0x0", " 0", "-1", "a\nb", "a\u{1b}[31m", "-x", "a b"] {
+        for format in ["docker", "oci", "systemd", "setpriv", "json"] {
+            let ran = deploy(format, user);
+            assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{format} {user:?}");
+            assert!(!ran.err.contains('\u{1b}'), "{ran:?}");
+        }
+    }
+    let ran = deploy("systemd", "me\\");
+    assert_eq!((ran.status, &*ran.out), (Some(1), ""));
+    assert!(ran.err.contains("a backslash at the end would join the next line"), "{}", ran.err);
+}
+
+/// Names of users, of every character that one may have.
+fn names() -> Vec<String> {
+    let mut names: Vec<String> = r#"nobody www-data a'b a"b a$b $(id) `id` a\b \ ~ * ? #a a#b !a a! & ; | ( ) < > { } [a] %h %% = a=b @ é 日本 host$ $$ ${HOME} 'a' "a" , a, 3proxy"#
+        .split(' ')
+        .map(str::to_owned)
+        .collect();
+    // From every printable character of ASCII, by a fixed sequence.
+    let printable: Vec<char> = ('!'..='~').filter(|char| !":/".contains(*char)).collect();
+    let mut state = 1_u64;
+    let mut next = |below: usize| {
+        state =
+            state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        usize::try_from(state >> 33).unwrap() % below
+    };
+    for _ in 0..300 {
+        let length = 1 + next(12);
+        names.push((0..length).map(|_| printable[next(printable.len())]).collect());
+    }
+    names.retain(|name| matches!(name.parse(), Ok(rcap::deploy::Id::Name(_))));
+    assert!(names.len() > 250, "{}", names.len());
+    names
+}
+
+fn write(format: Format, name: &str) -> rcap::Result<String> {
+    let user = name.parse::<User>()?;
+    format.write(&Settings { user: Some(&user), ..Settings::default() })
+}
+
+/// What a shell makes of the options.
+fn names_for_a_shell() {
+    let names = names();
+    let mut script = String::from(
+        "setpriv() { printf '%s\\0' \"$1\" \"$2\"; }\n\
+         capsh() { printf '%s\\0' \"$1\"; }\n\
+         docker() { for word; do last=$word; done; printf '%s\\0' \"$last\"; }\n\
+         id() { printf %s \"$2\"; }\n",
+    );
+    let mut want = Vec::new();
+    for name in &names {
+        for (format, before, words) in [
+            (Format::Docker, "docker ", vec![format!("--user={name}")]),
+            (Format::Podman, "docker ", vec![format!("--user={name}")]),
+            (Format::Capsh, "", vec![format!("--user={name}")]),
+            (Format::Setpriv, "", vec![format!("--reuid={name}"), format!("--regid={name}")]),
+        ] {
+            writeln!(script, "{before}{}", write(format, name).unwrap()).unwrap();
+            want.extend(words);
+        }
+    }
+    let dir = directory();
+    fs::write(dir.path().join("script"), script).unwrap();
+    let ran = ran(Command::new("sh").arg("script").current_dir(dir.path()));
+    assert_eq!((ran.status, &*ran.err), (Some(0), ""));
+    let got: Vec<&str> = ran.out.trim_end_matches('\0').split('\0').collect();
+    assert_eq!(got, want);
+}
+
+/// What Compose makes of a service, and PyYAML of JSON.
+fn names_for_compose() {
+    let names = names();
+    let mut compose = String::from("version: '2.4'\nservices:\n");
+    for (nth, name) in names.iter().enumerate() {
+        let part = write(Format::Compose, name).unwrap().replace('\n', "\n    ");
+        writeln!(compose, "  s{nth}:\n    image: x\n    {part}").unwrap();
+    }
+    let dir = directory();
+    fs::write(dir.path().join("compose.yaml"), compose).unwrap();
+    let read = "import json, sys, yaml; json.dump(yaml.safe_load(sys.stdin), sys.stdout)";
+    let pipe = "docker-compose -f compose.yaml config > out && python3 -c \"$0\" < out";
+    let ran = ran(Command::new("sh").args(["-c", pipe, read]).current_dir(dir.path()));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let value: Value = serde_json::from_str(&ran.out).unwrap();
+    for (nth, name) in names.iter().enumerate() {
+        // Which is ready to be read again.
+        let user = value["services"][format!("s{nth}")]["user"].as_str().unwrap();
+        assert_eq!(user.replace("$$", "$"), *name);
+    }
+}
+
+/// A user by number, as the two commands that change it themselves take one.
+fn numbers_for_commands() {
+    for (format, show) in [
+        ("capsh", "-c 'grep -E ^Cap /proc/self/status; id -u; id -g; id -G'"),
+        ("setpriv", "sh -c 'grep -E ^Cap /proc/self/status; id -u; id -g; id -G'"),
+    ] {
+        for (user, ids) in [("1234", ["1234"; 3]), ("1234:5", ["1234", "5", "5"])] {
+            let command = deploy(&["--to", format, "--user", user, "net_raw"]);
+            let got = sets(&format!("{command} {show}"));
+            assert_eq!(got[..5], all_five(RAW), "{command}");
+            assert_eq!(got[5..], ids, "{command}");
+        }
+    }
 }

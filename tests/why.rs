@@ -17,7 +17,11 @@ tests! {
     Nothing:
         usage,
         sources_that_differ,
-        converted;
+        converted,
+        a_format_that_no_field_chooses,
+        words_before_files,
+        files_that_are_not_read,
+        nothing_to_compare;
     Root:
         a_file_that_demands_more_than_there_is,
         a_script_and_its_interpreter,
@@ -242,4 +246,126 @@ fn converted() {
     let bad = ran(program("rcap").args(["deploy", "--to", "docker", "--from", "net_row"]));
     assert_eq!(bad.status, Some(1));
     assert!(bad.err.contains("did you mean cap_net_raw"), "{}", bad.err);
+}
+
+fn deploy(dir: &Path, from: &str) -> Ran {
+    let args = ["30", "rcap", "deploy", "--to", "podman", "--from", from];
+    limited(dir, &args)
+}
+
+/// A command of rcap's that is ended if it waits.
+fn limited(dir: &Path, args: &[&str]) -> Ran {
+    let rcap = program("rcap").get_program().to_owned();
+    let args = args.iter().map(|arg| if *arg == "rcap" { rcap.clone() } else { arg.into() });
+    ran(Command::new("timeout").args(args).current_dir(dir).stdin(Stdio::null()))
+}
+
+fn a_format_that_no_field_chooses() {
+    let dir = directory();
+    let dir = dir.path();
+    let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
+    let privileged = "services:\n  web:\n    privileged: true\n";
+    write("plain.yaml", privileged);
+    let plain = deploy(dir, "plain.yaml");
+    assert!(plain.out.contains("--cap-add=SYS_ADMIN"), "{plain:?}");
+    for (name, hidden) in [
+        ("unit.yaml", "[Service]\n        CapabilityBoundingSet="),
+        ("status.yaml", "CapPrm: 0\n        Uid: 5 5 5 5"),
+    ] {
+        write(name, &format!("{privileged}    labels:\n      note: |\n        {hidden}\n"));
+        assert_eq!(deploy(dir, name), plain, "{name}");
+    }
+    // Two that could be meant.
+    let text = "services: {w: {privileged: true}}\nprocess: {capabilities: {bounding: []}}\n";
+    write("both", text);
+    let both = deploy(dir, "./both");
+    assert_eq!(both.status, Some(1));
+    assert!(both.err.contains("compose:FILE or oci:FILE"), "{}", both.err);
+    assert_eq!(deploy(dir, "compose:both"), plain);
+    assert_eq!(deploy(dir, "oci:both").out, "--cap-drop=ALL --security-opt=no-new-privileges\n");
+    assert!(deploy(dir, "unit:both").err.contains("is not a systemd unit"));
+    // A file with the name of a service in its own name.
+    write("plain.yaml:web", "services: {web: {cap_drop: [ALL]}}");
+    assert!(deploy(dir, "plain.yaml:web").err.contains("plain.yaml is a file too"));
+}
+
+fn words_before_files() {
+    let dir = directory();
+    let nowhere = directory();
+    for word in ["docker", "net_raw", "a80425fb", "cap_chown=ep", "net_raw,chown", "setpriv"] {
+        fs::write(dir.path().join(word), "services: {w: {privileged: true}}").unwrap();
+        let without = deploy(nowhere.path(), word);
+        assert_eq!(without.status, Some(0), "{without:?}");
+        assert_eq!(deploy(dir.path(), word), without, "{word}");
+        let file = deploy(dir.path(), &format!("./{word}"));
+        assert!(file.out.contains("--cap-add=SYS_ADMIN"), "{word}: {file:?}");
+    }
+    for (missing, words) in [
+        ("nofile.yaml", "nofile.yaml: no such file"),
+        ("./docker", "./docker: no such file"),
+        ("nofile.yaml:web", "nofile.yaml:web: no such file"),
+        ("net_rwa", "did you mean cap_net_raw"),
+    ] {
+        let ran = deploy(nowhere.path(), missing);
+        assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
+        assert!(ran.err.contains(words), "{missing}: {}", ran.err);
+    }
+}
+
+fn files_that_are_not_read() {
+    let dir = directory();
+    let dir = dir.path();
+    let made = Command::new("mkfifo").arg(dir.join("x.fifo")).status().unwrap();
+    assert!(made.success());
+    std::os::unix::fs::symlink("/dev/zero", dir.join("x.zero")).unwrap();
+    std::os::unix::fs::symlink("x.fifo", dir.join("x.link")).unwrap();
+    fs::create_dir(dir.join("x.dir")).unwrap();
+    fs::File::create(dir.join("x.long")).unwrap().set_len((16 << 20) + 1).unwrap();
+    for (name, words) in [
+        ("x.fifo", "is a FIFO, not a regular file"),
+        ("x.link", "is a FIFO, not a regular file"),
+        ("x.zero", "is a device, not a regular file"),
+        ("x.dir", "is a directory, not a regular file"),
+        ("x.long", "is longer than 16 MiB"),
+        ("/dev/null", "is a device, not a regular file"),
+    ] {
+        for (command, status) in [
+            (&["30", "rcap", "deploy", "--to", "oci", "--from", name][..], 1),
+            (&["30", "rcap", "why", "--from", name, "true"], 2),
+            (&["30", "rcap", "diff", name, "docker"], 2),
+            (&["30", "rcap", "report", name], 1),
+        ] {
+            let ran = limited(dir, command);
+            assert_eq!((ran.status, &*ran.out), (Some(status), ""), "{command:?}: {ran:?}");
+            assert!(ran.err.contains(&format!("{name}: {words}")), "{command:?}: {}", ran.err);
+        }
+    }
+    let stdin = |text: &str, args: &[&str]| {
+        fs::write(dir.join("in"), text).unwrap();
+        let input = fs::File::open(dir.join("in")).unwrap();
+        ran(program("rcap").args(args).stdin(input))
+    };
+    let ran = stdin("services: {w: {cap_drop: [ALL]}, v: {}}", &["diff", "--", "-:w", "docker"]);
+    assert_eq!(ran.status, Some(1));
+    assert_eq!(stdin("00002000", &["diff", "-", "net_raw"]).status, Some(0));
+    // Without an end, and with no memory for one.
+    let endless = "ulimit -v 2000000; exec timeout 60 \"$0\" \"$@\" < /dev/zero";
+    for args in [&["diff", "-", "docker"][..], &["report", "-"], &["decode"]] {
+        let rcap = program("rcap").get_program().to_owned();
+        let ran = common::ran(Command::new("sh").args(["-c", endless]).arg(rcap).args(args));
+        assert!(ran.err.contains("is longer than 16 MiB"), "{args:?}: {ran:?}");
+    }
+}
+
+fn nothing_to_compare() {
+    let dir = directory();
+    for (name, text) in [("a.yaml", "services: {}"), ("b.yaml", "apiVersion: v1\nkind: ConfigMap")]
+    {
+        fs::write(dir.path().join(name), text).unwrap();
+    }
+    let ran = limited(dir.path(), &["30", "rcap", "diff", "a.yaml", "b.yaml"]);
+    assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{ran:?}");
+    assert_eq!(ran.err, "rcap diff: a.yaml: no service or container in it\n");
+    fs::write(dir.path().join("c"), "").unwrap();
+    assert!(deploy(dir.path(), "./c").err.contains("./c: is empty"));
 }

@@ -5,7 +5,7 @@ use std::{ffi::OsString, io};
 use clap::{Arg, ArgAction, Command};
 use serde_json::{Value, json};
 
-use super::{Escaped, Exit, Io, json::SCHEMA, parse_caps};
+use super::{Escaped, Exit, Io, input, json::SCHEMA, parse_caps};
 use crate::{CapSet, CapState};
 
 pub(crate) fn command() -> Command {
@@ -97,9 +97,13 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     };
     let mut texts: Vec<String> = matches.get_many("TEXT").into_iter().flatten().cloned().collect();
     if texts.is_empty() {
-        let mut text = String::new();
-        io.input.read_to_string(&mut text)?;
-        texts.push(text);
+        match input::text(io.input) {
+            Ok(text) => texts.push(text),
+            Err(err) => {
+                io.complain_in_words("rcap decode", &format!("standard input: {err}"))?;
+                return Ok(Exit::FAILURE);
+            }
+        }
     }
     let mut sets = Vec::new();
     for text in &texts {

@@ -28,6 +28,7 @@ pub mod oci;
 pub mod rcap;
 pub mod report;
 pub mod run;
+mod save;
 pub mod setcap;
 mod source;
 pub mod suggest;

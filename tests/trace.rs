@@ -4,7 +4,8 @@ mod common;
 
 use std::{
     fs,
-    os::unix::fs::{PermissionsExt, chown},
+    io::Read,
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -12,6 +13,7 @@ use std::{
 };
 
 use common::{directory, program, ran, unified, wait_until};
+use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::Value;
 
 use rcap::{
@@ -36,6 +38,8 @@ tests! {
         a_unit,
         each_check_as_it_happens,
         saved_and_merged,
+        what_is_saved_is_a_new_file,
+        a_recording_that_runs,
         without_outcomes,
         interrupted,
         what_a_killed_one_leaves,
@@ -414,6 +418,92 @@ fn saved_and_merged() {
     let refused = trace(&["--save", &link, "--", "rm", &one]);
     assert_eq!(refused.status, Some(125));
     assert!(fs::exists(&one).unwrap());
+}
+
+fn what_is_saved_is_a_new_file() {
+    let dir = directory();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let [fifo, one, other, witness] = ["fifo", "one", "other", "witness"].map(path);
+    mkfifo(&*fifo, Mode::S_IRWXU).unwrap();
+    fs::write(&witness, "").unwrap();
+    for (save, why) in [
+        (&*fifo, "it is a FIFO, not a regular file"),
+        ("/dev/stdout", "it is a symbolic link, not a regular file"),
+        ("/dev/null", "it is a device, not a regular file"),
+        ("-", "standard output is not a file (./- is one)"),
+    ] {
+        let refused = trace(&["--save", save, "--", "rm", &witness]);
+        assert_eq!(refused.status, Some(125));
+        assert_eq!(refused.err, format!("rcap trace: cannot write {save}: {why}\n"));
+    }
+    assert!(fs::exists(&witness).unwrap());
+    // The other name of a file stays what it was.
+    fs::write(&other, "victim").unwrap();
+    fs::hard_link(&other, &one).unwrap();
+    assert_eq!(trace(&["--save", &one, "--", "true"]).status, Some(0));
+    assert_eq!(fs::read_to_string(&other).unwrap(), "victim");
+    assert_eq!(fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o600);
+    // What another user has put there is not added to.
+    chown(&one, Some(1000), None).unwrap();
+    let refused = trace(&["--save", &one, "--add", "--", "true"]);
+    assert!(refused.err.contains("belongs to another user"), "{refused:?}");
+    assert_eq!(trace(&["--save", &one, "--", "true"]).status, Some(0));
+    assert_eq!(fs::metadata(&one).unwrap().uid(), 0);
+    // Nothing stays beside them.
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
+}
+
+/// Two recorders of one name, while they run and afterwards.
+fn a_recording_that_runs() {
+    let dir = directory();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let saved = path("saved");
+    let report = |args: &[&str]| ran(program("rcap").args(["report", &saved]).args(args));
+    // Each program ends when somebody writes to its FIFO.
+    let start = |fifo: &str| {
+        mkfifo(&*path(fifo), Mode::S_IRWXU).unwrap();
+        let script = format!("echo ready; read line < {}", path(fifo));
+        let mut command = program("rcap");
+        command.args(["trace", "--add", "--save", &saved, "--", "sh", "-c", &script]);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut child = command.spawn().unwrap();
+        child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
+        child
+    };
+    let end = |fifo: &str| fs::write(path(fifo), "\n").unwrap();
+    assert_eq!(report(&["--wait"]).status, Some(1));
+    let (mut one, mut two) = (start("one"), start("two"));
+    let pending = report(&[]);
+    let words =
+        format!("rcap report: {saved}: it is still being recorded (--wait waits for the end)\n");
+    assert_eq!((pending.status, pending.err), (Some(1), words));
+    let mut waiting = program("rcap");
+    waiting.args(["report", "--wait", &saved]).stdin(Stdio::null()).stdout(Stdio::piped());
+    let waiting = waiting.spawn().unwrap();
+    end("one");
+    assert!(one.wait().unwrap().success());
+    let first = report(&[]);
+    assert_eq!(
+        first.err,
+        format!("rcap report: {saved}: another run is still being recorded (--wait)\n")
+    );
+    assert!(first.out.contains("\nRun 1: sh -c ") && !first.out.contains("\nRun 2"), "{first:?}");
+    end("two");
+    assert!(two.wait().unwrap().success());
+    let whole = waiting.wait_with_output().unwrap();
+    assert!(whole.status.success());
+    let whole = String::from_utf8(whole.stdout).unwrap();
+    assert!(whole.contains("\nRun 1: sh -c ") && whole.contains("\nRun 2: sh -c "), "{whole}");
+    assert_eq!(report(&[]).out, whole);
+    // One that was killed is not waited for.
+    let mut three = start("three");
+    three.kill().unwrap();
+    three.wait().unwrap();
+    assert_eq!(report(&["--wait"]).out, whole);
+    end("three");
+    // Without --add, it is replaced.
+    assert_eq!(trace(&["--save", &saved, "--", "true"]).status, Some(0));
+    assert!(!report(&[]).out.contains("Run 2"));
 }
 
 fn without_outcomes() {

@@ -92,7 +92,7 @@ fn start_recording(text: &str, directory: &Path) -> Result<(), String> {
     let mut recorder = Program::new("/proc/self/exe");
     recorder
         .arg0("rcap")
-        .args(["trace", "--pid", &pid.to_string(), "--starting", &id, "--save"])
+        .args(["trace", "--pid", &pid.to_string(), "--starting", &id, "--add", "--save"])
         .arg(directory.join(format!("{id}.json")))
         .current_dir("/")
         .process_group(0)

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     Escaped, Exit, Io,
     deploy::{append, to_arg},
-    input,
+    input, save,
     trace::print_merged,
 };
 use crate::{
@@ -29,6 +29,7 @@ pub(crate) fn command() -> Command {
             flag("all").help("Print what was set aside in full too"),
             to_arg().conflicts_with("json"),
             flag("json").help("Print one JSON object"),
+            flag("wait").help("Wait for recordings that still run to end"),
             Arg::new("FILE")
                 .required(true)
                 .num_args(1..)
@@ -46,8 +47,9 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         Err(err) => return io.usage(&err, Exit::USAGE),
     };
     let mut reports = Vec::new();
+    let wait = matches.get_flag("wait");
     for path in matches.get_many::<PathBuf>("FILE").into_iter().flatten() {
-        match read(path, io) {
+        match read(path, wait, io) {
             Ok(report) => reports.push(report),
             Err(words) => {
                 let name = Escaped(path.as_os_str().as_encoded_bytes());
@@ -56,7 +58,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
             }
         }
     }
-    let merged = Merged::new(&reports);
+    let merged = Merged::of(reports);
     if matches.get_flag("json") {
         writeln!(io.out, "{}", json!(merged))?;
     } else {
@@ -66,12 +68,38 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     Ok(Exit::SUCCESS)
 }
 
-fn read(path: &Path, io: &mut Io<'_>) -> Result<Report, String> {
-    let text = input::read(path, io.input).map_err(|err| err.to_string())?;
-    let report: Report = serde_json::from_str(&text)
-        .map_err(|err| format!("it is no report of rcap trace ({err})"))?;
-    if report.schema != Report::SCHEMA {
-        return Err(format!("it has version {} of the layout, which is not known", report.schema));
+fn read(path: &Path, wait: bool, io: &mut Io<'_>) -> Result<Merged, String> {
+    let is_pending = save::is_pending(path, wait);
+    let text = match input::read(path, io.input) {
+        Err(err) if is_pending && err.is_missing() => {
+            return Err("it is still being recorded (--wait waits for the end)".to_owned());
+        }
+        text => text.map_err(|err| err.to_string())?,
+    };
+    if is_pending {
+        let name = Escaped(path.as_os_str().as_encoded_bytes());
+        let words = format!("{name}: another run is still being recorded (--wait)");
+        io.complain_in_words("rcap report", &words).map_err(|err| super::chain(&err))?;
     }
-    Ok(report)
+    parse(&text)
+}
+
+/// What `rcap trace` or this command has written.
+pub(super) fn parse(text: &str) -> Result<Merged, String> {
+    /// What tells them apart.
+    #[derive(serde::Deserialize)]
+    struct Layout {
+        schema: u32,
+        #[serde(default)]
+        runs: Option<serde::de::IgnoredAny>,
+    }
+    let failed = |err| format!("it is no report of rcap trace ({err})");
+    let layout: Layout = serde_json::from_str(text).map_err(failed)?;
+    if layout.schema != Report::SCHEMA {
+        return Err(format!("it has version {} of the layout, which is not known", layout.schema));
+    }
+    if layout.runs.is_some() {
+        return serde_json::from_str(text).map_err(failed);
+    }
+    serde_json::from_str::<Report>(text).map(Merged::from).map_err(failed)
 }

@@ -2,9 +2,7 @@
 
 use std::{
     ffi::OsString,
-    fs::{File, OpenOptions},
     io::{self, Write},
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
     process::{Command as Program, ExitStatus, Stdio},
     time::Duration,
@@ -17,12 +15,14 @@ use serde_json::json;
 use super::{
     Exit, Io,
     deploy::{append, to_arg},
+    report::parse,
+    save::Pending,
 };
 use crate::{
     Error, Op, Result,
     deploy::Settings,
     launch::Launcher,
-    trace::{Backend, Options, Origin, Report, Seen, Target},
+    trace::{Backend, Merged, Options, Origin, Report, Seen, Target},
 };
 
 mod print;
@@ -57,6 +57,9 @@ pub(crate) fn command() -> Command {
             value("save", "FILE")
                 .value_parser(value_parser!(PathBuf))
                 .help("Write the JSON object to FILE too, for `rcap report`"),
+            flag("add")
+                .requires("save")
+                .help("Add the run to those that FILE has, instead of replacing it"),
             value("pid", "PID")
                 .action(ArgAction::Append)
                 .value_parser(value_parser!(u32).range(1..))
@@ -211,7 +214,7 @@ fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitS
     let options = if words.is_empty() { None } else { Some(options(matches)?) };
     // Before anything runs: a file that cannot be written is known then.
     let save = matches.get_one::<PathBuf>("save");
-    let save = save.map(|path| create(path).map(|file| (path, file))).transpose()?;
+    let save = save.map(|path| Pending::new(path)).transpose()?;
     session::prepare()?;
     let mut failed = Ok(());
     let all = matches.get_flag("all");
@@ -258,22 +261,17 @@ fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitS
         };
     let status = recorded.status;
     let report = recorded.report(words);
-    if let Some((path, mut file)) = save {
-        writeln!(file, "{}", json!(report)).map_err(|err| Op::Write.on(&**path, err))?;
+    if let Some(save) = save {
+        save.write(matches.get_flag("add"), |former| match former {
+            Some(text) => {
+                let former = parse(&text).map_err(io::Error::other)?;
+                Ok(format!("{}\n", json!(Merged::of([former, report.clone().into()]))))
+            }
+            None => Ok(format!("{}\n", json!(report))),
+        })?;
     }
     failed.map_err(|err| Op::Write.on(Path::new("the standard streams"), err))?;
     Ok((report, status))
-}
-
-/// A new file, or an old one emptied; not what a link leads to.
-pub(super) fn create(path: &Path) -> Result<File> {
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .custom_flags(libc::O_NOFOLLOW)
-        .open(path)
-        .map_err(|err| Op::Write.on(path, err))
 }
 
 /// What is to be recorded, and its names.
@@ -345,7 +343,7 @@ fn check(io: &mut Io<'_>) -> io::Result<Exit> {
 
 /// Says whether a program was recorded as it should: starting one makes the kernel check.
 fn recording_works(backend: Backend, report: &Report, io: &mut Io<'_>) -> io::Result<Exit> {
-    let checks: u64 = report.checks.iter().map(|need| need.count).sum();
+    let checks = report.checks.iter().map(|need| need.count).fold(0, u64::saturating_add);
     let gap = report.gaps.first().map(String::as_str);
     let gap = gap.or((checks == 0).then_some("no check was recorded"));
     if let Some(gap) = gap {

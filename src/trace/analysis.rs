@@ -187,6 +187,8 @@ pub struct Analysis {
     pub missing: CapSet,
     /// Every check, by capability, rule, function and program.
     pub needs: Vec<Need>,
+    /// Whether a path was shortened, or there were too many rows to name every program.
+    pub is_cut: bool,
 }
 
 /// What is recorded: a program from its first instruction, or what ran already.
@@ -205,6 +207,7 @@ pub enum Origin {
 /// The first check is taken for the recorder's own, which asks with the credentials of what is
 /// recorded about their own user namespace.
 #[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Analyser {
     origin: Origin,
     held: CapSet,
@@ -218,6 +221,7 @@ pub struct Analyser {
     begun: bool,
     threads: HashMap<u32, Thread>,
     needs: BTreeMap<Key, Need>,
+    is_cut: bool,
 }
 
 /// As [`Need::key`], without copies, and whether it was in a container.
@@ -236,6 +240,9 @@ struct Thread {
     /// The checks of the system call that has not ended.
     open: Vec<Open>,
 }
+
+/// How many checks of one system call wait for its outcome.
+const OPEN: usize = 1024;
 
 #[derive(Clone, Debug)]
 struct Open {
@@ -264,6 +271,7 @@ impl Analyser {
             begun: !matches!(origin, Origin::Started(_)),
             threads: HashMap::new(),
             needs: BTreeMap::new(),
+            is_cut: false,
         }
     }
 
@@ -287,10 +295,12 @@ impl Analyser {
             }
             EventKind::Exec { path } => {
                 self.begun |= self.origin == Origin::Started(tid);
+                let (program, cut) = shorten(&path.to_string_lossy());
+                self.is_cut |= cut;
                 let thread = self.thread(tid);
                 // Its own file under this name, which says less.
                 if path != "/proc/self/exe" || thread.program.is_empty() {
-                    thread.program = path.to_string_lossy().into();
+                    thread.program = program.into();
                 }
                 if thread.pivoted && !thread.inside {
                     thread.inside = true;
@@ -355,6 +365,8 @@ impl Analyser {
         let goes_on = outcomes
             || open.cap == Cap::DAC_OVERRIDE
                 && thread.open.last().is_some_and(|last| last.cap == Cap::DAC_READ_SEARCH);
+        // A system call that asks for ever has no place to wait for its end.
+        let goes_on = goes_on && self.thread(tid).open.len() < OPEN;
         let seen = if goes_on { Vec::new() } else { self.settle(tid, None) };
         self.thread(tid).open.push(open);
         seen
@@ -391,7 +403,12 @@ impl Analyser {
     fn count(&mut self, seen: &Seen) {
         let refusal = !seen.granted && seen.returned.is_some_and(lacks_permission);
         let (place, program) = (Arc::clone(&seen.place), Arc::clone(&seen.program));
-        let key = (seen.cap, seen.rule, seen.granted, refusal, place, program, seen.inside);
+        let mut key = (seen.cap, seen.rule, seen.granted, refusal, place, program, seen.inside);
+        if self.needs.len() >= Analysis::ROWS && !self.needs.contains_key(&key) {
+            key.5 = Analysis::OTHERS.into();
+            self.is_cut = true;
+        }
+        let program = key.5.to_string();
         let need = self.needs.entry(key).or_insert_with(|| Need {
             cap: seen.cap,
             rule: seen.rule,
@@ -401,9 +418,9 @@ impl Analyser {
             count: 0,
             system_call: seen.place.system_call.clone(),
             returned: seen.returned,
-            program: seen.program.to_string(),
+            program,
         });
-        need.count += 1;
+        need.count = need.count.saturating_add(1);
     }
 
     /// What all of it comes to.
@@ -422,11 +439,21 @@ impl Analyser {
             }
             need
         });
-        Analysis::new(needs.collect())
+        Analysis { is_cut: self.is_cut, ..Analysis::new(needs.collect()) }
     }
 }
 
 impl Analysis {
+    /// How many rows name their programs.
+    pub const ROWS: usize = 4096;
+    /// The longest path of a program, in bytes.
+    pub const PATH: usize = 1024;
+    /// What stands for the programs of further rows.
+    pub const OTHERS: &str = "(others)";
+    /// What a report of the programs says where `is_cut` is set.
+    pub const CUT: &str = "the whole path of every program: a path keeps its last 1024 \
+        bytes, and after 4096 rows programs are counted as (others)";
+
     /// With those that are alike as one.
     pub(crate) fn new(mut needs: Vec<Need>) -> Analysis {
         needs.sort_by(|a, b| a.key().cmp(&b.key()));
@@ -438,8 +465,17 @@ impl Analysis {
         let of =
             |rule| needs.iter().filter(|need| need.rule == rule).map(|need| need.cap).collect();
         let (candidates, missing) = (of(Rule::Candidate), of(Rule::Missing));
-        Analysis { candidates, missing, needs }
+        Analysis { candidates, missing, needs, is_cut: false }
     }
+}
+
+/// The end of a path that is too long, which has the name of the file, and whether it was.
+fn shorten(path: &str) -> (String, bool) {
+    let Some(excess) = path.len().checked_sub(Analysis::PATH).filter(|excess| *excess > 0) else {
+        return (path.to_owned(), false);
+    };
+    let start = (excess + 3..path.len()).find(|&at| path.is_char_boundary(at));
+    (format!("...{}", &path[start.unwrap_or(path.len())..]), true)
 }
 
 /// Whether a system call has failed: not that it goes on, or begins anew after a signal.

@@ -1,6 +1,6 @@
 //! What a recording came to, as it is saved and read again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
 
 use serde::{Deserialize, Serialize};
 
@@ -34,7 +34,7 @@ pub struct Report {
 }
 
 /// Several runs as one: what any of them needed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Merged {
     /// The version of this layout.
     pub schema: u32,
@@ -49,13 +49,14 @@ pub struct Merged {
     /// How many records had no place in all of them; `None`: some.
     pub lost: Option<u64>,
     /// Why any of them is not complete, besides lost records, in words.
+    #[serde(default)]
     pub gaps: Vec<String>,
     /// What was not seen, in words.
     pub unseen: Vec<String>,
 }
 
 /// A run of several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Run {
     /// As in [`Report::command`].
     pub command: Vec<String>,
@@ -70,7 +71,7 @@ pub struct Run {
 }
 
 /// Checks of one or of several runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Shared {
     /// The checks; how many in all runs.
     #[serde(flatten)]
@@ -89,45 +90,126 @@ impl Report {
     }
 }
 
-impl Merged {
-    /// These reports as one.
-    pub fn new(reports: &[Report]) -> Merged {
-        let mut checks: BTreeMap<_, Shared> = BTreeMap::new();
-        for (at, report) in reports.iter().enumerate() {
-            for need in &report.checks {
-                let shared = checks.entry(need.key()).or_insert_with(|| Shared {
-                    need: Need { count: 0, ..need.clone() },
-                    runs: Vec::new(),
-                });
-                shared.need.count = shared.need.count.saturating_add(need.count);
-                if shared.runs.last() != Some(&at) {
-                    shared.runs.push(at);
-                }
-            }
-        }
-        let all = |of: fn(&Report) -> &[String]| -> Vec<String> {
-            let words: BTreeSet<&String> = reports.iter().flat_map(of).collect();
-            words.into_iter().cloned().collect()
-        };
-        let run = |report: &Report| Run {
-            command: report.command.clone(),
-            exit: report.exit,
-            candidates: report.candidates,
-            missing: report.missing,
-            lost: report.lost,
-        };
-        let lost = |sum: Option<u64>, report: &Report| Some(sum?.saturating_add(report.lost?));
+/// One run.
+impl From<Report> for Merged {
+    fn from(report: Report) -> Merged {
+        let Report {
+            schema, command, exit, candidates, missing, checks, lost, gaps, unseen, ..
+        } = report;
         Merged {
-            schema: Report::SCHEMA,
-            candidates: reports.iter().fold(CapSet::empty(), |set, one| set | one.candidates),
-            missing: reports.iter().fold(CapSet::empty(), |set, one| set | one.missing),
-            runs: reports.iter().map(run).collect(),
-            checks: checks.into_values().collect(),
-            lost: reports.iter().fold(Some(0), lost),
-            gaps: all(|report| &report.gaps),
-            unseen: all(|report| &report.unseen),
+            schema,
+            candidates,
+            missing,
+            runs: vec![Run { command, exit, candidates, missing, lost }],
+            checks: checks.into_iter().map(|need| Shared { need, runs: vec![0] }).collect(),
+            lost,
+            gaps,
+            unseen,
         }
     }
+}
+
+impl Merged {
+    /// How many runs are kept apart. The oldest ones beyond that become one.
+    pub const RUNS: usize = 100;
+
+    /// These reports as one.
+    pub fn new(reports: &[Report]) -> Merged {
+        Merged::of(reports.iter().cloned().map(Merged::from))
+    }
+
+    /// All of these as one, with their runs in order.
+    pub fn of(parts: impl IntoIterator<Item = Merged>) -> Merged {
+        let mut merged = Merged {
+            schema: Report::SCHEMA,
+            candidates: CapSet::empty(),
+            missing: CapSet::empty(),
+            runs: Vec::new(),
+            checks: Vec::new(),
+            lost: Some(0),
+            gaps: Vec::new(),
+            unseen: Vec::new(),
+        };
+        for part in parts {
+            let before = merged.runs.len();
+            merged.candidates |= part.candidates;
+            merged.missing |= part.missing;
+            merged.lost = sum(merged.lost, part.lost);
+            merged.gaps.extend(part.gaps);
+            merged.unseen.extend(part.unseen);
+            merged.checks.extend(part.checks.into_iter().map(|mut shared| {
+                // A report that is read can say anything.
+                shared.runs.retain(|run| *run < part.runs.len());
+                shared.runs.iter_mut().for_each(|run| *run += before);
+                shared
+            }));
+            merged.runs.extend(part.runs);
+        }
+        merged.limit();
+        merged
+    }
+
+    /// Joins what is alike, and the rows and runs beyond the limits.
+    fn limit(&mut self) {
+        let joined = self.runs.len().saturating_sub(Merged::RUNS);
+        if joined > 0 {
+            let oldest: Vec<Run> = self.runs.drain(..=joined).collect();
+            let first = Run {
+                command: vec!["(earlier runs)".to_owned()],
+                exit: None,
+                candidates: union(&oldest, |run| run.candidates),
+                missing: union(&oldest, |run| run.missing),
+                lost: oldest.iter().map(|run| run.lost).reduce(sum).flatten(),
+            };
+            self.runs.insert(0, first);
+            for run in self.checks.iter_mut().flat_map(|shared| &mut shared.runs) {
+                *run = run.saturating_sub(joined);
+            }
+        }
+        self.join();
+        let is_other = |shared: &Shared| shared.need.program == Analysis::OTHERS;
+        if self.checks.iter().filter(|shared| !is_other(shared)).count() > Analysis::ROWS {
+            // The rules are in the order of their weight.
+            self.checks.sort_by_key(|shared| {
+                (is_other(shared), Reverse((shared.need.rule, shared.need.count)))
+            });
+            for shared in &mut self.checks[Analysis::ROWS..] {
+                Analysis::OTHERS.clone_into(&mut shared.need.program);
+            }
+            self.join();
+            self.unseen.push(Analysis::CUT.to_owned());
+        }
+        for words in [&mut self.gaps, &mut self.unseen] {
+            words.sort();
+            words.dedup();
+        }
+    }
+
+    /// Makes one row of those that are alike.
+    fn join(&mut self) {
+        self.checks.sort_by(|a, b| a.need.key().cmp(&b.need.key()));
+        self.checks.dedup_by(|again, one| {
+            let alike = again.need.key() == one.need.key();
+            if alike {
+                one.need.count = one.need.count.saturating_add(again.need.count);
+                one.runs.append(&mut again.runs);
+            }
+            alike
+        });
+        for shared in &mut self.checks {
+            shared.runs.sort_unstable();
+            shared.runs.dedup();
+        }
+    }
+}
+
+fn union(runs: &[Run], set: impl Fn(&Run) -> CapSet) -> CapSet {
+    runs.iter().fold(CapSet::empty(), |all, run| all | set(run))
+}
+
+/// `None`: some, and nobody counted.
+fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
+    Some(one?.saturating_add(other?))
 }
 
 #[cfg(test)]
@@ -184,7 +266,34 @@ mod tests {
     }
 
     #[test]
+    fn counts_and_rows_have_limits() {
+        let many = |program: usize| {
+            let mut one = report("a", &[(Cap::CHOWN, Rule::Candidate, u64::MAX)], Some(u64::MAX));
+            one.checks[0].program = format!("/bin/{program}");
+            one
+        };
+        let reports: Vec<Report> = (0..Analysis::ROWS + 10).map(many).collect();
+        let merged = Merged::new(&reports);
+        assert_eq!(merged.checks.len(), Analysis::ROWS + 1);
+        assert_eq!(merged.lost, Some(u64::MAX));
+        assert!(merged.unseen.contains(&Analysis::CUT.to_owned()));
+        let others = merged.checks.iter().find(|one| one.need.program == Analysis::OTHERS);
+        assert_eq!(others.unwrap().need.count, u64::MAX);
+        // The first of the runs stands for all that are too many.
+        assert_eq!(merged.runs.len(), Merged::RUNS);
+        assert_eq!(merged.runs[0].command, ["(earlier runs)"]);
+        assert_eq!(merged.runs[0].candidates, Cap::CHOWN.into());
+        let last = merged.checks.iter().find(|one| one.runs == [99]).unwrap();
+        assert_eq!(last.need.cap, Cap::CHOWN);
+        let again = Merged::of([merged.clone(), Merged::of([])]);
+        assert_eq!((again.runs.len(), again.checks.len()), (100, merged.checks.len()));
+    }
+
+    #[test]
     fn it_reads_what_it_writes() {
+        let merged = Merged::new(&[report("a", &[(Cap::CHOWN, Rule::OneNeed, 2)], None)]);
+        let text = serde_json::to_string(&merged).unwrap();
+        assert_eq!(serde_json::from_str::<Merged>(&text).unwrap(), merged);
         let report = report("a", &[(Cap::CHOWN, Rule::OneNeed, 2)], None);
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);

@@ -117,7 +117,7 @@ pub(in crate::cli) fn table(
         let key = (need.cap, need.rule, need.granted, need.is_refusal(), asked(need), &**extra);
         let line = lines.entry(key);
         let (count, commonest, programs) = line.or_insert_with(|| (0, need, BTreeSet::new()));
-        *count += need.count;
+        *count = count.saturating_add(need.count);
         *commonest = if need.count > commonest.count { need } else { commonest };
         programs.insert(&need.program);
     }
@@ -167,7 +167,7 @@ pub(in crate::cli) fn table(
     for rule in rules {
         let of_rule = || aside.iter().map(|(need, _)| need).filter(move |need| need.rule == rule);
         let caps: CapSet = of_rule().map(|need| need.cap).collect();
-        let count: u64 = of_rule().map(|need| need.count).sum();
+        let count = of_rule().map(|need| need.count).fold(0, u64::saturating_add);
         writeln!(out, "{count:>7}  {caps}: {}", rule.about())?;
     }
     Ok(())

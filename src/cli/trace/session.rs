@@ -61,6 +61,10 @@ impl Recorded {
                     .to_owned(),
             );
         }
+        if self.analysis.is_cut {
+            unseen.push(Analysis::CUT.to_owned());
+        }
+        let command = first_words(command, &mut unseen);
         Report {
             schema: Report::SCHEMA,
             command,
@@ -74,6 +78,23 @@ impl Recorded {
             unseen,
         }
     }
+}
+
+/// As many words of a command as a report has room for.
+fn first_words(mut words: Vec<String>, unseen: &mut Vec<String>) -> Vec<String> {
+    const LONGEST: usize = 16 * 1024;
+    let mut length = 0;
+    let fits = words.iter().take_while(|word| {
+        length += word.len();
+        length <= LONGEST
+    });
+    let fits = fits.count();
+    if fits < words.len() {
+        words.truncate(fits);
+        words.push("...".to_owned());
+        unseen.push("the words of the command after its first 16 KiB".to_owned());
+    }
+    words
 }
 
 /// What records, one run after the other.

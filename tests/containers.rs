@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::Path,
     process::{Command, Stdio},
 };
@@ -162,6 +163,27 @@ fn a_hook_records_from_the_start() {
     let wrapped = rcap(dir.path(), &["oci-runtime", "--save", save, "--", "runc", "run", &id]);
     assert_eq!(wrapped.status, Some(0), "{wrapped:?}");
     assert_eq!(candidates(&written(&reports, &id)), ["cap_chown", "cap_net_raw"]);
+
+    // A second start adds a run, and the hook is there once.
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
+    let again = rcap(dir.path(), &["oci-runtime", "--save", save, "--", "runc", "run", &id]);
+    assert_eq!(again.status, Some(0), "{again:?}");
+    let report = reports.join(format!("{id}.json"));
+    let report = rcap(dir.path(), &["report", "--wait", report.to_str().unwrap()]);
+    assert!(report.out.contains("\nRun 2: --container="), "{report:?}");
+    assert!(report.out.starts_with("Candidates: cap_chown,cap_net_raw\n"), "{report:?}");
+    let config: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+    assert_eq!(config["hooks"]["createRuntime"].as_array().unwrap().len(), 1);
+    assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
+
+    // The words of another command are not read as one that makes a container.
+    let other = dir.path().join("other");
+    fs::create_dir(&other).unwrap();
+    fs::write(other.join("config.json"), "{}").unwrap();
+    let exec = ["exec", &id, "create", "-b", other.to_str().unwrap()];
+    let args = [&["oci-runtime", "--save", save, "--", "true"], &exec[..]].concat();
+    assert_eq!(rcap(dir.path(), &args).status, Some(0));
+    assert_eq!(fs::read_to_string(other.join("config.json")).unwrap(), "{}");
 
     // One that cannot write its report says so, and the container does not start.
     let missing = dir.path().join("missing");

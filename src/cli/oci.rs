@@ -3,9 +3,8 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs,
     io::{self, BufRead, BufReader, Read},
-    os::unix::{fs::OpenOptionsExt, process::CommandExt},
+    os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command as Program, Stdio},
 };
@@ -13,7 +12,10 @@ use std::{
 use clap::{Arg, Command, value_parser};
 use serde_json::{Value, json};
 
-use super::{Exit, Io};
+use super::{
+    Exit, Io,
+    save::{self, Target},
+};
 
 fn save_arg() -> Arg {
     Arg::new("save")
@@ -125,11 +127,21 @@ pub fn runtime(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let directory = matches.get_one::<PathBuf>("save").cloned().unwrap_or_default();
     let words: Vec<&OsString> = matches.get_many("RUNTIME").into_iter().flatten().collect();
     let Some((program, args)) = words.split_first() else { return Ok(Exit::USAGE) };
-    if let Some(bundle) = bundle(args)
-        && let Err(words) = add_hook(&bundle.join("config.json"), &directory)
-    {
-        io.complain_in_words("rcap oci-runtime", &words)?;
-        return Ok(Exit::FAILURE);
+    match request(args) {
+        Request::Container(bundle) => {
+            if let Err(words) = add_hook(&bundle.join("config.json"), &directory) {
+                io.complain_in_words("rcap oci-runtime", &words)?;
+                return Ok(Exit::FAILURE);
+            }
+        }
+        Request::Other => {}
+        Request::Unknown(option) => {
+            let words = format!(
+                "{}: not a known option of runc or crun, so nothing is recorded",
+                option.display()
+            );
+            io.complain_in_words("rcap oci-runtime", &words)?;
+        }
     }
     // In this process's place, so that its caller sees the runtime and nothing else.
     let err = Program::new(program).args(args).exec();
@@ -138,43 +150,133 @@ pub fn runtime(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     Ok(Exit(127))
 }
 
-/// The directory of the container that these arguments of a runtime make; `None` if they make
-/// none.
-fn bundle(args: &[&OsString]) -> Option<PathBuf> {
-    args.iter().position(|&arg| arg == "create" || arg == "run")?;
-    let mut rest = args.iter();
-    while let Some(&arg) = rest.next() {
-        if arg == "--bundle" || arg == "-b" {
-            return rest.next().map(PathBuf::from);
-        }
-        let value = |prefix: &str| arg.to_str().and_then(|arg| arg.strip_prefix(prefix));
-        if let Some(path) = value("--bundle=").or_else(|| value("-b=")) {
-            return Some(path.into());
-        }
-    }
-    Some(PathBuf::from("."))
+/// What the arguments of a runtime ask for.
+#[derive(Debug, PartialEq, Eq)]
+enum Request {
+    /// A new container, of the bundle in this directory.
+    Container(PathBuf),
+    /// Something else.
+    Other,
+    /// An option that may or may not take the next word as its value.
+    Unknown(OsString),
 }
 
-/// Adds the hook to a container's configuration.
+/// Options of runc and crun.
+struct Options {
+    /// Those that take a value, as the next word or after `=`.
+    valued: &'static [&'static str],
+    flags: &'static [&'static str],
+}
+
+/// Before the command.
+const GLOBAL: Options = Options {
+    valued: &["root", "log", "log-format", "log-level", "criu", "rootless", "cgroup-manager"],
+    flags: &["debug", "systemd-cgroup"],
+};
+
+/// After `create` and `run`.
+const CONTAINER: Options = Options {
+    valued: &["bundle", "console-socket", "pid-file", "pidfd-socket", "preserve-fds"],
+    flags: &["no-pivot", "no-new-keyring", "no-subreaper", "detach", "keep"],
+};
+
+/// Their short forms.
+const SHORT: [(u8, &str); 2] = [(b'b', "bundle"), (b'd', "detach")];
+
+/// Options that ask for text instead of the command.
+const TEXT: [&str; 7] = ["--help", "--version", "--usage", "-h", "-v", "-V", "-?"];
+
+fn request(args: &[&OsString]) -> Request {
+    let mut rest = args.iter().copied();
+    match GLOBAL.take(&mut rest, |_, _| ()) {
+        Ok(Some(command)) if command == "create" || command == "run" => {}
+        Ok(_) => return Request::Other,
+        Err(option) => return Request::Unknown(option.clone()),
+    }
+    let mut bundle = PathBuf::from(".");
+    let id = CONTAINER.take(&mut rest, |name, value| {
+        if name == "bundle" {
+            bundle = value.into();
+        }
+    });
+    match id {
+        // Whether options may follow the id depends on the runtime.
+        Ok(Some(_)) => match rest.find(|word| word.as_bytes().starts_with(b"-")) {
+            Some(option) => Request::Unknown(option.clone()),
+            None => Request::Container(bundle),
+        },
+        Ok(None) => Request::Other,
+        Err(option) => Request::Unknown(option.clone()),
+    }
+}
+
+impl Options {
+    /// Passes over options, whose values `each` is told, to the first word that is none; `None`
+    /// if no word is left, or text is asked for. The error is an option that is not known.
+    fn take<'a>(
+        &self,
+        words: &mut impl Iterator<Item = &'a OsString>,
+        mut each: impl FnMut(&str, &OsStr),
+    ) -> Result<Option<&'a OsString>, &'a OsString> {
+        while let Some(word) = words.next() {
+            let bytes = word.as_bytes();
+            if word == "--" {
+                return Ok(words.next());
+            }
+            if !bytes.starts_with(b"-") || word == "-" {
+                return Ok(Some(word));
+            }
+            if TEXT.iter().any(|text| word == text) {
+                return Ok(None);
+            }
+            let (name, value) = if let Some(long) = bytes.strip_prefix(b"--") {
+                match long.iter().position(|&byte| byte == b'=') {
+                    Some(at) => (&long[..at], Some(&long[at + 1..])),
+                    None => (long, None),
+                }
+            } else {
+                let short = SHORT.iter().find(|(short, _)| bytes.get(1) == Some(short));
+                let (_, name) = short.ok_or(word)?;
+                let value = bytes.get(2..).filter(|value| !value.is_empty());
+                (name.as_bytes(), value.map(|value| value.strip_prefix(b"=").unwrap_or(value)))
+            };
+            let is = |known: &&&str| known.as_bytes() == name;
+            if let Some(name) = self.valued.iter().find(is) {
+                let value = match value {
+                    Some(value) => OsStr::from_bytes(value),
+                    None => words.next().ok_or(word)?,
+                };
+                each(name, value);
+            } else if !self.flags.iter().any(|flag| is(&flag))
+                || bytes[1] != b'-' && value.is_some()
+            {
+                return Err(word);
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// Adds the hook to a container's configuration, if it does not have it.
 fn add_hook(path: &Path, directory: &Path) -> Result<(), String> {
     let failed =
         |err: io::Error| format!("cannot change {}: {}", path.display(), super::chain(&err));
-    let text = fs::read_to_string(path).map_err(failed)?;
+    let target = Target::new(path).map_err(|err| super::chain(&err))?;
+    let missing = || failed(io::ErrorKind::NotFound.into());
+    let file = target.open().map_err(failed)?.ok_or_else(missing)?;
+    let text = save::text(&file).map_err(failed)?;
     let program = std::env::current_exe().map_err(failed)?;
     let directory = std::path::absolute(directory).map_err(failed)?;
     let config = with_hook(&text, program.as_os_str(), directory.as_os_str())
         .map_err(|words| format!("cannot change {}: {words}", path.display()))?;
-    let new = path.with_extension("json.rcap");
-    let _ = fs::remove_file(&new);
-    let mut options = fs::OpenOptions::new();
-    let file = options.write(true).create_new(true).mode(0o600).open(&new);
-    file.and_then(|mut file| io::Write::write_all(&mut file, config.as_bytes()))
-        .and_then(|()| fs::rename(&new, path))
-        .map_err(failed)
+    match config {
+        Some(config) => target.replace(config.as_bytes(), Some(&file)).map_err(failed),
+        None => Ok(()),
+    }
 }
 
-/// A configuration with the hook, behind those that it has.
-fn with_hook(config: &str, program: &OsStr, directory: &OsStr) -> Result<String, String> {
+/// A configuration with the hook, after those that it has; `None` if it has the hook.
+fn with_hook(config: &str, program: &OsStr, directory: &OsStr) -> Result<Option<String>, String> {
     let mut config: Value = serde_json::from_str(config).map_err(|err| err.to_string())?;
     let [program, directory] = [program, directory].map(OsStr::to_str);
     let program = program.ok_or("this program's path is no UTF-8")?;
@@ -187,8 +289,12 @@ fn with_hook(config: &str, program: &OsStr, directory: &OsStr) -> Result<String,
     }
     let hooks = hooks.as_object_mut().ok_or("its hooks are no object")?;
     let list = hooks.entry("createRuntime").or_insert_with(|| json!([]));
-    list.as_array_mut().ok_or("its hooks are no list")?.push(hook);
-    Ok(config.to_string())
+    let list = list.as_array_mut().ok_or("its hooks are no list")?;
+    if list.contains(&hook) {
+        return Ok(None);
+    }
+    list.push(hook);
+    Ok(Some(config.to_string()))
 }
 
 #[cfg(test)]
@@ -210,20 +316,45 @@ mod tests {
     }
 
     #[test]
-    fn bundles() {
+    fn requests() {
+        let container = |path: &str| Request::Container(path.into());
+        let unknown = |option: &str| Request::Unknown(option.into());
         #[rustfmt::skip]
-        let rows: [(&[&str], Option<&str>); 6] = [
-            (&["--root", "/r", "create", "--bundle", "/b", "id"], Some("/b")),
-            (&["run", "-b", "/b", "id"],                          Some("/b")),
-            (&["run", "--bundle=/b", "id"],                       Some("/b")),
-            (&["run", "id"],                                      Some(".")),
-            (&["start", "id"],                                    None),
-            (&[],                                                 None),
+        let rows: [(&[&str], Request); 28] = [
+            (&["--root", "/r", "create", "--bundle", "/b", "id"],      container("/b")),
+            (&["--root=/r", "--log", "run", "create", "-b/b", "id"],   container("/b")),
+            (&["run", "-b", "/b", "id"],                               container("/b")),
+            (&["run", "-b=/b", "id"],                                  container("/b")),
+            (&["run", "--bundle=/a", "--bundle", "/b", "id"],          container("/b")),
+            (&["run", "--pid-file", "--bundle", "-d", "id"],           container(".")),
+            (&["run", "id"],                                           container(".")),
+            (&["--", "run", "--", "id"],                               container(".")),
+            (&["--systemd-cgroup", "--debug", "create", "-b", "/b", "run"], container("/b")),
+            (&["--cgroup-manager=disabled", "--systemd-cgroup=true", "run", "--keep", "id"],
+                                                                       container(".")),
+            (&["kill", "run"],                                         Request::Other),
+            (&["--root", "run", "kill", "create", "9"],                Request::Other),
+            (&["exec", "C", "create", "-b", "/b"],                     Request::Other),
+            (&["delete", "--force", "run"],                            Request::Other),
+            (&["state", "create"],                                     Request::Other),
+            (&["start", "id"],                                         Request::Other),
+            (&["create", "--help"],                                    Request::Other),
+            (&["--version"],                                           Request::Other),
+            (&["create"],                                              Request::Other),
+            (&["-"],                                                   Request::Other),
+            (&[],                                                      Request::Other),
+            (&["--new", "run", "id"],                                  unknown("--new")),
+            (&["-x", "run", "id"],                                     unknown("-x")),
+            (&["run", "--config", "c", "id"],                          unknown("--config")),
+            (&["run", "-dk", "id"],                                    unknown("-dk")),
+            (&["run", "id", "-b", "/b"],                               unknown("-b")),
+            (&["run", "--bundle"],                                     unknown("--bundle")),
+            (&["--root"],                                              unknown("--root")),
         ];
         for (args, want) in rows {
             let words: Vec<OsString> = args.iter().map(OsString::from).collect();
             let words: Vec<&OsString> = words.iter().collect();
-            assert_eq!(bundle(&words), want.map(PathBuf::from), "{args:?}");
+            assert_eq!(request(&words), want, "{args:?}");
         }
     }
 
@@ -232,9 +363,10 @@ mod tests {
         let added = |config: &str| with_hook(config, OsStr::new("/r"), OsStr::new("/d"));
         let hook = r#"{"args":["rcap","oci-hook","--save","/d"],"path":"/r"}"#;
         let want = format!(r#"{{"a":1,"hooks":{{"createRuntime":[{hook}]}}}}"#);
-        assert_eq!(added(r#"{"a":1}"#), Ok(want.clone()));
-        assert_eq!(added(r#"{"a":1,"hooks":null}"#), Ok(want));
-        let behind = added(r#"{"hooks":{"createRuntime":[1],"poststop":[2]}}"#).unwrap();
+        assert_eq!(added(r#"{"a":1}"#), Ok(Some(want.clone())));
+        assert_eq!(added(r#"{"a":1,"hooks":null}"#), Ok(Some(want.clone())));
+        assert_eq!(added(&want), Ok(None));
+        let behind = added(r#"{"hooks":{"createRuntime":[1],"poststop":[2]}}"#).unwrap().unwrap();
         assert_eq!(behind, format!(r#"{{"hooks":{{"createRuntime":[1,{hook}],"poststop":[2]}}}}"#));
         for config in ["", "[]", r#"{"hooks":[]}"#, r#"{"hooks":{"createRuntime":{}}}"#] {
             assert!(added(config).is_err(), "{config}");

@@ -4,7 +4,7 @@ use std::{
     error::Error,
     ffi::{OsStr, OsString},
     fmt,
-    io::{self, BufWriter, IsTerminal, LineWriter, Read, Write},
+    io::{self, IsTerminal, Read, Write},
     os::unix::ffi::OsStrExt,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -31,9 +31,12 @@ pub mod run;
 mod save;
 pub mod setcap;
 mod source;
+mod stream;
 pub mod suggest;
 pub mod trace;
 pub mod why;
+
+pub use self::stream::Stream;
 
 /// One command: the table of them feeds dispatch and help.
 pub(crate) struct Applet {
@@ -50,9 +53,9 @@ pub struct Io<'a> {
     /// Standard input.
     pub input: &'a mut (dyn Read + Send),
     /// Standard output.
-    pub out: &'a mut (dyn Write + Send),
+    pub out: &'a mut Stream,
     /// Standard error.
-    pub err: &'a mut (dyn Write + Send),
+    pub err: &'a mut Stream,
     /// Whether standard output is a terminal.
     pub out_terminal: bool,
     /// Whether standard error is a terminal.
@@ -101,19 +104,11 @@ pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> ExitCode {
     // A closed pipe ends libcap's programs by the signal. SIGPIPE always has a default action.
     let _ = sys::default_sigpipe();
     let argv: Vec<OsString> = std::env::args_os().collect();
-    let stdout = io::stdout();
-    let out_terminal = stdout.is_terminal();
-    // Whole lines for a person, whole blocks for a pipe or a file.
-    let mut out: Box<dyn Write + Send> = if out_terminal {
-        Box::new(LineWriter::new(stdout))
-    } else {
-        Box::new(BufWriter::with_capacity(32 * 1024, stdout))
-    };
     let mut io = Io {
         input: &mut io::stdin(),
-        out: &mut out,
-        err: &mut io::stderr(),
-        out_terminal,
+        out: &mut Stream::stdout(),
+        err: &mut Stream::stderr(),
+        out_terminal: io::stdout().is_terminal(),
         err_terminal: io::stderr().is_terminal(),
     };
     let result = run(&argv, &mut io).and_then(|exit| io.out.flush().map(|()| exit));
@@ -246,8 +241,10 @@ impl fmt::Display for Escaped<'_> {
 
 /// Whether a terminal shows the character, and does nothing else.
 fn is_printable(char: char) -> bool {
+    // Letters and a symbol that look like nothing, or like a space.
+    let is_blank = matches!(char, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}');
     // What escape_debug leaves alone, and the quotes, which mean nothing here.
-    matches!(char, '"' | '\'' | '\\') || char.escape_debug().len() == 1
+    matches!(char, '"' | '\'' | '\\') || (char.escape_debug().len() == 1 && !is_blank)
 }
 
 #[cfg(test)]

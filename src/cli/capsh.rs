@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{CString, OsStr, OsString},
-    io,
+    io::{self, Write},
     os::unix::{ffi::OsStrExt, process::ExitStatusExt},
     path::PathBuf,
     thread,

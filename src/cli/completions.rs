@@ -1,6 +1,9 @@
 //! `rcap completions`: what completes the commands in a shell.
 
-use std::{ffi::OsString, io};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+};
 
 use clap::{Arg, Command, ValueHint, builder::PossibleValuesParser, value_parser};
 use clap_complete::Shell;

@@ -1,6 +1,9 @@
 //! `rcap decode`: masks and other forms of a set, as names; and back.
 
-use std::{ffi::OsString, io};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+};
 
 use clap::{Arg, ArgAction, Command};
 use serde_json::{Value, json};

@@ -1,6 +1,9 @@
 //! `rcap explain`: what a capability permits, and what it is worth.
 
-use std::{ffi::OsString, io};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+};
 
 use clap::{Arg, ArgAction, Command};
 use serde_json::json;

@@ -338,12 +338,17 @@ impl Printer<'_, '_> {
     }
 
     fn progress(&mut self, seen: u64) {
-        let _ = write!(self.io.err, "\r{seen} files\x1b[K");
+        let err = &mut *self.io.err;
+        let _ = err
+            .control("\r")
+            .and_then(|()| write!(err, "{seen} files"))
+            .and_then(|()| err.control("\x1b[K"));
         self.progress = true;
     }
 
     fn clear(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.progress) { write!(self.io.err, "\r\x1b[K") } else { Ok(()) }
+        let is_shown = std::mem::take(&mut self.progress);
+        if is_shown { self.io.err.control("\r\x1b[K") } else { Ok(()) }
     }
 
     fn finish(mut self) -> io::Result<()> {

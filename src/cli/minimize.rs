@@ -13,7 +13,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{
-    Exit, Io,
+    Exit, Io, Stream,
     deploy::{append, expressible, to_arg},
     file_caps, parse_caps,
     trace::{
@@ -306,7 +306,8 @@ impl<'a> Minimizer<'a> {
     fn note(&mut self, trial: Trial) {
         if self.progress {
             // Nobody may be looking any more, which is no reason to stop.
-            let _ = writeln!(io::stderr(), "{}", print::progress(self.trials.len() + 1, &trial));
+            let _ =
+                writeln!(Stream::stderr(), "{}", print::progress(self.trials.len() + 1, &trial));
         }
         self.trials.push(trial);
     }

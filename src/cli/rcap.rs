@@ -1,7 +1,11 @@
 //! `rcap`: every command in one program, by the first argument or by the name that it is called
 //! under.
 
-use std::{ffi::OsString, io, path::Path};
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    path::Path,
+};
 
 use clap::Command;
 

@@ -2,7 +2,8 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Write},
     os::unix::fs::MetadataExt,
     path::PathBuf,
     process::Command as Program,

@@ -1,6 +1,10 @@
 //! `rcap suggest`: from what somebody wants to do to the capabilities that it may take.
 
-use std::{ffi::OsString, fs, io};
+use std::{
+    ffi::OsString,
+    fs,
+    io::{self, Write},
+};
 
 use clap::{Arg, ArgAction, Command};
 use serde_json::json;

@@ -360,6 +360,7 @@ fn recording_works(backend: Backend, report: &Report, io: &mut Io<'_>) -> io::Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::{Stream, stream::Memory};
 
     #[test]
     fn what_works() {
@@ -373,16 +374,24 @@ mod tests {
                 "missing": [], "checks": checks, "lost": 0, "gaps": gaps, "unseen": [],
             });
             let report = serde_json::from_value(report).unwrap();
-            let (mut out, mut err, mut input) = (Vec::new(), Vec::new(), io::empty());
+            let out = Memory::default();
             let mut io = Io {
-                input: &mut input,
-                out: &mut out,
-                err: &mut err,
+                input: &mut io::empty(),
+                out: &mut Stream::new(out.clone(), false),
+                err: &mut Stream::new(io::sink(), false),
                 out_terminal: false,
                 err_terminal: false,
             };
             let exit = recording_works(Backend::Kprobe, &report, &mut io).unwrap();
-            (exit, String::from_utf8(out).unwrap().split_whitespace().nth(1).unwrap().to_owned())
+            (
+                exit,
+                String::from_utf8(out.bytes())
+                    .unwrap()
+                    .split_whitespace()
+                    .nth(1)
+                    .unwrap()
+                    .to_owned(),
+            )
         };
         assert_eq!(says(json!([need]), json!([])), (Exit::SUCCESS, "yes:".to_owned()));
         assert_eq!(says(json!([]), json!([])), (OWN_FAILURE, "no:".to_owned()));

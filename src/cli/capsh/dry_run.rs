@@ -3,7 +3,7 @@
 //! The steps are taken, by this process and on itself, so that the kernel decides; what is not
 //! done is to run anything with the result.
 
-use std::{ffi::OsStr, fmt};
+use std::{ffi::OsStr, fmt, io::Write};
 
 use super::{Escaped, Exit, Failure, Io, Step, snapshot::Snapshot};
 use crate::{CapSet, CapState, Iab, exec, securebits::Securebits};

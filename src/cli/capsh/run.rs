@@ -3,7 +3,7 @@
 use std::{
     env,
     ffi::OsString,
-    io,
+    io::{self, Write},
     os::unix::process::{CommandExt, ExitStatusExt},
     path::Path,
     process::Command,

@@ -2,6 +2,8 @@
 
 use std::io::{self, Write};
 
+use crate::cli::Stream;
+
 /// A line of the tree.
 pub(super) struct Row {
     /// What stands before the tree.
@@ -24,7 +26,7 @@ pub(super) struct Style {
 }
 
 /// Writes rows, with their columns below each other.
-pub(super) fn write(rows: &[Row], style: Style, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn write(rows: &[Row], style: Style, out: &mut Stream) -> io::Result<()> {
     let count = rows.first().map_or(0, |row| row.columns.len());
     let widest = |at: usize| rows.iter().map(|row| row.columns[at].chars().count()).max();
     let widths: Vec<usize> = (0..count).map(|at| widest(at).unwrap_or(0)).collect();
@@ -36,7 +38,11 @@ pub(super) fn write(rows: &[Row], style: Style, out: &mut dyn Write) -> io::Resu
         let [name, marked, rest] = &row.head;
         let (red, plain) =
             if style.color && row.marked { ("\x1b[31m", "\x1b[0m") } else { ("", "") };
-        write!(out, "{}{name}{red}{marked}{plain}{rest}", row.stem)?;
+        write!(out, "{}{name}", row.stem)?;
+        out.control(red)?;
+        write!(out, "{marked}")?;
+        out.control(plain)?;
+        write!(out, "{rest}")?;
         let used = [&row.stem, name, marked, rest].map(|text| text.chars().count()).iter().sum();
         let indent = row.below.chars().count() + INDENT.len();
         let lines = match style.width {

@@ -13,7 +13,7 @@ use clap::{Arg, Command, value_parser};
 use serde_json::{Value, json};
 
 use super::{
-    Exit, Io,
+    Exit, Io, input,
     save::{self, Target},
 };
 
@@ -63,9 +63,8 @@ pub fn hook(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         Err(err) => return io.usage(&err, Exit::USAGE),
     };
     let directory = matches.get_one::<PathBuf>("save").cloned().unwrap_or_default();
-    let mut state = String::new();
-    io.input.read_to_string(&mut state)?;
-    match start_recording(&state, &directory) {
+    let state = input::text(io.input).map_err(|err| format!("standard input: {err}"));
+    match state.and_then(|state| start_recording(&state, &directory)) {
         Ok(()) => Ok(Exit::SUCCESS),
         Err(words) => {
             io.complain_in_words("rcap oci-hook", &words)?;

@@ -197,6 +197,11 @@ fn users_by_value() {
             assert_eq!(ran.err, want);
         }
     }
+    // Before the program runs for the first time.
+    let args = ["minimize", "--user", "nobody", "--to", "oci", "--", "true"];
+    let early = ran(program("rcap").args(args));
+    assert_eq!((early.status, &*early.out), (Some(125), ""));
+    assert!(early.err.contains("user nobody: oci needs a number"), "{}", early.err);
     let value: Value = serde_json::from_str(&deploy("oci", "7:5").out).unwrap();
     assert_eq!(value["process"]["user"], serde_json::json!({"uid": 7, "gid": 5}));
     // Nobody, and the id that setresuid(2) takes for no change.

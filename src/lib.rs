@@ -28,7 +28,8 @@
 //! # Coming from libcap
 //!
 //! docs/comparison.md lists every function of libcap, its Go packages, caps, capctl and libcap-ng
-//! beside its counterpart here. The names of libcap's functions also find their counterparts in the search of this documentation.
+//! beside its counterpart here. The names of libcap's functions also find their counterparts in
+//! the search of this documentation.
 //!
 //! | libcap | here |
 //! |---|---|

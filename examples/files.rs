@@ -1,0 +1,72 @@
+//! A manager of file capabilities: reads those of a tree, takes one of them away everywhere, and
+//! verifies what is left.
+//!
+//!     cargo build --example files && sudo target/debug/examples/files
+
+#![allow(clippy::print_stdout)]
+
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs,
+    ops::ControlFlow::Continue,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
+
+use rcap::{
+    Cap, CapState,
+    file::{self, FileCaps, Found, Scan},
+};
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let dir = tempfile::tempdir()?;
+    fs::create_dir(dir.path().join("bin"))?;
+    let texts = [("server", "cap_net_bind_service,cap_net_raw=ep"), ("bin/ping", "cap_net_raw=ep")];
+    for (name, text) in texts {
+        let path = dir.path().join(name);
+        fs::write(&path, "")?;
+        let caps = FileCaps::try_from(text.parse::<CapState>()?)?;
+        let _ = CapState::with_raised(Cap::SETFCAP.into(), || file::write(&path, &caps))?;
+    }
+    fs::write(dir.path().join("other"), "")?;
+
+    for (path, caps) in read(dir.path())? {
+        println!("{} {}", path.display(), CapState::from(caps));
+    }
+    remove(dir.path(), Cap::NET_RAW)?;
+    let left = FileCaps::try_from("cap_net_bind_service=ep".parse::<CapState>()?)?;
+    let wanted = BTreeMap::from([(dir.path().join("server"), left)]);
+    assert_eq!(read(dir.path())?, wanted);
+    Ok(())
+}
+
+/// Reads the capabilities of all files below `root`.
+fn read(root: &Path) -> Result<BTreeMap<PathBuf, FileCaps>, String> {
+    let read = Mutex::new((BTreeMap::new(), Ok(())));
+    Scan::default().run(root, |entry| {
+        let (files, result) = &mut *read.lock().expect("no thread panics");
+        match entry.found() {
+            Found::File(Ok(Some(caps))) => drop(files.insert(entry.path(), *caps)),
+            Found::File(Err(err)) | Found::Unreadable(err) => *result = Err(err.to_string()),
+            _ => {}
+        }
+        Continue(())
+    });
+    let (files, result) = read.into_inner().expect("no thread panics");
+    result.map(|()| files)
+}
+
+/// Takes `cap` away from all files below `root`.
+fn remove(root: &Path, cap: Cap) -> Result<(), Box<dyn Error>> {
+    for path in read(root)?.into_keys() {
+        let _ = CapState::with_raised(Cap::SETFCAP.into(), || {
+            file::update(&path, |caps| {
+                let mut caps = caps.unwrap_or_default();
+                caps.permitted = caps.permitted.without(cap);
+                Ok(Some(caps).filter(|caps| !caps.permitted.is_empty()))
+            })
+        })?;
+    }
+    Ok(())
+}

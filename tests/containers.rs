@@ -17,16 +17,16 @@ use common::{
 use serde_json::{Value, json};
 
 tests! {
-    Root ["busybox runc"]:
+    Tracing ["busybox runc"]:
         a_container_is_told_from_its_runtime,
         a_hook_records_from_the_start;
-    Root ["busybox runc", "mount unshare"]:
+    Tracing ["busybox runc", "mount unshare"]:
         nothing_is_proposed_that_it_does_not_have;
-    Root ["busybox crun", "mount umount unshare"]:
+    Tracing ["busybox crun", "mount umount unshare"]:
         crun_is_no_other;
-    Root [DOCKER]:
+    Tracing [DOCKER]:
         docker_by_name_and_from_the_start;
-    Root [DOCKER, "docker-compose"]:
+    Tracing [DOCKER, "docker-compose"]:
         everything_dropped;
 }
 

@@ -9,7 +9,7 @@ use std::{
     process::{Command, ExitCode},
 };
 
-use common::{BASE, Needs, Test, directory, find, ran, which};
+use common::{BASE, Needs, Ran, Test, directory, find, has_oopsed, is_root, ran, tainted, which};
 
 /// In the environment of a run of this program whose tests are those of [`inner`].
 const INNER: &str = "RCAP_TEST_INNER";
@@ -24,11 +24,13 @@ fn main() -> ExitCode {
             test("absent", &["rcap-none-such", "sh rcap-nor-this"], || unreachable!()),
             test("unnamed", &[], || assert!(runs("find"))),
             test("named", &["find"], || assert!(runs("find"))),
+            Test { needs: Needs::Tracing, ..test("traces", &[], || {}) },
         ]);
     }
     common::main(&[
         test("the_base_and_what_is_named", &[], the_base_and_what_is_named),
         test("ignored_or_failed", &["find"], ignored_or_failed),
+        test("a_kernel_that_has_oopsed", &[], a_kernel_that_has_oopsed),
         test("a_script_is_not_the_program", &[], a_script_is_not_the_program),
         test("no_source_names_a_program_by_its_path", &[], no_source_names_a_program_by_its_path),
     ])
@@ -52,23 +54,61 @@ fn the_base_and_what_is_named() {
     }
 }
 
+/// Runs [`inner`] with these in the environment.
+fn run_inner(variables: &[(&str, &str)]) -> Ran {
+    let mut command = Command::new(env::current_exe().unwrap());
+    command.env(INNER, "");
+    for name in ["RCAP_TEST", "RCAP_REQUIRE", "RCAP_EXCEPT"] {
+        command.env_remove(name);
+    }
+    ran(command.envs(variables.iter().copied()))
+}
+
+/// Whether a line of the output has these words.
+fn has_line(ran: &Ran, want: &str) -> bool {
+    let words: Vec<_> = want.split(' ').collect();
+    ran.out.lines().any(|line| line.split_whitespace().eq(words.iter().copied()))
+}
+
+/// The words of the tests and of the machine: a test that traces is run where the kernel is sound.
+fn a_kernel_that_has_oopsed() {
+    for (tainted, want) in [("0\n", false), ("128\n", true), ("12928\n", true), ("512\n", false)] {
+        assert_eq!(has_oopsed(tainted), want, "{tainted}");
+    }
+    let [required, excepted] = [("RCAP_REQUIRE", "1"), ("RCAP_EXCEPT", "tracing")];
+    let rows = [
+        (&[][..], "ignored"),
+        (&[required], "FAILED"),
+        (&[excepted], "ignored"),
+        (&[required, excepted], "ignored"),
+    ];
+    for (variables, on_an_oopsed_one) in rows {
+        let ran = run_inner(variables);
+        let want = if !is_root() {
+            let is_required = variables.contains(&required);
+            format!(
+                "test [needs root] traces ... {}",
+                if is_required { "FAILED" } else { "ignored" }
+            )
+        } else if has_oopsed(&tainted()) {
+            format!("test [needs a kernel that has not oopsed] traces ... {on_an_oopsed_one}")
+        } else {
+            "test traces ... ok".to_owned()
+        };
+        assert!(has_line(&ran, &want), "{want}: {ran:?}");
+    }
+}
+
 fn ignored_or_failed() {
-    let inner = |required: Option<&str>| {
-        let mut command = Command::new(env::current_exe().unwrap());
-        command.env(INNER, "").env_remove("RCAP_TEST").env_remove("RCAP_REQUIRE");
-        ran(command.envs(required.map(|value| ("RCAP_REQUIRE", value))))
-    };
-    let plain = inner(None);
+    let plain = run_inner(&[]);
     for want in [
         "test [needs rcap-none-such, rcap-nor-this] absent ... ignored",
         "test unnamed ... FAILED",
         "test named ... ok",
     ] {
-        let words: Vec<_> = want.split(' ').collect();
-        let mut lines = plain.out.lines();
-        assert!(lines.any(|line| line.split_whitespace().eq(words.iter().copied())), "{plain:?}");
+        assert!(has_line(&plain, want), "{plain:?}");
     }
-    let required = inner(Some("1"));
+    let required = run_inner(&[("RCAP_REQUIRE", "1")]);
     assert!(required.out.contains("it needs rcap-none-such, rcap-nor-this"), "{required:?}");
     assert_eq!((plain.status, required.status), (Some(101), Some(101)));
 }

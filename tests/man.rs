@@ -13,6 +13,8 @@ struct Program {
     binary: &'static str,
     /// What comes before its arguments.
     before: &'static [&'static str],
+    /// What comes after them.
+    after: &'static [&'static str],
     page: &'static str,
     /// The options that print the help.
     help: &'static [&'static str],
@@ -25,6 +27,7 @@ const PROGRAMS: &[Program] = &[
         name: "getcap",
         binary: env!("CARGO_BIN_EXE_getcap"),
         before: &[],
+        after: &[],
         page: "getcap.8",
         help: &["-h", "--help"],
         // There is no FILE, so that it fails in any case.
@@ -34,6 +37,7 @@ const PROGRAMS: &[Program] = &[
         name: "setcap",
         binary: env!("CARGO_BIN_EXE_setcap"),
         before: &[],
+        after: &[],
         page: "setcap.8",
         help: &["-h", "--help"],
         // What is no option is taken for capabilities, and in this form not understood.
@@ -43,6 +47,7 @@ const PROGRAMS: &[Program] = &[
         name: "getpcaps",
         binary: env!("CARGO_BIN_EXE_getpcaps"),
         before: &[],
+        after: &[],
         page: "getpcaps.8",
         help: &["-h", "--help", "--usage"],
         // What is no option is taken for a process.
@@ -52,6 +57,7 @@ const PROGRAMS: &[Program] = &[
         name: "capsh",
         binary: env!("CARGO_BIN_EXE_capsh"),
         before: &[],
+        after: &[],
         page: "capsh.1",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("there is no option"),
@@ -60,6 +66,7 @@ const PROGRAMS: &[Program] = &[
         name: "captree",
         binary: env!("CARGO_BIN_EXE_captree"),
         before: &[],
+        after: &[],
         page: "captree.8",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("there is no option"),
@@ -68,15 +75,17 @@ const PROGRAMS: &[Program] = &[
         name: "trace",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["trace"],
+        after: &["--buffer", "1"],
         page: "rcap-trace.8",
         help: &["-h", "--help"],
-        // There is no PROGRAM, so that it fails in any case.
+        // The buffer is too small, so that it fails in any case, and before it traces.
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
         name: "completions",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["completions"],
+        after: &[],
         page: "rcap-completions.1",
         help: &["-h", "--help"],
         // No program has the name of the sample, so that it fails in any case.
@@ -86,6 +95,7 @@ const PROGRAMS: &[Program] = &[
         name: "suggest",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["suggest"],
+        after: &[],
         page: "rcap-suggest.1",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("unexpected argument"),
@@ -94,6 +104,7 @@ const PROGRAMS: &[Program] = &[
         name: "why",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["why"],
+        after: &[],
         page: "rcap-why.1",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("unexpected argument"),
@@ -102,6 +113,7 @@ const PROGRAMS: &[Program] = &[
         name: "diff",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["diff"],
+        after: &[],
         page: "rcap-diff.1",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("unexpected argument"),
@@ -110,6 +122,7 @@ const PROGRAMS: &[Program] = &[
         name: "minimize",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["minimize"],
+        after: &[],
         page: "rcap-minimize.8",
         help: &["-h", "--help"],
         // There is no PROGRAM, so that it fails in any case.
@@ -119,6 +132,7 @@ const PROGRAMS: &[Program] = &[
         name: "report",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["report"],
+        after: &[],
         page: "rcap-report.1",
         help: &["-h", "--help"],
         // There is no FILE, so that it fails in any case.
@@ -128,6 +142,7 @@ const PROGRAMS: &[Program] = &[
         name: "oci-hook",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["oci-hook"],
+        after: &[],
         page: "rcap-oci-hook.8",
         help: &["-h", "--help"],
         // There is no state, so that it fails in any case.
@@ -137,6 +152,7 @@ const PROGRAMS: &[Program] = &[
         name: "oci-runtime",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["oci-runtime"],
+        after: &[],
         page: "rcap-oci-hook.8",
         help: &["-h", "--help"],
         // There is no RUNTIME, so that it fails in any case.
@@ -146,6 +162,7 @@ const PROGRAMS: &[Program] = &[
         name: "run",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["run"],
+        after: &[],
         page: "rcap-run.1",
         help: &["-h", "--help"],
         // There is no PROGRAM, so that it fails in any case.
@@ -155,6 +172,7 @@ const PROGRAMS: &[Program] = &[
         name: "decode",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["decode"],
+        after: &[],
         page: "rcap-decode.1",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("unexpected argument"),
@@ -163,6 +181,7 @@ const PROGRAMS: &[Program] = &[
         name: "deploy",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["deploy"],
+        after: &[],
         page: "rcap-deploy.1",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("unexpected argument"),
@@ -171,6 +190,7 @@ const PROGRAMS: &[Program] = &[
         name: "explain",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["explain"],
+        after: &[],
         page: "rcap-explain.1",
         help: &["-h", "--help"],
         knows: |output| !text(output).contains("unexpected argument"),
@@ -179,6 +199,7 @@ const PROGRAMS: &[Program] = &[
         name: "rcap",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &[],
+        after: &[],
         page: "rcap.1",
         help: &["-h", "--help"],
         knows: |output| output.status.success(),
@@ -188,7 +209,7 @@ const PROGRAMS: &[Program] = &[
 impl Program {
     fn run(&self, args: &[&str]) -> Output {
         let mut command = Command::new(self.binary);
-        command.args(self.before).args(args).stdin(Stdio::null()).output().unwrap()
+        command.args(self.before).args(args).args(self.after).stdin(Stdio::null()).output().unwrap()
     }
 
     fn page(&self) -> PathBuf {

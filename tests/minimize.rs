@@ -16,7 +16,7 @@ use serde_json::{Value, json};
 tests! {
     Nothing:
         usage;
-    Root:
+    Tracing:
         a_file_is_given_away,
         nothing_is_needed,
         a_removed_file_of_another,
@@ -29,17 +29,17 @@ tests! {
         kept_and_dropped,
         interrupted,
         a_set_uid_program;
-    Root ["setsid"]:
+    Tracing ["setsid"]:
         a_daemon_that_forks_twice;
-    Root ["python3"]:
+    Tracing ["python3"]:
         a_hundred_threads;
-    Root ["ip nc unshare"]:
+    Tracing ["ip nc unshare"]:
         netcat_on_port_80,
         netcat_where_any_port_may_be_bound,
         netcat_as_another_user;
-    Root ["ip ping unshare"]:
+    Tracing ["ip ping unshare"]:
         ping;
-    Root ["ping tcpdump"]:
+    Tracing ["ping tcpdump"]:
         tcpdump;
 }
 

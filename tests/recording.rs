@@ -26,7 +26,7 @@ use rcap::{
 };
 
 tests! {
-    Root:
+    Tracing:
         in_another_pid_namespace,
         a_control_group_in_another_pid_namespace,
         children_in_another_pid_namespace,

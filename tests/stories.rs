@@ -13,9 +13,9 @@ use common::{
 use serde_json::Value;
 
 tests! {
-    Root [DEBIAN]:
+    Tracing [DEBIAN]:
         apt_update_and_install;
-    Root [DEBIAN, DOCKER]:
+    Tracing [DEBIAN, DOCKER]:
         apt_in_docker;
 }
 

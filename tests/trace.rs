@@ -26,7 +26,7 @@ use rcap::{
 tests! {
     Nothing:
         usage;
-    Root:
+    Tracing:
         without_privilege,
         a_report,
         json,
@@ -46,9 +46,9 @@ tests! {
         a_file_is_given_away,
         threads_and_children_are_followed,
         nothing_is_left_behind;
-    Root ["python3"]:
+    Tracing ["python3"]:
         buffers_grow;
-    Root ["dmesg ping su tcpdump"]:
+    Tracing ["dmesg ping su tcpdump"]:
         known_programs;
 }
 

@@ -17,9 +17,9 @@ use common::{
 };
 
 tests! {
-    Root [DEBIAN, DOCKER, "nc ping"]:
+    Tracing [DEBIAN, DOCKER, "nc ping"]:
         with_docker;
-    Root [DEBIAN, "ip nc ping unshare"]:
+    Tracing [DEBIAN, "ip nc ping unshare"]:
         without_docker;
 }
 

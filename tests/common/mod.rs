@@ -2,7 +2,8 @@
 //! which it may change as it likes, with the privilege and the programs that it names in the
 //! `tests!` table. Its `PATH` leads to those programs and to [`BASE`] alone, so that a test cannot
 //! use a program without naming it. A test whose needs are not met is listed as ignored, with what
-//! is missing; with `RCAP_REQUIRE=1` in the environment it fails.
+//! is missing; with `RCAP_REQUIRE=1` in the environment it fails. `RCAP_EXCEPT=tracing` leaves those
+//! ignored that would trace on a kernel that has oopsed.
 
 // Each test program uses its own part of this.
 #![allow(dead_code, clippy::print_stderr)]
@@ -103,7 +104,13 @@ pub(crate) enum Needs {
     UserNamespace,
     /// To be root of the machine.
     Root,
+    /// To be root of a machine whose kernel has not oopsed: one that did so inside tracefs holds its
+    /// locks, and every process that traces hangs until the machine is rebooted.
+    Tracing,
 }
+
+/// The need of a test on a kernel that has oopsed.
+const SOUND_KERNEL: &str = "a kernel that has not oopsed";
 
 pub(crate) struct Test {
     pub(crate) name: &'static str,
@@ -166,14 +173,15 @@ fn trial(test: &Test) -> Trial {
     let &Test { name, needs, programs, body: _ } = test;
     let lacks = match needs {
         Needs::UserNamespace if !has_user_namespaces() => vec!["user namespaces"],
-        Needs::Root if !is_root() => vec!["root"],
+        Needs::Root | Needs::Tracing if !is_root() => vec!["root"],
+        Needs::Tracing if has_oopsed(&tainted()) => vec![SOUND_KERNEL],
         _ => vec![],
     };
     let programs: Vec<&str> = programs.iter().flat_map(|words| words.split(' ')).collect();
     let absent = programs.iter().copied().filter(|name| find(name, &searched()).is_none());
     let lacks = lacks.into_iter().chain(absent).collect::<Vec<_>>().join(", ");
     let kind = if lacks.is_empty() { lacks.clone() } else { format!("needs {lacks}") };
-    let is_ignored = !lacks.is_empty() && env::var_os("RCAP_REQUIRE").is_none();
+    let is_ignored = is_ignored(&lacks);
     let run = move || {
         if !lacks.is_empty() {
             return Err(Failed::from(format!("it needs {lacks}")));
@@ -187,6 +195,12 @@ fn trial(test: &Test) -> Trial {
         Err(Failed::from(String::from_utf8_lossy(&text).into_owned()))
     };
     Trial::test(name, run).with_kind(kind).with_ignored_flag(is_ignored)
+}
+
+/// Whether a test that lacks this is ignored, and does not fail.
+fn is_ignored(lacks: &str) -> bool {
+    let is_excused = lacks == SOUND_KERNEL && env::var("RCAP_EXCEPT").is_ok_and(|v| v == "tracing");
+    !lacks.is_empty() && (is_excused || env::var_os("RCAP_REQUIRE").is_none())
 }
 
 /// Runs this program again, for one test and with a `PATH` of one directory.
@@ -259,7 +273,18 @@ fn has_user_namespaces() -> bool {
     *PROBED.get_or_init(|| again(PROBE, None).status.success())
 }
 
-fn is_root() -> bool {
+pub(crate) fn tainted() -> String {
+    fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default()
+}
+
+/// Whether a text of `/proc/sys/kernel/tainted` has `TAINT_DIE`: the kernel has oopsed since it was
+/// booted. (Documentation/admin-guide/tainted-kernels.rst)
+pub(crate) fn has_oopsed(tainted: &str) -> bool {
+    const TAINT_DIE: u64 = 1 << 7;
+    tainted.trim_end().parse::<u64>().is_ok_and(|flags| flags & TAINT_DIE != 0)
+}
+
+pub(crate) fn is_root() -> bool {
     let map = fs::read_to_string("/proc/self/uid_map").unwrap_or_default();
     let initial = map.split_ascii_whitespace().eq(["0", "0", "4294967295"]);
     let needed: CapSet = "cap_chown,cap_setuid,cap_setgid,cap_setfcap,cap_setpcap,cap_sys_admin"

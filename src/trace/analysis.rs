@@ -10,6 +10,10 @@ use crate::{Cap, CapSet};
 
 mod reasons;
 
+/// The number has 32 bits where a long has.
+#[allow(clippy::cast_lossless, clippy::unnecessary_cast)]
+const PIVOT_ROOT: i64 = libc::SYS_pivot_root as i64;
+
 /// Why a check counts, or does not. They are tried in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(
@@ -288,7 +292,7 @@ impl Analyser {
                 }
             }
             EventKind::SystemCall { number, returned } => {
-                if number == libc::SYS_pivot_root && returned == 0 {
+                if number == PIVOT_ROOT && returned == 0 {
                     self.thread(tid).pivoted = true;
                 }
                 return self.settle(tid, Some(returned));

@@ -181,7 +181,7 @@ fn namespaces() {
         assert_eq!(rule_of(kinds), want, "{kinds:?}");
     }
     // A container that is in another namespace from the start has that for its own.
-    let pivoted = EventKind::SystemCall { number: libc::SYS_pivot_root, returned: 0 };
+    let pivoted = EventKind::SystemCall { number: PIVOT_ROOT, returned: 0 };
     let granted = [asked(true, 0xd, Some(0xd)), returned(0)];
     let inside = [&[pivoted, exec("/bin/sh")], &granted[..]].concat();
     assert_eq!(analyse(CapSet::NAMED, &inside).candidates, Cap::NET_RAW.into());
@@ -208,7 +208,7 @@ fn what_a_container_s_runtime_does() {
     const INIT: u32 = PID + 1;
     let mount = || check(Cap::SYS_ADMIN, true, &["ns_capable", "__do_sys_prctl"]);
     let chown = || check(Cap::CHOWN, true, &["setattr_prepare", "__x64_sys_fchownat"]);
-    let pivoted = EventKind::SystemCall { number: libc::SYS_pivot_root, returned: 0 };
+    let pivoted = EventKind::SystemCall { number: PIVOT_ROOT, returned: 0 };
     let events = [
         (RUNTIME, exec("/usr/sbin/runc")),
         (RUNTIME, mount()),

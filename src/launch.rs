@@ -5,7 +5,7 @@ use std::{
     fs::File,
     io::{self, Read},
     os::{
-        fd::OwnedFd,
+        fd::{AsRawFd, OwnedFd},
         unix::{
             ffi::OsStrExt,
             process::{CommandExt, ExitStatusExt},
@@ -17,8 +17,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl},
-    sys::wait::{WaitStatus, waitpid},
+    fcntl::{FcntlArg, OFlag, fcntl, open},
+    sys::{
+        stat::Mode as FileMode,
+        wait::{WaitStatus, waitpid},
+    },
     unistd::{self, Pid},
 };
 
@@ -175,7 +178,7 @@ impl Launcher {
     #[doc(alias = "cap_launch")]
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
         let program = PathBuf::from(command.get_program());
-        let (read, write) = pipe()?;
+        let Pipe { read, write, standard: _standard } = Pipe::new()?;
         let mut steps = self.steps()?;
         sys::pre_exec(&mut command, move || steps.take_and_tell(&write));
         command.spawn().map_err(|err| {
@@ -208,10 +211,11 @@ impl Launcher {
     #[must_use]
     pub fn exec(&self, mut command: Command) -> Error {
         let program = PathBuf::from(command.get_program());
-        let (mut steps, (read, write)) = match self.steps().and_then(|steps| Ok((steps, pipe()?))) {
-            Ok(all) => all,
-            Err(err) => return err,
-        };
+        let (mut steps, Pipe { read, write, standard: _standard }) =
+            match self.steps().and_then(|steps| Ok((steps, Pipe::new()?))) {
+                Ok(all) => all,
+                Err(err) => return err,
+            };
         sys::pre_exec(&mut command, move || steps.take_and_tell(&write));
         let err = command.exec();
         drop(command);
@@ -253,7 +257,9 @@ impl Launcher {
     }
 
     pub(crate) fn fork(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
-        let (mut read, mut write) = pipe().map(|(read, write)| (Some(read), Some(write)))?;
+        let Pipe { read, write, standard } = Pipe::new()?;
+        drop(standard);
+        let [mut read, mut write] = [Some(read), Some(write)];
         let mut steps = self.steps()?;
         let mut function = Some(function);
         // What is only borrowed there is not freed there.
@@ -405,8 +411,40 @@ impl Told {
     }
 }
 
-fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    unistd::pipe2(OFlag::O_CLOEXEC).map_err(|err| Op::Fork.thread(err))
+/// A pipe whose descriptors a child does not take for its standard streams.
+struct Pipe {
+    read: OwnedFd,
+    write: OwnedFd,
+    /// Those of the descriptors 0 to 2 that were closed. While they are held, neither this crate
+    /// nor std opens anything else there; a program that is executed finds them closed.
+    standard: Vec<OwnedFd>,
+}
+
+impl Pipe {
+    fn new() -> Result<Pipe> {
+        let failed = |err: Errno| Op::Fork.thread(err);
+        let (read, write) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
+        let [read, write] = [above_standard(read)?, above_standard(write)?];
+        let mut standard = Vec::new();
+        loop {
+            // The lowest number that is free.
+            let fd = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, FileMode::empty());
+            let fd = fd.map_err(failed)?;
+            if fd.as_raw_fd() > libc::STDERR_FILENO {
+                return Ok(Pipe { read, write, standard });
+            }
+            standard.push(fd);
+        }
+    }
+}
+
+/// Moves a descriptor to another number if a child could take it for a standard stream.
+pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd> {
+    if fd.as_raw_fd() > libc::STDERR_FILENO {
+        return Ok(fd);
+    }
+    // std's duplicates begin at 3.
+    fd.try_clone().map_err(|err| Op::Fork.thread(err))
 }
 
 /// A child process that runs a function. One that is not waited for stays a zombie until this

@@ -5,7 +5,10 @@ mod common;
 use std::{
     fs::{self, File},
     io::{Read, Write},
-    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
+    os::{
+        fd::AsRawFd,
+        unix::{fs::PermissionsExt, process::ExitStatusExt},
+    },
     process::{Command, Stdio},
     sync::atomic::{AtomicBool, Ordering},
     thread,
@@ -34,7 +37,8 @@ tests! {
         a_root_directory,
         environment_directory_and_streams,
         the_step_that_failed,
-        programs_that_cannot_be_executed;
+        programs_that_cannot_be_executed,
+        standard_streams_that_are_closed;
     Root:
         a_user_with_ambient_capabilities,
         ids_that_cannot_be_had,
@@ -380,4 +384,53 @@ fn from_a_process_with_threads() {
         thread::scope(|scope| [(); 4].map(|()| scope.spawn(launch)).map(|_| ()));
         assert_eq!(status(), before);
     });
+}
+
+/// As in a daemon: whatever is opened next has a number that a program takes for a stream.
+fn standard_streams_that_are_closed() {
+    let dir = directory();
+    let path = dir.path().join("output");
+    let file = || File::create(&path).unwrap();
+    let child = Launcher::new().call(|| {
+        (0..3).for_each(|number| nix::unistd::close(number).unwrap());
+        let say = |text: &str, to: Stdio| {
+            let mut sh = Command::new("sh");
+            sh.args(["-c", text]).stdout(to);
+            sh
+        };
+        let written = || fs::read_to_string(&path).unwrap();
+        let spawn = |launcher: &Launcher, command| {
+            launcher.spawn(command).map(|child| child.wait_with_output().unwrap())
+        };
+        let ran = spawn(&Launcher::new(), say("echo written", file().into())).unwrap();
+        assert!(ran.status.success());
+        assert_eq!(written(), "written\n");
+        let ran = spawn(&Launcher::new(), say("echo written", Stdio::piped())).unwrap();
+        assert_eq!((ran.status.success(), &*ran.stdout), (true, &b"written\n"[..]));
+        // The streams that nobody has given it are closed, as they are here.
+        let streams = "for n in 0 1 2; do [ -e /proc/$$/fd/$n ] && echo $n; done; true";
+        let ran = spawn(&Launcher::new(), say(streams, Stdio::piped())).unwrap();
+        assert_eq!(String::from_utf8_lossy(&ran.stdout), "1\n");
+        // A step that fails is that step, and nothing of it is in the output.
+        let nowhere = Launcher::new().root("/nonexistent");
+        let (op, errno) = failed(nowhere.spawn(say("true", file().into())));
+        assert_eq!((op, errno, &*written()), (Op::Chroot, libc::ENOENT, ""));
+        let (op, errno) = failed(nowhere.call(|| 0));
+        assert_eq!((op, errno), (Op::Chroot, libc::ENOENT));
+        let mut absent = Command::new("/nonexistent");
+        absent.stdout(file());
+        let err = Launcher::new().spawn(absent).unwrap_err();
+        assert!(matches!(err, Error::Os { op: Op::Execute, .. }), "{err:?}");
+        assert_eq!(written(), "");
+        // None of it is left open.
+        assert_eq!(
+            nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH, nix::sys::stat::Mode::empty())
+                .unwrap()
+                .as_raw_fd(),
+            0
+        );
+        0
+    });
+    let status = child.unwrap().wait().unwrap();
+    assert_eq!(status.code(), Some(0));
 }

@@ -19,7 +19,11 @@ use super::{
     kprobe::Probes,
     tracefs::{NOBODY, lives},
 };
-use crate::{Error, Op, Result, launch::Launcher, sys};
+use crate::{
+    Error, Op, Result,
+    launch::{Launcher, above_standard},
+    sys,
+};
 
 /// How to record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -226,8 +230,11 @@ impl Recorder {
         command: &mut Command,
         before: impl Fn() -> io::Result<()> + Send + Sync + 'static,
     ) -> Result<()> {
-        let mut processes = self.instance.open("set_event_pid")?;
-        let mut switch = self.instance.open("tracing_on")?;
+        // The child has its standard streams by then.
+        let open = |file: &str| -> Result<File> {
+            above_standard(self.instance.open(file)?.into()).map(File::from)
+        };
+        let [mut processes, mut switch] = [open("set_event_pid")?, open("tracing_on")?];
         sys::pre_exec(command, move || {
             before()?;
             let mut number = [0; 12];

@@ -25,8 +25,8 @@ use nix::errno::Errno;
 use crate::{
     CapSet, CapState, Result, ambient, bounding,
     file::FileCaps,
-    no_new_privs,
-    proc::{Ids, Proc, Status},
+    identity, no_new_privs,
+    proc::{Ids, Status},
     securebits::{self, Securebits},
 };
 
@@ -65,17 +65,18 @@ impl Process {
     ///
     /// # Errors
     ///
-    /// Those of reading its sets, its securebits and its entry in /proc.
+    /// Only where a sandbox forbids a call. /proc is not asked: it may be another PID namespace's.
     pub fn current() -> Result<Process> {
-        let status = Proc::default()
-            .thread_status(std::process::id(), nix::unistd::gettid().as_raw().unsigned_abs())?;
+        let (uid, gid, groups) = identity::current()?;
         Ok(Process {
+            uid,
+            gid,
+            groups,
             caps: CapState::current()?,
             bounding: bounding::current()?,
             ambient: ambient::current()?,
             securebits: securebits::current()?,
             no_new_privs: no_new_privs::is_set()?,
-            ..Process::of(&status, Securebits::empty())
         })
     }
 

@@ -14,6 +14,7 @@ use nix::{
 
 use crate::{
     Cap, CapSet, CapState, Error, Op, Result,
+    proc::Ids,
     securebits::{self, Securebits},
     sys, threads,
 };
@@ -74,6 +75,25 @@ impl Identity {
             .and_then(|()| change_uid(self.uid))
             .inspect_err(|_| before.restore())
     }
+}
+
+/// The user ids, the group ids and the supplementary groups of the calling thread, without /proc.
+pub(crate) fn current() -> Result<(Ids, Ids, Vec<u32>)> {
+    let failed = |err| Op::ReadIdentity.thread(err);
+    // An id that is none changes nothing, and the call returns the present one in any case.
+    let [uid, gid] = [
+        unistd::setfsuid(Uid::from_raw(u32::MAX)).as_raw(),
+        unistd::setfsgid(Gid::from_raw(u32::MAX)).as_raw(),
+    ];
+    let users = unistd::getresuid().map_err(failed)?;
+    let Groups { gid: group, groups } = Groups::current()?;
+    let ids =
+        |[real, effective, saved]: [u32; 3], filesystem| Ids { real, effective, saved, filesystem };
+    Ok((
+        ids([users.real, users.effective, users.saved].map(Uid::as_raw), uid),
+        ids([group.real, group.effective, group.saved].map(Gid::as_raw), gid),
+        groups.into_iter().map(Gid::as_raw).collect(),
+    ))
 }
 
 /// Makes `uid` the real, effective and saved user id. What is permitted stays so; nothing is

@@ -195,6 +195,16 @@ impl Proc {
         self.parse(tid, format!("{pid}/task/{tid}/status"))
     }
 
+    /// The one on /proc, where its ids are those that system calls take: the ids of children, and
+    /// those that a user has from elsewhere.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NoProc`].
+    pub fn of_namespace() -> Result<Proc> {
+        own::require_namespace().map(|()| Proc::default())
+    }
+
     fn parse(&self, pid: u32, file: String) -> Result<Status> {
         let text = read(&self.root.join(file)).map_err(|err| self.failed(pid, err))?;
         Status::parse(&text).map_err(|field| Error::MalformedStatus { pid, field })
@@ -264,9 +274,12 @@ fn ids(dir: &Path) -> io::Result<Vec<u32>> {
     Ok(ids)
 }
 
-/// The text of a file of /proc that is written in one go, so that less than asked for is the end.
 fn read(path: &Path) -> io::Result<Vec<u8>> {
-    let mut file = File::open(path)?;
+    File::open(path).and_then(read_all)
+}
+
+/// The text of a file of /proc that is written in one go, so that less than asked for is the end.
+pub(crate) fn read_all(mut file: File) -> io::Result<Vec<u8>> {
     let mut text = vec![0; 4096];
     let mut length = 0;
     loop {

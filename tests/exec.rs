@@ -39,6 +39,7 @@ use rcap::{
     file::{ATTRIBUTE, FileCaps},
     launch::Launcher,
     no_new_privs,
+    proc::Ids,
     securebits::{self, Securebits},
 };
 
@@ -60,6 +61,7 @@ fn main() -> ExitCode {
         test("in_user_namespaces", Needs::Root, in_user_namespaces),
         test("as_the_root_of_a_namespace", Needs::UserNamespace, as_the_root_of_a_namespace),
         test("scripts_of_scripts", Needs::Nothing, scripts_of_scripts),
+        test("in_another_pid_namespace", Needs::Root, in_another_pid_namespace),
     ])
 }
 
@@ -378,4 +380,19 @@ fn scripts_of_scripts() {
             assert_eq!(program.unwrap_err().raw_os_error(), errno);
         }
     }
+}
+
+/// /proc stays that of the namespace outside, where the ids of this process are those of root's.
+fn in_another_pid_namespace() {
+    unshare(CloneFlags::CLONE_NEWPID).unwrap();
+    let nobody = 65534;
+    let child = Launcher::new().groups(nobody, &[7]).uid(nobody).call(|| {
+        assert_eq!(unistd::getpid().as_raw(), 1);
+        let process = Process::current().unwrap();
+        let ids = |ids: Ids| [ids.real, ids.effective, ids.saved, ids.filesystem];
+        assert_eq!((ids(process.uid), ids(process.gid)), ([nobody; 4], [nobody; 4]));
+        assert_eq!(process.groups, [7]);
+        0
+    });
+    assert_eq!(child.unwrap().wait().unwrap().code(), Some(0));
 }

@@ -163,7 +163,7 @@ impl Getpcaps<'_, '_> {
     }
 
     fn all(&mut self) -> io::Result<()> {
-        match self.proc.processes() {
+        match Proc::of_namespace().and_then(|proc| proc.processes()) {
             Ok(pids) => self.wait_for(pids),
             Err(err) => self.complain(&err)?,
         }
@@ -189,10 +189,15 @@ impl Getpcaps<'_, '_> {
             }
             Err(NotAPid::NoNumber) => {
                 self.flush()?;
-                let found = self.named(arg);
-                if !found.is_empty() {
-                    self.wait_for(found);
-                    return Ok(());
+                match Proc::of_namespace() {
+                    Ok(proc) => {
+                        let found = named(&proc, arg);
+                        if !found.is_empty() {
+                            self.wait_for(found);
+                            return Ok(());
+                        }
+                    }
+                    Err(err) => self.complain(&err)?,
                 }
                 "Invalid argument, and no process has this name"
             }
@@ -203,21 +208,18 @@ impl Getpcaps<'_, '_> {
         self.io.complain_in_words("getpcaps", &words)
     }
 
-    /// The processes with this name, which the kernel cuts off behind 15 bytes.
-    fn named(&self, name: &OsStr) -> Vec<u32> {
-        let short = &name.as_encoded_bytes()[..name.len().min(15)];
-        let is_it = |&pid: &u32| {
-            self.proc.status(pid).is_ok_and(|status| status.name.as_encoded_bytes() == short)
-        };
-        self.proc.processes().unwrap_or_default().into_iter().filter(is_it).collect()
-    }
-
     /// Looks at the processes that wait, several at once if there are many, and prints them.
     fn flush(&mut self) -> io::Result<()> {
         /// Fewer are read sooner than a thread is started.
         const A_THREAD_EACH: usize = 128;
         let pids = std::mem::take(&mut self.waiting);
         let needs_status = self.options.needs_status() || self.json.is_some();
+        if needs_status
+            && !pids.is_empty()
+            && let Err(err) = Proc::of_namespace()
+        {
+            return self.complain(&err);
+        }
         let proc = self.proc.clone();
         let read = |(pid, _): &(u32, Option<String>)| sets(&proc, *pid, needs_status);
         let threads = match pids.len() / A_THREAD_EACH {
@@ -323,6 +325,14 @@ impl Getpcaps<'_, '_> {
         out.write_all(&label)?;
         writeln!(out, "{tail}{text}")
     }
+}
+
+/// The processes with this name, which the kernel cuts off after 15 bytes.
+fn named(proc: &Proc, name: &OsStr) -> Vec<u32> {
+    let short = &name.as_encoded_bytes()[..name.len().min(15)];
+    let is_it =
+        |&pid: &u32| proc.status(pid).is_ok_and(|status| status.name.as_encoded_bytes() == short);
+    proc.processes().unwrap_or_default().into_iter().filter(is_it).collect()
 }
 
 /// The sets of a process; 0 is this one.

@@ -335,14 +335,15 @@ fn print(launcher: &Launcher, io: &mut Io<'_>) -> Result<Exit, Unmet> {
 
 /// `--verify`: what the kernel says of the program, just after it was executed.
 fn verify(launcher: &Launcher, command: Program, io: &mut Io<'_>) -> Result<Exit, Unmet> {
+    let proc = Proc::of_namespace()?;
     // What any program has that is executed so.
     let mut probe = Program::new("/proc/self/exe");
     probe.args(["--version"]).stdout(std::process::Stdio::null());
     let mut probe = launcher.spawn(probe)?;
-    let want = Proc::default().status(probe.id())?;
+    let want = proc.status(probe.id())?;
     let _ = probe.wait();
     let mut child = launcher.spawn(command)?;
-    let has = Proc::default().status(child.id())?;
+    let has = proc.status(child.id())?;
     let sets =
         |status: &Status| (status.caps, status.bounding, status.ambient, status.no_new_privs);
     if sets(&want) != sets(&has) {

@@ -222,7 +222,8 @@ fn open(path: &str) -> Result<File, Unread> {
 
 fn process(pid: &str) -> Result<Source, String> {
     let pid = pid.parse().map_err(|_| "a process is named by its number".to_owned())?;
-    let status = Proc::default().status(pid).map_err(|err| super::chain(&err))?;
+    let status =
+        Proc::of_namespace().and_then(|proc| proc.status(pid)).map_err(|err| super::chain(&err))?;
     Ok(Source {
         caps: status.caps.permitted,
         ambient: status.ambient,

@@ -133,7 +133,7 @@ fn starter(matches: &ArgMatches, stdin: &mut dyn io::Read) -> Result<Starter, St
     let user = matches.get_one::<String>("user");
     let here = PathBuf::new();
     if let Some(&pid) = matches.get_one::<u32>("pid") {
-        let proc = Proc::default();
+        let proc = Proc::of_namespace().map_err(failed)?;
         let status = proc.status(pid).map_err(failed)?;
         let mut assumed = vec![
             "its securebits, which the kernel tells nobody else, are taken for none".to_owned(),

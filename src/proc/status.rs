@@ -10,7 +10,7 @@ type Missing = &'static str;
 
 impl Status {
     /// The status that the kernel wrote as `text`. What stands there besides is passed over.
-    pub(super) fn parse(text: &[u8]) -> Result<Status, Missing> {
+    pub(crate) fn parse(text: &[u8]) -> Result<Status, Missing> {
         let fields = Fields(text);
         Ok(Status {
             pid: fields.number("Pid")?,
@@ -41,6 +41,16 @@ impl Status {
                 _ => None,
             })?,
         })
+    }
+}
+
+impl Status {
+    /// The ids of the thread whose status the kernel wrote as `text`: the first in the PID
+    /// namespace of the file system, the last in the thread's own.
+    pub(super) fn namespace_ids(text: &[u8]) -> Option<Vec<u32>> {
+        let fields = Fields(text);
+        // A kernel without PID namespaces, or before Linux 4.1, has one id for each.
+        fields.numbers("NSpid").or_else(|_| fields.number("Pid").map(|id| vec![id])).ok()
     }
 }
 
@@ -149,6 +159,21 @@ mod tests {
             seccomp: Some(Seccomp::Filter),
         };
         assert_eq!(parse(STATUS), Ok(want));
+    }
+
+    #[test]
+    fn ids_in_each_namespace() {
+        let with = |line: &str| STATUS.replace("NStgid:", line).into_bytes();
+        #[rustfmt::skip]
+        let rows: &[(&str, Option<&[u32]>)] = &[
+            ("NStgid:",                     Some(&[11518])),
+            ("NSpid:\t7\nNStgid:",          Some(&[7])),
+            ("NSpid:\t105\t12\t7\nNStgid:", Some(&[105, 12, 7])),
+        ];
+        for &(line, want) in rows {
+            assert_eq!(Status::namespace_ids(&with(line)).as_deref(), want, "{line}");
+        }
+        assert_eq!(Status::namespace_ids(b"Name:\tx\n"), None);
     }
 
     #[test]

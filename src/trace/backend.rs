@@ -1,6 +1,6 @@
 //! The ways to have the kernel's checks recorded.
 
-use std::{fmt, io};
+use std::fmt;
 
 use nix::{
     errno::Errno,
@@ -9,7 +9,7 @@ use nix::{
 };
 
 use super::{CgroupRecorder, Tracefs};
-use crate::{Error, Op, Result, Subject, proc::own};
+use crate::{Error, Result, proc::own};
 
 /// How the kernel is asked for its checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,18 +89,14 @@ pub(super) fn require_initial_pid_namespace() -> Result<()> {
     /// include/uapi/linux/nsfs.h since Linux 6.18: `init_pid_ns` has it, and namespaces that are
     /// made later get numbers from 0xF0000000 on.
     const INITIAL: libc::ino_t = 0xEFFF_FFFC;
-    let failed = |err: io::Error| match err.kind() {
-        io::ErrorKind::NotFound => Error::NoProc,
-        _ => Op::ReadProc.on(Subject::Thread, err),
-    };
     // A /proc of another PID namespace than this one or an outer one has no such entry.
-    let directory = own::open("ns", OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(failed)?;
+    let directory = own::open("ns", OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(own::failed)?;
     for name in ["pid", "pid_for_children"] {
         match fstatat(&directory, name, AtFlags::empty()) {
             Ok(stat) if stat.st_ino == INITIAL => {}
             // ENOENT: that of the children has no process yet, and so is not the initial one.
             Ok(_) | Err(Errno::ENOENT) => return Err(Error::PidNamespace),
-            Err(err) => return Err(failed(err.into())),
+            Err(err) => return Err(own::failed(err.into())),
         }
     }
     Ok(())

@@ -93,13 +93,15 @@ pub enum Error {
         /// How many, if it could be counted.
         count: Option<usize>,
     },
-    /// Threads of this process that have not changed as they should.
+    /// Some threads of this process have changed and others have not: the kernel has no way back.
     #[non_exhaustive]
     Stragglers {
-        /// Their ids.
+        /// The ids of the threads that may have kept something, as far as they are known.
         threads: Vec<u32>,
-        /// How many others have changed; 0 if none has.
+        /// How many threads have changed.
         changed: usize,
+        /// The first reason.
+        source: Box<Error>,
     },
     /// The kernel has no way to record its checks of capabilities.
     NoBackend,
@@ -310,6 +312,7 @@ impl Error {
             | Error::Unreadable { source, .. }
             | Error::ForeignRootid { source, .. }
             | Error::Refused { source: Some(source), .. } => source.raw_os_error(),
+            Error::Stragglers { source, .. } => source.raw_os_error(),
             _ => None,
         }
     }
@@ -340,7 +343,7 @@ impl fmt::Display for Error {
                  the bpf backend",
             ),
             Error::NoProc => {
-                f.write_str("/proc is not mounted, or belongs to another PID namespace")
+                f.write_str("/proc: not mounted, or belongs to another PID namespace")
             }
             Error::NoMark => f.write_str(
                 "recording does not work: the kernel did not record the check that rcap made itself",
@@ -377,12 +380,10 @@ impl fmt::Display for Error {
                 write!(f, "this process has {count} threads and not just one")
             }
             Error::Threads { count: None } => f.write_str("this process has more than one thread"),
-            Error::Stragglers { threads, changed } => {
-                write!(f, "{threads:?}: these threads did not follow; ")?;
-                match changed {
-                    0 => f.write_str("nothing has changed"),
-                    changed => write!(f, "{changed} others have changed"),
-                }
+            Error::Stragglers { threads, changed, .. } => {
+                f.write_str("threads")?;
+                threads.iter().try_for_each(|tid| write!(f, " {tid}"))?;
+                write!(f, ": not changed, but {changed} other threads have changed")
             }
             Error::NoUser { name } => write!(f, "there is no user {name}"),
             Error::Inexpressible { format, user, needs } => {
@@ -400,6 +401,7 @@ impl error::Error for Error {
             | Error::Unreadable { source, .. }
             | Error::ForeignRootid { source, .. } => Some(source),
             Error::Refused { source, .. } => source.as_ref().map(|source| source as _),
+            Error::Stragglers { source, .. } => Some(source),
             Error::MalformedFileCaps { source, .. } => Some(source),
             Error::NoProcess { .. }
             | Error::NoBackend
@@ -413,7 +415,6 @@ impl error::Error for Error {
             | Error::NoUser { .. }
             | Error::Inexpressible { .. }
             | Error::Threads { .. }
-            | Error::Stragglers { .. }
             | Error::Parse(_) => None,
         }
     }

@@ -26,6 +26,8 @@ pub use access::{Written, check_write, read, read_fd, remove, remove_fd, update,
 pub use codec::Malformed;
 pub(crate) use refusal::IdMap;
 pub use refusal::{FileKind, Mount, Refusal};
+#[cfg(feature = "all-threads")]
+pub(crate) use scan::dirents;
 pub use scan::{Entry, Found, Scan};
 
 use crate::{CapSet, CapState, Error};

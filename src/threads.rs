@@ -25,7 +25,7 @@
 //! module nor the kernel separates threads of one process from each other.
 
 use std::{
-    fs, thread,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -34,10 +34,12 @@ use nix::{
     sched::{CloneFlags, unshare},
 };
 
-use crate::{Error, Op, Result};
+use crate::{Error, Result, proc::own};
 
 #[cfg(feature = "all-threads")]
 mod limits;
+#[cfg(feature = "all-threads")]
+mod tasks;
 
 #[cfg(feature = "all-threads")]
 pub use limits::{Limits, Report};
@@ -71,6 +73,5 @@ fn is_single_threaded() -> Result<bool> {
 }
 
 fn count() -> Result<usize> {
-    let tasks = fs::read_dir("/proc/self/task");
-    tasks.map(Iterator::count).map_err(|err| Op::ReadProc.thread(err))
+    Ok(usize::try_from(own::status()?.threads).unwrap_or(usize::MAX))
 }

@@ -3,7 +3,9 @@
 mod common;
 
 use std::{
+    fs::{self, File},
     io::{self, Read, Write},
+    iter,
     os::unix::net::UnixStream,
     sync::{
         Arc, Barrier,
@@ -11,16 +13,23 @@ use std::{
         mpsc,
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
-    sys::signal::{SigSet, SigmaskHow, pthread_sigmask},
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    sys::{
+        resource::{Resource, getrlimit, setrlimit},
+        signal::{SigSet, SigmaskHow, pthread_sigmask},
+    },
     unistd,
 };
 use rcap::{
-    Cap, CapSet, CapState, Error, Iab, Op, Subject, ambient, bounding, no_new_privs,
-    proc::{Proc, Status},
+    Cap, CapSet, CapState, Error, Iab, Op, Subject, ambient, bounding,
+    launch::Launcher,
+    no_new_privs,
+    proc::{Kind, Proc, Status},
     securebits::{self, Securebits},
     threads::Limits,
 };
@@ -36,6 +45,14 @@ tests! {
         a_thread_that_cannot_stops_all,
         a_lock_that_cannot_be_set_stops_all,
         a_thread_that_does_not_answer,
+        a_thread_that_is_stopped_while_it_answers,
+        a_thread_that_fails_after_the_check,
+        a_thread_that_cannot_be_looked_at,
+        no_descriptor_left,
+        another_pid_namespace,
+        a_thread_with_little_stack,
+        threads_that_are_cancelled,
+        a_first_thread_that_has_ended,
         threads_that_come_and_go,
         again_and_again,
         two_callers,
@@ -68,6 +85,11 @@ fn assert_limited(limits: &Limits) {
     }
 }
 
+/// Waits until the threads that were joined are gone from the kernel's list as well.
+fn alone() {
+    common::wait_until(|| statuses().len() == 1);
+}
+
 /// Runs `test` beside threads that wait for the end of it.
 fn beside<T>(count: usize, test: impl FnOnce() -> T) -> T {
     let barrier = Barrier::new(count + 1);
@@ -95,6 +117,7 @@ fn nothing_to_drop_takes_no_privilege() {
         assert_limited(&limits);
     });
     assert_eq!(statuses()[0].caps, before[0].caps);
+    alone();
     assert_eq!(Limits::to(CapSet::all()).apply().unwrap().threads, 1);
 }
 
@@ -120,7 +143,7 @@ fn every_set_of_every_thread() {
         .collect();
     done.wait();
     let report = limits.apply().unwrap();
-    assert_eq!((report.threads, report.sweeps), (6, 3));
+    assert_eq!((report.threads, report.sweeps), (6, 2));
     assert_limited(&limits);
     for Status { caps, bounding, ambient, .. } in statuses() {
         assert_eq!(
@@ -255,6 +278,7 @@ fn a_thread_that_cannot_stops_all() {
     assert_eq!(err.raw_os_error(), Some(libc::EPERM));
     // Without anything to drop for which it lacks the right, it can.
     let limits = Limits { bounding: CapSet::all(), ..Limits::to(KEEP) };
+    alone();
     let barrier = Arc::new(Barrier::new(2));
     let other = {
         let barrier = Arc::clone(&barrier);
@@ -295,13 +319,352 @@ fn a_thread_that_does_not_answer() {
         };
         assert_eq!(ret, 0);
     });
-    let Error::Stragglers { threads, changed: 0, .. } = &err else {
+    let Error::Os { op: Op::Signal, subject: Subject::OtherThread(_), .. } = &err else {
         panic!("{err:?}");
     };
-    assert_eq!(
-        err.to_string(),
-        format!("{threads:?}: these threads did not follow; nothing has changed")
-    );
+    assert_eq!(err.raw_os_error(), Some(libc::ETIMEDOUT));
+}
+
+/// As a thread that a debugger stops: it has taken the call, and a system call of it never ends.
+/// Here a seccomp filter asks a listener about capset(2), and the listener answers late.
+#[expect(unsafe_code, reason = "the C library has no seccomp(2)")]
+fn a_thread_that_is_stopped_while_it_answers() {
+    let (sender, receiver) = mpsc::channel();
+    let barrier = Arc::new(Barrier::new(2));
+    let other = {
+        let barrier = Arc::clone(&barrier);
+        thread::spawn(move || {
+            no_new_privs::set().unwrap();
+            let flags = libc::SECCOMP_FILTER_FLAG_NEW_LISTENER;
+            let listener = filter_capset(flags, libc::SECCOMP_RET_USER_NOTIF);
+            sender.send(i32::try_from(listener).unwrap()).unwrap();
+            barrier.wait();
+            barrier.wait();
+            CapState::current().unwrap().permitted
+        })
+    };
+    let listener = receiver.recv().unwrap();
+    barrier.wait();
+    let limits = Limits { bounding: CapSet::all(), ..Limits::to(KEEP) };
+    let begin = Instant::now();
+    let err = limits.apply().unwrap_err();
+    let Error::Stragglers { threads, changed: 1, source, .. } = &err else {
+        panic!("{err:?}");
+    };
+    assert_eq!((threads.len(), source.raw_os_error()), (1, Some(libc::ETIMEDOUT)));
+    assert!(begin.elapsed() > Duration::from_secs(5));
+    // Another call does not disturb it, and says so.
+    assert_eq!(limits.apply().unwrap_err().raw_os_error(), Some(libc::EBUSY));
+    // Without anybody to ask, the system call fails with ENOSYS, and the thread goes on.
+    // SAFETY: nobody else uses the descriptor.
+    assert_eq!(unsafe { libc::close(listener) }, 0);
+    barrier.wait();
+    assert_eq!(other.join().unwrap(), CapSet::supported());
+}
+
+/// Has the calling thread's capset(2) filtered.
+#[expect(unsafe_code, reason = "the C library has no seccomp(2)")]
+fn filter_capset(flags: libc::c_ulong, action: u32) -> libc::c_long {
+    let number = u32::try_from(libc::SYS_capset).unwrap();
+    let code = |bits: u32| u16::try_from(bits).unwrap();
+    let mut program = [
+        (code(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS), 0, 0, 0),
+        (code(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K), 0, 1, number),
+        (code(libc::BPF_RET | libc::BPF_K), 0, 0, action),
+        (code(libc::BPF_RET | libc::BPF_K), 0, 0, libc::SECCOMP_RET_ALLOW),
+    ]
+    .map(|(code, jt, jf, k)| libc::sock_filter { code, jt, jf, k });
+    let program = libc::sock_fprog { len: 4, filter: program.as_mut_ptr() };
+    // SAFETY: the kernel reads the program, which is live.
+    let ret = unsafe {
+        libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program)
+    };
+    assert!(ret >= 0, "{}", io::Error::last_os_error());
+    ret
+}
+
+/// Those that are started after it change all the same, and the error says how many.
+fn a_thread_that_fails_after_the_check() {
+    let barrier = Arc::new(Barrier::new(2));
+    let (sender, receiver) = mpsc::channel();
+    let other = {
+        let barrier = Arc::clone(&barrier);
+        thread::spawn(move || {
+            filter_capset(0, libc::SECCOMP_RET_ERRNO | libc::EACCES.cast_unsigned());
+            sender.send(unistd::gettid().as_raw().cast_unsigned()).unwrap();
+            barrier.wait();
+        })
+    };
+    let filtered = receiver.recv().unwrap();
+    let limits = Limits { bounding: CapSet::all(), ..Limits::to(KEEP) };
+    let (result, after) = beside(4, || (limits.apply(), statuses()));
+    let err = result.unwrap_err();
+    let Error::Stragglers { threads, changed: 5, source, .. } = &err else {
+        panic!("{err:?}");
+    };
+    assert_eq!(*threads, [filtered]);
+    assert_eq!(source.raw_os_error(), Some(libc::EACCES));
+    let words = format!("threads {filtered}: not changed, but 5 other threads have changed");
+    assert_eq!(err.to_string(), words);
+    for status in after {
+        let is_limited = limits.caps.permitted.contains(status.caps.permitted);
+        assert_eq!(is_limited, status.pid != filtered);
+    }
+    barrier.wait();
+    other.join().unwrap();
+}
+
+/// What /proc has of it is covered, as far as one can do that.
+fn a_thread_that_cannot_be_looked_at() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    for file in ["status", "stat", ""] {
+        let err = refused_beside(Limits::to(KEEP), |tid| {
+            let path = format!("/proc/{}/task/{tid}/{file}", std::process::id());
+            let cover = if file.is_empty() { "/proc/self/task" } else { "/dev/null" };
+            mount(Some(cover), &*path, none, MsFlags::MS_BIND, none).unwrap();
+        });
+        let Error::Os { op: Op::ReadProc, subject: Subject::OtherThread(_), .. } = &err else {
+            panic!("{file}: {err:?}");
+        };
+    }
+}
+
+/// Nothing changes in any thread when `other` has happened to one of them.
+fn refused_beside(limits: Limits, other: impl FnOnce(u32)) -> Error {
+    let (sender, receiver) = mpsc::channel();
+    let barrier = Arc::new(Barrier::new(2));
+    let thread = {
+        let barrier = Arc::clone(&barrier);
+        thread::spawn(move || {
+            sender.send(unistd::gettid().as_raw().cast_unsigned()).unwrap();
+            barrier.wait();
+            CapState::current().unwrap()
+        })
+    };
+    let before = CapState::current().unwrap();
+    other(receiver.recv().unwrap());
+    let err = limits.apply().unwrap_err();
+    assert_eq!(CapState::current().unwrap(), before);
+    barrier.wait();
+    assert_eq!(thread.join().unwrap(), before);
+    err
+}
+
+/// However few descriptors are left: all threads change, or none.
+fn no_descriptor_left() {
+    let limits = Limits::to(KEEP);
+    let before = CapState::current().unwrap();
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, 64, most).unwrap();
+    let mut held: Vec<File> = iter::from_fn(|| File::open("/dev/null").ok()).collect();
+    assert!(held.len() > 20);
+    let (results, after) = beside(2, || {
+        let mut results = Vec::new();
+        while !held.is_empty() {
+            let result = limits.apply();
+            let is_ok = result.is_ok();
+            results.push((result, CapState::current().unwrap()));
+            if is_ok {
+                break;
+            }
+            held.pop();
+        }
+        held.clear();
+        (results, statuses())
+    });
+    assert!(results.len() > 1);
+    for (result, sets) in results {
+        match result {
+            Ok(report) => assert_eq!((report.threads, sets.permitted), (3, KEEP)),
+            Err(Error::Os { op: Op::ReadProc, .. }) => assert_eq!(sets, before),
+            Err(err) => panic!("{err:?}"),
+        }
+    }
+    assert_eq!(after.len(), 3);
+    assert!(after.iter().all(|status| status.caps.permitted == KEEP));
+}
+
+/// /proc belongs to the PID namespace outside, or is no proc file system.
+fn another_pid_namespace() {
+    unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+    let refused = |why: &str| {
+        let before = CapState::current().unwrap();
+        let apply = || (Limits::to(KEEP).apply(), CapState::current().unwrap());
+        let (result, after) = beside(5, apply);
+        assert_eq!(result.unwrap_err().to_string(), why);
+        assert_eq!(after, before);
+    };
+    let child = Launcher::new().call(|| {
+        let foreign = "/proc: not mounted, or belongs to another PID namespace";
+        refused(foreign);
+        assert_eq!(Proc::of_namespace().unwrap_err().to_string(), foreign);
+        // Without threads of its own, it still knows how many it has.
+        thread::spawn(|| {
+            let err = rcap::threads::ensure_single_threaded().unwrap_err();
+            assert_eq!(err.to_string(), "this process has 2 threads and not just one");
+        })
+        .join()
+        .unwrap();
+        mount(Some("tmpfs"), "/proc", Some("tmpfs"), MsFlags::empty(), none).unwrap();
+        fs::create_dir_all("/proc/self/task/1").unwrap();
+        fs::create_dir_all("/proc/1/task/1").unwrap();
+        fs::create_dir_all("/proc/thread-self").unwrap();
+        refused(foreign);
+        0
+    });
+    assert_eq!(child.unwrap().wait().unwrap().code(), Some(0));
+}
+
+/// Two kilobytes, and an alternate stack: the kernel's frame alone can be larger.
+#[expect(unsafe_code, reason = "sigaltstack(2) and pthread_create(3)")]
+fn a_thread_with_little_stack() {
+    const LEFT: usize = 2048;
+    struct Shared {
+        bottom: usize,
+        ready: Barrier,
+        pipe: [i32; 2],
+    }
+    /// Goes down to the last of the stack, and waits there.
+    #[inline(never)]
+    fn descend(shared: &Shared) -> u8 {
+        let pad = std::hint::black_box([0_u8; 64]);
+        if (&raw const pad).addr() - shared.bottom > LEFT + 512 {
+            return descend(shared).wrapping_add(pad[0]);
+        }
+        let mut byte = 0_u8;
+        // SAFETY: the kernel writes one byte.
+        while unsafe { libc::read(shared.pipe[0], (&raw mut byte).cast(), 1) } != 1 {}
+        byte
+    }
+    extern "C" fn thread(shared: *mut libc::c_void) -> *mut libc::c_void {
+        // SAFETY: it outlives the thread, which is joined.
+        let shared = unsafe { &*shared.cast::<Shared>() };
+        let mut stack = vec![0_u8; 16 * 1024];
+        let alternate =
+            libc::stack_t { ss_sp: stack.as_mut_ptr().cast(), ss_flags: 0, ss_size: stack.len() };
+        // SAFETY: the stack outlives its use.
+        assert_eq!(unsafe { libc::sigaltstack(&raw const alternate, std::ptr::null_mut()) }, 0);
+        shared.ready.wait();
+        descend(shared);
+        let permitted = CapState::current().unwrap().permitted;
+        let none = libc::stack_t { ss_flags: libc::SS_DISABLE, ..alternate };
+        // SAFETY: it is not in use any more.
+        assert_eq!(unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) }, 0);
+        // It fits where the kernel's frame has up to 3.6 KB, in what Rust gives to each thread.
+        let used = stack.len() - stack.iter().position(|&byte| byte != 0).unwrap();
+        assert!((1..8192).contains(&used), "{used}");
+        usize::try_from(permitted.bits()).unwrap() as *mut libc::c_void
+    }
+    let size = 256 * 1024;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+    // SAFETY: a new mapping of memory.
+    let stack = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
+    assert_ne!(stack, libc::MAP_FAILED);
+    let guard = 64 * 1024;
+    // SAFETY: the lower part of it, which nobody uses.
+    assert_eq!(unsafe { libc::mprotect(stack, guard, libc::PROT_NONE) }, 0);
+    let mut pipe = [0; 2];
+    // SAFETY: the kernel writes two descriptors.
+    assert_eq!(unsafe { libc::pipe(pipe.as_mut_ptr()) }, 0);
+    let bottom = stack.addr() + guard;
+    let mut shared = Shared { bottom, ready: Barrier::new(2), pipe };
+    // SAFETY: the attributes are initialized next.
+    let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
+    // SAFETY: as the manual says.
+    assert_eq!(unsafe { libc::pthread_attr_init(&raw mut attributes) }, 0);
+    let usable = bottom as *mut libc::c_void;
+    // SAFETY: the memory is the thread's alone until it is joined.
+    let set = unsafe { libc::pthread_attr_setstack(&raw mut attributes, usable, size - guard) };
+    assert_eq!(set, 0);
+    let mut id: libc::pthread_t = 0;
+    let argument = (&raw mut shared).cast();
+    // SAFETY: the argument outlives the thread, which is joined.
+    let made =
+        unsafe { libc::pthread_create(&raw mut id, &raw const attributes, thread, argument) };
+    assert_eq!(made, 0);
+    shared.ready.wait();
+    let waits = || {
+        statuses().iter().filter(|status| status.pid != std::process::id()).all(|status| {
+            let pid = std::process::id();
+            let text = fs::read_to_string(format!("/proc/{pid}/task/{}/syscall", status.pid));
+            text.is_ok_and(|text| text.starts_with(&format!("{} ", libc::SYS_read)))
+        })
+    };
+    common::wait_until(waits);
+    assert_eq!(Limits::to(KEEP).apply().unwrap().threads, 2);
+    // SAFETY: the kernel reads one byte.
+    assert_eq!(unsafe { libc::write(shared.pipe[1], b"x".as_ptr().cast(), 1) }, 1);
+    let mut permitted = std::ptr::null_mut();
+    // SAFETY: the thread exists and nobody else joins it.
+    assert_eq!(unsafe { libc::pthread_join(id, &raw mut permitted) }, 0);
+    assert_eq!(permitted.addr() as u64, KEEP.bits());
+}
+
+/// What another library does with its own threads.
+#[expect(unsafe_code, reason = "pthread_cancel(3)")]
+fn threads_that_are_cancelled() {
+    extern "C" fn wait(_: *mut libc::c_void) -> *mut libc::c_void {
+        loop {
+            // SAFETY: it takes nothing. The C library ends the thread here, in which nothing is to
+            // be dropped.
+            unsafe { libc::pause() };
+        }
+    }
+    let stop = AtomicBool::new(false);
+    let count = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !stop.load(Ordering::Relaxed) {
+                    let mut id: libc::pthread_t = 0;
+                    let none = std::ptr::null_mut::<libc::c_void>();
+                    // SAFETY: a thread that uses no memory of others.
+                    let made =
+                        unsafe { libc::pthread_create(&raw mut id, none.cast(), wait, none) };
+                    assert_eq!(made, 0);
+                    // SAFETY: the thread has not been joined.
+                    assert_eq!(unsafe { libc::pthread_cancel(id) }, 0);
+                    // SAFETY: nobody else joins it.
+                    assert_eq!(unsafe { libc::pthread_join(id, std::ptr::null_mut()) }, 0);
+                    count.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+        // Securebits cannot be seen from outside, so that each thread is asked each time.
+        let limits = Limits { securebits: Securebits::NOROOT, ..Limits::to(CapSet::all()) };
+        let _stop = Stop(&stop);
+        (0..1500).try_for_each(|_| limits.apply().map(drop)).unwrap();
+    });
+    assert!(count.into_inner() > 0);
+}
+
+/// It stays on the list, with all that it had.
+#[expect(clippy::exit, unsafe_code, reason = "the first thread ends, and not the process")]
+fn a_first_thread_that_has_ended() {
+    thread::spawn(|| {
+        let first = || statuses().remove(0);
+        common::wait_until(|| first().kind == Kind::Zombie);
+        let result = Limits::to(KEEP).apply();
+        let is_limited = CapState::current().unwrap().permitted == KEEP;
+        let passed = result.is_ok() && is_limited && first().caps.permitted != KEEP;
+        std::process::exit(i32::from(!passed));
+    });
+    // SAFETY: nothing of this thread is used any more.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
+/// Ends other threads of a test when it is dropped.
+struct Stop<'a>(&'a AtomicBool);
+
+impl Drop for Stop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
 }
 
 /// Keeps starting threads until `stop`, and counts them.
@@ -315,7 +678,7 @@ fn churn(stop: &AtomicBool, started: &AtomicUsize) {
 
 fn threads_that_come_and_go() {
     let limits = Limits::to(KEEP);
-    let [stop, started] = [AtomicBool::new(false), AtomicBool::new(false)];
+    let stop = AtomicBool::new(false);
     let count = AtomicUsize::new(0);
     thread::scope(|scope| {
         for _ in 0..4 {
@@ -324,8 +687,9 @@ fn threads_that_come_and_go() {
         while count.load(Ordering::Relaxed) < 1000 {
             thread::yield_now();
         }
+        // It stops, also if this fails.
+        let _stop = Stop(&stop);
         let report = limits.apply().unwrap();
-        started.store(true, Ordering::Relaxed);
         assert!(report.threads >= 5, "{report:?}");
         for _ in 0..50 {
             assert_limited(&limits);
@@ -334,7 +698,6 @@ fn threads_that_come_and_go() {
             thread::yield_now();
         }
         assert_limited(&limits);
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -346,6 +709,7 @@ fn again_and_again() {
         for _ in 0..2 {
             scope.spawn(|| churn(&stop, &count));
         }
+        let _stop = Stop(&stop);
         // One capability less every time, and the same a few times.
         let mut caps = all;
         for cap in all.without(Cap::SETPCAP).caps() {
@@ -356,7 +720,6 @@ fn again_and_again() {
                 assert_limited(&limits);
             }
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 
@@ -399,10 +762,10 @@ fn the_ids_of_the_c_library_afterwards() {
                 thread::sleep(Duration::from_micros(100));
             }
         });
+        let _stop = Stop(&stop);
         for _ in 0..100 {
             Limits::to(KEEP).apply().unwrap();
         }
-        stop.store(true, Ordering::Relaxed);
     });
 }
 

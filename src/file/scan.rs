@@ -493,7 +493,7 @@ fn held(directory: &OwnedFd, name: &CStr) -> io::Result<File> {
 }
 
 /// The kinds and names in what getdents64(2) wrote: `struct linux_dirent64`.
-fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
+pub(crate) fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
     const LENGTH: usize = 16; // behind the inode and the offset
     const KIND: usize = 18;
     const NAME: usize = 19;

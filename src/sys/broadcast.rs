@@ -8,9 +8,12 @@
 
 use std::{
     io,
-    mem::size_of,
+    mem::{self, size_of},
     ptr,
-    sync::atomic::{AtomicBool, AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicI32, AtomicPtr, AtomicU64, AtomicUsize, Ordering},
+    },
     thread,
     time::{Duration, Instant},
 };
@@ -33,38 +36,47 @@ pub(crate) enum Answer {
     Returned(u64),
     /// The thread has ended.
     Gone,
-    /// The thread did not take the signal in time, and will not call the function.
+    /// The thread did not answer in time. It will not call the function, unless it has begun
+    /// and was stopped meanwhile.
     Silent,
 }
 
-type Call<'a> = &'a (dyn Fn() -> u64 + Sync);
+/// A function that threads call.
+pub(crate) type Job = Box<dyn Fn() -> u64 + Send + Sync>;
 
-/// The thread that is to call; [`NOBODY`], or [`TAKEN`] while it does.
+/// The thread that is to call; [`NOBODY`]; [`TAKEN`] while it does; [`ANSWERED`] afterwards.
 static TARGET: AtomicI32 = AtomicI32::new(NOBODY);
 const NOBODY: i32 = 0;
 const TAKEN: i32 = -1;
+const ANSWERED: i32 = -2;
 
-/// A [`Call`] on the stack of the caller, which waits while `TARGET` is a thread or `TAKEN`.
-static CALL: AtomicPtr<Call<'static>> = AtomicPtr::new(ptr::null_mut());
+/// The job, which is live while `TARGET` is a thread or `TAKEN`.
+static JOB: AtomicPtr<Job> = AtomicPtr::new(ptr::null_mut());
 static RETURNED: AtomicU64 = AtomicU64::new(0);
-static ANSWERED: AtomicBool = AtomicBool::new(false);
 
-/// What was there before: the handler, and what goes with it.
+/// The handler that was there before, and its attributes.
 static FORMER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
 static FORMER_FLAGS: AtomicU64 = AtomicU64::new(0);
 static FORMER_MASK: AtomicU64 = AtomicU64::new(0);
 #[cfg(not(target_arch = "riscv64"))]
 static FORMER_RESTORER: AtomicUsize = AtomicUsize::new(0);
 
-/// Calls `call` in the thread `tid` of this process. One caller at a time.
+/// Calls `job` in the thread `tid` of this process. One caller at a time.
 ///
-/// `call` is for threads.rs alone: it is called by a signal handler, so that it makes system
-/// calls only, takes neither memory nor locks, and does not panic.
-pub(crate) fn call_in(tid: c_int, call: Call<'_>, patience: Duration) -> io::Result<Answer> {
-    // Only the time for which it is borrowed is forgotten, and this function outlives its use.
-    CALL.store((&raw const call).cast_mut().cast(), Ordering::Relaxed);
-    ANSWERED.store(false, Ordering::Relaxed);
+/// `job` is for threads.rs alone: it is called by a signal handler, so that it makes system calls
+/// only, takes neither memory nor locks, and does not panic.
+///
+/// # Errors
+///
+/// `EBUSY` if a thread that has not finished an earlier call still does not finish it.
+pub(crate) fn call_in(tid: c_int, job: &Arc<Job>, patience: Duration) -> io::Result<Answer> {
+    if !within(patience, || [NOBODY, ANSWERED].contains(&TARGET.load(Ordering::Acquire))) {
+        return Err(Errno::EBUSY.into());
+    }
+    JOB.store(Arc::as_ptr(job).cast_mut(), Ordering::Relaxed);
     TARGET.store(tid, Ordering::Release);
+    let is_answered = || TARGET.load(Ordering::Acquire) == ANSWERED;
+    let returned = || Ok(Answer::Returned(RETURNED.load(Ordering::Relaxed)));
     let begin = Instant::now();
     let mut pause = Duration::from_millis(1);
     let outcome = loop {
@@ -79,26 +91,31 @@ pub(crate) fn call_in(tid: c_int, call: Call<'_>, patience: Duration) -> io::Res
             Err(err) if err.raw_os_error() == Some(libc::EAGAIN) => {}
             Err(err) => break Err(err),
         }
-        if answered_within(pause) {
-            return Ok(Answer::Returned(RETURNED.load(Ordering::Relaxed)));
+        if within(pause, is_answered) {
+            return returned();
         }
         if begin.elapsed() > patience {
             break Ok(Answer::Silent);
         }
         pause = (2 * pause).min(Duration::from_millis(50));
     };
-    if TARGET.compare_exchange(tid, NOBODY, Ordering::AcqRel, Ordering::Acquire).is_err() {
-        // It has begun after all, and makes a few system calls that do not wait.
-        while !answered_within(Duration::from_secs(1)) {}
-        return Ok(Answer::Returned(RETURNED.load(Ordering::Relaxed)));
+    if TARGET.compare_exchange(tid, NOBODY, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+        return outcome;
     }
-    outcome
+    // It has begun after all, and makes a few system calls that do not wait.
+    if within(Duration::from_secs(1), is_answered) {
+        return returned();
+    }
+    // It was stopped meanwhile. Whenever it goes on, it finds the job.
+    mem::forget(Arc::clone(job));
+    Ok(Answer::Silent)
 }
 
-fn answered_within(time: Duration) -> bool {
+/// Whether `holds` returns true before this time is over.
+fn within(time: Duration, holds: impl Fn() -> bool) -> bool {
     let begin = Instant::now();
     let mut turns = 0_u32;
-    while !ANSWERED.load(Ordering::Acquire) {
+    while !holds() {
         if begin.elapsed() > time {
             return false;
         }
@@ -151,7 +168,9 @@ impl Action {
             restorer: rcap_restore_from_signal as *const () as usize,
             #[cfg(target_arch = "aarch64")]
             restorer: 0,
-            mask: 0,
+            // Every signal, those of the C library's pthread_cancel(3) among them: a handler that
+            // unwinds this one would leave the caller without an answer.
+            mask: u64::MAX,
         }
     }
 
@@ -181,18 +200,17 @@ fn install() -> io::Result<()> {
     FORMER_RESTORER.store(old.restorer, Ordering::Relaxed);
     FORMER.store(old.handler, Ordering::Release);
     let restorer = if cfg!(target_arch = "x86_64") { SA_RESTORER } else { 0 };
-    // On the thread's own stack, as the C library does: an alternate one may have a few KB.
-    let flags = libc::SA_SIGINFO | libc::SA_RESTART;
+    let flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
     let flags = c_ulong::from(flags.cast_unsigned()) | restorer;
     Action::exchange(Some(Action::new(on_signal as *const () as usize, flags))).map(drop)
 }
 
-/// Puts back the handler that was there before the first call. `quiet`: no signal is left that
-/// would then end the process.
-pub(crate) fn uninstall(quiet: bool) -> io::Result<()> {
+/// Puts back the handler that was there before the first call. If there was none, ours stays: a
+/// signal that is still on its way would end the process.
+pub(crate) fn uninstall() -> io::Result<()> {
     let former = FORMER.load(Ordering::Acquire);
     let ours = Action::exchange(None)?.handler == on_signal as *const () as usize;
-    if ours && (quiet || former != libc::SIG_DFL) {
+    if ours && former != libc::SIG_DFL {
         Action::exchange(Some(Action {
             handler: former,
             flags: FORMER_FLAGS.load(Ordering::Relaxed),
@@ -256,12 +274,11 @@ fn answer() {
     }
     // What was interrupted may be about to read its own.
     let errno = Errno::last_raw();
-    // SAFETY: the caller waits while TARGET is TAKEN, so that what is on its stack is live.
-    let call = unsafe { *CALL.load(Ordering::Relaxed) };
-    RETURNED.store(call(), Ordering::Relaxed);
+    // SAFETY: the caller keeps the job while TARGET is TAKEN, and for good if it stops waiting.
+    let job = unsafe { &*JOB.load(Ordering::Relaxed) };
+    RETURNED.store(job(), Ordering::Relaxed);
     Errno::set_raw(errno);
-    TARGET.store(NOBODY, Ordering::Release);
-    ANSWERED.store(true, Ordering::Release);
+    TARGET.store(ANSWERED, Ordering::Release);
 }
 
 /// Hands the signal on to the handler that was there before.

@@ -1,17 +1,23 @@
 //! Privileges dropped in every thread.
 
 use std::{
-    collections::HashSet,
-    fs, io,
-    sync::{Mutex, PoisonError},
-    time::Duration,
+    collections::BTreeSet,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
+use nix::{errno::Errno, sys::prctl, unistd::gettid};
+
+use super::tasks::{Life, Tasks, Thread};
 use crate::{
-    Cap, CapSet, CapState, Error, Op, Result, Subject, ambient, bounding, no_new_privs,
-    proc::{Kind, Proc, Status},
-    securebits::{self, Securebits},
-    sys::broadcast::{self, Answer},
+    Cap, CapSet, CapState, Error, Op, Result, Subject,
+    proc::Status,
+    securebits::Securebits,
+    sys::{
+        self,
+        broadcast::{self, Answer, Job},
+    },
 };
 
 /// What each thread of the process keeps at most.
@@ -39,20 +45,24 @@ use crate::{
 /// # Ok::<(), rcap::Error>(())
 /// ```
 ///
-/// # How it is done, and what it cannot do
+/// # How it is done, and its limits
 ///
-/// Every thread is sent the signal 33, and changes itself in its handler; glibc changes the user
-/// ids of a process in the same way. What that means:
+/// Every thread that has more than the limits allow is sent signal 33, and changes itself in the
+/// handler; glibc changes the user ids of a process in the same way.
 ///
-/// - /proc has to be mounted.
+/// - /proc has to be mounted, and belong to the PID namespace of the process. Anything else is an
+///   error before a thread has changed.
 /// - A thread may find that poll(2), epoll_wait(2), nanosleep(2) or a recv(2) with a timeout was
-///   interrupted (`EINTR`), as by any signal. What can be restarted is.
-/// - Threads that the kernel makes for io_uring take no signals. As long as there is one that
-///   has more than the limits allow, nothing is changed, and the error names it: drop privileges
-///   before the ring is made.
+///   interrupted (`EINTR`), as by any signal. Calls that can be restarted are.
+/// - The handler runs on the alternate signal stack where a thread has one (sigaltstack(2)), and
+///   blocks all signals. It needs 3 KB there in a build without optimisation, besides the
+///   kernel's own frame.
+/// - Threads that the kernel makes for io_uring take no signals. While one of them has more than
+///   the limits allow, nothing is changed, and the error names it: drop privileges before the
+///   ring is made.
 /// - It is not for a signal handler, nor for the child of a process that had threads when it
 ///   forked.
-/// - It was tried with glibc on x86-64. For musl, AArch64 and 64-bit RISC-V it is written by
+/// - It is tested with glibc and musl on x86-64, and written for AArch64 and 64-bit RISC-V by
 ///   their documentation and sources. On other machines the feature does not compile.
 /// - The user and group ids are not changed. After the limits, setgroups(3), setresgid(3) and
 ///   setresuid(3) of the C library change them in all threads, if `CAP_SETGID` and `CAP_SETUID`
@@ -80,14 +90,19 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Report {
-    /// How many threads were changed, or had no more than the limits allow.
+    /// How many threads there are, each within the limits.
     pub threads: usize,
-    /// How often the threads were listed: until two lists in a row had none that was new.
+    /// How often the threads were listed and changed: until none on the list had more than the
+    /// limits allow.
     pub sweeps: usize,
 }
 
 /// How long a thread may leave the signal waiting.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long each further one may, if one has.
+const IMPATIENCE: Duration = Duration::from_millis(100);
+/// How long threads may end before they can be looked at.
+const CHURN: Duration = Duration::from_secs(20);
 
 /// One caller at a time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -107,51 +122,148 @@ impl Limits {
 
     /// Applies the limits to every thread of the process, the calling one first.
     ///
-    /// Before the first thread changes, each is asked whether it can.
+    /// Before the first thread changes, each is asked whether it can. The wait for a thread that
+    /// does not answer ends after five seconds.
     ///
     /// # Errors
     ///
-    /// Nothing has changed: [`Error::Os`] with [`Subject::OtherThread`] or [`Subject::Thread`]
-    /// if a thread lacks what it needs, or takes no signals; [`Error::Stragglers`] with no
-    /// `changed` thread if one does not answer for five seconds, as under a debugger; or /proc
-    /// cannot be read.
+    /// [`Error::Stragglers`]: the calling thread has changed and others have, except for the
+    /// threads that the error names. A program should then end.
     ///
-    /// The calling thread has changed, and others may have: [`Error::Stragglers`] that names those
-    /// which have not. A program should then end.
+    /// Any other error: no thread has changed. [`Error::NoProc`] if /proc does not show
+    /// the threads of this process; [`Error::Os`] with
+    /// [`Subject::OtherThread`] or [`Subject::Thread`] if a thread lacks a right, cannot be looked
+    /// at, takes no signals, or does not answer (`ETIMEDOUT`), as under a debugger.
     pub fn apply(&self) -> Result<Report> {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        // Known from here on, and no more looked for.
+        // Known from here on, so that handlers do not ask the kernel.
         let _ = CapSet::supported();
-        let result = self.check().and_then(|()| self.change());
-        let quiet = !matches!(result, Err(Error::Stragglers { .. }));
-        // A handler that stays hands on what is not for it.
-        let _ = broadcast::uninstall(quiet);
+        let mut tasks = Tasks::open()?;
+        let result = self.check(&mut tasks).and_then(|others| self.change(&mut tasks, &others));
+        // A handler that stays hands on every signal that is not from here.
+        let _ = broadcast::uninstall();
         result
     }
 
-    fn check(&self) -> Result<()> {
-        self.check_here()?;
-        let done = sweep(&|| answer(self.check_here()), |status| self.hold(status));
-        done.map_err(|failed| failed.into_error(0)).map(drop)
+    /// Returns an error unless each thread can change. Returns the others that there are.
+    fn check(&self, tasks: &mut Tasks) -> Result<BTreeSet<u32>> {
+        self.take(Step::Check).map_err(|Refused(op, errno)| op.thread(errno))?;
+        let job = self.job(Step::Check);
+        let others = tasks.others()?;
+        for &tid in &others {
+            let thread = tasks.thread(tid);
+            let thread = thread.map_err(|err| Op::ReadProc.on(Subject::OtherThread(tid), err))?;
+            let Some(thread) = thread else { continue };
+            self.visit(tid, Some(thread), &job, PATIENCE)?;
+        }
+        Ok(others.into_iter().collect())
     }
 
-    fn change(&self) -> Result<Report> {
-        self.change_here()?;
-        let done = sweep(&|| answer(self.change_here()), |status| self.hold(status));
-        done.map_err(|failed| {
-            let changed = failed.done + 1;
-            match failed.into_error(changed) {
-                // What could be refused was asked before; a thread that lost a right since.
-                Error::Os { subject: Subject::OtherThread(tid), .. } => {
-                    Error::Stragglers { threads: vec![tid], changed }
+    /// Changes each thread, until every one on a list is found within the limits.
+    ///
+    /// That is proof for the threads which are not on that list: they were started by threads
+    /// that are on it, or by their children, and each of those was changed before the list was
+    /// read.
+    fn change(&self, tasks: &mut Tasks, known: &BTreeSet<u32>) -> Result<Report> {
+        let stragglers = |threads, changed, source: Error| Error::Stragglers {
+            threads,
+            changed,
+            source: Box::new(source),
+        };
+        if let Err(Refused(op, errno)) = self.take(Step::Change) {
+            let own = gettid().as_raw().cast_unsigned();
+            return Err(stragglers(vec![own], 0, op.thread(errno)));
+        }
+        let job = self.job(Step::Change);
+        let begin = Instant::now();
+        let mut sweeps = 0;
+        let [mut changed, mut ended] = [BTreeSet::new(), BTreeSet::new()];
+        loop {
+            let others = tasks.others().map_err(|err| {
+                let left = known.difference(&changed).copied().collect();
+                stragglers(left, changed.len() + 1, err)
+            })?;
+            sweeps += 1;
+            let mut is_clean = true;
+            let [mut gone, mut left] = [Vec::new(), Vec::new()];
+            let mut reason = None;
+            for &tid in &others {
+                // One that cannot be looked at is asked all the same.
+                let visited = match tasks.thread(tid) {
+                    Ok(None) => Ok(Visit::Gone),
+                    thread => {
+                        let patience = if reason.is_none() { PATIENCE } else { IMPATIENCE };
+                        self.visit(tid, thread.ok().flatten(), &job, patience)
+                    }
+                };
+                match visited {
+                    Ok(Visit::Within) => drop(changed.insert(tid)),
+                    Ok(Visit::Beyond) => {
+                        is_clean = false;
+                        changed.insert(tid);
+                    }
+                    // It may have started another one first.
+                    Ok(Visit::Gone) => gone.push(tid),
+                    Ok(Visit::Ended) if ended.insert(tid) => gone.push(tid),
+                    // The threads that it started are on this list.
+                    Ok(Visit::Ended) => {}
+                    Err(err) => {
+                        left.push(tid);
+                        reason.get_or_insert(err);
+                    }
                 }
-                other => other,
             }
-        })
+            if reason.is_none() && !gone.is_empty() && begin.elapsed() > CHURN {
+                reason = Some(Op::ReadProc.thread(Errno::ETIMEDOUT));
+                left.clone_from(&gone);
+            }
+            if let Some(source) = reason {
+                return Err(stragglers(left, changed.len() + 1, source));
+            }
+            if is_clean && gone.is_empty() {
+                return Ok(Report { threads: others.len() + 1, sweeps });
+            }
+        }
     }
 
-    /// Whether a thread that takes no signals has no more than these. Its securebits cannot be
-    /// known, and do not give it anything.
+    fn job(&self, step: Step) -> Arc<Job> {
+        let limits = *self;
+        Arc::new(Box::new(move || number(limits.take(step))))
+    }
+
+    /// Has another thread call `job`, unless it is known to be within the limits.
+    fn visit(
+        &self,
+        tid: u32,
+        thread: Option<Thread>,
+        job: &Arc<Job>,
+        patience: Duration,
+    ) -> Result<Visit> {
+        let failed = |op: Op, source: io::Error| Err(op.on(Subject::OtherThread(tid), source));
+        if let Some(Thread { status, life }) = thread {
+            // The securebits of a thread that runs no program do not give it anything.
+            let is_within = self.securebits.is_empty() || life != Life::Runs;
+            match life {
+                _ if is_within && self.hold(&status) => return Ok(Visit::Within),
+                Life::Runs => {}
+                Life::Ended => return Ok(Visit::Ended),
+                Life::OfTheKernel => return failed(Op::Signal, Errno::EOPNOTSUPP.into()),
+            }
+        }
+        match broadcast::call_in(tid.cast_signed(), job, patience) {
+            Ok(Answer::Returned(number)) => match answer(number) {
+                Ok(false) => Ok(Visit::Within),
+                Ok(true) => Ok(Visit::Beyond),
+                Err(Refused(op, errno)) => failed(op, errno.into()),
+            },
+            Ok(Answer::Gone) => Ok(Visit::Gone),
+            Ok(Answer::Silent) => failed(Op::Signal, Errno::ETIMEDOUT.into()),
+            Err(err) => failed(Op::Signal, err),
+        }
+    }
+
+    /// Whether a thread has no more than these, apart from its securebits, which the kernel tells
+    /// nobody else.
     fn hold(&self, status: &Status) -> bool {
         let Status { caps, ambient, bounding, no_new_privs, .. } = status;
         self.caps.effective.contains(caps.effective)
@@ -162,176 +274,146 @@ impl Limits {
             && (!self.no_new_privs || *no_new_privs == Some(true))
     }
 
-    /// Whether the calling thread can apply the limits: system calls only, no memory, no locks.
-    fn check_here(&self) -> Result<()> {
-        let setpcap = CapState::current()?.permitted.has(Cap::SETPCAP);
-        let refused = |op: Op| Err(op.thread(nix::errno::Errno::EPERM));
-        if !setpcap && !self.bounding.contains(bounding::current()?) {
-            return refused(Op::DropBounding);
+    /// In the calling thread, which may be in a signal handler on a small stack: system calls
+    /// only, no memory, no locks, and no error that is more than two numbers.
+    ///
+    /// Returns whether the thread has more than the limits allow: whether it would change, or has
+    /// changed.
+    fn take(&self, step: Step) -> std::result::Result<bool, Refused> {
+        let now = CapState::from(sys::capget(0).map_err(by(Op::ReadSets))?);
+        let bits = sys::get_securebits().map_err(by(Op::ReadSecurebits))?;
+        let missing = self.securebits.bits() & !bits;
+        let [mut drop, mut lower] = [CapSet::empty(); 2];
+        for cap in CapSet::supported().caps() {
+            let number = cap.number();
+            if !self.bounding.has(cap) && sys::capbset_read(number).map_err(by(Op::ReadBounding))? {
+                drop = drop.with(cap);
+            }
+            if !self.ambient.has(cap)
+                && sys::cap_ambient(libc::PR_CAP_AMBIENT_IS_SET, number)
+                    .map_err(by(Op::ReadAmbient))?
+            {
+                lower = lower.with(cap);
+            }
         }
-        let [now, locks] = [securebits::current()?, self.securebits];
-        let missing = locks - now;
-        // What is locked at 0 can never be set.
-        let locked = Securebits::from_bits_retain((now.bits() & LOCKS) >> 1);
-        if !missing.is_empty() && (!setpcap || missing.intersects(locked)) {
-            return refused(Op::SetSecurebits);
-        }
-        Ok(())
-    }
-
-    /// Applies the limits to the calling thread: system calls only, no memory, no locks.
-    fn change_here(&self) -> Result<()> {
-        let drop = bounding::current()? - self.bounding;
-        let bits = securebits::current()?;
-        let missing = self.securebits - bits;
-        if !drop.is_empty() || !missing.is_empty() {
-            CapState::with_raised(Cap::SETPCAP.into(), || {
-                drop.caps().try_for_each(bounding::drop)?;
-                if missing.is_empty() { Ok(()) } else { securebits::set(bits | missing) }
-            })?;
-        }
-        (ambient::current()? - self.ambient).caps().try_for_each(ambient::lower)?;
-        let now = CapState::current()?;
         let permitted = now.permitted & self.caps.permitted;
-        CapState {
+        let limited = CapState {
             effective: now.effective & self.caps.effective & permitted,
             permitted,
             inheritable: now.inheritable & self.caps.inheritable,
+        };
+        let seal = self.no_new_privs
+            && !prctl::get_no_new_privs().map_err(|errno| Refused(Op::ReadNoNewPrivs, errno))?;
+        let privileged = !drop.is_empty() || missing != 0;
+        if !privileged && lower.is_empty() && limited == now && !seal {
+            return Ok(false);
         }
-        .apply()?;
-        if self.no_new_privs { no_new_privs::set() } else { Ok(()) }
+        if matches!(step, Step::Check) {
+            let setpcap = now.permitted.has(Cap::SETPCAP);
+            // A bit that is locked at 0 can never be set.
+            let locked = (bits & LOCKS) >> 1;
+            return match () {
+                () if !drop.is_empty() && !setpcap => Err(Refused(Op::DropBounding, Errno::EPERM)),
+                () if missing != 0 && (!setpcap || missing & locked != 0) => {
+                    Err(Refused(Op::SetSecurebits, Errno::EPERM))
+                }
+                () => Ok(true),
+            };
+        }
+        let change = || {
+            if privileged {
+                let raised = CapState { effective: now.effective.with(Cap::SETPCAP), ..now };
+                sys::capset(raised.into()).map_err(by(Op::SetSets))?;
+            }
+            for cap in drop.caps() {
+                sys::capbset_drop(cap.number()).map_err(by(Op::DropBounding))?;
+            }
+            if missing != 0 {
+                sys::set_securebits(bits | missing).map_err(by(Op::SetSecurebits))?;
+            }
+            for cap in lower.caps() {
+                sys::cap_ambient(libc::PR_CAP_AMBIENT_LOWER, cap.number())
+                    .map_err(by(Op::LowerAmbient))?;
+            }
+            sys::capset(limited.into()).map_err(by(Op::SetSets))
+        };
+        if let Err(refused) = change() {
+            let _ = sys::capset(now.into());
+            return Err(refused);
+        }
+        if seal {
+            prctl::set_no_new_privs().map_err(|errno| Refused(Op::SetNoNewPrivs, errno))?;
+        }
+        Ok(true)
     }
 }
 
 /// The securebits that lock the one before.
 const LOCKS: u32 = 0xaaa;
 
-/// What a thread answers, as a number: 0, or the operation that failed and its errno.
-fn answer(result: Result<()>) -> u64 {
-    match result {
-        Ok(()) => 0,
-        Err(err) => {
-            let op = match err {
-                Error::Os { op, .. } => op as u8,
-                _ => Op::Signal as u8,
-            };
-            let errno = err.raw_os_error().unwrap_or(libc::EINVAL).cast_unsigned();
-            1 << 63 | u64::from(op) << 32 | u64::from(errno)
+/// What a thread is asked for.
+#[derive(Clone, Copy)]
+enum Step {
+    /// Whether it can change.
+    Check,
+    Change,
+}
+
+/// How a visit of another thread ended.
+enum Visit {
+    /// It had no more than the limits allow.
+    Within,
+    /// It had more, and has changed or can change.
+    Beyond,
+    /// It has ended, and is still on the list.
+    Ended,
+    /// It has ended.
+    Gone,
+}
+
+/// Why a thread could not: an error that fits into a register.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Refused(Op, Errno);
+
+fn by(op: Op) -> impl Fn(io::Error) -> Refused {
+    move |err| Refused(op, Errno::from_raw(err.raw_os_error().unwrap_or(libc::EINVAL)))
+}
+
+/// The answer of a thread as a number.
+fn number(answer: std::result::Result<bool, Refused>) -> u64 {
+    match answer {
+        Ok(changes) => changes.into(),
+        Err(Refused(op, errno)) => {
+            1 << 63 | u64::from(op as u8) << 32 | u64::from((errno as i32).cast_unsigned())
         }
     }
 }
 
-/// Why a sweep ended early.
-struct Failed {
-    /// How many threads had answered.
-    done: usize,
-    tid: u32,
-    /// `None`: it did not answer.
-    error: Option<Error>,
-}
-
-impl Failed {
-    fn into_error(self, changed: usize) -> Error {
-        self.error.unwrap_or(Error::Stragglers { threads: vec![self.tid], changed })
+/// The answer of a thread from its number.
+fn answer(number: u64) -> std::result::Result<bool, Refused> {
+    if number >> 63 == 0 {
+        return Ok(number != 0);
     }
-}
-
-/// Calls `call` in every thread but the calling one, until two lists of the threads in a row have
-/// none that has not.
-///
-/// A thread that is not listed any more was changed or has ended; one that begins has a copy of
-/// a thread that was changed, or is in the next list.
-fn sweep(
-    call: &(dyn Fn() -> u64 + Sync),
-    holds: impl Fn(&Status) -> bool,
-) -> std::result::Result<Report, Failed> {
-    let pid = std::process::id();
-    let own = nix::unistd::gettid().as_raw().cast_unsigned();
-    let proc = Proc::default();
-    let mut done = HashSet::new();
-    let [mut sweeps, mut clean] = [0, 0];
-    while clean < 2 {
-        let failed = |done: &HashSet<_>, tid, error| Failed { done: done.len(), tid, error };
-        let tids = proc.threads(pid).map_err(|err| failed(&done, own, Some(err)))?;
-        sweeps += 1;
-        clean += 1;
-        for tid in tids.into_iter().filter(|&tid| tid != own) {
-            let Ok(stat) = Stat::read(tid) else { continue };
-            let thread = (tid, stat.start);
-            if done.contains(&thread) {
-                continue;
-            }
-            clean = 0;
-            if stat.takes_no_signals {
-                match proc.thread_status(pid, tid) {
-                    Ok(status) if status.kind != Kind::Zombie && !holds(&status) => {
-                        let source = io::Error::from(nix::errno::Errno::EOPNOTSUPP);
-                        let subject = Subject::OtherThread(tid);
-                        let error = Error::Os { op: Op::Signal, subject, source };
-                        return Err(failed(&done, tid, Some(error)));
-                    }
-                    _ => {}
-                }
-                done.insert(thread);
-                continue;
-            }
-            match broadcast::call_in(tid.cast_signed(), call, PATIENCE) {
-                Ok(Answer::Returned(0)) => {
-                    done.insert(thread);
-                }
-                Ok(Answer::Returned(number)) => {
-                    return Err(failed(&done, tid, Some(refusal(tid, number))));
-                }
-                Ok(Answer::Gone) => {}
-                Ok(Answer::Silent) => return Err(failed(&done, tid, None)),
-                Err(source) => {
-                    let error = Op::Signal.on(Subject::OtherThread(tid), source);
-                    return Err(failed(&done, tid, Some(error)));
-                }
-            }
-        }
-    }
-    Ok(Report { threads: done.len() + 1, sweeps })
-}
-
-/// What the number of [`answer`] stands for.
-fn refusal(tid: u32, number: u64) -> Error {
     let [op, errno] = [(number >> 32) & 0xff, number & 0xffff_ffff];
-    let op = Op::ALL.iter().find(|known| u64::from(**known as u8) == op);
-    let errno = i32::try_from(errno).unwrap_or(libc::EINVAL);
-    let source = io::Error::from_raw_os_error(errno);
-    op.copied().unwrap_or(Op::Signal).on(Subject::OtherThread(tid), source)
+    let op = Op::ALL.iter().copied().find(|&known| u64::from(known as u8) == op);
+    let errno = i32::try_from(errno).map_or(Errno::EINVAL, Errno::from_raw);
+    Err(Refused(op.unwrap_or(Op::Signal), errno))
 }
 
-/// What `/proc/self/task/TID/stat` says of a thread.
-#[derive(Debug, PartialEq, Eq)]
-struct Stat {
-    /// Whether it is a zombie or one that the kernel runs for io_uring or vhost.
-    takes_no_signals: bool,
-    /// When it began, in ticks: an id can be used again.
-    start: u64,
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-impl Stat {
-    fn read(tid: u32) -> io::Result<Stat> {
-        let text = fs::read(format!("/proc/self/task/{tid}/stat"))?;
-        Stat::parse(&text).ok_or_else(|| io::ErrorKind::InvalidData.into())
-    }
-
-    /// The name, in parentheses, may hold anything. (proc_pid_stat(5); include/linux/sched.h)
-    fn parse(text: &[u8]) -> Option<Stat> {
-        const PF_IO_WORKER: u64 = 0x10;
-        const PF_USER_WORKER: u64 = 0x4000;
-        let end = text.iter().rposition(|&byte| byte == b')')?;
-        let rest = str::from_utf8(&text[end + 1..]).ok()?;
-        let fields: Vec<_> = rest.split_ascii_whitespace().collect();
-        // The state is field 3.
-        let field = |number: usize| fields.get(number - 3).copied();
-        let flags: u64 = field(9)?.parse().ok()?;
-        let ended = matches!(field(3)?, "Z" | "X" | "x");
-        Some(Stat {
-            takes_no_signals: ended || flags & (PF_IO_WORKER | PF_USER_WORKER) != 0,
-            start: field(22)?.parse().ok()?,
-        })
+    #[test]
+    fn answers_as_numbers() {
+        let mut answers = vec![Ok(false), Ok(true)];
+        for &op in Op::ALL {
+            answers.extend(
+                [Errno::EPERM, Errno::EACCES, Errno::ENOSYS].map(|err| Err(Refused(op, err))),
+            );
+        }
+        for want in answers {
+            assert_eq!(answer(number(want)), want);
+        }
     }
 }

@@ -193,6 +193,9 @@ fn sources_that_differ() {
     assert!(ran.out.contains("cap_net_raw      yes     -"), "{}", ran.out);
     let same = diff(&["docker", "00000000a80425fb"]);
     assert_eq!((same.status, &*same.out), (Some(0), ""));
+    // A process by its directory.
+    let same = diff(&["/proc/self", "/proc/self/status"]);
+    assert_eq!((same.status, &*same.out, &*same.err), (Some(0), "", ""));
     for args in [&["docker"][..], &["docker", "/nonexistent/x"], &["docker", "net_row"]] {
         let ran = diff(args);
         assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{args:?}");

@@ -1,134 +1,268 @@
-//! What rcap is for, shown on a real program: an ordinary user may not bind port 80, and may once
-//! the program has a file capability.
+//! The purpose of rcap, shown on a real program: an ordinary user may not bind port 80, and may
+//! once the program has a file capability.
 //!
 //!     cargo build --release && cargo run --release --example demo
 //!
-//! It works as root and as an ordinary user. It changes nothing on the machine: it copies the
-//! program to a temporary directory, and gives it a network of its own to bind the port in.
+//! The program is netcat or, without netcat, a copy of this one. Everything happens in a temporary
+//! directory and in network namespaces of its own, so nothing on the machine changes. As root, the
+//! demonstration also has `rcap minimize` find out which capability the program needs.
 
-#![allow(clippy::print_stdout)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::{
     env,
     error::Error,
     fs,
+    io::Read,
+    net::TcpListener,
     os::unix::{fs::PermissionsExt, process::CommandExt},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, ExitCode, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
 use nix::{
     sched::{CloneFlags, unshare},
-    unistd::{Gid, Uid, geteuid, setgroups, setresgid, setresuid},
+    sys::statvfs::{FsFlags, statvfs},
+    unistd::{Gid, Uid, getegid, geteuid, setgroups, setresgid, setresuid},
 };
+use rcap::{Cap, CapSet, CapState};
+use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// Programs that listen on port 80 with these arguments; the first that is installed is taken.
-const PROGRAMS: &[(&str, &str)] = &[
-    ("nc", "-l -p 80"),
-    ("ncat", "-l 80"),
-    ("busybox", "nc -l -p 80"),
-    ("python3", "-m http.server 80"),
-];
+/// The capabilities that make a network namespace, change the user and set file capabilities.
+const NEEDED: CapSet = CapSet::of(&[Cap::SYS_ADMIN, Cap::SETUID, Cap::SETGID, Cap::SETFCAP]);
 
-fn main() -> Result<()> {
-    let args: Vec<String> = env::args().skip(1).collect();
-    match args.first().map(String::as_str) {
-        Some("as-user") => become_a_user_and_execute(&args[1..]),
-        Some("listen") => listen(),
+/// The user `nobody`.
+const NOBODY: u32 = 65534;
+
+/// The name under which a copy of this program listens.
+const LISTENER: &str = "listener";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = env::args().collect();
+    let name = args.first().and_then(|path| Path::new(path).file_name());
+    let result = match args.get(1).map(String::as_str) {
+        _ if name.is_some_and(|name| name == LISTENER) => listen(),
+        Some("as-user") => become_a_user_and_execute(&args[2..]),
+        Some("in-network") => enter_network().and_then(|()| execute(&args[2..])),
         _ => demonstrate(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(err) => {
+            eprintln!("{}: {err}", name.unwrap_or_default().display());
+            ExitCode::FAILURE
+        }
     }
 }
 
 fn demonstrate() -> Result<()> {
     let rcap = env::current_exe()?.with_file_name("../rcap").canonicalize();
-    let rcap = rcap.map_err(|_| "there is no rcap yet: run `cargo build --release` first")?;
-    let root = geteuid().is_root() && is_initial()?;
+    let rcap = rcap.map_err(|_| "rcap is not built: run `cargo build --release` first")?;
+    let root = is_initial()? && CapState::current()?.effective.contains(NEEDED);
     if root {
-        println!("This is root, so the program is started as the user 65534 (nobody).");
+        println!("This is root, so the program runs as an ordinary user, nobody.");
     } else {
         println!(
-            "This is not root. Setting a file capability takes CAP_SETFCAP, so a user namespace is\n\
-             made, in which you have every capability, over your own files and nothing else. The\n\
-             program is started in a second one inside it, as an ordinary user without any."
+            "This is not root. Setting a file capability takes CAP_SETFCAP, so this runs in a user\n\
+             namespace, in which you have every capability, over your own files and nothing else.\n\
+             The program runs in a second one inside it, as an ordinary user without any."
         );
-        enter_user_namespace(0)?;
+        if let Err(err) = enter_user_namespace(0) {
+            println!("\nThis machine does not let you make one ({err}). Run this as root.");
+            return Ok(());
+        }
     }
-    let dir = tempfile::tempdir()?;
+    let show = Show { dir: scratch()?, rcap, root };
+    if let Some(netcat) = netcat() {
+        println!("The program is a copy of {}.", netcat.display());
+        if show.all(&netcat, "nc", "-l -p 80").is_ok() {
+            return Ok(());
+        }
+        println!("\nThis netcat does not listen with these options. Again, with another program:");
+    }
+    println!("The program is a copy of this demonstration, which can also listen on a port.");
+    show.all(&env::current_exe()?, LISTENER, "80")
+}
+
+/// Returns the file of netcat, unless it is a script that calls it: scripts have no capabilities.
+fn netcat() -> Option<PathBuf> {
+    let path = env::var_os("PATH")?;
+    let mut files = env::split_paths(&path).filter_map(|dir| dir.join("nc").canonicalize().ok());
+    files.find(|file| {
+        let mut magic = [0; 4];
+        let read = fs::File::open(file).and_then(|mut file| file.read_exact(&mut magic));
+        read.is_ok() && magic == *b"\x7fELF"
+    })
+}
+
+/// Makes a directory on a mount where file capabilities count, which other users can search.
+fn scratch() -> Result<TempDir> {
+    let ignores = FsFlags::ST_NOSUID | FsFlags::ST_NOEXEC;
+    let works = |dir: &PathBuf| statvfs(dir).is_ok_and(|stat| !stat.flags().intersects(ignores));
+    let built = env::current_exe()?.with_file_name("");
+    let places = [env::temp_dir(), "/var/tmp".into(), built];
+    let place = places.iter().find(|dir| works(dir)).unwrap_or(&places[0]);
+    let dir = tempfile::tempdir_in(place)?;
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755))?;
-    let (name, args) = copy_a_program(dir.path())?;
-    let command = format!("./{name} {args}");
+    Ok(dir)
+}
 
-    println!("\nWithout a capability:\n  $ {command}");
-    let output = start(dir.path(), &command)?.wait_with_output()?;
-    print_indented(&[output.stdout, output.stderr].concat());
+/// Where the demonstration takes place.
+struct Show {
+    dir: TempDir,
+    rcap: PathBuf,
+    root: bool,
+}
 
-    println!("\nWith one:");
-    show(dir.path(), &rcap, &format!("setcap cap_net_bind_service+ep ./{name}"))?;
-    show(dir.path(), &rcap, &format!("getcap ./{name}"))?;
-    println!("  $ {command} &");
-    let mut child = start(dir.path(), &command)?;
-    let bound = wait_until_it_listens(&mut child);
-    if bound.is_ok() {
+impl Show {
+    /// Shows everything on a copy of a program.
+    fn all(&self, file: &Path, name: &str, args: &str) -> Result<()> {
+        fs::copy(file, self.dir.path().join(name))?;
+        let command = format!("./{name} {args}");
+
+        println!("\nWithout a capability:\n  $ {command}");
+        let mut child = self.start(&command)?;
+        if listens(&mut child)? {
+            child.kill()?;
+            child.wait()?;
+            return Err("every user may bind port 80 here".into());
+        }
+        print_output(child)?;
+
+        if self.root {
+            self.minimize(&command)?;
+        }
+
+        println!("\nWith one:");
+        self.rcap(&format!("setcap cap_net_bind_service+ep ./{name}"))?;
+        self.rcap(&format!("getcap ./{name}"))?;
+        println!("  $ {command} &");
+        let mut child = self.start(&command)?;
+        if !listens(&mut child)? {
+            print_output(child)?;
+            return Err("the program does not listen on port 80".into());
+        }
         let pid = child.id();
-        let whose = if root { "the user 65534" } else { "the user 1000 of its user namespace" };
+        let whose = if self.root { "nobody" } else { "an ordinary user" };
         println!("  process {pid} of {whose} listens on port 80");
-        show(dir.path(), &rcap, &format!("getpcaps {pid}"))?;
+        let shown = self.rcap(&format!("getpcaps {pid}"));
+        child.kill()?;
+        child.wait()?;
+        shown
+    }
+
+    /// Starts a command as an ordinary user, in a network namespace of its own.
+    fn start(&self, command: &str) -> Result<Child> {
+        let child = Command::new(env::current_exe()?)
+            .arg("as-user")
+            .args(command.split(' '))
+            .current_dir(self.dir.path())
+            .stdin(Stdio::piped()) // open, and silent: netcat would end with it
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        Ok(child)
+    }
+
+    /// Has `rcap minimize` find out what a command needs.
+    fn minimize(&self, command: &str) -> Result<()> {
+        let check = "grep -q ':0050 .* 0A ' /proc/net/tcp*";
+        println!(
+            "\nrcap runs it with fewer and fewer capabilities, and finds the one that it needs:"
+        );
+        println!("  $ rcap minimize --user nobody --check \"{check}\" \\");
+        println!("      --to systemd -- {command}");
+        let child = Command::new(env::current_exe()?)
+            .arg("in-network")
+            .arg(&self.rcap)
+            .args(["minimize", "--user", "nobody", "--check", check, "--to", "systemd", "--"])
+            .args(command.split(' '))
+            .current_dir(self.dir.path())
+            .env_remove("LD_LIBRARY_PATH") // cargo's, with directories that nobody may not enter
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if !print_output(child)? {
+            println!("  (`rcap trace --check` says what it takes.)");
+        }
+        Ok(())
+    }
+
+    /// Prints a command of rcap, runs it and prints its output.
+    fn rcap(&self, args: &str) -> Result<()> {
+        println!("  $ rcap {args}");
+        let child = Command::new(&self.rcap)
+            .args(args.split(' '))
+            .current_dir(self.dir.path())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()?;
+        if print_output(child)? { Ok(()) } else { Err("rcap failed".into()) }
+    }
+}
+
+/// Waits for a child, prints its output, indented, and returns whether it succeeded.
+fn print_output(child: Child) -> Result<bool> {
+    let output = child.wait_with_output()?;
+    for line in String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).lines() {
+        println!("{}", format!("  {line}").trim_end());
+    }
+    Ok(output.status.success())
+}
+
+/// Waits until a child listens on port 80, and returns whether it does or has ended before.
+fn listens(child: &mut Child) -> Result<bool> {
+    /// In a line of /proc/PID/net/tcp: port 80, and the state of a socket that listens.
+    const LISTENING: (&str, &str) = (":0050", "0A");
+    let begun = Instant::now();
+    // A program that does neither is given up, but not because the machine is busy.
+    while begun.elapsed() < Duration::from_secs(60) && child.try_wait()?.is_none() {
+        for table in ["tcp", "tcp6"] {
+            let sockets = fs::read_to_string(format!("/proc/{}/net/{table}", child.id()));
+            for line in sockets.unwrap_or_default().lines() {
+                let fields: Vec<_> = line.split_ascii_whitespace().collect();
+                if fields.len() > 3 && fields[1].ends_with(LISTENING.0) && fields[3] == LISTENING.1
+                {
+                    return Ok(true);
+                }
+            }
+        }
+        thread::sleep(Duration::from_millis(10));
     }
     child.kill()?;
-    let output = child.wait_with_output()?;
-    if bound.is_err() {
-        print_indented(&[output.stdout, output.stderr].concat());
-    }
-    bound
+    Ok(false)
 }
 
-/// Copies a program that can listen, or this one, and returns its name and arguments.
-fn copy_a_program(dir: &Path) -> Result<(&'static str, &'static str)> {
-    let path = env::var_os("PATH").unwrap_or_default();
-    let find = |name| env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file());
-    let found = PROGRAMS.iter().find_map(|&(name, args)| Some((find(name)?, name, args)));
-    let own = || -> Result<(PathBuf, _, _)> { Ok((env::current_exe()?, "server", "listen")) };
-    let (file, name, args) = found.map_or_else(own, Ok)?;
-    println!("\nThe program is a copy of {}.", file.display());
-    fs::copy(file, dir.join(name))?;
-    Ok((name, args))
-}
-
-/// Starts a command as an ordinary user, with a network of its own.
-fn start(dir: &Path, command: &str) -> Result<Child> {
-    let child = Command::new(env::current_exe()?)
-        .arg("as-user")
-        .args(command.split(' '))
-        .current_dir(dir)
-        .stdin(Stdio::piped()) // open, and silent: nc would end with it
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()?;
-    Ok(child)
-}
-
+/// Becomes an ordinary user in a network namespace of its own, and executes a command.
 fn become_a_user_and_execute(command: &[String]) -> Result<()> {
     if is_initial()? {
-        unshare(CloneFlags::CLONE_NEWNET).map_err(|err| {
-            format!("a network of its own takes CAP_SYS_ADMIN, which this root lacks: {err}")
-        })?;
-        let (uid, gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
+        enter_network()?;
+        let (uid, gid) = (Uid::from_raw(NOBODY), Gid::from_raw(NOBODY));
         setgroups(&[])?;
         setresgid(gid, gid, gid)?;
         setresuid(uid, uid, uid)?;
     } else {
         enter_user_namespace(1000)?;
-        unshare(CloneFlags::CLONE_NEWNET)?;
+        enter_network()?;
     }
-    let [program, args @ ..] = command else { return Err("as-user needs a program".into()) };
+    execute(command)
+}
+
+fn execute(command: &[String]) -> Result<()> {
+    let [program, args @ ..] = command else { return Err("no program is named".into()) };
     Err(Command::new(program).args(args).exec().into())
 }
 
-/// Whether this is the user namespace that the machine started with.
+fn enter_network() -> Result<()> {
+    unshare(CloneFlags::CLONE_NEWNET).map_err(|err| format!("network namespace: {err}").into())
+}
+
+/// Returns whether this is the initial user namespace.
 fn is_initial() -> Result<bool> {
     let map = fs::read_to_string("/proc/self/uid_map")?;
     Ok(map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
@@ -136,58 +270,24 @@ fn is_initial() -> Result<bool> {
 
 /// Makes a user namespace in which this process has every capability and the user id `id`.
 fn enter_user_namespace(id: u32) -> Result<()> {
-    let (uid, gid) = (geteuid(), nix::unistd::getegid());
+    let (uid, gid) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER)?;
-    // In an inner one it has been denied before.
+    // An inner namespace inherits the denial.
     let _ = fs::write("/proc/self/setgroups", "deny");
     fs::write("/proc/self/uid_map", format!("{id} {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("{id} {gid} 1"))?;
     Ok(())
 }
 
-fn wait_until_it_listens(child: &mut Child) -> Result<()> {
-    /// Of a line of /proc/PID/net/tcp: port 80, and the state of a socket that listens.
-    const LISTENING: (&str, &str) = (":0050", "0A");
-    let start = Instant::now();
-    while start.elapsed() < Duration::from_secs(5) {
-        for table in ["tcp", "tcp6"] {
-            let sockets = fs::read_to_string(format!("/proc/{}/net/{table}", child.id()));
-            for line in sockets.unwrap_or_default().lines() {
-                let fields: Vec<_> = line.split_ascii_whitespace().collect();
-                if fields.len() > 3 && fields[1].ends_with(LISTENING.0) && fields[3] == LISTENING.1
-                {
-                    return Ok(());
-                }
-            }
-        }
-        if child.try_wait()?.is_some() {
-            break;
-        }
-        thread::sleep(Duration::from_millis(10));
-    }
-    Err("the program does not listen on port 80".into())
-}
-
-/// Prints a command of rcap, runs it and prints what it prints.
-fn show(dir: &Path, rcap: &Path, args: &str) -> Result<()> {
-    println!("  $ rcap {args}");
-    let output = Command::new(rcap).args(args.split(' ')).current_dir(dir).output()?;
-    print_indented(&[output.stdout, output.stderr].concat());
-    if output.status.success() { Ok(()) } else { Err("it failed".into()) }
-}
-
-fn print_indented(text: &[u8]) {
-    let text = String::from_utf8_lossy(text);
-    // Of a traceback, the last line says it.
-    let skip = text.lines().count().saturating_sub(2);
-    for line in text.lines().skip(skip) {
-        println!("  {line}");
-    }
-}
-
-/// Where none of the programs is installed, this is one.
+/// Listens on a port: the program of the demonstration where there is no netcat.
 fn listen() -> Result<()> {
-    let _listener = std::net::TcpListener::bind(("0.0.0.0", 80))?;
+    let port: u16 = env::args().nth(1).unwrap_or_default().parse()?;
+    // As netcat says it, without the number of the error.
+    let refused = |err: std::io::Error| match err.raw_os_error() {
+        Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
+        None => err.to_string(),
+    };
+    let _listener = TcpListener::bind(("0.0.0.0", port)).map_err(refused)?;
     loop {
         thread::park();
     }

@@ -1,5 +1,5 @@
-//! A server on tokio that binds port 80 as root, and goes on as `nobody` with nothing, in every
-//! thread.
+//! A server on tokio that binds port 80 as root (or the next one, where that is taken), and goes on
+//! as `nobody` with nothing, in every thread.
 //!
 //!     cargo build --example tokio_server && sudo target/debug/examples/tokio_server
 //!
@@ -12,7 +12,10 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::error::Error;
+use std::{
+    error::Error,
+    net::{Ipv4Addr, SocketAddr},
+};
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
 use rcap::{Cap, CapSet, identity::Identity, proc::Proc, threads::Limits};
@@ -21,6 +24,8 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
+const LOCALHOST: Ipv4Addr = Ipv4Addr::LOCALHOST;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
@@ -28,20 +33,23 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
-    let listener = TcpListener::bind(("127.0.0.1", 80))
+    // The first port that is free, of those that take CAP_NET_BIND_SERVICE.
+    let addresses: Vec<SocketAddr> = (80..1024).map(|port| (LOCALHOST, port).into()).collect();
+    let listener = TcpListener::bind(&*addresses)
         .await
-        .map_err(|err| format!("port 80: {err} (are you root, and is it free?)"))?;
+        .map_err(|err| format!("no port below 1024: {err} (are you root?)"))?;
+    let address = listener.local_addr()?;
     become_user("nobody")?;
     show_threads()?;
 
     // The server itself: one answer to itself, and it ends.
-    let client = tokio::spawn(async {
+    let client = tokio::spawn(async move {
         let mut answer = String::new();
-        TcpStream::connect(("127.0.0.1", 80)).await?.read_to_string(&mut answer).await?;
+        TcpStream::connect(address).await?.read_to_string(&mut answer).await?;
         std::io::Result::Ok(answer)
     });
     let (mut stream, _) = listener.accept().await?;
-    stream.write_all(b"served on port 80").await?;
+    stream.write_all(format!("served on port {}", address.port()).as_bytes()).await?;
     drop(stream);
     println!("{}", client.await??);
     Ok(())

@@ -10,7 +10,7 @@ use std::{
 };
 
 use common::{
-    Ran, directory,
+    Followed, Ran, directory,
     docker::{DOCKER, Daemon, root_file_system, written},
     program, ran, which,
 };
@@ -242,9 +242,11 @@ fn docker_by_name_and_from_the_start() {
     let endless = "while :; do touch /tmp/f; chown 5 /tmp/f; rm -f /tmp/f; sleep 0.2; done";
     run(&["-d", "--rm", "--name", "named", "rcap-test:1", "sh", "-c", endless]);
     let mut trace = daemon.client(program("rcap").get_program().to_str().unwrap());
-    let report = ran(trace.args(["trace", "--json", "--container", "named", "--for", "2s"]));
+    let mut trace = Followed::start(trace.args(["trace", "--container", "named"]));
+    trace.see("cap_chown");
     daemon.docker(&["kill", "named"]);
-    assert_eq!(candidates(&report.out), ["cap_chown"], "{report:?}");
+    let report = trace.report();
+    assert_eq!(report["candidates"], json!(["cap_chown"]), "{report}");
 }
 
 fn everything_dropped() {

@@ -7,7 +7,6 @@ use std::{
     os::unix::fs::{PermissionsExt, chown},
     path::Path,
     process::{Command, Stdio},
-    time::{Duration, Instant},
 };
 
 use common::{Ran, directory, program, ran, wait_until, which};
@@ -49,8 +48,15 @@ const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 fn minimize(args: &[&str]) -> Ran {
     let mut command = program("rcap");
-    ran(command.arg("minimize").args(args).stdin(Stdio::null()).env_remove(LIBRARIES))
+    command.arg("minimize");
+    // Its own limit is a multiple of the first run, and the machine may be busy later.
+    if !args.contains(&"--timeout") {
+        command.args(LONG);
+    }
+    ran(command.args(args).stdin(Stdio::null()).env_remove(LIBRARIES))
 }
+
+const LONG: [&str; 2] = ["--timeout", "10m"];
 
 /// The object, and the names of the minimum.
 fn minimum(args: &[&str]) -> (Value, Vec<String>) {
@@ -114,7 +120,7 @@ fn netcat(dir: &Path, setting: &str, args: &[&str]) -> Ran {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
     let rcap = program("rcap").get_program().to_owned();
     let script = format!(
-        "ip link set lo up; {setting}; exec \"$0\" minimize --check 'echo | {0} -N 127.0.0.1 80' \"$@\" -- {0} -l -p 80",
+        "ip link set lo up; {setting}; exec \"$0\" minimize --timeout 10m --check 'echo | {0} -N 127.0.0.1 80' \"$@\" -- {0} -l -p 80",
         copy.display()
     );
     let mut command = Command::new("unshare");
@@ -246,12 +252,11 @@ fn kept_and_dropped() {
 fn interrupted() {
     let dir = directory();
     let file = dir.path().join("file");
-    let begun = Instant::now();
     let mut child = program("rcap")
-        .args(["minimize", "--json", "--timeout", "1m", "--", "sh", "-c"])
-        // The second run, with nothing, would take long, and does not learn of the signal.
+        .args(["minimize", "--json", "--timeout", "10h", "--", "sh", "-c"])
+        // The second run, with nothing, would take hours, and does not learn of the signal.
         .args([&format!(
-            "test -e {0} && {{ touch {0}2; exec sleep 50; }}; touch {0}; nice -n -5 true",
+            "test -e {0} && {{ touch {0}2; exec sleep 10000; }}; touch {0}; nice -n -5 true",
             file.display()
         )])
         .stdin(Stdio::null())
@@ -266,7 +271,6 @@ fn interrupted() {
     std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut out).unwrap();
     assert_eq!(status.code(), Some(130), "{out}");
     assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["proved"], false);
-    assert!(begun.elapsed() < Duration::from_secs(20));
 }
 
 fn a_hundred_threads() {
@@ -317,7 +321,7 @@ fn ping() {
     for (groups, want) in [("1 0", "Minimum: cap_net_raw\n"), ("0 2147483647", "Minimum: none\n")] {
         let script = format!(
             "ip link set lo up; echo {groups} > /proc/sys/net/ipv4/ping_group_range; \
-             exec \"$0\" minimize -- {} -c 1 127.0.0.1",
+             exec \"$0\" minimize --timeout 10m -- {} -c 1 127.0.0.1",
             copy.display()
         );
         let rcap = program("rcap").get_program().to_owned();
@@ -337,12 +341,14 @@ fn ping() {
 
 fn tcpdump() {
     let dir = directory();
-    let file = dir.path().join("packets");
+    let [file, over] = ["packets", "over"].map(|name| dir.path().join(name));
     let script = format!(
-        "(sleep 0.5; ping -c 3 -i 0.3 127.0.0.1) >/dev/null 2>&1 & tcpdump -i lo -c 1 -w {}",
-        file.display()
+        "(until test -e {1}; do ping -c 1 127.0.0.1; done) >/dev/null 2>&1 & \
+         tcpdump -i lo -c 1 -w {0}; ended=$?; touch {1}; wait; exit $ended",
+        file.display(),
+        over.display()
     );
-    let reset = format!("rm -f {}", file.display());
+    let reset = format!("rm -f {} {}", file.display(), over.display());
     let args = ["--keep", "net_raw", "--reset", &reset, "--", "sh", "-c", &script];
     let (object, names) = minimum(&args);
     // It becomes another user, who is given the file.

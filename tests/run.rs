@@ -220,8 +220,8 @@ fn netcat_on_port_80() {
     let listens = |options: &str| {
         // In a network of its own, where nobody has the port.
         let script = format!(
-            "ip link set lo up; timeout 5 \"$0\" run --user nobody {options} -- nc -l -p 80 & \
-             for i in 1 2 3 4 5 6 7 8 9 10; do sleep 0.1; echo | nc -N 127.0.0.1 80 && exit 0; done; exit 1"
+            "ip link set lo up; \"$0\" run --user nobody {options} -- nc -l -p 80 & \
+             while kill -0 $!; do echo | nc -N 127.0.0.1 80 && exit 0; sleep 0.02; done; exit 1"
         );
         let mut command = Command::new("unshare");
         ran(command.args(["-n", "sh", "-c", &script]).arg(&rcap).env_remove("LD_LIBRARY_PATH"))

@@ -180,7 +180,14 @@ fn threads_that_wait_in_the_kernel() {
     let (sender, receiver) = mpsc::channel::<u8>();
     let futex = thread::spawn(move || receiver.recv().unwrap());
     let stop = Arc::new(AtomicBool::new(false));
-    let sleeper = thread::spawn(|| thread::sleep(Duration::from_millis(300)));
+    let sleeper = {
+        let stop = Arc::clone(&stop);
+        thread::spawn(move || {
+            while !stop.load(Ordering::Relaxed) {
+                thread::sleep(Duration::from_millis(300));
+            }
+        })
+    };
     let busy = {
         let stop = Arc::clone(&stop);
         thread::spawn(move || {

@@ -3,8 +3,9 @@
 mod common;
 
 use std::{
+    collections::BTreeMap,
     fs,
-    io::Read,
+    io::{BufRead, BufReader, Read, Write},
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
     process::{Command, Stdio},
@@ -12,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use common::{directory, program, ran, unified, wait_until};
+use common::{Followed, directory, program, ran, unified, until_exists, wait_until};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::Value;
 
@@ -47,7 +48,8 @@ tests! {
         threads_and_children_are_followed,
         nothing_is_left_behind;
     Tracing ["python3"]:
-        buffers_grow;
+        buffers_grow,
+        lost_records;
     Tracing ["dmesg ping su tcpdump"]:
         known_programs;
 }
@@ -268,9 +270,8 @@ fn known_programs() {
         let found = if command[0] == "tcpdump" {
             let mut ran = program("rcap");
             let child = ran.args(["trace", "--json", "--"]).args(command).stdin(Stdio::null());
-            let child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-            for _ in 0..20 {
-                thread::sleep(Duration::from_millis(100));
+            let mut child = child.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+            while child.try_wait().unwrap().is_none() {
                 ran_quietly(&["ping", "-c", "1", "127.0.0.1"]);
             }
             serde_json::from_slice(&child.wait_with_output().unwrap().stdout).unwrap()
@@ -288,27 +289,41 @@ fn ran_quietly(command: &[&str]) {
     program.status().unwrap();
 }
 
-/// A shell that waits, gives a file away, and ends.
+/// A shell that waits for a file `go`, gives a file away, and ends.
 fn waiting(dir: &Path, before: &str) -> std::process::Child {
     let file = dir.join("file");
     fs::write(&file, "").unwrap();
-    let script = format!("{before} sleep 1.5; chown 1000 {}", file.display());
+    let wait = until_exists(&dir.join("go"));
+    let script = format!("{before} {wait}; chown 1000 {}", file.display());
     Command::new("sh").args(["-c", &script]).spawn().unwrap()
+}
+
+fn go(dir: &Path) {
+    fs::write(dir.join("go"), "").unwrap();
+}
+
+/// A recording of what runs already, once it has begun.
+fn followed(args: &[&str]) -> Followed {
+    Followed::start(program("rcap").arg("trace").args(args))
 }
 
 fn a_running_process() {
     let dir = directory();
     let mut child = waiting(dir.path(), "");
-    let found = report(&["--pid", &child.id().to_string()]);
+    let recording = followed(&["--pid", &child.id().to_string()]);
+    go(dir.path());
+    let found = recording.report();
     child.wait().unwrap();
     assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
     assert_eq!(found["exit"], Value::Null);
     let check = &found["checks"].as_array().unwrap()[0];
     assert!(check["program"].as_str().unwrap().ends_with("/chown"), "{check}");
     // Ended by the clock, before anything has happened.
+    let dir = directory();
     let mut child = waiting(dir.path(), "");
     let found = report(&["--pid", &child.id().to_string(), "--for", "100ms"]);
     assert_eq!(names(&found["candidates"]), [""; 0]);
+    go(dir.path());
     child.wait().unwrap();
     let none = trace(&["--pid", "4194304"]);
     assert_eq!((none.status, &*none.err), (Some(125), "rcap trace: there is no process 4194304\n"));
@@ -318,31 +333,48 @@ fn a_running_process() {
 fn a_control_group_by_either_backend() {
     let group = unified().join(format!("rcap-test-{}", std::process::id()));
     fs::create_dir(&group).unwrap();
-    let dir = directory();
     let enter = format!("echo $$ > {}/cgroup.procs;", group.display());
     let of = |backend: &str| {
-        let mut children =
-            [waiting(dir.path(), &enter), waiting(dir.path(), &format!("sleep 0.5; {enter}"))];
+        let dir = directory();
+        let [file, over] = ["file", "over"].map(|name| dir.path().join(name));
+        // The first one stays until the second is seen, which asks for something until then.
+        let stay = format!("{enter} trap '{}' EXIT;", until_exists(&over));
+        let ask = format!(
+            "{}; {enter} until test -e {}; do chroot / true; done; chown 1000 {}",
+            until_exists(&dir.path().join("go")),
+            over.display(),
+            file.display()
+        );
+        let first = waiting(dir.path(), &stay);
         wait_until(|| has_processes(&group));
-        let found = report(&["--backend", backend, "--cgroup", group.to_str().unwrap()]);
-        for child in &mut children {
+        let second = Command::new("sh").args(["-c", &ask]).spawn().unwrap();
+        let mut trace = followed(&["--backend", backend, "--cgroup", group.to_str().unwrap()]);
+        go(dir.path());
+        trace.see("cap_sys_chroot");
+        fs::write(&over, "").unwrap();
+        for mut child in [first, second] {
             child.wait().unwrap();
         }
-        found
+        trace.report()
     };
     let (bpf, tracepoint) = (of("bpf"), of("tracepoint"));
     fs::remove_dir(&group).unwrap();
     assert_eq!(bpf["backend"], "bpf");
-    let row = |check: &Value| {
-        ["cap", "rule", "function", "system_call", "returned", "granted"]
-            .map(|key| check[key].clone())
-    };
-    let rows = |report: &Value| -> Vec<_> {
+    // BPF has the names of programs, and not their paths. What another process was about when
+    // recording began may be there by half, which is nothing to compare.
+    let rows = |report: &Value| {
+        let mut rows = BTreeMap::new();
         let checks = report["checks"].as_array().unwrap().iter();
-        checks.filter(|check| check["rule"] != "overcommit").map(row).collect()
+        for check in checks.filter(|check| check["cap"] == "cap_chown") {
+            let row = ["rule", "function", "system_call", "returned", "granted"]
+                .map(|key| check[key].to_string());
+            *rows.entry(row).or_insert(0) += check["count"].as_u64().unwrap();
+        }
+        rows
     };
     assert_eq!(rows(&bpf), rows(&tracepoint));
-    assert_eq!(names(&bpf["candidates"]), ["cap_chown"]);
+    assert_eq!(rows(&bpf).into_values().collect::<Vec<_>>(), [2], "{bpf}");
+    assert_eq!(names(&bpf["candidates"]), ["cap_chown", "cap_sys_chroot"]);
     assert_eq!(bpf["lost"], 0);
 }
 
@@ -358,8 +390,10 @@ fn a_unit() {
     let dir = directory();
     let mut child = waiting(dir.path(), &format!("echo $$ > {}/cgroup.procs;", group.display()));
     wait_until(|| has_processes(&group));
-    let found = report(&["--unit", &name]);
+    let recording = followed(&["--unit", &name]);
+    go(dir.path());
     child.wait().unwrap();
+    let found = recording.report();
     // Nobody is in it any more.
     let none = trace(&["--unit", &name]);
     fs::remove_dir(&group).unwrap();
@@ -537,8 +571,8 @@ fn interrupted() {
 
 fn what_a_killed_one_leaves() {
     let mut child = program("rcap")
-        .args(["trace", "sleep", "3"])
-        .stdin(Stdio::null())
+        .args(["trace", "cat"]) // which ends when nobody writes to it any more
+        .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
@@ -546,32 +580,78 @@ fn what_a_killed_one_leaves() {
     let own = format!("rcap-{}-", child.id());
     let is_there = || tracefs.instances().unwrap().iter().any(|name| name.starts_with(&own));
     wait_until(is_there);
+    let input = child.stdin.take();
     child.kill().unwrap();
     child.wait().unwrap();
     assert!(is_there());
+    drop(input);
     report(&["true"]);
     assert!(!is_there());
 }
 
-/// Many checks, into the smallest buffer.
+/// A program that makes many checks when it is told to.
+const BURSTS: &str = "
+import os, sys
+for line in sys.stdin:
+    for i in range(int(line)): os.chown(sys.argv[1], i % 2, 0)
+    print('done', flush=True)
+";
+
+/// Many checks, into the smallest buffer, which nobody reads while they are made.
 fn buffers_grow() {
+    const CHECKS: usize = 3000;
     let dir = directory();
-    let script = format!(
-        "import os\nfor i in range(60000): os.chown('{}', i % 2, 0)\n",
-        dir.path().display()
-    );
-    let run = |buffer| {
-        let found = report(&["--buffer", buffer, "--", "python3", "-c", &script]);
-        let checks = found["checks"].as_array().unwrap();
-        let chown = checks.iter().filter(|check| check["cap"] == "cap_chown");
-        let count: u64 = chown.map(|check| check["count"].as_u64().unwrap()).sum();
-        (count, found["lost"].as_u64())
+    let mut command = Command::new("python3");
+    command.args(["-c", BURSTS]).arg(dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut recorder = Recorder::new(&Options { kilobytes: 64, ..options() }).unwrap();
+    let mut child = recorder.start(command, &Launcher::new()).unwrap();
+    let mut input = child.stdin.take().unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut burst = || {
+        writeln!(input, "{CHECKS}").unwrap();
+        assert_eq!(output.next().unwrap().unwrap(), "done");
+        // The last millisecond is held back.
+        thread::sleep(Duration::from_millis(2));
+        let events = recorder.drain().unwrap();
+        let chown = |event: &&Event| matches!(&event.kind, EventKind::Check(check) if check.cap() == Some(Cap::CHOWN));
+        events.iter().filter(chown).count()
     };
-    let (all, lost) = run("4096");
-    assert!(all >= 60000 && lost == Some(0), "{all}, and {lost:?} lost");
-    // What had no place is missing, and said to be, although nobody has counted all of it.
-    let (some, lost) = run("64");
-    assert!(some < all && lost.is_none(), "{some} of {all}, and {lost:?} lost");
-    let text = trace(&["--buffer", "64", "--", "python3", "-c", &script]).err;
+    assert!(burst() < CHECKS);
+    // Each time that something is lost, it doubles.
+    let grown = (0..10).map(|_| burst()).find(|&count| count >= CHECKS);
+    assert!(grown.is_some());
+    drop(input);
+    child.wait().unwrap();
+    // What had no place is missing, and nobody has counted all of it.
+    assert_eq!(recorder.stop().unwrap().lost, None);
+}
+
+/// What a recording lacks is said in its report.
+fn lost_records() {
+    let dir = directory();
+    let pidfile = dir.path().join("pid");
+    let script = format!("echo $$ > {}; exec python3 -c \"$0\" \"$1\"", pidfile.display());
+    let mut child = program("rcap")
+        .args(["trace", "--buffer", "64", "--", "sh", "-c", &script, BURSTS])
+        .arg(dir.path())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    wait_until(|| fs::read_to_string(&pidfile).is_ok_and(|text| text.ends_with('\n')));
+    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+    let signal = |signal| nix::sys::signal::kill(pid, signal).unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    // It does not read while the checks are made.
+    signal(nix::sys::signal::Signal::SIGSTOP);
+    wait_until(|| fs::read_to_string(&status).unwrap().contains("State:\tT"));
+    let mut input = child.stdin.take().unwrap();
+    writeln!(input, "3000").unwrap();
+    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    assert_eq!(output.next().unwrap().unwrap(), "done");
+    signal(nix::sys::signal::Signal::SIGCONT);
+    drop(input);
+    let text = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
     assert!(text.contains("Records were lost: this is not complete"), "{text}");
 }

@@ -15,11 +15,12 @@ use common::{
     docker::{DOCKER, Daemon, root_file_system},
     program, ran, which,
 };
+use nix::sched::{CloneFlags, unshare};
 
 tests! {
     Tracing [DEBIAN, DOCKER, "nc ping"]:
         with_docker;
-    Tracing [DEBIAN, "ip nc ping unshare"]:
+    Tracing [DEBIAN, "ip nc ping"]:
         without_docker;
 }
 
@@ -84,7 +85,7 @@ fn follow(heading: &str, dir: &Path, prepare: impl Fn(&mut Command, &str) -> Str
     let mut differing = Vec::new();
     for Step { command, output } in steps(heading) {
         let mut shell = Command::new("timeout");
-        shell.args(["90", "bash"]);
+        shell.args(["1h", "bash"]);
         shell.current_dir(dir).env("PATH", &path).env_remove("LD_LIBRARY_PATH");
         let real = prepare(&mut shell, &command);
         let ran = ran(shell.args(["-c", &format!("({real}) 2>&1")]).stdin(Stdio::null()));
@@ -124,5 +125,8 @@ fn with_docker() {
 fn without_docker() {
     let dir = directory();
     symlink(debian(), dir.path().join("debian")).unwrap();
+    // Where no port is taken.
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    assert_eq!(ran(Command::new("ip").args("link set lo up".split(' '))).status, Some(0));
     follow("Without Docker", dir.path(), |_, command| command.replace(" hello", " rcap-test"));
 }

@@ -5,13 +5,11 @@ use std::{
     os::unix::fs::symlink,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread,
-    time::{Duration, Instant},
 };
 
 use serde_json::{Value, json};
 
-use super::{Ran, program, ran, which};
+use super::{Ran, program, ran, wait_for, which};
 
 /// The programs of [`Daemon`], and of [`root_file_system`].
 pub(crate) const DOCKER: &str =
@@ -33,16 +31,7 @@ pub(crate) fn root_file_system(dir: &Path) -> PathBuf {
 /// The report that a hook writes once the container has ended.
 pub(crate) fn written(dir: &Path, id: &str) -> String {
     let path = dir.join(format!("{id}.json"));
-    let begun = Instant::now();
-    loop {
-        match fs::read_to_string(&path) {
-            Ok(text) if text.ends_with('\n') => return text,
-            _ if begun.elapsed() < Duration::from_secs(10) => {
-                thread::sleep(Duration::from_millis(50));
-            }
-            other => panic!("{}: {other:?}", path.display()),
-        }
-    }
+    wait_for(|| fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n')))
 }
 
 /// A daemon of the test's own, with an image of a root file system: `rcap-test:1`. It is ended
@@ -71,12 +60,10 @@ impl Daemon {
             .stderr(fs::File::create(dir.join("log")).unwrap())
             .spawn()
             .unwrap();
-        let daemon = Daemon { dir: dir.to_owned(), child };
-        let begun = Instant::now();
+        let mut daemon = Daemon { dir: dir.to_owned(), child };
         while daemon.docker(&["version"]).status != Some(0) {
             let log = || fs::read_to_string(dir.join("log")).unwrap();
-            assert!(begun.elapsed() < Duration::from_secs(60), "{}", log());
-            thread::sleep(Duration::from_millis(200));
+            assert_eq!(daemon.child.try_wait().unwrap(), None, "{}", log());
         }
         let script = "tar -C \"$0\" -c . | docker import - rcap-test:1";
         let import = ran(daemon.client("sh").args(["-c", script]).arg(root));

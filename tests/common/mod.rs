@@ -12,10 +12,10 @@ use std::{
     env,
     ffi::OsStr,
     fs,
-    io::Read,
+    io::{BufRead, BufReader, Lines, Read},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
-    process::{Command, ExitCode, Output},
+    process::{Child, ChildStderr, ChildStdout, Command, ExitCode, Output, Stdio},
     sync::OnceLock,
     thread,
     time::{Duration, Instant},
@@ -24,6 +24,7 @@ use std::{
 use libtest_mimic::{Arguments, Failed, Trial};
 use nix::{sched::CloneFlags, unistd};
 use rcap::{CapSet, CapState};
+use serde_json::Value;
 
 pub(crate) mod debian;
 pub(crate) mod docker;
@@ -341,12 +342,71 @@ pub(crate) fn ran(command: &mut Command) -> Ran {
     }
 }
 
-/// Waits until something is so, which it is to be soon.
+/// The time after which a test that waits is taken to hang, however busy the machine is.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// Waits until something is so.
+#[track_caller]
 pub(crate) fn wait_until(is_so: impl Fn() -> bool) {
+    wait_for(|| is_so().then_some(()));
+}
+
+/// Waits until there is something.
+#[track_caller]
+pub(crate) fn wait_for<T>(find: impl Fn() -> Option<T>) -> T {
     let begun = Instant::now();
-    while !is_so() {
-        assert!(begun.elapsed() < Duration::from_secs(30), "it is not so after 30 seconds");
+    loop {
+        match find() {
+            Some(found) => return found,
+            None => assert!(begun.elapsed() < PATIENCE, "it is not so after {PATIENCE:?}"),
+        }
         thread::sleep(Duration::from_millis(20));
+    }
+}
+
+/// Waits in a shell until a file exists.
+pub(crate) fn until_exists(file: &Path) -> String {
+    format!("until test -e {}; do sleep 0.02; done", file.display())
+}
+
+/// A recording of what runs already, whose checks can be waited for.
+pub(crate) struct Followed {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    _errors: BufReader<ChildStderr>,
+}
+
+impl Followed {
+    /// Starts `command`, a `rcap trace` of what runs already, and waits until it records.
+    pub(crate) fn start(command: &mut Command) -> Followed {
+        command.args(["--follow", "--json"]).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut errors = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        errors.read_line(&mut line).unwrap();
+        assert!(line.starts_with("Recording "), "{line}");
+        Followed { child, lines, _errors: errors }
+    }
+
+    /// Waits until a check of a capability is recorded.
+    pub(crate) fn see(&mut self, cap: &str) {
+        let mut seen = Vec::new();
+        loop {
+            let line = self.lines.next().unwrap_or_else(|| panic!("no check of {cap}: {seen:?}"));
+            let check: Value = serde_json::from_str(&line.unwrap()).unwrap();
+            if check["cap"] == cap {
+                return;
+            }
+            seen.push(check);
+        }
+    }
+
+    /// Waits until it ends, and returns its report.
+    pub(crate) fn report(mut self) -> Value {
+        let last = self.lines.last().expect("a report").unwrap();
+        assert!(self.child.wait().unwrap().success(), "{last}");
+        serde_json::from_str(&last).unwrap()
     }
 }
 

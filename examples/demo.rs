@@ -176,6 +176,12 @@ impl Show {
         );
         println!("  $ rcap minimize --user nobody --check \"{check}\" \\");
         println!("      --to systemd -- {command}");
+        if has_oopsed() {
+            println!(
+                "  (Not here: this kernel has oopsed, and recording can hang until a reboot.)"
+            );
+            return Ok(());
+        }
         let child = Command::new(env::current_exe()?)
             .arg("in-network")
             .arg(&self.rcap)
@@ -260,6 +266,12 @@ fn execute(command: &[String]) -> Result<()> {
 
 fn enter_network() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(|err| format!("network namespace: {err}").into())
+}
+
+/// Returns whether the kernel has oopsed, which may have left tracing locked. (`TAINT_DIE`)
+fn has_oopsed() -> bool {
+    let flags = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
+    flags.trim_end().parse::<u64>().is_ok_and(|flags| flags & 1 << 7 != 0)
 }
 
 /// Returns whether this is the initial user namespace.

@@ -14,6 +14,8 @@ use std::{
     },
 };
 
+use nix::fcntl::{Flock, FlockArg};
+
 use super::{Format, kprobe::Probes};
 use crate::{Op, Result, sys};
 
@@ -93,8 +95,11 @@ impl Tracefs {
     ///
     /// `EACCES` and `EPERM` for those who may not trace; `ENOMEM`.
     pub fn instance(&self, kilobytes: u32) -> Result<Instance> {
-        self.reap();
-        let instance = self.create()?;
+        let instance = {
+            let _alone = self.lock()?;
+            self.reap();
+            self.create()?
+        };
         for (file, value) in [
             ("tracing_on", "0"),
             // No program has this number. An empty list would record every process.
@@ -110,30 +115,30 @@ impl Tracefs {
         Ok(instance)
     }
 
+    /// Keeps other processes of this library from making and removing instances: until a file of a
+    /// new instance is open, nothing tells it from a leftover. And some files of an instance, such
+    /// as `options/overwrite`, do not hold it: a kernel that removes it while another process writes
+    /// to one of them uses freed memory (Linux 6.18, `trace_options_core_write`).
+    fn lock(&self) -> Result<Flock<File>> {
+        let path = self.root.join("instances");
+        let directory = File::open(&path).map_err(|err| Op::MakeTraceInstance.on(&*path, err))?;
+        Flock::lock(directory, FlockArg::LockExclusive)
+            .map_err(|(_, errno)| Op::MakeTraceInstance.on(&*path, errno))
+    }
+
     /// Makes an instance, and holds it.
     fn create(&self) -> Result<Instance> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
-        /// Each time, another process would have to make the same name or remove the new
-        /// directory.
-        const ATTEMPTS: u32 = 100;
         let pid = std::process::id();
         let start = start_time(pid).unwrap_or(0);
-        let mut attempts = 0;
         loop {
-            attempts += 1;
             let count = COUNT.fetch_add(1, Ordering::Relaxed);
             let path = self.root.join(format!("instances/rcap-{pid}-{start}-{count}"));
-            // Until one of its files is open, another process may take it for a leftover.
             let made = fs::create_dir(&path).and_then(|()| File::open(path.join("tracing_on")));
             match made {
                 Ok(hold) => return Ok(Instance { path, hold: Some(hold) }),
-                Err(err)
-                    if attempts < ATTEMPTS
-                        && self.has("instances")
-                        && matches!(
-                            err.kind(),
-                            io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound
-                        ) => {}
+                // A process with the same ids in another PID namespace has made it.
+                Err(err) if err.kind() == io::ErrorKind::AlreadyExists && count < u32::MAX => {}
                 Err(err) => return Err(Op::MakeTraceInstance.on(&*path, err)),
             }
         }

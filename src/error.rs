@@ -122,6 +122,15 @@ pub enum Error {
         /// Those that can be meant.
         found: Vec<PathBuf>,
     },
+    /// A user, a unit or a container made the control groups that can be meant, and could give them
+    /// any name.
+    #[non_exhaustive]
+    ForeignCgroup {
+        /// The name that was looked for.
+        name: String,
+        /// Their directories.
+        found: Vec<PathBuf>,
+    },
     /// There is no user with this name.
     #[non_exhaustive]
     NoUser {
@@ -358,6 +367,11 @@ impl fmt::Display for Error {
                 write!(f, "several control groups can be meant by {name}:")?;
                 found.iter().try_for_each(|path| write!(f, " {}", path.display()))
             }
+            Error::ForeignCgroup { name, found } => {
+                write!(f, "{name}: a user or another unit made the control groups of this name, ")?;
+                f.write_str("which are to be given by their directories (--cgroup):")?;
+                found.iter().try_for_each(|path| write!(f, " {}", path.display()))
+            }
             Error::NoProcess { pid } => write!(f, "there is no process {pid}"),
             Error::Unreadable { pid, .. } => write!(f, "process {pid} may not be read"),
             Error::MalformedStatus { pid, field } => {
@@ -410,6 +424,7 @@ impl error::Error for Error {
             | Error::NoMark
             | Error::CgroupsAlone
             | Error::NoCgroup { .. }
+            | Error::ForeignCgroup { .. }
             | Error::MalformedStatus { .. }
             | Error::UnstorableEffective { .. }
             | Error::NoUser { .. }

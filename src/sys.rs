@@ -282,6 +282,13 @@ pub(crate) fn mount_detached(kind: &CStr) -> io::Result<OwnedFd> {
     fd(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, 0) })
 }
 
+/// membarrier(2) with `MEMBARRIER_CMD_GLOBAL`: returns once no BPF program runs that began before.
+pub(crate) fn wait_for_bpf() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: c_int = 1;
+    // SAFETY: it takes integers only.
+    result(unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) }).map(drop)
+}
+
 /// kill(2)
 pub(crate) fn kill(pid: c_int, signal: c_int) -> io::Result<()> {
     // SAFETY: it takes integers only.

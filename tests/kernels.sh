@@ -40,7 +40,7 @@ field() { grep -o "\"$1\":[^]]*]" | tr -d '"[]'; }
 echo
 case_() { echo "case $1: $2"; }
 trace() { rcap trace --json "$@" 2>/dev/null | head -n 1; }
-case_ backend "$(rcap trace --check | grep ^recording | grep -o 'by the [a-z]*')"
+case_ backend "$(rcap trace --check | grep ^recording | grep -o 'yes: .*by the [a-z]*' | tr -d '0-9')"
 case_ true "$(trace true | field candidates)"
 case_ chown "$(trace chown 5 f | field candidates)"
 case_ ping "$(trace ping -c 1 127.0.0.1 | field candidates)"
@@ -67,7 +67,7 @@ for name in head tr; do ln -s busybox "$root/bin/$name"; done
 chmod +x "$root/init"
 (cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/initramfs.gz"
 
-want="case backend: by the kprobe
+want="case backend: yes:  checks, by the kprobe
 case true: candidates:
 case chown: candidates:cap_chown
 case ping: candidates:cap_net_raw

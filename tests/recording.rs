@@ -5,24 +5,29 @@ mod common;
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    os::unix::process::CommandExt,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    slice,
 };
 
 use common::{Ran, directory, program, ran, unified, wait_until};
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
-    sched::{CloneFlags, unshare},
+    sched::{CloneFlags, CpuSet, sched_getcpu, sched_setaffinity, unshare},
     sys::wait::wait,
+    unistd::Pid,
 };
 use serde_json::Value;
 
 use rcap::{
-    Error,
+    Cap, Error,
     launch::Launcher,
-    trace::{Backend, Gap, Options, Recorder, Tracefs},
+    trace::{Backend, CgroupRecorder, Event, EventKind, Gap, Options, Recorder, Rest, Tracefs},
 };
 
 tests! {
@@ -37,7 +42,11 @@ tests! {
         switched_off,
         switched_off_for_minimize,
         a_held_instance_is_left_alone,
-        closed_standard_streams;
+        closed_standard_streams,
+        a_burst_is_held,
+        a_burst_is_held_by_bpf,
+        a_process_that_leaves_its_group,
+        units_and_containers_of_others;
 }
 
 fn rcap(args: &[&str]) -> Ran {
@@ -285,8 +294,9 @@ fn closed_standard_streams() {
     let closed = ["2>&-", "<&- >&- 2>&-", ">&- 2>&-", "<&- 2>&-"];
     for streams in closed {
         let file = dir.path().join("s.json");
-        let script =
-            format!(r#""$0" trace --save "$1" -- sh -c 'echo out; echo err >&2' {streams}"#);
+        let script = format!(
+            r#""$0" trace --follow --save "$1" -- nice -n -5 sh -c 'echo out; echo err >&2' {streams}"#
+        );
         let mut shell = Command::new("sh");
         let shell = shell.args(["-c", &script]).arg(program("rcap").get_program()).arg(&file);
         assert_eq!(ran(shell).status, Some(0), "{streams}");
@@ -294,5 +304,169 @@ fn closed_standard_streams() {
         let report: Value =
             serde_json::from_str(&text).unwrap_or_else(|err| panic!("{err}: {text}"));
         assert_eq!(report["exit"]["code"], 0, "{streams}");
+    }
+}
+
+/// On one processor, as a single thread makes it: one check in each system call.
+fn burst() {
+    let dir = directory();
+    let mut here = CpuSet::new();
+    here.set(sched_getcpu().unwrap()).unwrap();
+    sched_setaffinity(Pid::from_raw(0), &here).unwrap();
+    for _ in 0..BURST {
+        chown(dir.path(), Some(1), None).unwrap();
+    }
+}
+
+const BURST: usize = 100_000;
+
+fn assert_held(rest: &Rest) {
+    assert_eq!((rest.lost, &*rest.gaps), (Some(0), &[][..]));
+    let is_chown = |event: &&Event| matches!(&event.kind, EventKind::Check(check) if check.cap() == Some(Cap::CHOWN));
+    let count = rest.events.iter().filter(is_chown).count();
+    let is_end = |event: &&Event| matches!(event.kind, EventKind::SystemCall { returned: 0, .. });
+    assert!(count >= BURST && rest.events.iter().filter(is_end).count() >= BURST, "{count}");
+}
+
+/// By the default buffer, although nobody reads before the end.
+fn a_burst_is_held() {
+    let mut recorder = Recorder::new(&Options::new(Backend::Tracepoint)).unwrap();
+    recorder.attach(&[std::process::id()]).unwrap();
+    burst();
+    assert_held(&recorder.stop().unwrap());
+}
+
+fn a_burst_is_held_by_bpf() {
+    let group = Group::new();
+    let recorder = CgroupRecorder::new(slice::from_ref(&group.path), true).unwrap();
+    group.enter();
+    burst();
+    assert_held(&recorder.stop().unwrap());
+}
+
+/// A control group for this process, which is removed again.
+struct Group {
+    path: PathBuf,
+    before: PathBuf,
+}
+
+impl Group {
+    fn new() -> Group {
+        let own = fs::read_to_string("/proc/self/cgroup").unwrap();
+        let own = own.lines().find_map(|line| line.strip_prefix("0::/")).unwrap();
+        let path = unified().join(format!("rcap-test-{}", std::process::id()));
+        fs::create_dir(&path).unwrap();
+        Group { path, before: unified().join(own) }
+    }
+
+    fn enter(&self) {
+        fs::write(self.path.join("cgroup.procs"), "0").unwrap();
+    }
+
+    fn leave(&self) {
+        fs::write(self.before.join("cgroup.procs"), "0").unwrap();
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        let _ = fs::write(self.before.join("cgroup.procs"), "0");
+        let _ = fs::remove_dir(&self.path);
+    }
+}
+
+fn ask() {
+    chown(directory().path(), Some(1), Some(0)).unwrap();
+}
+
+/// BPF sees it by the first check outside, or if it was listed before.
+fn a_process_that_leaves_its_group() {
+    let group = Group::new();
+    let start = || CgroupRecorder::new(slice::from_ref(&group.path), true).unwrap();
+    let gaps = |recorder: CgroupRecorder| recorder.stop().unwrap().gaps;
+    // It was asked something inside, and outside.
+    let recorder = start();
+    group.enter();
+    ask();
+    group.leave();
+    ask();
+    assert_eq!(gaps(recorder), [Gap::LeftCgroup]);
+    // It was inside before, and is outside at the end.
+    group.enter();
+    let recorder = start();
+    group.leave();
+    assert_eq!(gaps(recorder), [Gap::LeftCgroup]);
+    // It stays, or others are outside.
+    let recorder = start();
+    ask();
+    group.enter();
+    ask();
+    assert_eq!(gaps(recorder), []);
+    // A process that has ended has not left.
+    let recorder = start();
+    assert!(Command::new("true").status().unwrap().success());
+    group.leave();
+    assert_eq!(gaps(recorder), [Gap::LeftCgroup]);
+    let mut recorder = start();
+    let enter = format!("echo $$ > {}/cgroup.procs; read line", group.path.display());
+    let mut child = Command::new("sh");
+    let mut child = child.args(["-c", &enter]).stdin(Stdio::piped()).spawn().unwrap();
+    while recorder.living().is_empty() {
+        std::thread::yield_now();
+    }
+    drop(child.stdin.take());
+    child.wait().unwrap();
+    assert_eq!(gaps(recorder), []);
+}
+
+/// A name that an unprivileged user can give to a control group says nothing.
+fn units_and_containers_of_others() {
+    let pid = std::process::id();
+    let (service, id) = (format!("rcap-test-{pid}.service"), format!("{pid:064x}"));
+    let [in_slice, other] =
+        ["slice", "service"].map(|kind| unified().join(format!("rcaptest{pid}.{kind}")));
+    let directories = |above: &Path| [above.to_owned(), above.join(&service), above.join(&id)];
+    for path in [directories(&in_slice), directories(&other)].iter().flatten() {
+        fs::create_dir(path).unwrap();
+    }
+    let inside = |path: PathBuf| {
+        let script = format!("echo $$ > {}/cgroup.procs; read line", path.display());
+        let mut sh = Command::new("sh");
+        let child = sh.args(["-c", &script]).stdin(Stdio::piped()).spawn().unwrap();
+        wait_until(|| !fs::read_to_string(path.join("cgroup.procs")).unwrap().is_empty());
+        child
+    };
+    let children =
+        [&in_slice, &other].map(|above| [&service, &id].map(|name| inside(above.join(name))));
+    let trace = |option: &str, name: &str| rcap(&["trace", option, name, "--for", "0ms"]);
+    let assert_foreign = |ran: &Ran, path: &Path| {
+        assert_eq!(ran.status, Some(125), "{ran:?}");
+        assert!(ran.err.contains("made the control groups of this name"), "{ran:?}");
+        assert!(
+            ran.err.contains(path.to_str().unwrap()) && ran.err.contains("--cgroup"),
+            "{ran:?}"
+        );
+    };
+    // Below another unit there is no unit; root can have made a container there.
+    let unit = trace("--unit", &service);
+    assert_eq!(unit.status, Some(0), "{unit:?}");
+    let several = trace("--container", &id);
+    assert!(several.err.contains("several control groups"), "{several:?}");
+    // A directory above that belongs to a user, or that a group can write to.
+    chown(&in_slice, Some(1000), None).unwrap();
+    assert_foreign(&trace("--unit", &service), &in_slice);
+    assert_foreign(&trace("--unit", &service), &other);
+    assert_eq!(trace("--container", &id).status, Some(0));
+    fs::set_permissions(&other, fs::Permissions::from_mode(0o775)).unwrap();
+    assert_foreign(&trace("--container", &id), &in_slice);
+    assert_foreign(&trace("--container", &id), &other);
+    for mut child in children.into_iter().flatten() {
+        drop(child.stdin.take());
+        child.wait().unwrap();
+    }
+    for path in
+        [directories(&in_slice), directories(&other)].iter().flat_map(|all| all.iter().rev())
+    {
+        fs::remove_dir(path).unwrap();
     }
 }

@@ -44,6 +44,7 @@ const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
 const BPF_MAP_CREATE: c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: c_int = 1;
 const BPF_MAP_UPDATE_ELEM: c_int = 2;
+const BPF_MAP_DELETE_ELEM: c_int = 3;
 const BPF_PROG_LOAD: c_int = 5;
 const BPF_RAW_TRACEPOINT_OPEN: c_int = 17;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: c_int = 21;
@@ -129,15 +130,22 @@ impl Cgroups {
             .long(16, &raw const group as u64);
         bpf(BPF_MAP_UPDATE_ELEM, &attr).map(drop)
     }
+
+    /// `BPF_MAP_DELETE_ELEM`: no task is in the group at this place.
+    pub(crate) fn clear(&self, at: u32) -> io::Result<()> {
+        // The kernel reads a key, as long as the map was made for.
+        let attr = Attr::new().fd(0, self.0.as_fd()).long(8, &raw const at as u64);
+        bpf(BPF_MAP_DELETE_ELEM, &attr).map(drop)
+    }
 }
 
-/// The ids of threads, of which the least used are forgotten.
+/// The ids of processes or threads, of which the least used are forgotten.
 #[derive(Debug)]
-pub(crate) struct Threads(OwnedFd);
+pub(crate) struct Ids(OwnedFd);
 
-impl Threads {
-    pub(crate) fn new(entries: u32) -> io::Result<Threads> {
-        map_create(BPF_MAP_TYPE_LRU_HASH, 4, 4, entries).map(Threads)
+impl Ids {
+    pub(crate) fn new(entries: u32) -> io::Result<Ids> {
+        map_create(BPF_MAP_TYPE_LRU_HASH, 8, 8, entries).map(Ids)
     }
 }
 
@@ -165,7 +173,7 @@ impl Map for Cgroups {
     }
 }
 
-impl Map for Threads {
+impl Map for Ids {
     fn number(&self) -> c_int {
         self.0.as_raw_fd()
     }

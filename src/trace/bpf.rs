@@ -1,10 +1,10 @@
-//! Recording the processes of control groups by two BPF programs, which need neither tracefs nor
+//! Recording the processes of control groups by BPF programs, which need neither tracefs nor
 //! the ids of the processes. (bpf(2), Documentation/bpf/)
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     ffi::{CStr, OsString},
-    fs::File,
+    fs::{self, File},
     io,
     os::{
         fd::{AsFd, OwnedFd},
@@ -13,34 +13,49 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+use nix::sys::{
+    prctl,
+    statfs::{CGROUP2_SUPER_MAGIC, statfs},
+};
 
-use super::{Check, Event, EventKind, MARK, Rest};
+use super::{Check, Event, EventKind, Gap, MARK, Rest, Target, record::settled};
 use crate::{
     Error, Op, Result,
-    sys::bpf::{self, Cgroups, Counter, Queue, Threads},
+    sys::{
+        self,
+        bpf::{self, Cgroups, Counter, Ids, Queue},
+    },
 };
 
 mod program;
 
-use program::{Maps, STACK, WORDS};
+use program::{CHECK, END, Maps, STACK};
 
 /// Records what the processes of control groups are asked for, those that enter them later too.
 #[derive(Debug)]
 pub struct CgroupRecorder {
-    queue: Queue<WORDS>,
+    checks: Queue<CHECK>,
+    ends: Queue<END>,
     /// How many events had no place.
     lost: Counter,
+    /// How many processes were seen outside of the groups after they had been seen in them.
+    left: Counter,
     /// What each thread was known to run.
     programs: HashMap<u32, [u64; 2]>,
-    first: bool,
     pending: Vec<Event>,
+    groups: Vec<Target>,
+    /// The processes that were in the groups, with their text of /proc/PID/cgroup.
+    members: HashMap<u32, Vec<u8>>,
+    has_left: bool,
     /// As long as these are open, the programs run.
     links: Vec<OwnedFd>,
 }
 
-/// How many events wait at most: ten megabytes.
-const ENTRIES: u32 = 32 * 1024;
+/// How many checks and how many ends of system calls wait at most, together 42 megabytes: a burst
+/// of 100,000 checks has a place.
+const ENTRIES: u32 = 128 * 1024;
+/// How many threads and processes are remembered.
+const TASKS: u32 = 32 * 1024;
 
 impl CgroupRecorder {
     /// Whether a directory is one of the unified hierarchy, whose groups BPF knows.
@@ -63,41 +78,101 @@ impl CgroupRecorder {
     /// # Errors
     ///
     /// `EPERM` without `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`; `ENOENT` where the kernel
-    /// lacks the tracepoint; `EBADF` for what is no such directory.
+    /// lacks the tracepoint; `EBADF` for what is no such directory; [`Error::NoMark`] if nothing is
+    /// recorded.
     pub fn new(cgroups: &[PathBuf], outcomes: bool) -> Result<CgroupRecorder> {
         let failed = |err: io::Error| Op::LoadBpf.thread(err);
         // A program has so many instructions at most.
         let count = i16::try_from(cgroups.len()).ok().filter(|count| (1..=64).contains(count));
         let count = count.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-        let groups = Cgroups::new(count.unsigned_abs().into()).map_err(failed)?;
-        for (at, path) in (0..).zip(cgroups) {
-            let group = File::open(path).map_err(|err| Op::Open.on(&**path, err))?;
-            groups.set(at, group.as_fd()).map_err(failed)?;
-        }
-        let queue = Queue::new(ENTRIES).map_err(failed)?;
-        let open = Threads::new(ENTRIES).map_err(failed)?;
+        let for_mark = u32::from(count.unsigned_abs());
+        let groups = Cgroups::new(for_mark + 1).map_err(failed)?;
+        let set = |at: u32, path: &Path| -> Result<()> {
+            let group = File::open(path).map_err(|err| Op::Open.on(path, err))?;
+            groups.set(at, group.as_fd()).map_err(failed)
+        };
+        let checks = Queue::new(ENTRIES).map_err(failed)?;
+        let ends = Queue::new(ENTRIES).map_err(failed)?;
+        let members = Ids::new(TASKS).map_err(failed)?;
+        let open = Ids::new(TASKS).map_err(failed)?;
         let lost = Counter::new().map_err(failed)?;
-        let maps = Maps { groups: &groups, count, queue: &queue, open: &open, lost: &lost };
+        let left = Counter::new().map_err(failed)?;
+        let maps = Maps {
+            groups: &groups,
+            count,
+            checks: &checks,
+            ends: &ends,
+            members: &members,
+            left: &left,
+            open: &open,
+            lost: &lost,
+        };
         let run = |name: &CStr, instructions: &[u64]| -> Result<OwnedFd> {
             // What the instructions call is for programs under the kernel's own license alone.
             let loaded = bpf::prog_load(instructions, c"Dual MIT/GPL");
             let loaded = loaded.map_err(failed)?;
             bpf::raw_tracepoint_open(name, loaded.as_fd()).map_err(failed)
         };
-        let mut links = Vec::new();
+        let mut links = vec![run(c"sched_process_exit", &program::exit(&maps))?];
         // The ends first: no check is without one.
         if outcomes {
             links.push(run(c"sys_exit", &program::system_call(&maps))?);
         }
         links.push(run(c"cap_capable", &program::check(&maps))?);
-        Ok(CgroupRecorder {
-            queue,
+        // All processes, for as long as it takes this one to make its mark.
+        set(for_mark, &super::target::unified().ok_or(Error::NoBackend)?)?;
+        // No such capability: it fails, and yet the kernel asks first.
+        let _ = sys::capbset_drop(u8::MAX);
+        groups.clear(for_mark).map_err(failed)?;
+        // Where the kernel has no such call, a check of another process may be taken for one of
+        // the groups, if it is made this very moment.
+        let _ = sys::wait_for_bpf();
+        if !has_mark(&checks)? {
+            return Err(Error::NoMark);
+        }
+        for (at, path) in (0..).zip(cgroups) {
+            set(at, path)?;
+        }
+        let mark = Check { number: MARK, granted: Some(false), ..Check::default() };
+        let mut recorder = CgroupRecorder {
+            checks,
+            ends,
             lost,
+            left,
             programs: HashMap::new(),
-            first: true,
-            pending: Vec::new(),
+            // Each check has the user namespace of its own with it, so that this has none.
+            pending: vec![Event { time: 0, tid: 0, kind: EventKind::Check(mark) }],
+            groups: cgroups.iter().cloned().map(Target::Cgroup).collect(),
+            members: HashMap::new(),
+            has_left: false,
             links,
-        })
+        };
+        recorder.living();
+        Ok(recorder)
+    }
+
+    /// The processes that are in the groups now. To be called now and then: a process that was
+    /// seen in a group and left it is a [`Gap`] of the recording.
+    pub fn living(&mut self) -> Vec<u32> {
+        let processes = self.groups.iter().filter_map(|group| group.processes().ok());
+        let living: BTreeSet<u32> = processes.flatten().collect();
+        let group_of = |pid: u32| fs::read(format!("/proc/{pid}/cgroup")).ok();
+        for &pid in &living {
+            if !self.members.contains_key(&pid)
+                && let Some(group) = group_of(pid)
+            {
+                self.members.insert(pid, group);
+            }
+        }
+        self.members.retain(|pid, group| {
+            living.contains(pid)
+                || group_of(*pid).is_some_and(|now| {
+                    // A process that is ending is not listed, and is still in its group.
+                    self.has_left |= now != *group;
+                    now == *group
+                })
+        });
+        living.into_iter().collect()
     }
 
     /// What was recorded since, in the order of time.
@@ -106,25 +181,28 @@ impl CgroupRecorder {
     ///
     /// None that is known.
     pub fn drain(&mut self) -> Result<Vec<Event>> {
+        // What is being written while this reads is left for the next time.
+        let until = settled()?;
+        let mut events = self.read()?;
+        let end = events.partition_point(|event| event.time <= until);
+        self.pending = events.split_off(end);
+        Ok(events)
+    }
+
+    /// All that there is, in the order of time.
+    fn read(&mut self) -> Result<Vec<Event>> {
         let mut events = std::mem::take(&mut self.pending);
-        if std::mem::take(&mut self.first) {
-            // Each check has the user namespace of its own with it, so that this says nothing.
-            let mark = Check { number: MARK, granted: Some(false), ..Check::default() };
-            events.push(Event { time: 0, tid: 0, kind: EventKind::Check(mark) });
-        }
         // As many as there can be; more may be coming all the time.
         for _ in 0..ENTRIES {
-            match self.queue.pop() {
-                Ok(words) => self.read(&words, &mut events),
-                Err(err) if err.kind() == io::ErrorKind::NotFound => break,
-                Err(err) => return Err(Op::ReadTrace.thread(err)),
-            }
+            let Some([time, thread, returned]) = pop(&self.ends)? else { break };
+            let kind = EventKind::SystemCall { number: -1, returned: returned.cast_signed() };
+            events.push(Event { time, tid: low(thread), kind });
+        }
+        for _ in 0..ENTRIES {
+            let Some(words) = pop(&self.checks)? else { break };
+            self.read_check(&words, &mut events);
         }
         events.sort_by_key(|event| event.time);
-        // One processor may be late with what it has seen before another.
-        let last = events.last().map_or(0, |event| event.time);
-        let end = events.partition_point(|event| event.time.saturating_add(1_000_000) <= last);
-        self.pending = events.split_off(end);
         Ok(events)
     }
 
@@ -134,35 +212,28 @@ impl CgroupRecorder {
     ///
     /// Those of [`CgroupRecorder::drain`].
     pub fn stop(mut self) -> Result<Rest> {
+        self.living();
         self.links.clear();
-        let mut events = self.drain()?;
-        events.append(&mut self.pending);
-        let lost = self.lost.get().map_err(|err| Op::ReadTrace.thread(err))?;
-        Ok(Rest { events, lost: Some(lost), gaps: Vec::new() })
+        let events = self.read()?;
+        let count = |counter: &Counter| counter.get().map_err(|err| Op::ReadTrace.thread(err));
+        self.has_left |= count(&self.left)? > 0;
+        let gaps = if self.has_left { vec![Gap::LeftCgroup] } else { Vec::new() };
+        Ok(Rest { events, lost: Some(count(&self.lost)?), gaps })
     }
 
-    /// One event, as the programs write it.
-    fn read(&mut self, words: &[u64; WORDS], events: &mut Vec<Event>) {
-        let (head, stack) = words.split_at(WORDS - STACK);
-        let &[time, thread, kind, cap, ret, namespace, own, first, second] = head else { return };
-        let comm = [first, second];
-        // The second of the two, and of the words that hold an int the lower half.
-        let [tid, cap, answer] = [thread, cap, ret].map(|word| (word & 0xffff_ffff) as u32);
-        let returned = ret.cast_signed();
-        if kind == program::SYSTEM_CALL {
-            events.push(Event { time, tid, kind: EventKind::SystemCall { number: -1, returned } });
-            return;
-        }
+    /// A check, as the program writes it, and before it the program if that is another one.
+    fn read_check(&mut self, words: &[u64; CHECK], events: &mut Vec<Event>) {
+        let (head, stack) = words.split_at(CHECK - STACK);
+        let &[time, thread, cap, answer, namespace, own, first, second] = head else { return };
+        let (tid, comm) = (low(thread), [first, second]);
         if self.programs.insert(tid, comm) != Some(comm) {
-            let bytes: Vec<u8> = comm.into_iter().flat_map(u64::to_ne_bytes).collect();
-            let name = bytes.split(|&byte| byte == 0).next().unwrap_or_default();
-            let path = OsString::from_vec(name.to_vec());
+            let path = OsString::from_vec(name(comm));
             events.push(Event { time, tid, kind: EventKind::Exec { path } });
         }
         let stack = stack.iter().copied().take_while(|&address| address != 0);
         let check = Check {
-            number: cap,
-            granted: Some(answer == 0),
+            number: low(cap),
+            granted: Some(low(answer) == 0),
             namespace,
             own_namespace: Some(own),
             unaudited: false,
@@ -170,4 +241,35 @@ impl CgroupRecorder {
         };
         events.push(Event { time, tid, kind: EventKind::Check(check) });
     }
+}
+
+/// Takes the checks of the time of the mark, and tells whether it is among them: the process ids
+/// are not those of this PID namespace, but the thread has its name.
+fn has_mark(checks: &Queue<CHECK>) -> Result<bool> {
+    let own = prctl::get_name().map_err(|err| Op::ReadProc.thread(err))?;
+    let mut found = false;
+    while let Some([_, _, cap, _, _, _, first, second, ..]) = pop(checks)? {
+        found |= low(cap) == MARK && name([first, second]) == own.as_bytes();
+    }
+    Ok(found)
+}
+
+/// The next value of a queue, if there is one.
+fn pop<const N: usize>(queue: &Queue<N>) -> Result<Option<[u64; N]>> {
+    match queue.pop() {
+        Ok(words) => Ok(Some(words)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(Op::ReadTrace.thread(err)),
+    }
+}
+
+/// The name of a thread, which ends in NUL.
+fn name(words: [u64; 2]) -> Vec<u8> {
+    let bytes = words.into_iter().flat_map(u64::to_ne_bytes);
+    bytes.take_while(|&byte| byte != 0).collect()
+}
+
+/// The lower half of a word: the id of the thread of a pair, or an int.
+fn low(word: u64) -> u32 {
+    (word & 0xffff_ffff) as u32
 }

@@ -25,6 +25,8 @@ pub enum Gap {
         /// The file of the setting.
         setting: String,
     },
+    /// Processes left the control groups that were recorded.
+    LeftCgroup,
 }
 
 impl fmt::Display for Gap {
@@ -33,6 +35,9 @@ impl fmt::Display for Gap {
             Gap::Changed { setting } => {
                 write!(f, "another process changed {setting} of the trace buffer")
             }
+            Gap::LeftCgroup => f.write_str(
+                "processes left the control group, and what they did after that was not recorded",
+            ),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -17,23 +18,28 @@ pub enum Target {
 }
 
 impl Target {
-    /// The control group of a unit of systemd, such as `nginx.service` or `nginx`.
+    /// The control group of a unit of the system's systemd, such as `nginx.service` or `nginx`.
+    ///
+    /// Only slices are above it, and only root can make a directory in them. A user can make a
+    /// control group of any name below their own `user@UID.service`, and so can a unit or container
+    /// below its own.
     ///
     /// # Errors
     ///
-    /// [`Error::NoCgroup`]
+    /// [`Error::NoCgroup`] and [`Error::ForeignCgroup`]
     pub fn unit(name: &str) -> Result<Target> {
         let full = if name.contains('.') { name.to_owned() } else { format!("{name}.service") };
-        find(name, |directory| directory == full)
+        find(name, |directory| directory == full, is_slice)
     }
 
-    /// The control group of a container: by its id, or by the beginning of it.
+    /// The control group of a container: by its id, or by the beginning of it. Only root can have
+    /// made it.
     ///
     /// # Errors
     ///
-    /// [`Error::NoCgroup`]
+    /// [`Error::NoCgroup`] and [`Error::ForeignCgroup`]
     pub fn container(id: &str) -> Result<Target> {
-        find(id, |directory| is_container(directory, id))
+        find(id, |directory| is_container(directory, id), |_| true)
     }
 
     /// The ids of its processes, as they are now.
@@ -79,9 +85,26 @@ fn is_container(directory: &str, id: &str) -> bool {
     inner == id || hexadecimal && id.len() >= 4 && inner.starts_with(id)
 }
 
-/// The one control group that has processes and whose name is meant.
-fn find(name: &str, is_meant: impl Fn(&str) -> bool) -> Result<Target> {
+/// Whether a control group of this name is a slice, in which systemd puts units and no processes.
+fn is_slice(directory: &Path) -> bool {
+    directory.extension().is_some_and(|extension| extension == "slice")
+}
+
+/// Whether only root can make entries in a directory.
+fn is_of_root(directory: &Path) -> bool {
+    fs::metadata(directory)
+        .is_ok_and(|stat| stat.uid() == 0 && stat.permissions().mode() & 0o022 == 0)
+}
+
+/// The one control group that has processes, whose name is meant, that only root can have made,
+/// and that is below such groups alone.
+fn find(
+    name: &str,
+    is_meant: impl Fn(&str) -> bool,
+    can_be_above: impl Fn(&Path) -> bool,
+) -> Result<Target> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut foreign = Vec::new();
     let is_meant =
         |path: &PathBuf| path.file_name().and_then(|name| name.to_str()).is_some_and(&is_meant);
     for root in hierarchies(&mounts) {
@@ -89,13 +112,26 @@ fn find(name: &str, is_meant: impl Fn(&str) -> bool) -> Result<Target> {
         found.retain(|path| {
             Target::Cgroup(path.clone()).processes().is_ok_and(|pids| !pids.is_empty())
         });
+        found.retain(|path| {
+            let above = || path.ancestors().skip(1).take_while(|above| *above != root);
+            let is_of_system = is_of_root(&root)
+                && above().all(|directory| is_of_root(directory) && can_be_above(directory));
+            if !is_of_system {
+                foreign.push(path.clone());
+            }
+            is_of_system
+        });
         match found.len() {
             0 => {}
             1 => return Ok(Target::Cgroup(found.remove(0))),
             _ => return Err(Error::NoCgroup { name: name.to_owned(), found }),
         }
     }
-    Err(Error::NoCgroup { name: name.to_owned(), found: Vec::new() })
+    let name = name.to_owned();
+    if foreign.is_empty() {
+        return Err(Error::NoCgroup { name, found: foreign });
+    }
+    Err(Error::ForeignCgroup { name, found: foreign })
 }
 
 /// Where the unified hierarchy is mounted.

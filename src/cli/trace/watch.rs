@@ -122,9 +122,7 @@ impl Source {
                 }
                 Ok(recorder.living()?.is_empty())
             }
-            Source::Cgroups(_) => {
-                Ok(processes.is_none_or(|processes| processes().unwrap_or_default().is_empty()))
-            }
+            Source::Cgroups(recorder) => Ok(recorder.living().is_empty()),
         }
     }
 

@@ -1,6 +1,6 @@
-//! The two programs, instruction by instruction. (Documentation/bpf/standardization/)
+//! The programs, instruction by instruction. (Documentation/bpf/standardization/)
 
-use crate::sys::bpf::{Cgroups, Counter, Map, Queue, Threads};
+use crate::sys::bpf::{Cgroups, Counter, Ids, Map, Queue};
 
 /// enum bpf_func_id
 mod call {
@@ -15,18 +15,18 @@ mod call {
     pub(super) const MAP_PUSH_ELEM: i32 = 87;
 }
 
-/// An event in 64-bit words: the time, the ids of process and thread, the kind, the capability,
-/// what was returned, the user namespace in question, that of the credentials, two of the name,
-/// and the stack.
-pub(super) const WORDS: usize = 9 + STACK;
+/// A check in 64-bit words: the time, the ids of process and thread, the capability, the answer,
+/// the user namespace in question, that of the credentials, two of the name, and the stack.
+pub(super) const CHECK: usize = 8 + STACK;
 pub(super) const STACK: usize = 28;
-pub(super) const SYSTEM_CALL: u64 = 1;
+/// The end of a system call: the time, the ids of process and thread, and what it returned.
+pub(super) const END: usize = 3;
 
 /// Where an event is built below the frame pointer; below that, a key and a value.
-const EVENT: i16 = -296;
+const EVENT: i16 = -288;
 const KEY: i16 = EVENT - 8;
 const VALUE: i16 = EVENT - 16;
-const _: () = assert!(WORDS == 296 / 8, "the event is what is built");
+const _: () = assert!(CHECK == 288 / 8, "the event is what is built");
 
 /// The place of a word of the event.
 const fn word(at: i16) -> i16 {
@@ -35,13 +35,18 @@ const fn word(at: i16) -> i16 {
 
 /// The maps that the programs share.
 pub(super) struct Maps<'a> {
-    /// The control groups that are recorded, and how many.
+    /// The control groups that are recorded, and how many. One more is for the mark.
     pub(super) groups: &'a Cgroups,
     pub(super) count: i16,
     /// The events.
-    pub(super) queue: &'a Queue<WORDS>,
+    pub(super) checks: &'a Queue<CHECK>,
+    pub(super) ends: &'a Queue<END>,
+    /// The processes that were asked something in one of the groups.
+    pub(super) members: &'a Ids,
+    /// How many of them were asked something outside of the groups later.
+    pub(super) left: &'a Counter,
     /// The threads that were asked something in the system call that they are in.
-    pub(super) open: &'a Threads,
+    pub(super) open: &'a Ids,
     /// How many events had no place.
     pub(super) lost: &'a Counter,
 }
@@ -118,15 +123,34 @@ impl Code {
         self.push(0x85, 0, 0, 0, function)
     }
 
-    /// Over `words` if `register` is `value`.
-    fn skip_if(&mut self, register: u8, value: i32, words: i16) -> &mut Code {
-        self.push(0x15, register, 0, words, value)
+    /// Jumps to where it is [landed](Code::land) if `register` is `value`.
+    fn jump_if(&mut self, register: u8, value: i32) -> usize {
+        self.push(0x15, register, 0, 0, value);
+        self.words.len() - 1
     }
 
     /// To the end if `register` is `value`.
     fn end_if(&mut self, register: u8, value: i32) -> &mut Code {
+        let jump = self.jump_if(register, value);
+        self.to_end.push(jump);
+        self
+    }
+
+    /// To the end unless `register` is `value`.
+    fn end_unless(&mut self, register: u8, value: i32) -> &mut Code {
         self.to_end.push(self.words.len());
-        self.skip_if(register, value, 0)
+        self.push(0x55, register, 0, 0, value)
+    }
+
+    /// Has these jumps lead to the next instruction.
+    fn land(&mut self, jumps: impl IntoIterator<Item = usize>) -> &mut Code {
+        for at in jumps {
+            let mut bytes = self.words[at].to_ne_bytes();
+            let offset = i16::try_from(self.words.len() - at - 1).unwrap_or(i16::MAX);
+            bytes[2..4].copy_from_slice(&offset.to_ne_bytes());
+            self.words[at] = u64::from_ne_bytes(bytes);
+        }
+        self
     }
 
     /// To the end.
@@ -137,72 +161,94 @@ impl Code {
 
     /// The instructions, with an end that returns 0.
     fn finish(mut self) -> Vec<u64> {
-        let end = self.words.len();
-        for at in std::mem::take(&mut self.to_end) {
-            let mut bytes = self.words[at].to_ne_bytes();
-            let offset = i16::try_from(end - at - 1).unwrap_or(i16::MAX);
-            bytes[2..4].copy_from_slice(&offset.to_ne_bytes());
-            self.words[at] = u64::from_ne_bytes(bytes);
-        }
+        let to_end = std::mem::take(&mut self.to_end);
+        self.land(to_end);
         self.set(R0, 0).push(0x95, 0, 0, 0, 0);
         self.words
     }
 
-    /// An event with the time, and the ids of R7.
-    fn event(&mut self) -> &mut Code {
-        for at in (EVENT..0).step_by(8) {
+    /// The id of the process as the key, and those of process and thread in R7.
+    fn process(&mut self) -> &mut Code {
+        self.call(call::GET_CURRENT_PID_TGID).copy(R7, R0);
+        // R0 >>= 32
+        self.push(0x77, R0, 0, 0, 32).store(KEY, R0)
+    }
+
+    /// An event of so many words with the time, and the ids of R7.
+    fn event(&mut self, words: usize) -> &mut Code {
+        for at in (EVENT..0).step_by(8).take(words) {
             self.store_value(at, 0);
         }
         self.call(call::KTIME_GET_NS).store(word(0), R0).store(word(1), R7)
     }
 
     /// Sends the event, or counts it as lost.
-    fn send(&mut self, maps: &Maps<'_>) -> &mut Code {
-        self.map(R1, maps.queue).address(R2, EVENT).set(R3, 0).call(call::MAP_PUSH_ELEM);
-        self.end_if(R0, 0);
-        self.store_value(KEY, 0).map(R1, maps.lost).address(R2, KEY).call(call::MAP_LOOKUP_ELEM);
+    fn send(&mut self, queue: &impl Map, lost: &Counter) -> &mut Code {
+        self.map(R1, queue).address(R2, EVENT).set(R3, 0).call(call::MAP_PUSH_ELEM);
+        self.end_if(R0, 0).count(lost)
+    }
+
+    fn count(&mut self, counter: &Counter) -> &mut Code {
+        self.store_value(KEY, 0).map(R1, counter).address(R2, KEY).call(call::MAP_LOOKUP_ELEM);
         // *R0 += 1, at once.
         self.end_if(R0, 0).set(R1, 1).push(0xdb, R0, R1, 0, 0)
+    }
+
+    /// Adds the key to a map.
+    fn insert(&mut self, map: &Ids) -> &mut Code {
+        self.store_value(VALUE, 1).map(R1, map).address(R2, KEY).address(R3, VALUE).set(R4, 0);
+        self.call(call::MAP_UPDATE_ELEM)
+    }
+
+    /// Removes the key from a map: R0 is 0 if it was there.
+    fn remove(&mut self, map: &Ids) -> &mut Code {
+        self.map(R1, map).address(R2, KEY).call(call::MAP_DELETE_ELEM)
     }
 }
 
 /// At the tracepoint cap_capable, which has the credentials, the user namespace in question, that
 /// of the credentials, the capability and the answer. (include/trace/events/capability.h)
 pub(super) fn check(maps: &Maps<'_>) -> Vec<u64> {
-    /// The words that ask about one group.
-    const ONE: i16 = 5;
     let mut code = Code::default();
     code.copy(R6, R1);
-    for at in 0..maps.count {
-        // Past the other groups, and the jump behind them.
-        let rest = (maps.count - at - 1) * ONE + 1;
-        code.map(R1, maps.groups).set(R2, at.into()).call(call::CURRENT_TASK_UNDER_CGROUP);
-        code.skip_if(R0, 1, rest);
-    }
-    code.end();
-    code.call(call::GET_CURRENT_PID_TGID).copy(R7, R0).event();
-    for (argument, at) in [(3, 3), (4, 4), (1, 5), (2, 6)] {
+    let is_in = |code: &mut Code, group: i16| {
+        code.map(R1, maps.groups).set(R2, group.into()).call(call::CURRENT_TASK_UNDER_CGROUP);
+        code.jump_if(R0, 1)
+    };
+    let inside: Vec<usize> = (0..maps.count).map(|group| is_in(&mut code, group)).collect();
+    let mark = is_in(&mut code, maps.count);
+    code.process().remove(maps.members).end_unless(R0, 0).count(maps.left).end();
+    code.land(inside).process().insert(maps.members);
+    code.land([mark]).process().event(CHECK);
+    for (argument, at) in [(3, 2), (4, 3), (1, 4), (2, 5)] {
         code.load(R1, R6, 8 * argument).store(word(at), R1);
     }
-    code.address(R1, word(7)).set(R2, 16).call(call::GET_CURRENT_COMM);
+    code.address(R1, word(6)).set(R2, 16).call(call::GET_CURRENT_COMM);
     let stack = i32::try_from(8 * STACK).unwrap_or(0);
-    code.copy(R1, R6).address(R2, word(9)).set(R3, stack).set(R4, 0).call(call::GET_STACK);
-    code.store(KEY, R7).store_value(VALUE, 1);
-    code.map(R1, maps.open).address(R2, KEY).address(R3, VALUE).set(R4, 0);
-    code.call(call::MAP_UPDATE_ELEM);
-    code.send(maps);
+    code.copy(R1, R6).address(R2, word(8)).set(R3, stack).set(R4, 0).call(call::GET_STACK);
+    code.store(KEY, R7).insert(maps.open);
+    code.send(maps.checks, maps.lost);
     code.finish()
 }
 
 /// At the tracepoint sys_exit, which has the registers and what is returned.
 pub(super) fn system_call(maps: &Maps<'_>) -> Vec<u64> {
     let mut code = Code::default();
-    code.copy(R6, R1).call(call::GET_CURRENT_PID_TGID).copy(R7, R0).store(KEY, R7);
-    code.map(R1, maps.open).address(R2, KEY).call(call::MAP_LOOKUP_ELEM).end_if(R0, 0);
-    code.map(R1, maps.open).address(R2, KEY).call(call::MAP_DELETE_ELEM);
-    code.event();
-    code.store_value(word(2), i32::try_from(SYSTEM_CALL).unwrap_or(1));
-    code.load(R1, R6, 8).store(word(4), R1);
-    code.send(maps);
+    code.copy(R6, R1).process().store(KEY, R7).remove(maps.open).end_unless(R0, 0);
+    code.event(END).load(R1, R6, 8).store(word(2), R1);
+    code.send(maps.ends, maps.lost);
+    code.finish()
+}
+
+/// At the tracepoint sched_process_exit: the next process of this id is another.
+pub(super) fn exit(maps: &Maps<'_>) -> Vec<u64> {
+    let mut code = Code::default();
+    code.process();
+    // R7 = the id of the thread, by the lower half of a 32-bit move; the other threads go on.
+    code.push(0xbc, R7, R7, 0, 0);
+    code.to_end.push(code.words.len());
+    // if R7 != R0 goto end
+    code.push(0x5d, R7, R0, 0, 0);
+    code.remove(maps.members);
     code.finish()
 }

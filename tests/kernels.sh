@@ -67,7 +67,7 @@ for name in head tr; do ln -s busybox "$root/bin/$name"; done
 chmod +x "$root/init"
 (cd "$root" && find . | cpio --quiet -o -H newc | gzip -1) >"$work/initramfs.gz"
 
-want="case backend: yes:  checks, by the kprobe
+want="case backend: yes:  check, by the kprobe
 case true: candidates:
 case chown: candidates:cap_chown
 case ping: candidates:cap_net_raw

@@ -352,7 +352,8 @@ fn recording_works(backend: Backend, report: &Report, io: &mut Io<'_>) -> io::Re
         writeln!(io.out, "{:<24}no: by the {backend} backend, {gap}", "recording")?;
         return Ok(OWN_FAILURE);
     }
-    writeln!(io.out, "{:<24}yes: {checks} checks, by the {backend} backend", "recording")?;
+    let noun = if checks == 1 { "check" } else { "checks" };
+    writeln!(io.out, "{:<24}yes: {checks} {noun}, by the {backend} backend", "recording")?;
     for words in &report.unseen {
         writeln!(io.out, "{:<24}{words}", "not seen")?;
     }

@@ -254,6 +254,10 @@ ops! {
     SetGroups "set the supplementary groups",
     /// chroot(2), and chdir(2) to its root
     Chroot "change the root directory",
+    /// chdir(2)
+    ChangeDirectory "change the working directory",
+    /// unshare(2) and setns(2). `EPERM`: no effective `CAP_SYS_ADMIN`.
+    EnterNamespace "enter a namespace",
     /// pipe2(2) and fork(2), and what std::process does before it executes a program
     Fork "start a child process",
     /// execve(2)

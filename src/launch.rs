@@ -37,7 +37,7 @@ use crate::{
 ///
 /// What is not asked for is inherited. The child takes these steps, in this order:
 ///
-/// 1. [`root`](Launcher::root), while it may still change it;
+/// 1. [`root`](Launcher::root), while it may still change it, and the working directory below it;
 /// 2. [`groups`](Launcher::groups), which another user could not change any more;
 /// 3. [`uid`](Launcher::uid), and keeps what is permitted, for the following steps;
 /// 4. [`mode`](Launcher::mode), which empties the ambient set;
@@ -96,7 +96,8 @@ impl Launcher {
         Launcher::default()
     }
 
-    /// Makes `path` the root directory of the child, and its working directory. `CAP_SYS_CHROOT`.
+    /// Makes `path` the root directory of the child, and its working directory. The working
+    /// directory of a [`Command`] is one below it. `CAP_SYS_CHROOT`.
     #[doc(alias = "cap_launcher_set_chroot")]
     pub fn root(mut self, path: impl AsRef<Path>) -> Launcher {
         self.root = Some(path.as_ref().to_path_buf());
@@ -179,7 +180,7 @@ impl Launcher {
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
         let program = PathBuf::from(command.get_program());
         let Pipe { read, write, standard: _standard } = Pipe::new()?;
-        let mut steps = self.steps()?;
+        let mut steps = self.steps_of(&mut command)?;
         sys::pre_exec(&mut command, move || steps.take_and_tell(&write));
         command.spawn().map_err(|err| {
             // The child has ended, and what it had to say is there. A process that another thread
@@ -211,8 +212,9 @@ impl Launcher {
     #[must_use]
     pub fn exec(&self, mut command: Command) -> Error {
         let program = PathBuf::from(command.get_program());
+        let steps = self.steps_of(&mut command);
         let (mut steps, Pipe { read, write, standard: _standard }) =
-            match self.steps().and_then(|steps| Ok((steps, Pipe::new()?))) {
+            match steps.and_then(|steps| Ok((steps, Pipe::new()?))) {
                 Ok(all) => all,
                 Err(err) => return err,
             };
@@ -288,15 +290,27 @@ impl Launcher {
         }
     }
 
+    /// The steps before `command` executes its program. It would enter its working directory before
+    /// they are taken, and so outside of the new root directory.
+    fn steps_of(&self, command: &mut Command) -> Result<Steps> {
+        let mut steps = self.steps()?;
+        if steps.root.is_some()
+            && let Some(path) = command.get_current_dir()
+        {
+            steps.directory = Some(c_path(Op::ChangeDirectory, path)?);
+            command.current_dir("/");
+        }
+        Ok(steps)
+    }
+
     /// All that needs memory, before there is a child.
     fn steps(&self) -> Result<Steps> {
         // Known from here on, and no more looked for.
         let _ = CapSet::supported();
-        let invalid = |path: &Path| Op::Chroot.on(path, Errno::EINVAL);
-        let root =
-            |path: &PathBuf| CString::new(path.as_os_str().as_bytes()).map_err(|_| invalid(path));
+        let root = self.root.as_deref().map(|path| c_path(Op::Chroot, path));
         Ok(Steps {
-            root: self.root.as_ref().map(root).transpose()?,
+            root: root.transpose()?,
+            directory: None,
             groups: self.groups.as_ref().map(|(gid, groups)| (*gid, GroupList::new(groups))),
             uid: self.uid,
             sets: self.sets,
@@ -308,6 +322,8 @@ impl Launcher {
 #[derive(Debug)]
 struct Steps {
     root: Option<CString>,
+    /// The working directory below it.
+    directory: Option<CString>,
     groups: Option<(u32, GroupList)>,
     uid: Option<u32>,
     sets: Sets,
@@ -330,6 +346,9 @@ impl Steps {
     fn take(&mut self) -> Result<()> {
         if let Some(root) = &self.root {
             change_root(root)?;
+        }
+        if let Some(directory) = &self.directory {
+            unistd::chdir(&**directory).map_err(|err| Op::ChangeDirectory.thread(err))?;
         }
         if let Some((gid, groups)) = &mut self.groups {
             identity::change_groups(*gid, groups)?;
@@ -409,6 +428,11 @@ impl Told {
             None => Told::Done,
         })
     }
+}
+
+/// A path as the kernel takes it, for `op`.
+fn c_path(op: Op, path: &Path) -> Result<CString> {
+    CString::new(path.as_os_str().as_bytes()).map_err(|_| op.on(path, Errno::EINVAL))
 }
 
 /// A pipe whose descriptors a child does not take for its standard streams.

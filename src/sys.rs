@@ -6,7 +6,7 @@ use std::{
     ffi::CStr,
     io,
     os::{
-        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        fd::{AsRawFd, BorrowedFd},
         unix::process::CommandExt,
     },
     panic::{AssertUnwindSafe, catch_unwind},
@@ -24,6 +24,7 @@ use crate::{
 pub(crate) mod bpf;
 #[cfg(feature = "all-threads")]
 pub(crate) mod broadcast;
+pub(crate) mod mount;
 
 // The static part of libgcc, which a C compiler has wherever it has libgcc_s.so. std asks for the
 // latter and uses nothing else of it; loading it is an eighth of the start-up time of `getpcaps 1`.
@@ -243,6 +244,18 @@ pub(crate) fn getdents64(dir: BorrowedFd<'_>, entries: &mut [u8]) -> io::Result<
 
 /// The `STATX_ATTR_*` of the file behind a descriptor, which may be an `O_PATH` one.
 pub(crate) fn statx_attributes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(statx(fd)?.stx_attributes)
+}
+
+/// The id of the mount that a descriptor was opened in, as in /proc/self/mountinfo. Since Linux
+/// 5.8; 0 before, which is the id of no mount.
+#[cfg(feature = "cli")]
+pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(statx(fd)?.stx_mnt_id)
+}
+
+/// statx(2) of nothing but what is always there, which no file system is asked for.
+fn statx(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
     // SAFETY: statx is a plain structure of integers, for which zeros are a value.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the path is an empty string that ends in NUL, and the kernel writes one statx,
@@ -250,7 +263,7 @@ pub(crate) fn statx_attributes(fd: BorrowedFd<'_>) -> io::Result<u64> {
     let ret =
         unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, 0, &raw mut stat) };
     result(ret.into())?;
-    Ok(stat.stx_attributes)
+    Ok(stat)
 }
 
 /// getgroups(2): how many of `groups` were written. `EINVAL` if there are more.
@@ -260,26 +273,6 @@ pub(crate) fn getgroups(groups: &mut [u32]) -> io::Result<usize> {
     // A room of 0 asks for the count alone, and nothing is written.
     let count = result(unsafe { libc::getgroups(room, groups.as_mut_ptr()) }.into())?;
     Ok(usize::try_from(count).unwrap_or(0))
-}
-
-/// A file system without a device, mounted nowhere: fsopen(2), fsconfig(2), fsmount(2).
-pub(crate) fn mount_detached(kind: &CStr) -> io::Result<OwnedFd> {
-    const FSCONFIG_CMD_CREATE: c_int = 6;
-    let fd = |ret: c_long| -> io::Result<OwnedFd> {
-        let fd = c_int::try_from(result(ret)?).map_err(|_| io::ErrorKind::InvalidData)?;
-        // SAFETY: the kernel has just opened it for this process, and nobody else knows of it.
-        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-    };
-    // SAFETY: the kernel reads the string, which ends in NUL. The flag is close-on-exec.
-    let context = fd(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), 1) })?;
-    let null = std::ptr::null::<u8>();
-    // SAFETY: this command reads no memory.
-    result(unsafe {
-        let context = context.as_raw_fd();
-        libc::syscall(libc::SYS_fsconfig, context, FSCONFIG_CMD_CREATE, null, null, 0)
-    })?;
-    // SAFETY: it takes integers only. The flag is close-on-exec.
-    fd(unsafe { libc::syscall(libc::SYS_fsmount, context.as_raw_fd(), 1, 0) })
 }
 
 /// membarrier(2) with `MEMBARRIER_CMD_GLOBAL`: returns once no BPF program runs that began before.
@@ -370,6 +363,34 @@ impl Launcher {
     pub unsafe fn call_among_threads(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
         self.fork(function)
     }
+}
+
+/// Closes all descriptors from `first` on at the next execve(2): close_range(2) with
+/// `CLOSE_RANGE_CLOEXEC`, since Linux 5.11.
+#[cfg(feature = "cli")]
+pub(crate) fn close_on_exec_from(first: c_int) -> io::Result<()> {
+    let flag = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: it takes integers only, and closes nothing in this process.
+    result(unsafe { libc::syscall(libc::SYS_close_range, first, c_int::MAX, flag) }).map(drop)
+}
+
+/// Reads the symbolic link `self` of `proc`, a directory of procfs: the id of the calling process
+/// in that one's PID namespace. How many bytes of `id` were written.
+pub(crate) fn process_id_in(proc: BorrowedFd<'_>, id: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel reads the string, which ends in NUL, and writes at most as many bytes as
+    // `id` has, exclusively borrowed.
+    let length = unsafe {
+        libc::readlinkat(proc.as_raw_fd(), c"self".as_ptr(), id.as_mut_ptr().cast(), id.len())
+    };
+    if length < 0 { Err(io::Error::last_os_error()) } else { Ok(length.cast_unsigned()) }
+}
+
+/// Whether the kernel has given this process privileges that its caller lacks: `AT_SECURE` of
+/// getauxval(3), set after a set-user-ID or set-group-ID bit or capabilities of the file.
+#[cfg(feature = "cli")]
+pub(crate) fn is_privileged_by_file() -> bool {
+    // SAFETY: it takes an integer and reads what the kernel has put beside the environment.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 /// fnmatch(3)

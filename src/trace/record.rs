@@ -4,7 +4,8 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{self, Write},
-    path::PathBuf,
+    os::fd::AsFd,
+    path::{Path, PathBuf},
     process::{Child, Command},
     time::Duration,
 };
@@ -247,12 +248,13 @@ impl Recorder {
             above_standard(self.instance.open(file)?.into()).map(File::from)
         };
         let [mut processes, mut switch] = [open("set_event_pid")?, open("tracing_on")?];
+        // The list takes ids of this process's PID namespace; the child may be in another one.
+        let failed = |err| Op::Open.on(Path::new("/proc"), err);
+        let proc = above_standard(File::open("/proc").map_err(failed)?.into())?;
         sys::pre_exec(command, move || {
             before()?;
             let mut number = [0; 12];
-            let mut rest = &mut number[..];
-            write!(rest, "{}", std::process::id())?;
-            let length = 12 - rest.len();
+            let length = sys::process_id_in(proc.as_fd(), &mut number)?;
             processes.write_all(&number[..length])?;
             switch.write_all(b"1")?;
             // No such capability: it fails, and yet the kernel asks first.

@@ -39,7 +39,7 @@ impl Tracefs {
             return Ok(Tracefs { root, _mount: None });
         }
         let failed = |err: io::Error| Op::OpenTracing.thread(err);
-        let mount = sys::mount_detached(c"tracefs").map_err(failed)?;
+        let mount = sys::mount::new(c"tracefs", &[]).map_err(failed)?;
         let root = PathBuf::from(format!("/proc/self/fd/{}", mount.as_raw_fd()));
         Ok(Tracefs { root, _mount: Some(Arc::new(mount)) })
     }

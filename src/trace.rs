@@ -27,7 +27,7 @@ pub use event::{Check, Event, EventKind, Formats};
 pub use exit::Exit;
 pub use format::Format;
 pub use gap::{Gap, Rest};
-pub use minimize::{Failure, Observation, failures, minimal};
+pub use minimize::{Failure, Observation, Output, failures, minimal};
 pub use page::{Page, Record};
 pub use record::{MARK, Options, Recorder};
 #[cfg(feature = "serde")]

@@ -5,6 +5,7 @@ mod common;
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -22,8 +23,14 @@ tests! {
         no_new_privs_unless_the_file_gives_something,
         in_its_place,
         its_surroundings,
+        in_the_new_root,
+        with_a_set_uid_bit,
         shown_and_verified,
         by_an_ordinary_user;
+    Tracing:
+        traced_with_a_set_uid_bit;
+    Root ["mount unshare"]:
+        a_working_directory_in_the_new_root;
     Root ["ip nc unshare"]:
         netcat_on_port_80;
 }
@@ -88,12 +95,20 @@ fn as_another_user() {
         assert_eq!(field(&options, "Gid"), "5 5 5 5");
         assert_eq!(field(&options, "Uid"), "1234 1234 1234 1234");
     }
-    assert_eq!(field(&["--user", "1234", "--groups", "7,8"], "Groups"), "7 8");
+    let groups = ["--user", "1234", "--group", "5", "--groups", "7,8"];
+    assert_eq!(field(&groups, "Groups"), "7 8");
     assert_eq!(field(&["--groups", ""], "Groups"), "");
     assert_eq!(field(&["--group", "tty"], "Gid"), "5 5 5 5");
     for options in [["--user", "no-such-user"], ["--group", "no-such-group"]] {
         assert_eq!(run(&[&options[..], &["true"]].concat()).status, Some(125));
     }
+    // A number that no user has leads to no group, and 0 is root's.
+    for options in [&["--user", "12345"][..], &["--user", "12345", "--groups", "7"]] {
+        let ran = run(&[options, &["true"]].concat());
+        assert_eq!((ran.status, &*ran.out), (Some(125), ""), "{options:?}");
+        assert!(ran.err.contains("12345: not in the user database: add --group"), "{ran:?}");
+    }
+    assert_eq!(field(&["--user", "65534"], "Gid"), "65534 65534 65534 65534");
 }
 
 fn as_docker_has_it() {
@@ -253,4 +268,124 @@ fn by_an_ordinary_user() {
     let ran = run(&["--user", "nobody", "--", copy, "run", "--cap-add", "net_raw", "--", "true"]);
     assert!(ran.err.contains("cap_net_raw cannot be given: not in permitted here"), "{ran:?}");
     assert_eq!(ran.status, Some(125));
+}
+
+/// The file of the program, for what is decided by it, and the working directory are those below
+/// the new root directory.
+fn in_the_new_root() {
+    let host = directory();
+    let root = directory();
+    let file = |path: &Path, mode| {
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::copy("/proc/self/exe", path).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let bin = host.path().strip_prefix("/").unwrap();
+    // In the same directory of PATH, outside and inside: only one of them has the bit.
+    for (name, outside, inside) in [("one", 0o4755, 0o755), ("two", 0o755, 0o4755)] {
+        file(&host.path().join(name), outside);
+        file(&root.path().join(bin).join(name), inside);
+    }
+    file(&root.path().join("work/three"), 0o4755);
+    // A link that leads elsewhere outside, where there is no such file.
+    std::os::unix::fs::symlink("/work/three", root.path().join(bin).join("link")).unwrap();
+    let path = format!("PATH={}", host.path().display());
+    let root = root.path().to_str().unwrap();
+    #[rustfmt::skip]
+    let rows: &[(&[&str], &str, bool)] = &[
+        (&[],                                        "one",          true),
+        (&[],                                        "two",          false),
+        (&["--chroot", root],                        "one",          false),
+        (&["--chroot", root],                        "two",          true),
+        (&["--chroot", root],                        "link",         true),
+        (&["--chroot", root],                        "/work/three",  true),
+        (&["--chroot", root],                        "work/three",   true),
+        (&["--chroot", root, "--chdir", "/work"],    "./three",      true),
+        (&["--chroot", root, "--chdir", "work"],     "./three",      true),
+        (&["--chroot", root, "--chdir", "/work"],    "work/three",   false),
+    ];
+    for (options, program, has_bit) in rows {
+        let ran = run(&[&["--print", "--env", &path], *options, &["--", program]].concat());
+        assert_eq!(ran.status, Some(0), "{ran:?}");
+        let said = ran.err.contains("no-new-privs is not set");
+        assert_eq!(said, *has_bit, "{options:?} {program}: {ran:?}");
+    }
+}
+
+fn a_working_directory_in_the_new_root() {
+    let root = directory();
+    let root = root.path().to_str().unwrap();
+    fs::create_dir(Path::new(root).join("work")).unwrap();
+    for (chdir, want) in
+        [(&["--chdir", "/work"][..], "work"), (&["--chdir", "work"], "work"), (&[], "")]
+    {
+        let here = Path::new(root).join(want).join("here");
+        fs::write(&here, "found").unwrap();
+        let ran = run_in_root(root, chdir);
+        assert_eq!((ran.status, &*ran.out), (Some(0), "found"), "{chdir:?}: {ran:?}");
+        fs::remove_file(&here).unwrap();
+    }
+    let ran = run_in_root(root, &["--chdir", "/none"]);
+    assert_eq!(ran.status, Some(125), "{ran:?}");
+    assert!(ran.err.contains("change the working directory"), "{ran:?}");
+}
+
+/// `cat here` in a root directory that has the machine's programs mounted for it alone.
+fn run_in_root(root: &str, options: &[&str]) -> Ran {
+    let script = "mount --make-rprivate / && mkdir -p $0/usr && mount --bind -o ro /usr $0/usr && \
+                  for name in bin lib lib64; do \
+                    test -e $0/$name || ln -s usr/$name $0/$name; done && exec \"$@\"";
+    let cat = which("cat").unwrap();
+    let path = format!("PATH={}", cat.parent().unwrap().display());
+    let mut command = Command::new("unshare");
+    command.args(["-m", "sh", "-c", script, root]).arg(program("rcap").get_program());
+    command
+        .args(["run", "--env", &path, "--chroot", root])
+        .args(options)
+        .args(["--", "cat", "here"]);
+    ran(command.env_remove("LD_LIBRARY_PATH").stdin(Stdio::null()))
+}
+
+fn with_a_set_uid_bit() {
+    path_is_not_used(&[
+        &["run", "--", "prog"],
+        &["oci-runtime", "--save", "/nonexistent", "--", "prog", "state"],
+    ]);
+}
+
+fn traced_with_a_set_uid_bit() {
+    path_is_not_used(&[
+        &["trace", "--container", "none-of-this-name", "--for", "10ms"],
+        &["trace", "--", "prog"],
+        &["minimize", "--", "prog"],
+    ]);
+}
+
+/// A copy of rcap with a set-user-ID bit takes no program from its caller's PATH.
+fn path_is_not_used(commands: &[&[&str]]) {
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();
+    let rcap = dir.path().join("rcap");
+    fs::copy(program("rcap").get_program(), &rcap).unwrap();
+    let trace = dir.path().join("trace");
+    for name in ["docker", "podman", "prog"] {
+        let file = dir.path().join(name);
+        fs::write(&file, format!("#!/bin/sh\n: > {}\n", trace.display())).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let started = |uid: u32, mode, args: &[&str]| {
+        let _ = fs::remove_file(&trace);
+        fs::set_permissions(&rcap, fs::Permissions::from_mode(mode)).unwrap();
+        let mut command = Command::new(&rcap);
+        std::os::unix::process::CommandExt::gid(&mut command, uid);
+        std::os::unix::process::CommandExt::uid(&mut command, uid);
+        command.args(args).env("PATH", dir.path()).env_remove("LD_LIBRARY_PATH");
+        ran(command.stdin(Stdio::null()));
+        trace.exists()
+    };
+    for args in commands {
+        assert!(started(0, 0o755, args), "{args:?}");
+        assert!(!started(65534, 0o4755, args), "{args:?}");
+        assert!(!started(65534, 0o6755, args), "{args:?}");
+    }
 }

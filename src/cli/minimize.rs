@@ -3,19 +3,15 @@
 
 use std::{
     ffi::OsString,
-    fs::File,
-    io::{self, IsTerminal, Read, Seek, Write},
-    process::{Command as Program, ExitStatus, Stdio},
+    io::{self, IsTerminal, Write},
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
-use nix::sys::memfd::{MFdFlags, memfd_create};
-
 use super::{
-    Exit, Io, Stream,
+    Exit, Io, Place, Stream,
     deploy::{append, expressible, to_arg},
-    file_caps, parse_caps,
+    parse_caps,
     trace::{
         OWN_FAILURE, backend_arg, buffer_arg, duration, options, program_arg, refuse,
         session::{self, Check, Run, Tracer, shell},
@@ -28,10 +24,13 @@ use crate::{
     launch::Launcher,
     trace::{self, Backend, Failure, Observation, Rule, failures, minimal},
 };
+use clap::{Arg, ArgAction, ArgMatches, Command};
 
+mod capture;
 mod overlay;
 mod print;
 
+use capture::Capture;
 use overlay::Overlay;
 
 pub(crate) fn command() -> Command {
@@ -139,6 +138,9 @@ struct Minimizer<'a> {
 ///
 /// Writing to the standard streams.
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
+    if let Some(exit) = overlay::init(argv) {
+        return Ok(exit);
+    }
     let matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
         Err(err) => return io.usage(&err, OWN_FAILURE),
@@ -321,20 +323,13 @@ impl<'a> Minimizer<'a> {
                 return Err(Stop::Unfit(format!("the command of --reset failed: {status}")));
             }
         }
-        let capture = |name| -> crate::Result<File> {
-            let file = memfd_create(name, MFdFlags::MFD_CLOEXEC);
-            file.map(File::from).map_err(|err| Op::Fork.thread(err))
-        };
-        let (mut out, mut err) = (capture("output")?, capture("errors")?);
-        let stdio = |file: &File| -> crate::Result<Stdio> {
-            Ok(file.try_clone().map_err(|err| Op::Fork.thread(err))?.into())
-        };
-        let mut command = Program::new(&self.words[0]);
+        let mut command = super::program(&self.words[0]);
         command.args(&self.words[1..]);
-        command.stdin(Stdio::null()).stdout(stdio(&out)?).stderr(stdio(&err)?);
+        let (capture, [out, err]) = Capture::start().map_err(|err| Op::Fork.thread(err))?;
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
         let overlay = self.matches.get_flag("overlay").then(Overlay::new).transpose()?;
         if let Some(overlay) = &overlay {
-            overlay.enter_in(&mut command);
+            overlay.enter_in(&mut command)?;
         }
         let launcher = self.launcher(set);
         let mut check = self.matches.get_one::<String>("check").map(|command| Check::new(command));
@@ -342,12 +337,13 @@ impl<'a> Minimizer<'a> {
         let mut run = Run::new(command, &launcher, self.most, &mut ignore);
         run.check = check.as_mut();
         run.ends_with_us = true;
+        run.pid_namespace = overlay.as_ref().map(Overlay::pid_namespace);
         run.timeout = self.timeout.or(run.check.is_some().then_some(Duration::from_secs(60)));
         let recorded = match self.tracer.run(run) {
             // Without a capability it may be that the program cannot be executed at all.
             Err(Error::Os { op: Op::Execute, source, .. }) if !self.trials.is_empty() => {
                 let mut message = super::chain(&source);
-                if let Some(caps) = file_caps(&self.words[0]) {
+                if let Some(caps) = Place::default().file_caps(&self.words[0]) {
                     // Which the kernel gives whole or not at all.
                     message = format!("{message}, as its file has {caps}");
                 }
@@ -361,8 +357,9 @@ impl<'a> Minimizer<'a> {
         if let Some(gap) = recorded.gaps.first() {
             return Err(Stop::Unfit(format!("the recording of a run is not complete: {gap}")));
         }
-        let output = self.matches.get_flag("same-output").then(|| read(&mut out));
-        let message = last_line(&read(&mut err)).or_else(|| last_line(&read(&mut out)));
+        let [out, err] = capture.finish();
+        let output = self.matches.get_flag("same-output").then(|| out.output());
+        let message = err.last_line().or_else(|| out.last_line());
         let stopped = check.as_ref().is_some_and(|check| check.passed);
         let exit = recorded.status.filter(|_| !stopped && !recorded.timed_out);
         Ok((
@@ -393,29 +390,5 @@ impl<'a> Minimizer<'a> {
             launcher = launcher.no_new_privs();
         }
         launcher
-    }
-}
-
-/// All of a file, from its beginning.
-fn read(file: &mut File) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let _ = file.rewind().and_then(|()| file.read_to_end(&mut bytes));
-    bytes
-}
-
-/// The last line that is not empty, if there is one.
-fn last_line(bytes: &[u8]) -> Option<String> {
-    let text = String::from_utf8_lossy(bytes);
-    text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn last_lines() {
-        assert_eq!(last_line(b"a\nb \n\n").as_deref(), Some("b"));
-        assert_eq!(last_line(b"\n \n"), None);
     }
 }

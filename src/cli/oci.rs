@@ -143,7 +143,7 @@ pub fn runtime(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         }
     }
     // In this process's place, so that its caller sees the runtime and nothing else.
-    let err = Program::new(program).args(args).exec();
+    let err = super::program(program).args(args).exec();
     let words = format!("cannot execute {}: {}", program.display(), super::chain(&err));
     io.complain_in_words("rcap oci-runtime", &words)?;
     Ok(Exit(127))

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fmt, fs,
+    fmt,
     io::{self, Write},
     os::unix::fs::MetadataExt,
     path::PathBuf,
@@ -12,7 +12,7 @@ use std::{
 use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 
 use super::{
-    Exit, Io, file_caps, parse_caps,
+    Exit, Io, Place, parse_caps,
     trace::{exit, program_arg},
 };
 use crate::{
@@ -134,7 +134,8 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
             let mut words = unmet.to_string();
             if let Unmet::Os(err @ Error::Os { op: Op::Execute, .. }) = &unmet
                 && err.raw_os_error() == Some(libc::EPERM)
-                && let Some(caps) = matches.get_one::<OsString>("PROGRAM").and_then(file_caps)
+                && let Some(program) = matches.get_one::<OsString>("PROGRAM")
+                && let Some(caps) = place(&matches).file_caps(program)
             {
                 // Which the kernel gives whole or not at all.
                 words = format!("{words}, as its file has {caps}");
@@ -179,7 +180,7 @@ fn start(matches: &ArgMatches, io: &mut Io<'_>) -> Result<Exit, Unmet> {
     if matches.get_flag("print") {
         return print(&launcher, io);
     }
-    let mut command = Program::new(program);
+    let mut command = super::program(program);
     command.args(args);
     if let Some(path) = matches.get_one::<PathBuf>("chdir") {
         command.current_dir(path);
@@ -246,14 +247,25 @@ fn plan(
     Ok(Plan { bounding: wanted, ambient, uid, groups, no_new_privs })
 }
 
+/// Where the program will be looked for.
+fn place(matches: &ArgMatches) -> Place<'_> {
+    let path = |id| matches.get_one::<PathBuf>(id).map(PathBuf::as_path);
+    let mut place = Place { root: path("chroot"), directory: path("chdir"), ..Place::default() };
+    let mut variables = matches.get_many::<String>("env").into_iter().flatten().rev();
+    if let Some(path) = variables.find_map(|pair| pair.strip_prefix("PATH=")) {
+        place.path = path.into();
+    }
+    place
+}
+
 /// Whether to set no-new-privs: unless it would take from the program what its file gives it.
 fn no_new_privs(matches: &ArgMatches, program: &OsStr, io: &mut Io<'_>) -> bool {
     if matches.get_flag("no-new-privs") || matches.get_flag("allow-new-privs") {
         return matches.get_flag("no-new-privs");
     }
-    let Some(path) = super::find_program(program) else { return true };
-    let set_id = fs::metadata(&path).is_ok_and(|file| file.mode() & 0o6000 != 0);
-    let caps = file::read(&path).ok().flatten();
+    let Some((path, program)) = place(matches).find(program) else { return true };
+    let set_id = program.metadata().is_ok_and(|file| file.mode() & 0o6000 != 0);
+    let caps = file::read_fd(&program).ok().flatten();
     if !set_id && caps.is_none() {
         return true;
     }
@@ -280,6 +292,11 @@ fn identity(matches: &ArgMatches) -> Result<Option<Identity>, Unmet> {
                 .map(nix::unistd::Gid::as_raw)
                 .collect(),
         },
+        Some(user) if group.is_none() && has_no_group(user) => {
+            return Err(Unmet::Words(format!(
+                "{user}: not in the user database: add --group, or --user {user}:GROUP"
+            )));
+        }
         Some(user) => identity_of(user)?,
     };
     if let Some(group) = group {
@@ -290,6 +307,12 @@ fn identity(matches: &ArgMatches) -> Result<Option<Identity>, Unmet> {
         identity.groups = names.map(gid).collect::<Result<_, _>>()?;
     }
     Ok(Some(identity))
+}
+
+/// Whether this is the number of a user who is in no database, without a group.
+fn has_no_group(user: &str) -> bool {
+    let known = |uid: u32| nix::unistd::User::from_uid(uid.into()).is_ok_and(|user| user.is_some());
+    user.parse().is_ok_and(|uid| !known(uid))
 }
 
 /// A user by name or number, with a group behind a colon or the user's own.

@@ -234,7 +234,7 @@ fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitS
         if matches.get_flag("follow") { &mut follow } else { &mut ignore };
     let (recorded, words) =
         if let (Some((program, args)), Some(options)) = (words.split_first(), options) {
-            let mut command = Program::new(program);
+            let mut command = super::program(program);
             command.args(args);
             if as_json {
                 command.stdout(Stdio::from(io::stderr()));
@@ -296,7 +296,7 @@ fn targets(matches: &ArgMatches) -> Result<(Vec<Target>, Vec<String>)> {
 fn container(name: &str) -> Result<Target> {
     Target::container(name).or_else(|err| {
         let ask = |client: &str| {
-            let output = Program::new(client)
+            let output = super::helper(client)
                 .args(["inspect", "--type=container", "--format={{.Id}}", "--", name])
                 .stdin(Stdio::null())
                 .stderr(Stdio::null())

@@ -98,11 +98,20 @@ pub struct Observation {
     /// What the command said that is to tell whether it works.
     pub check: Option<bool>,
     /// What it printed, if that is to be the same.
-    pub output: Option<Vec<u8>>,
+    pub output: Option<Output>,
     /// What it printed about what went wrong.
     pub message: String,
     /// What the kernel was asked.
     pub analysis: Analysis,
+}
+
+/// What a program printed, to be compared with what another run printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// The number of bytes.
+    pub length: u64,
+    /// A hash of all of them.
+    pub hash: u64,
 }
 
 /// How a run fell short of the one with all capabilities.

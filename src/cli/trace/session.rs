@@ -1,6 +1,9 @@
 //! A recording from its beginning to its end.
 
 use std::{
+    fs::File,
+    os::fd::BorrowedFd,
+    path::Path,
     process::{Command, ExitStatus, Stdio},
     sync::Arc,
     thread::{self, JoinHandle},
@@ -9,6 +12,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    sched::{CloneFlags, setns},
     sys::{
         prctl,
         wait::{WaitPidFlag, WaitStatus, waitpid},
@@ -142,6 +146,8 @@ pub(crate) struct Run<'a> {
     pub(crate) check: Option<&'a mut Check>,
     /// Whether a signal to this process ends it too.
     pub(crate) ends_with_us: bool,
+    /// The PID namespace that it is started in, if not this process's.
+    pub(crate) pid_namespace: Option<BorrowedFd<'a>>,
 }
 
 impl<'a> Run<'a> {
@@ -152,8 +158,8 @@ impl<'a> Run<'a> {
         held: CapSet,
         each: &'a mut dyn FnMut(&Seen),
     ) -> Run<'a> {
-        let (timeout, check, ends_with_us) = (None, None, false);
-        Run { command, launcher, held, timeout, each, check, ends_with_us }
+        let (timeout, check, ends_with_us, pid_namespace) = (None, None, false, None);
+        Run { command, launcher, held, timeout, each, check, ends_with_us, pid_namespace }
     }
 }
 
@@ -191,7 +197,7 @@ impl Check {
 
 /// A command for the shell, quiet and without input.
 pub(crate) fn shell(command: &str) -> Command {
-    let mut shell = Command::new("/bin/sh");
+    let mut shell = crate::cli::program("/bin/sh");
     shell.args(["-c", command]);
     shell.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     shell
@@ -267,6 +273,21 @@ pub(crate) fn prepare() -> Result<()> {
     prctl::set_child_subreaper(true).map_err(|err| Op::Fork.thread(err))
 }
 
+/// Calls `call` while the children of this thread are made in another PID namespace, into which
+/// `enter` puts them. Threads cannot be started meanwhile.
+pub(crate) fn with_children<T>(
+    enter: impl FnOnce() -> nix::Result<()>,
+    call: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let path = Path::new("/proc/self/ns/pid");
+    let own = File::open(path).map_err(|err| Op::Open.on(path, err))?;
+    let failed = |err| Op::EnterNamespace.thread(err);
+    enter().map_err(failed)?;
+    let result = call();
+    setns(&own, CloneFlags::CLONE_NEWPID).map_err(failed)?;
+    result
+}
+
 /// What a program that this process starts can have: by executing a file as root, at most this.
 pub(crate) fn attainable() -> Result<CapSet> {
     Ok(bounding::current()? | CapState::current()?.inheritable)
@@ -285,9 +306,15 @@ impl Tracer {
 
     /// Runs a program to the end of its last descendant, or as long as it is to run.
     pub(crate) fn run(&mut self, run: Run<'_>) -> Result<Recorded> {
-        let Run { command, launcher, held, timeout, each, mut check, ends_with_us } = run;
+        let Run { command, launcher, held, timeout, each, mut check, ends_with_us, .. } = run;
         let Tracer { options, recorder, names } = self;
-        let child = recorder.start(command, launcher)?;
+        let child = match run.pid_namespace {
+            Some(namespace) => {
+                let enter = || setns(namespace, CloneFlags::CLONE_NEWPID);
+                with_children(enter, || recorder.start(command, launcher))?
+            }
+            None => recorder.start(command, launcher)?,
+        };
         let origin = Origin::Started(child.id());
         let mut session = Session::new(names, *options, origin, held, each);
         let process = Pid::from_raw(child.id().cast_signed());

@@ -439,6 +439,9 @@ fn open(path: &Path) -> io::Result<OwnedFd> {
 /// `MOUNT_ATTR__ATIME`: the bits that together tell when access times are updated.
 const ATIME: u64 = 0x70;
 
+/// libc lacks it for musl.
+const ST_RELATIME: c_ulong = 0x1000;
+
 /// Returns the `MOUNT_ATTR_*` for the `ST_*` flags of a mount.
 fn attributes(flags: c_ulong) -> u64 {
     const NO_SYMFOLLOW: c_ulong = 0x2000;
@@ -456,7 +459,7 @@ fn attributes(flags: c_ulong) -> u64 {
     let set = ROWS.iter().filter(|(flag, _)| flags & flag != 0);
     let set = set.fold(0, |all, (_, attribute)| all | attribute);
     // Zero is MOUNT_ATTR_RELATIME.
-    let strict = flags & (libc::ST_NOATIME | libc::ST_RELATIME) == 0;
+    let strict = flags & (libc::ST_NOATIME | ST_RELATIME) == 0;
     if strict { set | STRICT_ATIME } else { set }
 }
 
@@ -551,11 +554,11 @@ mod tests {
         #[rustfmt::skip]
         let rows = [
             (0,                                              0x20),
-            (libc::ST_RELATIME,                              0),
-            (libc::ST_RELATIME | libc::ST_NOSUID,            0x02),
+            (ST_RELATIME,                              0),
+            (ST_RELATIME | libc::ST_NOSUID,            0x02),
             (libc::ST_NOATIME | libc::ST_NODEV,              0x14),
-            (libc::ST_RELATIME | libc::ST_RDONLY | libc::ST_NOEXEC | libc::ST_NODIRATIME, 0x89),
-            (libc::ST_RELATIME | 0x2000,                     0x20_0000),
+            (ST_RELATIME | libc::ST_RDONLY | libc::ST_NOEXEC | libc::ST_NODIRATIME, 0x89),
+            (ST_RELATIME | 0x2000,                     0x20_0000),
         ];
         for (flags, want) in rows {
             assert_eq!(attributes(flags), want, "{flags:x}");

@@ -62,7 +62,7 @@ fn main() -> ExitCode {
 fn demonstrate() -> Result<()> {
     let rcap = env::current_exe()?.with_file_name("../rcap").canonicalize();
     let rcap = rcap.map_err(|_| "rcap is not built: run `cargo build --release` first")?;
-    let root = is_initial()? && CapState::current()?.effective.contains(NEEDED);
+    let root = is_initial()? && CapState::current()?.effective.is_superset(NEEDED);
     if root {
         println!("This is root, so the program runs as an ordinary user, nobody.");
     } else {

@@ -27,7 +27,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let path = dir.path().join(name);
         fs::write(&path, "")?;
         let caps = FileCaps::try_from(text.parse::<CapState>()?)?;
-        let _ = CapState::with_raised(Cap::SETFCAP.into(), || file::write(&path, &caps))?;
+        let _ = CapState::with_raised(Cap::SETFCAP, || file::write(&path, &caps))?;
     }
     fs::write(dir.path().join("other"), "")?;
 
@@ -60,7 +60,7 @@ fn read(root: &Path) -> Result<BTreeMap<PathBuf, FileCaps>, String> {
 /// Takes `cap` away from all files below `root`.
 fn remove(root: &Path, cap: Cap) -> Result<(), Box<dyn Error>> {
     for path in read(root)?.into_keys() {
-        let _ = CapState::with_raised(Cap::SETFCAP.into(), || {
+        let _ = CapState::with_raised(Cap::SETFCAP, || {
             file::update(&path, |caps| {
                 let mut caps = caps.unwrap_or_default();
                 caps.permitted = caps.permitted.without(cap);

@@ -33,8 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn open() -> Result<Socket, Box<dyn Error>> {
     let permitted = CapState::current()?.permitted & CapSet::from(Cap::NET_RAW);
     CapState { permitted, ..CapState::EMPTY }.apply()?;
-    let socket = || Ok(Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)));
-    let socket = CapState::with_raised(Cap::NET_RAW.into(), socket)??;
+    let socket = CapState::with_raised(Cap::NET_RAW, || {
+        Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))
+    })?;
     CapState::EMPTY.apply()?;
     Ok(socket)
 }

@@ -52,6 +52,8 @@
 //!
 //! - `cli` (default): the programs. A user of the library turns it off with
 //!   `default-features = false`, and gets neither clap nor serde.
+//! - `settings`: the readers of [`settings`], for Compose files, Kubernetes manifests, units of
+//!   systemd and others. `cli` includes it.
 //! - `serde`: `Serialize` and `Deserialize` for the value types.
 
 #![deny(missing_docs)]
@@ -59,46 +61,27 @@
 #[cfg(not(target_os = "linux"))]
 compile_error!("capabilities are a feature of Linux");
 
-mod cap;
-mod set;
+mod caps;
+mod error;
+mod sys;
+mod thread;
 
-mod external;
-mod iab;
-mod state;
-mod text;
-
-pub mod ambient;
-pub mod bounding;
-pub mod identity;
-mod kernel;
-mod mode;
-pub mod no_new_privs;
-pub mod securebits;
-
-pub mod deploy;
 pub mod exec;
 pub mod file;
 pub mod knowledge;
 pub mod launch;
 pub mod proc;
-pub mod profile;
-pub mod threads;
+pub mod settings;
 pub mod trace;
 
-#[cfg(feature = "serde")]
-mod serialize;
-
-mod error;
-mod sys;
-
+/// libcap's five tools, and what they share with `rcap`.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
-pub mod cli;
+pub mod tools;
 
-pub use cap::Cap;
-pub use error::{Error, Op, ParseError, Result, Subject};
-pub use external::ExternalError;
-pub use iab::Iab;
-pub use mode::Mode;
-pub use set::CapSet;
-pub use state::CapState;
+pub use caps::{
+    Cap, CapIter, CapSet, CapState, ExternalError, Iab, InvalidNumber, Mode, ParseError,
+    Securebits, UnknownCap,
+};
+pub use error::{Error, Op, Result, Subject};
+pub use thread::{ambient, bounding, identity, no_new_privs, securebits, threads};

@@ -55,7 +55,7 @@ impl Made {
         let [pid, tgid, ppid] = ids;
         let (held, ambient, dropped) = caps;
         let bounding = CapSet::supported() - dropped;
-        let [held, ambient, bounding] = [held, ambient, bounding].map(|set| set.bits());
+        let [held, ambient, bounding] = [held, ambient, bounding].map(rcap::CapSet::bits);
         let text = format!(
             "\nState:\tS (sleeping)\nTgid:\t{tgid}\nPid:\t{pid}\nPPid:\t{ppid}\n\
              Uid:\t0\t0\t0\t0\nGid:\t0\t0\t0\t0\nGroups:\t \nKthread:\t0\nThreads:\t{threads}\n\

@@ -116,7 +116,7 @@ fn bash() {
     assert_eq!(words("rcap run --cap-add cap_net_r"), ["cap_net_raw"]);
     assert_eq!(words("rcap deploy --to kub"), ["kubernetes"]);
     assert_eq!(words("rcap setcap --dr"), ["--dry-run"]);
-    let names = CapSet::NAMED.caps().map(|cap| cap.to_string());
+    let names = CapSet::NAMED.iter().map(|cap| cap.to_string());
     let names: Vec<_> = names.filter(|name| name.starts_with("cap_sys_")).collect();
     assert_eq!(words("rcap explain cap_sys_"), names);
 }

@@ -13,7 +13,7 @@ use common::{
     docker::{DOCKER, Daemon, root_file_system},
     program, ran, which,
 };
-use rcap::deploy::{Format, Settings, User};
+use rcap::settings::{Format, Id, Settings, SettingsError};
 use serde_json::Value;
 
 tests! {
@@ -235,14 +235,13 @@ fn names() -> Vec<String> {
         let length = 1 + next(12);
         names.push((0..length).map(|_| printable[next(printable.len())]).collect());
     }
-    names.retain(|name| matches!(name.parse(), Ok(rcap::deploy::Id::Name(_))));
+    names.retain(|name| matches!(name.parse(), Ok(Id::Name(_))));
     assert!(names.len() > 250, "{}", names.len());
     names
 }
 
-fn write(format: Format, name: &str) -> rcap::Result<String> {
-    let user = name.parse::<User>()?;
-    format.write(&Settings { user: Some(&user), ..Settings::default() })
+fn write(format: Format, name: &str) -> Result<String, SettingsError> {
+    format.write(&Settings::default().for_user(Some(name.parse()?)))
 }
 
 /// What a shell makes of the options.

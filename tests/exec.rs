@@ -35,7 +35,7 @@ use proptest::{
 };
 use rcap::{
     Cap, CapSet, CapState, ambient, bounding,
-    exec::{self, Kernel, Process, Program},
+    exec::{self, Credentials, Kernel, Program},
     file::{ATTRIBUTE, FileCaps},
     launch::Launcher,
     no_new_privs,
@@ -53,7 +53,7 @@ fn test(name: &'static str, needs: Needs, body: fn()) -> Test {
 fn main() -> ExitCode {
     if env::var_os(PROBE).is_some() {
         // What the C library takes away if it is to distrust the environment.
-        println!("{}", shown(&Process::current().unwrap(), env::var_os("TMPDIR").is_none()));
+        println!("{}", shown(&Credentials::current().unwrap(), env::var_os("TMPDIR").is_none()));
         return ExitCode::SUCCESS;
     }
     common::main(&[
@@ -65,7 +65,7 @@ fn main() -> ExitCode {
     ])
 }
 
-fn shown(process: &Process, is_secure: bool) -> String {
+fn shown(process: &Credentials, is_secure: bool) -> String {
     format!("{process:?} secure {is_secure}")
 }
 
@@ -125,7 +125,7 @@ fn set() -> impl Strategy<Value = CapSet> {
         2 => Just(CapSet::empty()),
         2 => Just(CapSet::NAMED),
         6 => any::<u8>().prop_map(move |bits| some(bits).collect()),
-        2 => any::<u8>().prop_map(move |bits| CapSet::NAMED - some(bits).collect()),
+        2 => any::<u8>().prop_map(move |bits| CapSet::NAMED - some(bits).collect::<CapSet>()),
     ]
 }
 
@@ -290,7 +290,7 @@ fn predict_and_execute(case: &Case, path: &Path, kernel: Kernel) -> [String; 2] 
     [lines.next(), lines.next()].map(|line| line.unwrap_or_else(|| "nothing".into()))
 }
 
-fn predicted(process: &Process, path: &Path, kernel: Kernel) -> String {
+fn predicted(process: &Credentials, path: &Path, kernel: Kernel) -> String {
     let flags = AtFlags::AT_EACCESS;
     let program = match Program::open(path) {
         Ok(program) => program,
@@ -303,12 +303,12 @@ fn predicted(process: &Process, path: &Path, kernel: Kernel) -> String {
     }
     match exec::execute(process, &program.executed().file, kernel) {
         Ok(outcome) => shown(&outcome.after, outcome.is_secure),
-        Err(refusal) => refusal.errno().to_string(),
+        Err(err) => Errno::from_raw(err.raw_os_error()).to_string(),
     }
 }
 
 /// Makes this process that of the case, as far as it can be, and says what it is then.
-fn become_it(case: &Case) -> Process {
+fn become_it(case: &Case) -> Credentials {
     if let Some(map) = case.namespace {
         enter(MAPS[map]);
     }
@@ -321,10 +321,10 @@ fn become_it(case: &Case) -> Process {
     let now = CapState::current().unwrap();
     let inheritable = case.caps.inheritable & now.permitted;
     let _ = CapState { inheritable, ..now }.apply();
-    for cap in (case.ambient & inheritable).caps() {
+    for cap in case.ambient & inheritable {
         let _ = ambient::raise(cap);
     }
-    for cap in (bounding::current().unwrap() - case.bounding).caps() {
+    for cap in bounding::current().unwrap() - case.bounding {
         let _ = bounding::drop(cap);
     }
     let _ = securebits::set(Securebits::from_bits_retain(case.securebits));
@@ -334,7 +334,7 @@ fn become_it(case: &Case) -> Process {
     if case.no_new_privs {
         no_new_privs::set().unwrap();
     }
-    Process::current().unwrap()
+    Credentials::current().unwrap()
 }
 
 /// Enters a new user namespace, whose ids a child that stays behind maps.
@@ -363,7 +363,7 @@ fn scripts_of_scripts() {
     for nth in 1..=6 {
         script(&path(nth), &path(nth - 1));
     }
-    let me = Process::current().unwrap();
+    let me = Credentials::current().unwrap();
     for (nth, works) in [(1, true), (5, true), (6, false)] {
         let output =
             std::process::Command::new(path(nth)).env(PROBE, "1").env("TMPDIR", "/tmp").output();
@@ -388,7 +388,7 @@ fn in_another_pid_namespace() {
     let nobody = 65534;
     let child = Launcher::new().groups(nobody, &[7]).uid(nobody).call(|| {
         assert_eq!(unistd::getpid().as_raw(), 1);
-        let process = Process::current().unwrap();
+        let process = Credentials::current().unwrap();
         let ids = |ids: Ids| [ids.real, ids.effective, ids.saved, ids.filesystem];
         assert_eq!((ids(process.uid), ids(process.gid)), ([nobody; 4], [nobody; 4]));
         assert_eq!(process.groups, [7]);

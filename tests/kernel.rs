@@ -47,6 +47,7 @@ tests! {
         sets_are_applied_as_a_whole,
         raised_for_one_call,
         bounding_and_ambient,
+        raised_for_a_call_of_another_error,
         securebits_are_locked,
         threads_have_sets_of_their_own,
         an_iab_is_applied_or_nothing_is,
@@ -168,7 +169,7 @@ fn a_set_may_only_lose() {
 
 fn sets_are_applied_as_a_whole() {
     let full = CapState::current().unwrap();
-    assert!(full.permitted.contains(CapSet::supported()));
+    assert!(full.permitted.is_superset(CapSet::supported()));
     let state = CapState {
         effective: Cap::CHECKPOINT_RESTORE.into(), // in the upper 32 bits
         permitted: CapSet::of(&[Cap::CHECKPOINT_RESTORE, Cap::CHOWN]),
@@ -187,14 +188,14 @@ fn raised_for_one_call() {
     let permitted = CapState { effective: CapSet::empty(), ..full };
     permitted.apply().unwrap();
     let effective = || CapState::current().unwrap().effective;
-    assert_eq!(CapState::with_raised(NET_RAW, || Ok(effective())).unwrap(), NET_RAW);
+    assert_eq!(CapState::with_raised(NET_RAW, || rcap::Result::Ok(effective())).unwrap(), NET_RAW);
     assert_eq!(effective(), CapSet::empty());
     let result: rcap::Result<()> =
         CapState::with_raised(NET_RAW, || CapState::of_pid(u32::MAX).map(drop));
     assert!(matches!(result, Err(Error::NoProcess { .. })));
     assert_eq!(effective(), CapSet::empty());
     let panicked = std::panic::catch_unwind(|| {
-        CapState::with_raised::<()>(NET_RAW, || std::panic::panic_any(effective()))
+        CapState::with_raised::<(), rcap::Error>(NET_RAW, || std::panic::panic_any(effective()))
     });
     assert_eq!(panicked.unwrap_err().downcast_ref(), Some(&NET_RAW));
     assert_eq!(effective(), CapSet::empty());
@@ -210,7 +211,7 @@ fn bounding_and_ambient() {
     bounding::drop(Cap::SYS_MODULE).unwrap();
     assert!(!bounding::contains(Cap::SYS_MODULE).unwrap());
     assert_eq!(bounding::current().unwrap(), CapSet::supported().without(Cap::SYS_MODULE));
-    if !CapSet::supported().has(last) {
+    if !CapSet::supported().contains(last) {
         assert!(!bounding::contains(last).unwrap());
         assert_eq!(errno(bounding::drop(last)), Some(libc::EINVAL));
         assert_eq!(errno(ambient::contains(last)), Some(libc::EINVAL));
@@ -227,6 +228,42 @@ fn bounding_and_ambient() {
     assert!(ambient::contains(Cap::NET_RAW).unwrap());
     ambient::clear().unwrap();
     assert_eq!(ambient::current().unwrap(), CapSet::empty());
+
+    ambient::set(two).unwrap();
+    assert_eq!(ambient::current().unwrap(), two);
+    ambient::set(Cap::KILL).unwrap();
+    assert_eq!(ambient::current().unwrap(), Cap::KILL.into());
+    // What cannot be raised adds nothing.
+    assert_eq!(errno(ambient::set(Cap::NET_RAW | Cap::SETUID)), Some(libc::EPERM));
+    assert_eq!(ambient::current().unwrap(), CapSet::empty());
+
+    bounding::drop(Cap::SYS_BOOT | Cap::SYS_TIME).unwrap();
+    let rest = CapSet::supported() - (Cap::SYS_MODULE | Cap::SYS_BOOT) - Cap::SYS_TIME;
+    assert_eq!(bounding::current().unwrap(), rest);
+    bounding::retain(two).unwrap();
+    assert_eq!(bounding::current().unwrap(), two);
+    CapState { effective: CapSet::empty(), ..CapState::current().unwrap() }.apply().unwrap();
+    bounding::retain(CapSet::all()).unwrap();
+    assert_eq!(errno(bounding::retain(Cap::KILL)), Some(libc::EPERM));
+    assert_eq!(bounding::current().unwrap(), two);
+}
+
+/// Any error that [`Error`] converts into.
+fn raised_for_a_call_of_another_error() {
+    let effective = || CapState::current().unwrap().effective;
+    let all = CapState::current().unwrap();
+    CapState { effective: CapSet::empty(), ..all }.apply().unwrap();
+    let bound = CapState::with_raised(Cap::NET_RAW, || {
+        assert_eq!(effective(), NET_RAW);
+        Err::<(), _>(std::io::Error::from_raw_os_error(libc::EADDRINUSE))
+    });
+    assert_eq!(bound.unwrap_err().raw_os_error(), Some(libc::EADDRINUSE));
+    assert_eq!(effective(), CapSet::empty());
+    CapState::EMPTY.apply().unwrap();
+    let refused = CapState::with_raised(Cap::NET_RAW, || Ok::<(), std::io::Error>(()));
+    let refused = refused.unwrap_err();
+    assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied);
+    assert_eq!(refused.to_string(), "cannot set the capability sets");
 }
 
 fn securebits_are_locked() {
@@ -269,7 +306,7 @@ fn files_by_path_and_by_descriptor() {
     assert!(!file::write(&path, &WRITTEN).unwrap().nosuid);
     assert_eq!(file::read(&path).unwrap(), Some(WRITTEN));
     // what a kernel does not know is kept
-    let unnamed = FileCaps { permitted: CapSet::from_bits_retain(1 << 63), ..FileCaps::EMPTY };
+    let unnamed = FileCaps { permitted: CapSet::from_bits(1 << 63), ..FileCaps::EMPTY };
     let opened = File::open(&path).unwrap();
     let located = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path).unwrap();
     for fd in [&opened, &located] {
@@ -514,7 +551,7 @@ fn an_iab_is_applied_or_nothing_is() {
         assert_eq!(CapState::current().unwrap(), without(Cap::NET_RAW), "{refused}");
     }
     // CAP_SETPCAP is asked for where it is needed, and there alone.
-    CapState { permitted: NET_RAW | Cap::KILL.into(), effective: CapSet::empty(), ..before }
+    CapState { permitted: NET_RAW | Cap::KILL, effective: CapSet::empty(), ..before }
         .apply()
         .unwrap_err();
     CapState { permitted: Cap::KILL.into(), ..before }.apply().unwrap();

@@ -61,7 +61,7 @@ fn field<'a>(status: &'a str, name: &str) -> &'a str {
 }
 
 fn set(status: &str, name: &str) -> CapSet {
-    CapSet::from_bits_retain(u64::from_str_radix(field(status, name), 16).unwrap())
+    CapSet::from_bits(u64::from_str_radix(field(status, name), 16).unwrap())
 }
 
 /// What a function in a child writes.

@@ -934,7 +934,7 @@ fn getpcaps_lines() {
     let mut children: Vec<Child> = [0, 1 << 5, 1 << 40 | 1]
         .map(|bits| {
             // What is inheritable stays so when root executes a program.
-            let inheritable = CapSet::from_bits_retain(bits);
+            let inheritable = CapSet::from_bits(bits);
             CapState { inheritable, ..before }.apply().unwrap();
             Command::new("sleep").arg("60").spawn().unwrap()
         })

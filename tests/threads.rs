@@ -76,11 +76,11 @@ fn statuses() -> Vec<Status> {
 fn assert_limited(limits: &Limits) {
     for status in statuses() {
         let name = format!("{} {}", status.pid, status.name.display());
-        assert!(limits.caps.permitted.contains(status.caps.permitted), "{name}");
-        assert!(limits.caps.effective.contains(status.caps.effective), "{name}");
-        assert!(limits.caps.inheritable.contains(status.caps.inheritable), "{name}");
-        assert!(limits.ambient.contains(status.ambient), "{name}");
-        assert!(limits.bounding.contains(status.bounding), "{name}");
+        assert!(limits.caps.permitted.is_superset(status.caps.permitted), "{name}");
+        assert!(limits.caps.effective.is_superset(status.caps.effective), "{name}");
+        assert!(limits.caps.inheritable.is_superset(status.caps.inheritable), "{name}");
+        assert!(limits.ambient.is_superset(status.ambient), "{name}");
+        assert!(limits.bounding.is_superset(status.bounding), "{name}");
         assert!(!limits.no_new_privs || status.no_new_privs == Some(true), "{name}");
     }
 }
@@ -284,7 +284,8 @@ fn a_thread_that_cannot_stops_all() {
     assert_eq!(err.to_string(), want);
     assert_eq!(err.raw_os_error(), Some(libc::EPERM));
     // Without anything to drop for which it lacks the right, it can.
-    let limits = Limits { bounding: CapSet::all(), ..Limits::to(KEEP) };
+    let mut limits = Limits::to(KEEP);
+    limits.bounding = CapSet::all();
     alone();
     let barrier = Arc::new(Barrier::new(2));
     let other = {
@@ -302,7 +303,8 @@ fn a_thread_that_cannot_stops_all() {
 }
 
 fn a_lock_that_cannot_be_set_stops_all() {
-    let limits = Limits { securebits: Securebits::NOROOT, ..Limits::to(KEEP) };
+    let mut limits = Limits::to(KEEP);
+    limits.securebits = Securebits::NOROOT;
     let err = refused(limits, || securebits::set(Securebits::NOROOT_LOCKED).unwrap());
     let Error::Os { op: Op::SetSecurebits, subject: Subject::OtherThread(_), .. } = err else {
         panic!("{err:?}");
@@ -352,7 +354,8 @@ fn a_thread_that_is_stopped_while_it_answers() {
     };
     let listener = receiver.recv().unwrap();
     barrier.wait();
-    let limits = Limits { bounding: CapSet::all(), ..Limits::to(KEEP) };
+    let mut limits = Limits::to(KEEP);
+    limits.bounding = CapSet::all();
     let begin = Instant::now();
     let err = limits.apply().unwrap_err();
     let Error::Stragglers { threads, changed: 1, source, .. } = &err else {
@@ -403,7 +406,8 @@ fn a_thread_that_fails_after_the_check() {
         })
     };
     let filtered = receiver.recv().unwrap();
-    let limits = Limits { bounding: CapSet::all(), ..Limits::to(KEEP) };
+    let mut limits = Limits::to(KEEP);
+    limits.bounding = CapSet::all();
     let (result, after) = beside(4, || (limits.apply(), statuses()));
     let err = result.unwrap_err();
     let Error::Stragglers { threads, changed: 5, source, .. } = &err else {
@@ -414,7 +418,7 @@ fn a_thread_that_fails_after_the_check() {
     let words = format!("threads {filtered}: not changed, but 5 other threads have changed");
     assert_eq!(err.to_string(), words);
     for status in after {
-        let is_limited = limits.caps.permitted.contains(status.caps.permitted);
+        let is_limited = limits.caps.permitted.is_superset(status.caps.permitted);
         assert_eq!(is_limited, status.pid != filtered);
     }
     barrier.wait();
@@ -643,7 +647,8 @@ fn threads_that_are_cancelled() {
             });
         }
         // Securebits cannot be seen from outside, so that each thread is asked each time.
-        let limits = Limits { securebits: Securebits::NOROOT, ..Limits::to(CapSet::all()) };
+        let mut limits = Limits::to(CapSet::all());
+        limits.securebits = Securebits::NOROOT;
         let _stop = Stop(&stop);
         (0..1500).try_for_each(|_| limits.apply().map(drop)).unwrap();
     });
@@ -719,7 +724,7 @@ fn again_and_again() {
         let _stop = Stop(&stop);
         // One capability less every time, and the same a few times.
         let mut caps = all;
-        for cap in all.without(Cap::SETPCAP).caps() {
+        for cap in all.without(Cap::SETPCAP) {
             caps = caps.without(cap);
             for _ in 0..5 {
                 let limits = Limits::to(caps);

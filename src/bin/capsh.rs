@@ -1,3 +1,3 @@
 fn main() -> std::process::ExitCode {
-    rcap::cli::main(rcap::cli::capsh::run)
+    rcap::tools::main(rcap::tools::capsh::run)
 }

@@ -1,8 +1,8 @@
-//! What there is to know of a program before it is executed.
+//! The facts about a program, read before it is executed.
 
 use std::{
     ffi::OsStr,
-    fs::{File as Open, OpenOptions},
+    fs::{File, OpenOptions},
     io::Read,
     os::unix::{
         ffi::OsStrExt,
@@ -13,66 +13,76 @@ use std::{
 
 use nix::sys::statvfs::{FsFlags, fstatvfs};
 
-use super::File;
-use crate::{Error, Op, Result, file, file::IdMap};
+use super::FileFacts;
+use crate::{Error, Op, Result, file, proc::IdMap};
 
-/// How much of a file the kernel reads to find out what it is. (`BINPRM_BUF_SIZE`)
+/// How many bytes the kernel reads to recognise the format of a file. (`BINPRM_BUF_SIZE`)
 const HEAD: usize = 256;
 /// How many scripts may be interpreters of one another. (`exec_binprm` of fs/exec.c)
 const SCRIPTS: usize = 5;
 
-/// A program as execve(2) comes upon it: a file, and if that is a script its interpreter, which
-/// may be a script again.
+/// A program as execve(2) finds it: a file and, if that is a script, its interpreter, which may be
+/// a script in turn.
+///
+/// ```
+/// use rcap::exec::{self, Credentials, Kernel, Program};
+///
+/// let program = Program::open("/bin/sh")?;
+/// let file = &program.executed().file;
+/// let outcome = exec::execute(&Credentials::current()?, file, Kernel::running());
+/// println!("{:?}", outcome.map(|outcome| outcome.after.caps));
+/// # Ok::<(), rcap::Error>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Program {
-    /// From the file that was named to the one whose capabilities and bits count.
-    pub chain: Vec<Link>,
+    /// The files, from the named one to the one whose capabilities and bits count.
+    pub chain: Vec<ProgramFile>,
 }
 
 /// One file of a [`Program`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Link {
-    /// Its path, as it was named.
+pub struct ProgramFile {
+    /// The path as it was named.
     pub path: PathBuf,
-    /// What execve(2) looks at.
-    pub file: File,
-    /// Its permission bits.
+    /// The facts that execve(2) decides by.
+    pub file: FileFacts,
+    /// The permission bits, with the set-user-ID, set-group-ID and sticky bits.
     pub mode: u32,
-    /// Whether its mount has the option noexec.
+    /// Whether the file is on a mount with the option noexec.
     pub is_noexec: bool,
 }
 
 impl Program {
-    /// Looks at a program, following links, in the file system and the user namespace of this
-    /// process. What may not be read is taken for no script.
+    /// Reads the facts about a program in the file system and the user namespace of this process.
+    /// Symbolic links are followed. A file that may not be read is not taken for a script.
     ///
     /// # Errors
     ///
-    /// If a file cannot be opened or is no regular file (`EACCES`), if more than five scripts are
-    /// interpreters of one another (`ELOOP`), and [`Error::MalformedFileCaps`], for which
-    /// execve(2) fails with `EINVAL`.
+    /// `EACCES` if a file is not a regular file, `ELOOP` if more than five scripts are
+    /// interpreters of one another, the error of opening a file, and
+    /// [`Error::MalformedFileCaps`], for which execve(2) fails with `EINVAL`.
     pub fn open(path: impl AsRef<Path>) -> Result<Program> {
         Program::below(Path::new(""), path.as_ref())
     }
 
-    /// The same below a directory, such as `/proc/PID/root`: absolute paths, those of
-    /// interpreters among them, begin there.
+    /// Reads the facts about a program below a directory, such as `/proc/PID/root`: absolute
+    /// paths, those of interpreters among them, begin there.
     ///
     /// # Errors
     ///
     /// Those of [`Program::open`].
     pub fn below(root: &Path, path: &Path) -> Result<Program> {
-        let mut chain: Vec<Link> = Vec::new();
+        let mut chain: Vec<ProgramFile> = Vec::new();
         let mut path = path.to_owned();
         loop {
             if chain.len() > SCRIPTS {
                 return Err(Op::Execute.on(&*path, nix::errno::Errno::ELOOP));
             }
-            let (link, head) = look(root, path)?;
+            let (file, head) = look(root, path)?;
             let next = interpreter(&head).map(Path::to_owned);
-            chain.push(link);
+            chain.push(file);
             match next {
                 Some(interpreter) => path = interpreter,
                 None => return Ok(Program { chain }),
@@ -80,20 +90,21 @@ impl Program {
         }
     }
 
-    /// The file whose capabilities and bits count: that of the last interpreter.
-    pub fn executed(&self) -> &Link {
+    /// Returns the file whose capabilities and bits count: the last interpreter, or the file
+    /// itself if it is not a script.
+    pub fn executed(&self) -> &ProgramFile {
         // There is always one: the file that was named.
         &self.chain[self.chain.len() - 1]
     }
 
-    /// The files that are scripts: their own capabilities and bits are passed over.
-    pub fn scripts(&self) -> &[Link] {
+    /// Returns the files that are scripts. Their own capabilities and bits are ignored.
+    pub fn scripts(&self) -> &[ProgramFile] {
         &self.chain[..self.chain.len() - 1]
     }
 }
 
-/// A file, and its first bytes.
-fn look(root: &Path, path: PathBuf) -> Result<(Link, Vec<u8>)> {
+/// Returns the facts about a file, and its first bytes.
+fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
     let opened = if path.is_absolute() && !root.as_os_str().is_empty() {
         root.join(path.strip_prefix("/").unwrap_or(&path))
     } else {
@@ -109,7 +120,7 @@ fn look(root: &Path, path: PathBuf) -> Result<(Link, Vec<u8>)> {
     let flags = fstatvfs(&handle).map_err(|err| failed(err.into()))?.flags();
     let is_nosuid = flags.contains(FsFlags::ST_NOSUID);
     let (caps, is_foreign) = match file::read_fd(&handle) {
-        // The kernel does not read them there.
+        // The kernel does not read the capabilities of a file on such a mount.
         Err(Error::MalformedFileCaps { .. }) if is_nosuid => (None, false),
         Err(Error::ForeignRootid { .. }) => (None, true),
         other => {
@@ -119,40 +130,39 @@ fn look(root: &Path, path: PathBuf) -> Result<(Link, Vec<u8>)> {
     };
     let (mode, uid, gid) = (stat.mode(), stat.uid(), stat.gid());
     let [uids, gids] = [IdMap::of_users(), IdMap::of_groups()];
-    let file = File {
+    let file = FileFacts {
         caps,
         is_foreign,
         set_uid: (mode & libc::S_ISUID != 0).then_some(uid),
-        // Without the second bit it means something else: mandatory locking.
+        // Without the execute bit of the group, this bit stands for mandatory locking.
         set_gid: (mode & 0o2010 == 0o2010).then_some(gid),
         is_unmapped: uids.lacks(uid) || gids.lacks(gid),
         is_nosuid,
     };
     let head = read_head(&opened, (stat.dev(), stat.ino()));
     let is_noexec = flags.contains(FsFlags::ST_NOEXEC);
-    Ok((Link { path, file, mode: mode & 0o7777, is_noexec }, head))
+    Ok((ProgramFile { path, file, mode: mode & 0o7777, is_noexec }, head))
 }
 
-/// Whether a root id, which has another number than 0 in this user namespace, is the root of none
-/// that this one is in. Of those, the parent's is known. (`rootid_owns_currentns` of
-/// security/commoncap.c)
+/// Returns whether a root id is neither the root of this user namespace nor that of its parent, the
+/// only ancestor that can be told apart. (`rootid_owns_currentns` of security/commoncap.c)
 fn is_foreign(rootid: u32) -> bool {
     rootid != 0 && IdMap::of_users().outside(rootid) != Some(0)
 }
 
-/// The first bytes of a file that has just been looked at, if it may be read.
+/// Returns the first bytes of the file with this device and inode, if the file may be read.
 fn read_head(path: &Path, id: (u64, u64)) -> Vec<u8> {
     let mut head = Vec::new();
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let is_same = |file: &Open| file.metadata().is_ok_and(|stat| (stat.dev(), stat.ino()) == id);
+    let is_same = |file: &File| file.metadata().is_ok_and(|stat| (stat.dev(), stat.ino()) == id);
     if let Some(file) = file.ok().filter(is_same) {
         let _ = file.take(HEAD as u64).read_to_end(&mut head);
     }
     head
 }
 
-/// The interpreter that the first line of a script names. (`load_script` of fs/binfmt_script.c)
+/// Returns the interpreter that the first line of a script names. (`load_script` of fs/binfmt_script.c)
 fn interpreter(head: &[u8]) -> Option<&Path> {
     let line = head.strip_prefix(b"#!")?;
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
@@ -160,7 +170,7 @@ fn interpreter(head: &[u8]) -> Option<&Path> {
     let begin = line.iter().position(|byte| !is_blank(byte))?;
     let rest = line.get(begin..end.unwrap_or(line.len()))?;
     let length = rest.iter().position(|byte| is_blank(byte) || *byte == 0);
-    // A path that was cut off is no path.
+    // The kernel refuses a path that its buffer cuts off.
     if end.is_none() && length.is_none() && head.len() == HEAD {
         return None;
     }

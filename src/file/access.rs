@@ -16,11 +16,15 @@ use nix::{
 };
 
 use super::{
-    ATTRIBUTE, FileCaps, Refusal,
+    ATTRIBUTE, FileCaps, FileKind, Mount, Refusal,
     attribute::{Call, errno},
-    refusal::{Facts, FileKind, IdMap, Mount},
+    refusal::WriteFacts,
 };
-use crate::{Cap, CapState, Error, Op, Result, Subject, proc::own, sys};
+use crate::{
+    Cap, CapState, Error, Op, Result, Subject,
+    proc::{IdMap, own},
+    sys,
+};
 
 /// What became of capabilities that were written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -213,7 +217,7 @@ impl Target {
 
     fn check(&self, caps: Option<&FileCaps>) -> Result<Written> {
         self.must_be_regular()?;
-        let setfcap = CapState::current()?.permitted.has(Cap::SETFCAP);
+        let setfcap = CapState::current()?.permitted.contains(Cap::SETFCAP);
         match self.facts(setfcap).refusal(caps, None) {
             Some(refusal) => {
                 Err(Error::Refused { subject: self.subject.clone(), refusal, source: None })
@@ -238,7 +242,7 @@ impl Target {
 
     /// The error for what the kernel answered, with the reason where one is found.
     fn refused(&self, op: Op, caps: Option<&FileCaps>, source: io::Error) -> Error {
-        let setfcap = CapState::current().is_ok_and(|state| state.effective.has(Cap::SETFCAP));
+        let setfcap = CapState::current().is_ok_and(|state| state.effective.contains(Cap::SETFCAP));
         let subject = self.subject.clone();
         match self.facts(setfcap).refusal(caps, Some(errno(&source))) {
             Some(refusal) => Error::Refused { subject, refusal, source: Some(source) },
@@ -247,12 +251,12 @@ impl Target {
     }
 
     /// What can be found out of the file and the process; what cannot counts as no hindrance.
-    fn facts(&self, setfcap: bool) -> Facts {
+    fn facts(&self, setfcap: bool) -> WriteFacts {
         // Of STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND.
         const IMMUTABLE: u64 = 0x10 | 0x20;
         let attributes = sys::statx_attributes(self.file.as_fd()).unwrap_or(0);
         let [uids, gids] = [IdMap::of_users(), IdMap::of_groups()];
-        Facts {
+        WriteFacts {
             read_only: self.mounted(FsFlags::ST_RDONLY),
             immutable: attributes & IMMUTABLE != 0,
             attributes: !self.get().is_err_and(|err| errno(&err) == Errno::ENOTSUP),

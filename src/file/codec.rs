@@ -8,9 +8,7 @@
 //!                       E   1 if the whole is effective
 //! ```
 
-use std::{error, fmt};
-
-use super::FileCaps;
+use super::{FileCaps, Malformed};
 use crate::CapSet;
 
 /// `XATTR_CAPS_SZ_3`: the longest value.
@@ -20,27 +18,6 @@ const REVISION_1: u32 = 0x0100_0000;
 const REVISION_2: u32 = 0x0200_0000;
 const REVISION_3: u32 = 0x0300_0000;
 const EFFECTIVE: u32 = 1;
-
-/// A value of the attribute that the kernel would not accept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Malformed {
-    /// The first word is of no known revision, or has a flag besides the effective bit.
-    Magic(u32),
-    /// The value is not as long as its revision asks for.
-    Length(usize),
-}
-
-impl fmt::Display for Malformed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Malformed::Magic(word) => write!(f, "{word:#010x} is no known revision"),
-            Malformed::Length(bytes) => write!(f, "{bytes} bytes are too many or too few"),
-        }
-    }
-}
-
-impl error::Error for Malformed {}
 
 impl FileCaps {
     /// The capabilities that a value of the attribute stands for, of revision 1, 2 or 3.
@@ -73,9 +50,7 @@ impl FileCaps {
             (REVISION_1 | REVISION_2 | REVISION_3, _) => return Err(length),
             _ => return Err(Malformed::Magic(*magic)),
         };
-        let set = |[low, high]: [u32; 2]| {
-            CapSet::from_bits_retain(u64::from(low) | u64::from(high) << 32)
-        };
+        let set = |[low, high]: [u32; 2]| CapSet::from_bits(u64::from(low) | u64::from(high) << 32);
         Ok(FileCaps {
             permitted: set(permitted),
             inheritable: set(inheritable),
@@ -114,7 +89,7 @@ mod tests {
     #[test]
     fn decode() {
         let caps = |permitted, inheritable, effective, rootid| {
-            let [permitted, inheritable] = [permitted, inheritable].map(CapSet::from_bits_retain);
+            let [permitted, inheritable] = [permitted, inheritable].map(CapSet::from_bits);
             Ok(FileCaps { permitted, inheritable, effective, rootid })
         };
         #[rustfmt::skip]
@@ -145,11 +120,8 @@ mod tests {
     /// Values that libcap 2.76 wrote.
     #[test]
     fn encode() {
-        let raw = FileCaps {
-            permitted: CapSet::from_bits_retain(1 << 13),
-            effective: true,
-            ..FileCaps::EMPTY
-        };
+        let raw =
+            FileCaps { permitted: CapSet::from_bits(1 << 13), effective: true, ..FileCaps::EMPTY };
         assert_eq!(raw.encode(), bytes(&[0x0200_0001, 0x2000, 0, 0, 0]));
         assert_eq!(FileCaps::EMPTY.encode(), bytes(&[0x0200_0000, 0, 0, 0, 0]));
         let raw = FileCaps { rootid: Some(1000), ..raw };
@@ -159,7 +131,7 @@ mod tests {
     proptest! {
         #[test]
         fn encoding_and_decoding_are_inverse(p: u64, i: u64, effective: bool, rootid: Option<u32>) {
-            let [permitted, inheritable] = [p, i].map(CapSet::from_bits_retain);
+            let [permitted, inheritable] = [p, i].map(CapSet::from_bits);
             let caps = FileCaps { permitted, inheritable, effective, rootid };
             prop_assert_eq!(FileCaps::decode(&caps.encode()), Ok(caps));
         }

@@ -387,7 +387,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
             if length == 0 {
                 return Ok(());
             }
-            for (kind, name) in dirents(&buffer[..length]) {
+            for (kind, name) in sys::dirents(&buffer[..length]) {
                 if self.stopped.load(Ordering::Relaxed) {
                     return Ok(());
                 }
@@ -492,19 +492,6 @@ fn held(directory: &OwnedFd, name: &CStr) -> io::Result<File> {
     Ok(File::from(file))
 }
 
-/// The kinds and names in what getdents64(2) wrote: `struct linux_dirent64`.
-pub(crate) fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
-    const LENGTH: usize = 16; // behind the inode and the offset
-    const KIND: usize = 18;
-    const NAME: usize = 19;
-    std::iter::from_fn(move || {
-        let length = entries.get(LENGTH..KIND)?.try_into().map(u16::from_ne_bytes).ok()?;
-        let (entry, rest) = entries.split_at_checked(length.into())?;
-        entries = rest;
-        Some((*entry.get(KIND)?, CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()?))
-    })
-}
-
 /// Whether something has been removed since its name was read, and with it what there was to say.
 fn is_gone(err: &io::Error) -> bool {
     matches!(errno(err), Errno::ENOENT | Errno::ESRCH)
@@ -538,7 +525,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_directory_entries_panic(bytes: Vec<u8>) {
-            prop_assert!(dirents(&bytes).count() <= bytes.len());
+            prop_assert!(sys::dirents(&bytes).count() <= bytes.len());
         }
     }
 }

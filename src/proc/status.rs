@@ -80,7 +80,7 @@ impl<'a> Fields<'a> {
     }
 
     fn set(&self, key: Missing) -> Result<Option<CapSet>, Missing> {
-        self.optional(key, |text| u64::from_str_radix(text, 16).ok().map(CapSet::from_bits_retain))
+        self.optional(key, |text| u64::from_str_radix(text, 16).ok().map(CapSet::from_bits))
     }
 
     fn number(&self, key: Missing) -> Result<u32, Missing> {
@@ -137,7 +137,7 @@ mod tests {
 
     #[test]
     fn every_field() {
-        let set = CapSet::from_bits_retain;
+        let set = CapSet::from_bits;
         let want = Status {
             pid: 11518,
             tgid: 11517,

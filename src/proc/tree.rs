@@ -11,11 +11,19 @@ use crate::{Error, Result};
 
 /// A process in a [`Tree`].
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Process {
     /// Its first thread, which is what its process id names.
     pub status: Status,
     /// Its other threads, in ascending order of their ids.
     pub threads: Vec<Status>,
+}
+
+impl Process {
+    /// Returns a process with the status of its first thread and those of its other threads.
+    pub fn new(status: Status, threads: Vec<Status>) -> Process {
+        Process { status, threads }
+    }
 }
 
 /// Processes by their parents, as they were while /proc was read once.

@@ -18,7 +18,7 @@ use crate::{Cap, CapSet};
 /// ```
 /// use rcap::{Cap, CapSet, trace::minimal};
 ///
-/// let needs_two = |set: CapSet| Ok::<_, ()>(set.has(Cap::CHOWN) && set.has(Cap::SETUID));
+/// let needs_two = |set: CapSet| Ok::<_, ()>(set.contains(Cap::CHOWN) && set.contains(Cap::SETUID));
 /// let minimum = minimal(CapSet::first(41), needs_two)?;
 /// assert_eq!(minimum, CapSet::of(&[Cap::CHOWN, Cap::SETUID]));
 /// # Ok::<(), ()>(())
@@ -68,7 +68,7 @@ fn needed<E>(
     if rest.len() <= 1 {
         return Ok(rest);
     }
-    let half: CapSet = rest.caps().take(rest.len() as usize / 2).collect();
+    let half: CapSet = rest.iter().take(rest.len() / 2).collect();
     let other = rest - half;
     let of_other = needed(base | half, true, other, passes)?;
     let of_half = needed(base | of_other, !of_other.is_empty(), half, passes)?;
@@ -80,7 +80,7 @@ fn spare<E>(
     set: CapSet,
     passes: &mut impl FnMut(CapSet) -> Result<bool, E>,
 ) -> Result<Option<Cap>, E> {
-    for cap in set.caps() {
+    for cap in set {
         if passes(set.without(cap))? {
             return Ok(Some(cap));
         }
@@ -121,7 +121,6 @@ pub struct Output {
     derive(serde::Serialize, serde::Deserialize),
     serde(rename_all = "kebab-case", tag = "kind")
 )]
-#[non_exhaustive]
 pub enum Failure {
     /// It ended in another way.
     Exit {

@@ -291,7 +291,7 @@ pub(crate) fn is_root() -> bool {
     let needed: CapSet = "cap_chown,cap_setuid,cap_setgid,cap_setfcap,cap_setpcap,cap_sys_admin"
         .parse()
         .expect("they are names");
-    initial && CapState::current().is_ok_and(|state| state.effective.contains(needed))
+    initial && CapState::current().is_ok_and(|state| state.effective.is_superset(needed))
 }
 
 /// Makes this process root of a new user namespace, with the one user that it has been mapped.

@@ -1,3 +1,0 @@
-fn main() -> std::process::ExitCode {
-    rcap::cli::main(rcap::cli::rcap::run)
-}

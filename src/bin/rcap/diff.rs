@@ -1,0 +1,184 @@
+//! `rcap diff`: what one source of settings has that another lacks.
+
+use std::{
+    ffi::OsString,
+    fmt::Display,
+    io::{self, Write},
+};
+
+use clap::{Arg, ArgAction, Command};
+use serde_json::{Value, json};
+
+use super::{Escaped, Exit, Io, json::SCHEMA, source};
+use rcap::{
+    CapSet,
+    settings::{Settings, User},
+};
+
+/// The sources differ, as diff(1) has it.
+const DIFFERENT: Exit = Exit(1);
+/// A source could not be read.
+const TROUBLE: Exit = Exit(2);
+
+pub(crate) fn command() -> Command {
+    Command::new("diff")
+        .about("Say what one source of settings has that another lacks")
+        .override_usage("rcap diff [OPTION]... SOURCE SOURCE")
+        .args([
+            Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"),
+            Arg::new("SOURCE").num_args(2).required(true).help(source::FORMS),
+        ])
+        .after_help(
+            "The exit status is 0 if they are the same, 1 if they differ and 2 if one cannot be \
+             read.\n\n\
+             Example: rcap diff compose.yaml:web pid:1234\n         \
+             rcap diff docker 'docker run --cap-drop ALL --cap-add CHOWN'",
+        )
+}
+
+/// Two services of one name, or of no name.
+struct Pair {
+    name: Option<String>,
+    sides: [Option<Settings>; 2],
+}
+
+/// Which are to be compared: what is alone on a side with each of the other, else those of the same
+/// name.
+fn pair(left: Vec<Settings>, mut right: Vec<Settings>) -> Vec<Pair> {
+    if left.len() == 1 || right.len() == 1 {
+        let several = if left.len() > right.len() { &left } else { &right };
+        let name = |nth: usize| several.get(nth).and_then(|one| one.name.clone());
+        let count = several.len();
+        let side = |side: &[Settings], nth: usize| side.get(nth).or(side.first()).cloned();
+        let pair = |nth| Pair {
+            name: name(nth).filter(|_| count > 1),
+            sides: [side(&left, nth), side(&right, nth)],
+        };
+        return (0..count).map(pair).collect();
+    }
+    let mut pairs: Vec<Pair> = Vec::new();
+    for one in left {
+        let at = right.iter().position(|other| other.name == one.name);
+        let other = at.map(|at| right.remove(at));
+        pairs.push(Pair { name: one.name.clone(), sides: [Some(one), other] });
+    }
+    let rest =
+        right.into_iter().map(|one| Pair { name: one.name.clone(), sides: [None, Some(one)] });
+    pairs.extend(rest);
+    pairs
+}
+
+/// Rows of a table: what differs, and what each side has of it.
+fn rows(left: &Settings, right: &Settings) -> Vec<[String; 3]> {
+    let mut rows = Vec::new();
+    let mut row = |what: &dyn Display, left: &dyn Display, right: &dyn Display| {
+        rows.push([what.to_string(), left.to_string(), right.to_string()]);
+    };
+    let has = |has: bool| if has { "yes" } else { "-" };
+    for cap in left.caps ^ right.caps {
+        row(&cap, &has(left.caps.contains(cap)), &has(right.caps.contains(cap)));
+    }
+    for cap in left.ambient ^ right.ambient {
+        let what = format!("{cap}, ambient");
+        row(&what, &has(left.ambient.contains(cap)), &has(right.ambient.contains(cap)));
+    }
+    if left.user != right.user {
+        let [left, right] = [left, right].map(|side| {
+            let user = side.user.as_ref().map_or_else(|| "root".to_owned(), User::to_string);
+            Escaped(user.as_bytes()).to_string()
+        });
+        row(&"user", &left, &right);
+    }
+    if left.no_new_privs != right.no_new_privs {
+        row(&"no-new-privs", &has(left.no_new_privs), &has(right.no_new_privs));
+    }
+    rows
+}
+
+/// # Errors
+///
+/// Writing to the standard streams.
+pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
+    let matches = match command().try_get_matches_from(argv) {
+        Ok(matches) => matches,
+        Err(err) => return io.usage(&err, TROUBLE),
+    };
+    let arguments: Vec<&String> = matches.get_many("SOURCE").into_iter().flatten().collect();
+    let [left, right] = &*arguments else { return Ok(TROUBLE) };
+    let mut read = |argument: &str| source::all(argument, io.input);
+    let sides = read(left).and_then(|left| Ok((left, read(right)?)));
+    let pairs = match sides {
+        Ok((left, right)) => pair(left, right),
+        Err(err) => {
+            io.complain("rcap diff", &err)?;
+            return Ok(TROUBLE);
+        }
+    };
+    let same = pairs.iter().all(|pair| match &pair.sides {
+        [Some(left), Some(right)] => rows(left, right).is_empty(),
+        _ => false,
+    });
+    if matches.get_flag("json") {
+        let pairs: Vec<Value> = pairs.iter().map(to_json).collect();
+        writeln!(io.out, "{}", json!({"schema": SCHEMA, "same": same, "services": pairs}))?;
+    } else {
+        for pair in &pairs {
+            print(pair, [left, right], io.out)?;
+        }
+    }
+    Ok(if same { Exit::SUCCESS } else { DIFFERENT })
+}
+
+fn to_json(pair: &Pair) -> Value {
+    let side = |side: &Option<Settings>| {
+        side.as_ref().map(|side| {
+            json!({
+                "caps": side.caps,
+                "ambient": side.ambient,
+                "user": side.user.as_ref().map(User::to_string),
+                "no_new_privs": side.no_new_privs,
+            })
+        })
+    };
+    let only = |of: usize| match [&pair.sides[of], &pair.sides[1 - of]] {
+        [Some(one), other] => one.caps - other.as_ref().map(|other| other.caps).unwrap_or_default(),
+        _ => CapSet::empty(),
+    };
+    json!({
+        "name": pair.name,
+        "left": side(&pair.sides[0]),
+        "right": side(&pair.sides[1]),
+        "only_left": only(0),
+        "only_right": only(1),
+    })
+}
+
+fn print(pair: &Pair, names: [&str; 2], out: &mut dyn Write) -> io::Result<()> {
+    let name = pair.name.as_deref().unwrap_or("it");
+    let [left, right] = match &pair.sides {
+        [Some(left), Some(right)] => [left, right],
+        [one, _] => {
+            let only = names[usize::from(one.is_none())];
+            return writeln!(out, "only in {}: {}", escaped(only), escaped(name));
+        }
+    };
+    let rows = rows(left, right);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    if let Some(name) = &pair.name {
+        writeln!(out, "{}:", escaped(name))?;
+    }
+    let head = ["", names[0], names[1]].map(escaped);
+    let table: Vec<&[String; 3]> = std::iter::once(&head).chain(&rows).collect();
+    let width = |at: usize| table.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
+    let [first, second] = [width(0), width(1)];
+    for [what, left, right] in table {
+        writeln!(out, "{what:<first$}  {left:<second$}  {right}")?;
+    }
+    Ok(())
+}
+
+fn escaped(name: &str) -> String {
+    Escaped(name.as_bytes()).to_string()
+}

@@ -1,0 +1,38 @@
+//! `rcap`: every command in one program, by the first argument or by the name that it is called
+//! under.
+
+mod commands;
+mod completions;
+mod decode;
+mod deploy;
+mod diff;
+mod explain;
+mod input;
+
+mod minimize;
+mod oci;
+mod report;
+mod run;
+mod save;
+mod source;
+mod suggest;
+mod trace;
+mod why;
+
+use std::process::ExitCode;
+
+use rcap::{
+    CapSet, UnknownCap,
+    tools::{
+        Escaped, Exit, Io, Place, Stream, chain, find_program, helper, json, most_alike, program,
+    },
+};
+
+fn main() -> ExitCode {
+    rcap::tools::main(commands::run)
+}
+
+/// Parses names of capabilities; `all` is all that the running kernel has.
+fn parse_caps(text: &str) -> Result<CapSet, UnknownCap> {
+    CapSet::from_names(text, CapSet::supported())
+}

@@ -1,0 +1,204 @@
+//! The output of a run, read as it comes and not kept: memory does not grow with it.
+
+use std::{
+    hash::{DefaultHasher, Hasher},
+    io::{self, PipeReader, PipeWriter, Read, pipe},
+    os::fd::AsFd,
+    thread::{self, JoinHandle},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::stat::{Mode, fchmod},
+};
+
+use rcap::trace::Output;
+
+/// How much of the end of a stream is kept, to find its last line in.
+const TAIL: usize = 4096;
+/// How much is read at once.
+const CHUNK: usize = 64 * 1024;
+/// How much is read of a stream after the run is over, from processes that could not be ended.
+const REST: usize = 1 << 20;
+
+/// One stream, as far as it has been read.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    length: u64,
+    hash: DefaultHasher,
+    tail: Vec<u8>,
+}
+
+impl Stream {
+    fn push(&mut self, bytes: &[u8]) {
+        self.length = self.length.saturating_add(bytes.len() as u64);
+        self.hash.write(bytes);
+        let new = &bytes[bytes.len().saturating_sub(TAIL)..];
+        let old = self.tail.len().min(TAIL - new.len());
+        self.tail.drain(..self.tail.len() - old);
+        self.tail.extend(new);
+    }
+
+    pub(super) fn output(&self) -> Output {
+        Output { length: self.length, hash: self.hash.finish() }
+    }
+
+    /// Returns the last line that is not empty, if there is one. Of a line that is longer than
+    /// what is kept, the end, after an ellipsis.
+    pub(super) fn last_line(&self) -> Option<String> {
+        let text = String::from_utf8_lossy(&self.tail);
+        let whole = self.length == self.tail.len() as u64;
+        let lines = text.lines().enumerate().map(|(at, line)| (at > 0 || whole, line.trim()));
+        let (whole, line) = lines.filter(|(_, line)| !line.is_empty()).last()?;
+        Some(if whole { line.to_owned() } else { format!("\u{2026}{line}") })
+    }
+}
+
+/// A thread that reads what a run prints to its standard output and standard error.
+#[derive(Debug)]
+pub(super) struct Capture {
+    thread: JoinHandle<[Stream; 2]>,
+    /// Closed when the run is over.
+    stop: PipeWriter,
+}
+
+impl Capture {
+    /// Starts reading. Returns the writing ends of standard output and standard error, which have
+    /// to be closed in this process for the streams to end.
+    pub(super) fn start() -> io::Result<(Capture, [PipeWriter; 2])> {
+        let (out, write_out) = pipe()?;
+        let (err, write_err) = pipe()?;
+        let (stopped, stop) = pipe()?;
+        for end in [&write_out, &write_err] {
+            // A program that has become another user opens /dev/stderr anew.
+            fchmod(end, Mode::from_bits_truncate(0o666))?;
+        }
+        let thread = thread::Builder::new().spawn(move || drain([out, err], &stopped))?;
+        Ok((Capture { thread, stop }, [write_out, write_err]))
+    }
+
+    /// Returns standard output and standard error, when the run is over.
+    pub(super) fn finish(self) -> [Stream; 2] {
+        let Capture { thread, stop } = self;
+        drop(stop);
+        thread.join().unwrap_or_default()
+    }
+}
+
+/// Reads both streams to their ends, or until the other side of `stopped` is closed and what was
+/// written by then is read.
+fn drain(pipes: [PipeReader; 2], stopped: &PipeReader) -> [Stream; 2] {
+    let mut streams = <[Stream; 2]>::default();
+    let mut pipes = pipes.map(Some);
+    let mut chunk = vec![0; CHUNK];
+    let mut rest: Option<usize> = None;
+    while pipes.iter().any(Option::is_some) && rest != Some(0) {
+        let open: Vec<usize> = (0..2).filter(|&at| pipes[at].is_some()).collect();
+        let mut waits: Vec<PollFd<'_>> = pipes
+            .iter()
+            .flatten()
+            .chain(rest.is_none().then_some(stopped))
+            .map(|pipe| PollFd::new(pipe.as_fd(), PollFlags::POLLIN))
+            .collect();
+        let pause = if rest.is_some() { PollTimeout::ZERO } else { PollTimeout::NONE };
+        match poll(&mut waits, pause) {
+            Ok(0) => break,
+            Ok(_) => {}
+            Err(Errno::EINTR) => continue,
+            Err(_) => break,
+        }
+        let ready: Vec<bool> = waits.iter().map(|wait| wait.any().unwrap_or(true)).collect();
+        for (&at, _) in open.iter().zip(&ready).filter(|(_, ready)| **ready) {
+            let Some(pipe) = &mut pipes[at] else { continue };
+            match pipe.read(&mut chunk) {
+                Ok(0) => pipes[at] = None,
+                Ok(length) => {
+                    streams[at].push(&chunk[..length]);
+                    rest = rest.map(|rest| rest.saturating_sub(length));
+                }
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => pipes[at] = None,
+            }
+        }
+        if rest.is_none() && ready.get(open.len()) == Some(&true) {
+            rest = Some(REST);
+        }
+    }
+    streams
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn stream(parts: &[&[u8]]) -> Stream {
+        let mut stream = Stream::default();
+        for part in parts {
+            stream.push(part);
+        }
+        stream
+    }
+
+    #[test]
+    fn last_lines() {
+        let long = [b"x".repeat(TAIL * 3), b"end".to_vec()].concat();
+        let cut = format!("\u{2026}{}end", "x".repeat(TAIL - 3));
+        #[rustfmt::skip]
+        let rows: [(&[&[u8]], Option<&str>); 7] = [
+            (&[b"a\nb \n\n"],                Some("b")),
+            (&[b"\n \n"],                    None),
+            (&[],                            None),
+            (&[b"a\nl", b"ine\n"],           Some("line")),
+            (&[&long],                       Some(&cut)),
+            (&[&long, b"\nshort\n"],         Some("short")),
+            (&[&b"\n".repeat(TAIL * 2)],     None),
+        ];
+        for (parts, want) in rows {
+            assert_eq!(stream(parts).last_line().as_deref(), want);
+        }
+    }
+
+    #[test]
+    fn outputs_are_compared_whole() {
+        let all = b"0123456789".repeat(TAIL);
+        let whole = stream(&[&all]);
+        for size in [1, 7, TAIL - 1, TAIL, TAIL + 1] {
+            let parts: Vec<&[u8]> = all.chunks(size).collect();
+            let parted = stream(&parts);
+            assert_eq!(parted.output(), whole.output(), "{size}");
+            assert_eq!(parted.tail, whole.tail, "{size}");
+        }
+        let mut other = all.clone();
+        other[0] = b'x';
+        assert_ne!(stream(&[&other]).output(), whole.output());
+        assert_ne!(stream(&[&all, b"x"]).output(), whole.output());
+    }
+
+    #[test]
+    fn both_streams_are_read_to_their_ends() {
+        let (capture, [mut out, mut err]) = Capture::start().unwrap();
+        let writer = thread::spawn(move || {
+            out.write_all(&b"o".repeat(64 * CHUNK)).unwrap();
+            out.write_all(b"\nlast\n").unwrap();
+        });
+        err.write_all(b"error\n").unwrap();
+        drop(err);
+        writer.join().unwrap();
+        let [out, err] = capture.finish();
+        assert_eq!(out.length, 64 * CHUNK as u64 + 6);
+        assert_eq!(out.last_line().as_deref(), Some("last"));
+        assert_eq!(err.last_line().as_deref(), Some("error"));
+    }
+
+    /// A process that cannot be ended keeps its end open: reading ends all the same.
+    #[test]
+    fn an_end_that_stays_open() {
+        let (capture, [mut out, err]) = Capture::start().unwrap();
+        out.write_all(b"so far\n").unwrap();
+        assert_eq!(capture.finish()[0].last_line().as_deref(), Some("so far"));
+        drop((out, err));
+    }
+}

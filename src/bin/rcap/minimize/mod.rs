@@ -1,0 +1,398 @@
+//! `rcap minimize`: the smallest set of capabilities with which a program still works, proved by
+//! running it.
+
+use std::{
+    ffi::OsString,
+    io::{self, IsTerminal, Write},
+    process::{ExitStatus, Stdio},
+    time::{Duration, Instant},
+};
+
+use clap::{Arg, ArgAction, ArgMatches, Command};
+
+use super::{
+    Exit, Io, Place, Stream,
+    deploy::{append, expressible, to_arg},
+    parse_caps,
+    trace::{OWN_FAILURE, backend_arg, buffer_arg, duration, options, program_arg, refuse},
+};
+use rcap::{
+    Cap, CapSet, Error, Iab, Op,
+    identity::Identity,
+    launch::Launcher,
+    settings::{SettingsError, User},
+    trace::{
+        self, Backend, Failure, Observation, Rule, failures, minimal,
+        overlay::{self, Overlay},
+        session::{self, Check, Run, Tracer, shell},
+    },
+};
+
+mod capture;
+mod print;
+
+use capture::Capture;
+
+pub(crate) fn command() -> Command {
+    let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
+    let value = |id: &'static str, name: &'static str| Arg::new(id).long(id).value_name(name);
+    Command::new("minimize")
+        .about("Find the fewest capabilities that a program needs, by running it with fewer")
+        .override_usage("rcap minimize [OPTION]... [--] PROGRAM [ARG]...")
+        .args([
+            value("check", "COMMAND")
+                .help("A shell command that succeeds once the program works, tried until it does"),
+            flag("same-output").help("Standard output has to be the same too"),
+            flag("strict")
+                .overrides_with("no-strict")
+                .help("Being refused what was not refused before is a failure (the default)"),
+            flag("no-strict").overrides_with("strict").help("It is reported, and no failure"),
+            value("timeout", "DURATION")
+                .value_parser(duration)
+                .help("How long a run may take; else 10 times the first, and 5 seconds"),
+            value("repeat", "N")
+                .value_parser(clap::value_parser!(u32).range(1..=1000))
+                .default_value("1")
+                .help("Run it N times with each set: it passes if every run does"),
+            value("reset", "COMMAND").help("A shell command to run before each run"),
+            flag("overlay")
+                .help("Give each run a fresh copy of the file system, thrown away after"),
+            value("user", "NAME").help("Run it as a user, with ambient capabilities"),
+            flag("no-new-privs").help("Run it with no-new-privs"),
+            value("keep", "CAPS")
+                .overrides_with("keep")
+                .value_parser(parse_caps)
+                .help("Capabilities that it has in any case"),
+            value("drop", "CAPS")
+                .overrides_with("drop")
+                .value_parser(parse_caps)
+                .help("Capabilities that it has in no case"),
+            to_arg().conflicts_with("json"),
+            flag("json").help("Print one JSON object"),
+            backend_arg(),
+            buffer_arg(),
+            program_arg().required(true),
+        ])
+        .after_help(
+            "The program runs several times, without input, and its output is not shown.\n\n\
+             Example: rcap minimize -- ping -c 1 127.0.0.1",
+        )
+}
+
+/// Why the search has ended without an answer.
+#[derive(Debug)]
+enum Stop {
+    Interrupted,
+    /// The program does not run as it should with all capabilities.
+    Unfit(String),
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(err: Error) -> Stop {
+        Stop::Failed(err)
+    }
+}
+
+/// One run, or several of the same.
+#[derive(Debug)]
+pub(super) struct Trial {
+    set: CapSet,
+    time: Duration,
+    exit: Option<trace::Exit>,
+    message: String,
+    /// What it fell short in.
+    failures: Vec<Failure>,
+    passed: bool,
+    lost: Option<u64>,
+}
+
+/// What the search has found out.
+#[derive(Debug)]
+pub(super) struct Found {
+    /// The smallest that has passed so far.
+    minimum: CapSet,
+    /// Whether nothing of it can go.
+    proved: bool,
+    candidates: CapSet,
+    trials: Vec<Trial>,
+}
+
+struct Minimizer<'a> {
+    matches: &'a ArgMatches,
+    words: Vec<OsString>,
+    tracer: Tracer,
+    identity: Option<Identity>,
+    /// What it can have at most, and has in any case.
+    most: CapSet,
+    keep: CapSet,
+    timeout: Option<Duration>,
+    baseline: Observation,
+    trials: Vec<Trial>,
+    best: CapSet,
+    /// Where the progress is shown.
+    progress: bool,
+}
+
+/// # Errors
+///
+/// Writing to the standard streams.
+pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
+    if let Some(ended) = overlay::init(argv) {
+        return match ended {
+            Ok(()) => Ok(Exit::SUCCESS),
+            Err(failed) => writeln!(io.out, "{failed}").map(|()| Exit::FAILURE),
+        };
+    }
+    let matches = match command().try_get_matches_from(argv) {
+        Ok(matches) => matches,
+        Err(err) => return io.usage(&err, OWN_FAILURE),
+    };
+    let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
+    // Before anything runs: a user whom the format cannot name is known then.
+    let user = matches.get_one::<String>("user").map(|user| user.parse::<User>()).transpose();
+    let user = user.map_err(SettingsError::from).and_then(|user| expressible(&matches, user));
+    let mut settings = match user {
+        Ok(settings) => settings,
+        Err(err) => return io.complain("rcap minimize", &err).map(|()| OWN_FAILURE),
+    };
+    let (found, stop) = match Minimizer::new(&matches, words.clone()) {
+        Ok(mut minimizer) => {
+            let stop = minimizer.search().err();
+            (Some(minimizer.found(stop.is_none())), stop)
+        }
+        Err(err) => (None, Some(Stop::Failed(err))),
+    };
+    match stop {
+        Some(Stop::Failed(err)) => return refuse("rcap minimize", &err, io),
+        Some(Stop::Unfit(words)) => {
+            io.complain_in_words("rcap minimize", &words)?;
+            return Ok(Exit::FAILURE);
+        }
+        Some(Stop::Interrupted) | None => {}
+    }
+    let Some(found) = found else { return Ok(OWN_FAILURE) };
+    if matches.get_flag("json") {
+        writeln!(io.out, "{}", print::json(&words, &found))?;
+    } else {
+        print::print(&found, io.out)?;
+        if found.proved {
+            settings.caps = found.minimum;
+            append(&matches, &settings, io.out)?;
+        }
+    }
+    Ok(if found.proved { Exit::SUCCESS } else { Exit(130) })
+}
+
+impl<'a> Minimizer<'a> {
+    fn new(matches: &'a ArgMatches, words: Vec<OsString>) -> rcap::Result<Minimizer<'a>> {
+        let options = options(matches)?;
+        session::prepare()?;
+        let set = |id: &str| matches.get_one::<CapSet>(id).copied().unwrap_or(CapSet::empty());
+        let identity = matches.get_one::<String>("user");
+        let most = session::attainable()? - set("drop");
+        Ok(Minimizer {
+            matches,
+            words,
+            tracer: Tracer::new(options)?,
+            identity: identity.map(|name| Identity::of_user(name)).transpose()?,
+            most,
+            keep: set("keep") & most,
+            timeout: matches.get_one("timeout").copied(),
+            baseline: Observation::default(),
+            trials: Vec::new(),
+            best: most,
+            progress: io::stderr().is_terminal() && !matches.get_flag("json"),
+        })
+    }
+
+    fn found(self, proved: bool) -> Found {
+        let Minimizer { best, trials, baseline, .. } = self;
+        let candidates = baseline.analysis.candidates;
+        Found { minimum: best, proved, candidates, trials }
+    }
+
+    /// Runs the program with all capabilities, and then with fewer until none can go.
+    fn search(&mut self) -> Result<(), Stop> {
+        self.run_baseline()?;
+        let analysis = &self.baseline.analysis;
+        let rule = |rule| {
+            let of_rule = move |need: &&trace::Need| need.rule == rule;
+            analysis.needs.iter().filter(of_rule).map(|need| need.cap).collect::<CapSet>()
+        };
+        let mut all = (analysis.candidates | rule(Rule::Weak) | self.keep) & self.most;
+        if self.tracer.backend() == Backend::Kprobe {
+            // Which it cannot see.
+            all |= CapSet::from(Cap::SETPCAP) & self.most;
+        }
+        // What another way of doing it asks for is seen when this one is refused.
+        while all != self.most && !self.passes(all)? {
+            let refused = |failure: &Failure| match failure {
+                Failure::Refused { need } => Some(need.cap),
+                _ => None,
+            };
+            let last = self.trials.last().map(|trial| &*trial.failures).unwrap_or_default();
+            let more: CapSet = last.iter().filter_map(refused).collect();
+            let more = (more - all) & self.most;
+            all = if more.is_empty() { self.most } else { all | more };
+        }
+        let keep = self.keep;
+        minimal(all - keep, |set| self.passes(set | keep))?;
+        Ok(())
+    }
+
+    /// The run with all capabilities, against which the others are held.
+    fn run_baseline(&mut self) -> Result<(), Stop> {
+        let begun = Instant::now();
+        let (observation, lost) = self.observe(self.most)?;
+        let failed = |what: &str| {
+            let message = &observation.message;
+            let message =
+                if message.is_empty() { String::new() } else { format!("; it said: {message}") };
+            Err(Stop::Unfit(format!("with all capabilities, the program {what}{message}")))
+        };
+        if observation.timed_out {
+            return failed("did not end in time (--timeout; --check for a server)");
+        }
+        if observation.check == Some(false) {
+            return failed("did not do what --check asks for");
+        }
+        if observation.check.is_none()
+            && let Some(trace::Exit { signal: Some(_), .. }) = observation.exit
+        {
+            return failed("was ended by a signal");
+        }
+        self.timeout = self.timeout.or(Some(begun.elapsed() * 10 + Duration::from_secs(5)));
+        self.note(Trial {
+            set: self.most,
+            time: begun.elapsed(),
+            exit: observation.exit,
+            message: observation.message.clone(),
+            failures: Vec::new(),
+            passed: true,
+            lost,
+        });
+        self.baseline = observation;
+        for _ in 1..self.repeat() {
+            if !self.passes(self.most)? {
+                return Err(Stop::Unfit(
+                    "with all capabilities, the program does not do the same each time".to_owned(),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn repeat(&self) -> u32 {
+        self.matches.get_one("repeat").copied().unwrap_or(1)
+    }
+
+    /// Whether the program works with `set`.
+    fn passes(&mut self, set: CapSet) -> Result<bool, Stop> {
+        let repeat = if set == self.most { 1 } else { self.repeat() };
+        let mut passed = true;
+        for _ in 0..repeat {
+            let begun = Instant::now();
+            let (observation, lost) = self.observe(set)?;
+            let failures = failures(&self.baseline, &observation);
+            let lenient = self.matches.get_flag("no-strict");
+            passed = failures.iter().all(|failure| lenient && !failure.is_visible());
+            let (exit, message) = (observation.exit, observation.message);
+            self.note(Trial { set, time: begun.elapsed(), exit, message, failures, passed, lost });
+            if !passed {
+                break;
+            }
+        }
+        if passed && set.len() <= self.best.len() {
+            self.best = set;
+        }
+        Ok(passed)
+    }
+
+    fn note(&mut self, trial: Trial) {
+        if self.progress {
+            // Nobody may be looking any more, which is no reason to stop.
+            let _ =
+                writeln!(Stream::stderr(), "{}", print::progress(self.trials.len() + 1, &trial));
+        }
+        self.trials.push(trial);
+    }
+
+    /// Runs the program once.
+    fn observe(&mut self, set: CapSet) -> Result<(Observation, Option<u64>), Stop> {
+        if let Some(reset) = self.matches.get_one::<String>("reset") {
+            let status = shell(reset).status().map_err(|err| Op::Fork.thread(err))?;
+            if !status.success() {
+                let status = trace::Exit::from(status);
+                return Err(Stop::Unfit(format!("the command of --reset failed: {status}")));
+            }
+        }
+        let mut command = super::program(&self.words[0]);
+        command.args(&self.words[1..]);
+        let (capture, [out, err]) = Capture::start().map_err(|err| Op::Fork.thread(err))?;
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        let overlay = self.matches.get_flag("overlay").then(Overlay::new).transpose()?;
+        if let Some(overlay) = &overlay {
+            overlay.enter_in(&mut command)?;
+        }
+        let launcher = self.launcher(set);
+        let mut check = self.matches.get_one::<String>("check").map(|command| Check::new(command));
+        let mut ignore = |_: &trace::Seen| ();
+        let mut run = Run::new(command, &launcher, self.most, &mut ignore);
+        run.check = check.as_mut();
+        run.ends_with_us = true;
+        run.pid_namespace = overlay.as_ref().map(Overlay::pid_namespace);
+        run.timeout = self.timeout.or(run.check.is_some().then_some(Duration::from_secs(60)));
+        let recorded = match self.tracer.run(run) {
+            // Without a capability it may be that the program cannot be executed at all.
+            Err(Error::Os { op: Op::Execute, source, .. }) if !self.trials.is_empty() => {
+                let mut message = super::chain(&source);
+                if let Some(caps) = Place::default().file_caps(&self.words[0]) {
+                    // Which the kernel gives whole or not at all.
+                    message = format!("{message}, as its file has {caps}");
+                }
+                return Ok((Observation { message, ..Observation::default() }, Some(0)));
+            }
+            other => other?,
+        };
+        if recorded.interrupted {
+            return Err(Stop::Interrupted);
+        }
+        if let Some(gap) = recorded.gaps.first() {
+            return Err(Stop::Unfit(format!("the recording of a run is not complete: {gap}")));
+        }
+        let [out, err] = capture.finish();
+        let output = self.matches.get_flag("same-output").then(|| out.output());
+        let message = err.last_line().or_else(|| out.last_line());
+        let stopped = check.as_ref().is_some_and(|check| check.passed);
+        let exit = recorded.status.filter(|_| !stopped && !recorded.timed_out);
+        Ok((
+            Observation {
+                exit: exit.map(|status: ExitStatus| status.into()),
+                timed_out: recorded.timed_out,
+                check: check.map(|check| check.passed),
+                output,
+                message: message.unwrap_or_default(),
+                analysis: recorded.analysis,
+            },
+            recorded.lost,
+        ))
+    }
+
+    /// With `set` and nothing else: from the bounding set for root, ambient for others.
+    fn launcher(&self, set: CapSet) -> Launcher {
+        let ambient = match &self.identity {
+            Some(identity) if identity.uid != 0 => set,
+            _ => CapSet::empty(),
+        };
+        let mut launcher =
+            Launcher::new().iab(Iab::new(ambient, ambient, CapSet::empty())).bounding(set);
+        if let Some(identity) = &self.identity {
+            launcher = launcher.identity(identity);
+        }
+        if self.matches.get_flag("no-new-privs") {
+            launcher = launcher.no_new_privs();
+        }
+        launcher
+    }
+}

@@ -1,0 +1,73 @@
+use std::io;
+
+use super::*;
+use rcap::{Cap, CapSet, settings::Profile};
+
+fn one(argument: &str) -> Result<Settings, String> {
+    super::one(argument, &mut io::empty()).map_err(|err| err.to_string())
+}
+
+#[test]
+fn arguments() {
+    #[rustfmt::skip]
+    let rows = [
+        ("net_row",           "net_row: there is no capability \"net_row\"; did you mean cap_net_raw"),
+        ("/nonexistent",      "no such file"),
+        ("nonexistent.yaml",  "nonexistent.yaml: no such file"),
+        ("nonexistent.yaml:w", "nonexistent.yaml:w: no such file"),
+        ("compose:nonexistent", "nonexistent: no such file"),
+        ("pid:x",             "by its number"),
+        ("pid:4294967295",    "there is no process"),
+        ("--cap-add=net_row", "did you mean cap_net_raw"),
+        ("cap_net_raw=x",     "cap_net_raw=x"),
+        ("",                  "there is no capability"),
+    ];
+    for (text, words) in rows {
+        let err = one(text).unwrap_err();
+        assert!(err.contains(words), "{text}: {err}");
+    }
+}
+
+#[test]
+fn words_before_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).display().to_string();
+    let write = |name: &str, text: &str| std::fs::write(dir.path().join(name), text).unwrap();
+    write("docker", "services: {w: {cap_drop: [ALL]}, v: {}}");
+    write("docker:w", "services: {w: {}}");
+    write("none", "services: {}");
+    write(
+        "twice",
+        "apiVersion: v1\nkind: List\nitems: [{spec: {containers: [{name: c}, {name: c}]}}]",
+    );
+    // A path is one with a slash, whatever its last part is.
+    let caps = |argument: &str| one(argument).map(|source| source.caps);
+    assert_eq!(caps("docker"), Ok(Profile::Docker.given()));
+    assert_eq!(caps(&format!("compose:{}:v", path("docker"))), Ok(Profile::Docker.given()));
+    assert_eq!(caps(&format!("{}:v", path("docker"))), Ok(Profile::Docker.given()));
+    let stdin = |argument: &str, text: &str| super::one(argument, &mut text.as_bytes());
+    assert_eq!(stdin("-", "net_raw").unwrap().caps, CapSet::from(Cap::NET_RAW));
+    assert_eq!(
+        stdin("-:w", "services: {w: {cap_drop: [ALL]}, v: {}}").unwrap().caps,
+        CapSet::empty()
+    );
+    assert!(stdin("unit:-", "services: {}").is_err());
+    #[rustfmt::skip]
+    let rows = [
+        (path("docker"),                "it has several; name one"),
+        (path("docker:w"),              "docker is a file too"),
+        (path("docker:x"),              "no service or container x in it"),
+        (path("docker/x"),              "Not a directory"),
+        (path("none"),                  "no service or container in it"),
+        (path("twice:c"),               "2 services or containers are called c"),
+        (path(""),                      "is a directory, not a regular file"),
+        ("/dev/null".to_owned(),        "is a device, not a regular file"),
+        ("/dev/null:x".to_owned(),      "/dev/null: is a device, not a regular file"),
+    ];
+    for (argument, words) in rows {
+        let err = one(&argument).unwrap_err();
+        assert!(err.contains(words), "{argument}: {err}");
+    }
+    let own = one("/proc/self").unwrap();
+    assert_eq!(own, one("/proc/self/status").unwrap());
+}

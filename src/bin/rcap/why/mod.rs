@@ -1,0 +1,311 @@
+//! `rcap why`: what executing a program would give it, and what takes the rest away.
+
+use std::{
+    ffi::OsString,
+    io::{self, Write},
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+};
+
+use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
+use nix::{
+    errno::Errno,
+    fcntl::{AT_FDCWD, AtFlags},
+    unistd::{AccessFlags, faccessat},
+};
+
+use super::{Exit, Io, chain, find_program, source};
+use rcap::{
+    CapSet, Error, bounding,
+    exec::{
+        self, Credentials, FileFacts, Kernel, Outcome, Program, ProgramFile,
+        origin::{self, Held, Lacking},
+    },
+    identity::{self, Identity},
+    launch::Launcher,
+    no_new_privs,
+    proc::Proc,
+    securebits::{self, Securebits},
+    settings::User,
+};
+
+mod advice;
+mod print;
+
+/// The program could not be executed.
+const REFUSED: Exit = Exit(1);
+
+pub(crate) fn command() -> Command {
+    let value = |id: &'static str, name: &'static str| Arg::new(id).long(id).value_name(name);
+    Command::new("why")
+        .about("Say what executing a program would give it, and what takes the rest away")
+        .override_usage(
+            "rcap why [OPTION]... PROGRAM\n       rcap why [OPTION]... --pid PID [PROGRAM]",
+        )
+        .args([
+            value("user", "USER").help("As a user, by name or number; USER:GROUP too"),
+            value("from", "SOURCE")
+                .allow_hyphen_values(true)
+                .conflicts_with("pid")
+                .help(source::FORMS),
+            value("pid", "PID")
+                .value_parser(value_parser!(u32))
+                .conflicts_with("user")
+                .help("As a process; without a PROGRAM, where its own sets come from"),
+            Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"),
+            Arg::new("PROGRAM")
+                .value_parser(value_parser!(OsString))
+                .required_unless_present("pid"),
+        ])
+        .after_help(
+            "Nothing is executed. The exit status is 0 if the program would be, 1 if execve(2) \
+             would fail,\nand 2 if it cannot be told.\n\n\
+             Example: rcap why --user nobody ping\n         \
+             rcap why --from compose.yaml:web /usr/bin/nc\n         \
+             rcap why --pid 1234",
+        )
+}
+
+/// Who executes it.
+struct Starter {
+    process: Credentials,
+    /// In words.
+    words: String,
+    /// The root directory of paths: that of a process, or this one's.
+    root: PathBuf,
+    /// What its settings allow, where that is more than this user has of them.
+    bounds: CapSet,
+    /// What is taken for granted.
+    assumed: Vec<String>,
+}
+
+/// What comes of it.
+struct Verdict {
+    program: Program,
+    /// Why execve(2) fails, with the number and in words.
+    refused: Option<(Errno, String)>,
+    outcome: Option<Outcome>,
+}
+
+impl Verdict {
+    /// What the settings allow and the program does not get.
+    fn missing(&self, starter: &Starter) -> Option<CapSet> {
+        let outcome = self.outcome.as_ref()?;
+        let missing = starter.bounds - outcome.after.caps.permitted;
+        (!missing.is_empty()).then_some(missing)
+    }
+}
+
+/// The origin of the sets of a running process.
+struct Origin {
+    /// The file that it executes.
+    program: Option<PathBuf>,
+    held: Vec<(CapSet, Held)>,
+    lacking: Vec<(CapSet, Lacking)>,
+    /// The result of executing an ordinary program.
+    children: Option<Outcome>,
+}
+
+impl Origin {
+    fn of(pid: u32, process: &Credentials) -> Origin {
+        let path = PathBuf::from(format!("/proc/{pid}/exe"));
+        let file = Program::open(&path).ok().map(|program| program.executed().file);
+        Origin {
+            program: std::fs::read_link(&path).ok(),
+            held: origin::held(process, file.as_ref()),
+            lacking: origin::lacking(process, CapSet::supported()),
+            children: exec::execute(process, &FileFacts::default(), Kernel::running()).ok(),
+        }
+    }
+}
+
+/// # Errors
+///
+/// Writing to the standard streams.
+pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
+    let matches = match command().try_get_matches_from(argv) {
+        Ok(matches) => matches,
+        Err(err) => return io.usage(&err, Exit::USAGE),
+    };
+    let answer = starter(&matches, io.input).and_then(|starter| match matches.get_one("PROGRAM") {
+        Some(program) => verdict(&starter, program).map(|verdict| (starter, Some(verdict))),
+        None => Ok((starter, None)),
+    });
+    let is_json = matches.get_flag("json");
+    match answer {
+        Ok((starter, Some(verdict))) => {
+            if is_json {
+                writeln!(io.out, "{}", print::json(&starter, &verdict))?;
+            } else {
+                print::words(&starter, &verdict, io.out)?;
+            }
+            Ok(if verdict.refused.is_some() { REFUSED } else { Exit::SUCCESS })
+        }
+        Ok((starter, None)) => {
+            let pid = matches.get_one::<u32>("pid").copied().unwrap_or_default();
+            let origin = Origin::of(pid, &starter.process);
+            if is_json {
+                writeln!(io.out, "{}", print::origin_json(pid, &starter, &origin))?;
+            } else {
+                print::origin(&starter, &origin, io.out)?;
+            }
+            Ok(Exit::SUCCESS)
+        }
+        Err(words) => io.complain_in_words("rcap why", &words).map(|()| Exit::USAGE),
+    }
+}
+
+fn starter(matches: &ArgMatches, stdin: &mut dyn io::Read) -> Result<Starter, String> {
+    let failed = |err: Error| chain(&err);
+    let user = matches.get_one::<String>("user").map(|user| user.parse::<User>());
+    let user = user.transpose().map_err(|err| chain(&err))?;
+    let here = PathBuf::new();
+    if let Some(&pid) = matches.get_one::<u32>("pid") {
+        let proc = Proc::of_namespace().map_err(failed)?;
+        let status = proc.status(pid).map_err(failed)?;
+        let mut assumed = vec![
+            "its securebits, which the kernel tells nobody else, are taken for none".to_owned(),
+        ];
+        let own = proc.user_namespace(std::process::id());
+        if proc.user_namespace(pid).ok() != own.ok() {
+            assumed.push(
+                "it is in another user namespace: ids and root ids are judged as in this one"
+                    .to_owned(),
+            );
+        }
+        let name = super::Escaped(status.name.as_bytes()).to_string();
+        return Ok(Starter {
+            process: Credentials::of(&status, Securebits::empty()),
+            words: format!("process {pid} ({name}) of {}", user_words(status.uid.effective)),
+            root: format!("/proc/{pid}/root").into(),
+            bounds: CapSet::empty(),
+            assumed,
+        });
+    }
+    if let Some(argument) = matches.get_one::<String>("from") {
+        let settings = source::one(argument, stdin).map_err(|err| err.to_string())?;
+        let user = user.as_ref().or(settings.user.as_ref());
+        let identity = match user {
+            Some(user) => user.look_up().map_err(failed)?,
+            None => Identity { uid: 0, gid: 0, groups: Vec::new() },
+        };
+        let argument = super::Escaped(argument.as_bytes()).to_string();
+        let process = settings.credentials(&identity);
+        let bounds = process.bounding - process.caps.permitted;
+        return Ok(Starter {
+            process,
+            words: format!("{} with the settings of {argument}", user_words(identity.uid)),
+            root: here,
+            bounds: if bounds == CapSet::supported() { CapSet::empty() } else { bounds },
+            assumed: vec!["the program is this system's, and not one of an image".to_owned()],
+        });
+    }
+    let Some(user) = user else {
+        let process = Credentials::current().map_err(failed)?;
+        let words = format!("{}, from here", user_words(process.uid.effective));
+        return Ok(Starter {
+            process,
+            words,
+            root: here,
+            bounds: CapSet::empty(),
+            assumed: Vec::new(),
+        });
+    };
+    let identity = user.look_up().map_err(failed)?;
+    let bounding = bounding::current().map_err(failed)?;
+    let mut process = Credentials::of_user(identity.uid, identity.gid);
+    if identity.uid == 0 {
+        process.caps.permitted = bounding;
+        process.caps.effective = bounding;
+    }
+    process.bounding = bounding;
+    process.groups = identity.groups;
+    process.securebits = securebits::current().map_err(failed)?;
+    process.no_new_privs = no_new_privs::is_set().map_err(failed)?;
+    let words = format!("{}, after a login", user_words(identity.uid));
+    Ok(Starter { process, words, root: here, bounds: CapSet::empty(), assumed: Vec::new() })
+}
+
+fn user_words(uid: u32) -> String {
+    identity::user_name(uid)
+        .map_or_else(|| format!("user {uid}"), |name| super::Escaped(name.as_bytes()).to_string())
+}
+
+fn verdict(starter: &Starter, program: &OsString) -> Result<Verdict, String> {
+    let path = if program.as_bytes().contains(&b'/') {
+        PathBuf::from(program)
+    } else {
+        let not_found = || format!("{}: there is no such program in PATH", program.display());
+        find_program(program).ok_or_else(not_found)?
+    };
+    let process = &starter.process;
+    let path = match (path.is_relative(), starter.root.parent()) {
+        // Which is below the directory that the process is in.
+        (true, Some(process)) => std::fs::read_link(process.join("cwd"))
+            .map_or_else(|_| path.clone(), |dir| dir.join(&path)),
+        _ => path,
+    };
+    let program = match Program::below(&starter.root, &path) {
+        Ok(program) => program,
+        Err(err) => return Err(chain(&err)),
+    };
+    if let Some(refused) = program.chain.iter().find_map(|link| denied(starter, link)) {
+        return Ok(Verdict { program, refused: Some(refused), outcome: None });
+    }
+    Ok(match exec::execute(process, &program.executed().file, Kernel::running()) {
+        Ok(outcome) => Verdict { program, refused: None, outcome: Some(outcome) },
+        Err(err) => {
+            let refused = Some((Errno::from_raw(err.raw_os_error()), err.to_string()));
+            Verdict { program, refused, outcome: None }
+        }
+    })
+}
+
+/// Whether the kernel does not let that process execute the file at all, asked as that process as
+/// far as this one can become it.
+fn denied(starter: &Starter, link: &ProgramFile) -> Option<(Errno, String)> {
+    let path = if starter.root.as_os_str().is_empty() {
+        link.path.clone()
+    } else {
+        starter.root.join(link.path.strip_prefix("/").unwrap_or(&link.path))
+    };
+    let shown = super::Escaped(link.path.as_os_str().as_bytes()).to_string();
+    if link.is_noexec {
+        return Some((Errno::EACCES, format!("{shown} is on a mount with the option noexec")));
+    }
+    let errno = access(&starter.process, &path)?;
+    let words = match errno {
+        Errno::EACCES if link.mode & 0o111 == 0 => {
+            format!("{shown} may be executed by nobody: its mode is {:04o} (chmod +x)", link.mode)
+        }
+        Errno::EACCES => format!(
+            "this user may not execute {shown}, by its mode {:04o}, an access control list or a \
+             directory on the way to it",
+            link.mode
+        ),
+        errno => format!("{shown}: {}", errno.desc()),
+    };
+    Some((errno, words))
+}
+
+/// The kernel's answer for a process.
+fn access(process: &Credentials, path: &Path) -> Option<Errno> {
+    let ask = || faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS).err();
+    let is_this_one = Credentials::current().is_ok_and(|current| {
+        (current.uid, current.gid, current.caps.effective)
+            == (process.uid, process.gid, process.caps.effective)
+    });
+    if is_this_one {
+        return ask();
+    }
+    let mut caps = process.caps;
+    caps.inheritable = CapSet::empty();
+    let child = Launcher::new()
+        .groups(process.gid.effective, &process.groups)
+        .uid(process.uid.effective)
+        .caps(caps)
+        .call(|| ask().and_then(|errno| u8::try_from(errno as i32).ok()).unwrap_or(0));
+    // What cannot be asked is not refused: the rules are still worth knowing.
+    let status = child.ok()?.wait().ok()?;
+    status.code().filter(|code| *code != 0).map(Errno::from_raw)
+}

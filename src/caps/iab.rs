@@ -1,0 +1,166 @@
+//! The inheritable, ambient and bounding sets as one value, and its text.
+
+use std::{fmt, str::FromStr};
+
+use super::{Cap, CapSet, ParseError};
+
+/// What a thread hands to the programs that it executes: its inheritable set, its ambient set,
+/// and what is dropped from its bounding set. (cap_iab(3))
+///
+/// What is ambient is inheritable as well: the kernel keeps it so, and so does this type.
+///
+/// In its text every capability stands once, lowest number first, behind `!` if it is dropped
+/// from the bounding set, and behind `^` if it is ambient or `%` if it is inheritable and dropped
+/// at the same time. A capability without a sign is inheritable.
+///
+/// ```
+/// use rcap::{Cap, Iab};
+///
+/// let iab: Iab = "!cap_chown,^cap_net_raw,cap_kill".parse()?;
+/// assert!(iab.dropped().contains(Cap::CHOWN));
+/// assert!(iab.ambient().contains(Cap::NET_RAW) && iab.inheritable().contains(Cap::NET_RAW));
+/// assert_eq!(iab.to_string(), "!cap_chown,cap_kill,^cap_net_raw");
+/// # Ok::<(), rcap::ParseError>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[doc(alias = "cap_iab_t")]
+pub struct Iab {
+    inheritable: CapSet, // holds all of `ambient`
+    ambient: CapSet,
+    dropped: CapSet,
+}
+
+impl Iab {
+    /// The tuple of these sets; what is in `ambient` is inheritable as well. `dropped` is what is
+    /// not to be in the bounding set.
+    #[doc(alias = "cap_iab_init")]
+    pub const fn new(inheritable: CapSet, ambient: CapSet, dropped: CapSet) -> Iab {
+        Iab { inheritable: inheritable.union(ambient), ambient, dropped }
+    }
+
+    /// The inheritable set.
+    pub const fn inheritable(self) -> CapSet {
+        self.inheritable
+    }
+
+    /// The ambient set, which is part of the inheritable one.
+    pub const fn ambient(self) -> CapSet {
+        self.ambient
+    }
+
+    /// What is not in the bounding set.
+    pub const fn dropped(self) -> CapSet {
+        self.dropped
+    }
+}
+
+impl fmt::Display for Iab {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Iab { inheritable, ambient, dropped } = *self;
+        for (index, cap) in (inheritable | dropped).iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            let drop = if dropped.contains(cap) { "!" } else { "" };
+            let keep =
+                match (ambient.contains(cap), inheritable.contains(cap) && dropped.contains(cap)) {
+                    (true, _) => "^",
+                    (false, true) => "%",
+                    (false, false) => "",
+                };
+            write!(f, "{comma}{drop}{keep}{cap}")?;
+        }
+        Ok(())
+    }
+}
+
+/// As cap_iab_from_text(3): a list with commas, each capability behind any number of the signs
+/// `!`, `^` and `%`. What stands more than once adds up. Nothing is the empty tuple.
+impl FromStr for Iab {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> Result<Iab, ParseError> {
+        let [mut inheritable, mut ambient, mut dropped] = [CapSet::empty(); 3];
+        let mut offset = 0;
+        loop {
+            let item = &text[offset..];
+            let signs = item.len() - item.trim_start_matches(['!', '^', '%']).len();
+            let (signs, rest) = item.split_at(signs);
+            offset += signs.len();
+            if rest.is_empty() {
+                // The end, also behind a comma or signs.
+                return Ok(Iab::new(inheritable, ambient, dropped));
+            }
+            let name = rest.split(',').next().unwrap_or(rest);
+            let cap = Cap::lookup(name)
+                .ok_or_else(|| ParseError::new(text, offset, ParseError::CAPABILITY))?;
+            let has = |sign| signs.contains(sign);
+            if has('!') {
+                dropped = dropped.with(cap);
+            }
+            if has('^') {
+                ambient = ambient.with(cap);
+            }
+            if has('%') || signs.is_empty() {
+                inheritable = inheritable.with(cap);
+            }
+            offset += name.len();
+            if text[offset..].starts_with(',') {
+                offset += 1;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn parse() {
+        let error = |text, offset| Err(ParseError::new(text, offset, ParseError::CAPABILITY));
+        #[rustfmt::skip]
+        let rows = [
+            ("",                      Ok("")),
+            ("cap_chown",             Ok("cap_chown")),
+            ("%cap_chown",            Ok("cap_chown")),
+            ("^cap_chown",            Ok("^cap_chown")),
+            ("!cap_chown",            Ok("!cap_chown")),
+            ("!^CAP_CHOWN",           Ok("!^cap_chown")),
+            ("^!cap_chown",           Ok("!^cap_chown")),
+            ("!%cap_chown",           Ok("!%cap_chown")),
+            ("!!%%^cap_chown",        Ok("!^cap_chown")),
+            ("cap_chown,!cap_chown",  Ok("!%cap_chown")),
+            ("cap_kill,0,63,0x28",    Ok("cap_chown,cap_kill,cap_checkpoint_restore,63")),
+            ("cap_chown,",            Ok("cap_chown")),
+            ("cap_chown,!",           Ok("cap_chown")),
+            ("!",                     Ok("")),
+            (",cap_chown",            error(",cap_chown", 0)),
+            ("cap_chown,,cap_kill",   error("cap_chown,,cap_kill", 10)),
+            ("!,cap_chown",           error("!,cap_chown", 1)),
+            ("cap_chown, cap_kill",   error("cap_chown, cap_kill", 10)),
+            ("all",                   error("all", 0)),
+            ("64",                    error("64", 0)),
+            ("cap_chown=ep",          error("cap_chown=ep", 0)),
+            ("cap_chown!",            error("cap_chown!", 0)),
+        ];
+        for (text, want) in rows {
+            let got = text.parse::<Iab>().map(|iab| iab.to_string());
+            assert_eq!(got, want.map(str::to_owned), "input {text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn printing_and_parsing_are_inverse(i: u64, a: u64, d: u64) {
+            let [i, a, d] = [i, a, d].map(CapSet::from_bits);
+            let iab = Iab::new(i, a, d);
+            prop_assert_eq!(iab.to_string().parse::<Iab>(), Ok(iab));
+        }
+
+        #[test]
+        fn no_text_panics(text in "[!^%,a-z0-9_\u{e9}]{0,20}|.*") {
+            let _ = text.parse::<Iab>();
+        }
+    }
+}

@@ -1,0 +1,29 @@
+//! The values: one capability, sets of them, and their texts. Nothing here makes a system call.
+
+mod cap;
+mod external;
+mod iab;
+mod mode;
+mod names;
+mod parse;
+mod securebits;
+#[cfg(feature = "serde")]
+mod serialize;
+mod set;
+mod state;
+mod text;
+
+pub(crate) use cap::NAMED;
+#[cfg(feature = "cli")]
+pub(crate) use cap::number;
+pub use cap::{Cap, InvalidNumber};
+pub use external::ExternalError;
+pub use iab::Iab;
+pub use mode::Mode;
+pub use names::UnknownCap;
+#[cfg(feature = "cli")]
+pub use names::most_alike;
+pub use parse::ParseError;
+pub use securebits::Securebits;
+pub use set::{CapIter, CapSet};
+pub use state::CapState;

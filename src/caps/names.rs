@@ -1,0 +1,199 @@
+//! Sets as people and configuration files write them: names in any case and with or without the
+//! prefix `cap_`, and hexadecimal masks.
+
+use std::{error, fmt};
+
+use super::{Cap, CapSet, ParseError};
+
+impl CapSet {
+    /// Parses names separated by commas, in any case and with or without `cap_`. A number stands
+    /// for a capability as in [`Cap`]'s `FromStr`, and the word `all` for the set `all`.
+    ///
+    /// ```
+    /// use rcap::{Cap, CapSet};
+    ///
+    /// let all = CapSet::NAMED;
+    /// assert_eq!(CapSet::from_names("NET_RAW, cap_chown", all), Ok(Cap::NET_RAW | Cap::CHOWN));
+    /// assert_eq!(CapSet::from_names("ALL", all), Ok(all));
+    /// assert_eq!(CapSet::from_names("net_row", all).unwrap_err().name(), "net_row");
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`UnknownCap`] for the first word that names no capability.
+    pub fn from_names(text: &str, all: CapSet) -> Result<CapSet, UnknownCap> {
+        text.split(',')
+            .map(|word| {
+                let name = word.trim().to_ascii_lowercase();
+                if name == "all" {
+                    return Ok(all);
+                }
+                let cap = Cap::lookup(&name).or_else(|| Cap::lookup(&format!("cap_{name}")));
+                cap.map(CapSet::from).ok_or_else(|| UnknownCap::new(&name))
+            })
+            .collect()
+    }
+
+    /// Parses a mask as `/proc/PID/status` has it: hexadecimal digits, with or without `0x`.
+    ///
+    /// ```
+    /// use rcap::{Cap, CapSet};
+    ///
+    /// assert_eq!(CapSet::from_mask("0000000000002000"), Ok(Cap::NET_RAW.into()));
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ParseError`] for a sign, any other character, no digit and more than 64 bits.
+    pub fn from_mask(text: &str) -> Result<CapSet, ParseError> {
+        let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
+        // from_str_radix takes a sign too.
+        let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let bits = u64::from_str_radix(digits, 16).ok().filter(|_| is_plain);
+        bits.map(CapSet::from_bits).ok_or_else(|| ParseError::new(text, 0, ParseError::MASK))
+    }
+}
+
+/// No capability has this name.
+///
+/// With the feature `settings`, the text of the error proposes a name that is spelled alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownCap {
+    name: Box<str>,
+    is_cut: bool,
+}
+
+impl UnknownCap {
+    /// A whole file can stand in the place of a name. No name is as long as this.
+    const LONGEST: usize = 40;
+
+    fn new(name: &str) -> UnknownCap {
+        match name.char_indices().nth(UnknownCap::LONGEST) {
+            Some((end, _)) => UnknownCap { name: name[..end].into(), is_cut: true },
+            None => UnknownCap { name: name.into(), is_cut: false },
+        }
+    }
+
+    /// Returns the name in lower case, or the first 40 characters of a longer one.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Returns the name of the capability that is spelled most like this one, if any is.
+    #[cfg(feature = "settings")]
+    fn alike(&self) -> Option<&'static str> {
+        const ALIKE: f64 = 0.85;
+        fn bare(name: &str) -> &str {
+            name.strip_prefix("cap_").unwrap_or(name)
+        }
+        let names = Cap::ALL.iter().filter_map(|cap| cap.name());
+        let best = most_alike(bare(&self.name), names.map(|name| (bare(name), name)), ALIKE);
+        best.filter(|_| !self.is_cut)
+    }
+
+    #[cfg(not(feature = "settings"))]
+    #[expect(clippy::unused_self, reason = "as with the feature")]
+    fn alike(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Returns the value whose key is spelled most like `word`, unless even that is another word: its
+/// likeness, from 0 to 1, is not above `least`.
+#[cfg(feature = "settings")]
+#[cfg_attr(not(feature = "cli"), expect(unreachable_pub, reason = "only the tools export it"))]
+pub fn most_alike<'a, T>(
+    word: &str,
+    known: impl IntoIterator<Item = (&'a str, T)>,
+    least: f64,
+) -> Option<T> {
+    known
+        .into_iter()
+        .map(|(key, value)| (strsim::jaro_winkler(word, key), value))
+        .filter(|(likeness, _)| *likeness > least)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, value)| value)
+}
+
+impl fmt::Display for UnknownCap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dots = if self.is_cut { "..." } else { "" };
+        write!(f, "there is no capability {:?}{dots}", self.name)?;
+        self.alike().map_or(Ok(()), |known| write!(f, "; did you mean {known}?"))
+    }
+}
+
+impl error::Error for UnknownCap {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let all = CapSet::first(41);
+        let two = Cap::NET_RAW | Cap::CHOWN;
+        #[rustfmt::skip]
+        let rows = [
+            ("net_raw,chown",         Ok(two)),
+            ("CAP_NET_RAW,cap_chown", Ok(two)),
+            ("NET_RAW, CHOWN",        Ok(two)),
+            ("13,0x0",                Ok(two)),
+            ("cap_chown,63",          Ok(CapSet::from_bits(1 << 63 | 1))),
+            ("all",                   Ok(all)),
+            ("ALL",                   Ok(all)),
+            ("",                      Err("")),
+            ("net_row",               Err("net_row")),
+            ("cap_",                  Err("cap_")),
+            ("cap_13",                Err("cap_13")),
+            ("all,X",                 Err("x")),
+            ("chown,",                Err("")),
+        ];
+        for (text, want) in rows {
+            let got = CapSet::from_names(text, all).map_err(|err| err.name().to_owned());
+            assert_eq!(got, want.map_err(str::to_owned), "{text}");
+        }
+        let err = CapSet::from_names(&"x".repeat(1 << 24), all).unwrap_err();
+        assert_eq!(err.to_string(), format!("there is no capability {:?}...", "x".repeat(40)));
+    }
+
+    #[test]
+    fn masks() {
+        #[rustfmt::skip]
+        let rows = [
+            ("2000",              Some(0x2000)),
+            ("0X3000",            Some(0x3000)),
+            ("ffffffffffffffff",  Some(u64::MAX)),
+            ("+2000",             None),
+            ("0x+1",              None),
+            ("1ffffffffffffffff", None),
+            ("0x",                None),
+            ("",                  None),
+            ("2000 ",             None),
+        ];
+        for (text, want) in rows {
+            assert_eq!(CapSet::from_mask(text).ok().map(CapSet::bits), want, "{text}");
+        }
+    }
+
+    #[test]
+    #[cfg(feature = "settings")]
+    fn names_that_are_alike() {
+        #[rustfmt::skip]
+        let rows = [
+            ("net_row",          Some("cap_net_raw")),
+            ("CAP_SYSADMIN",     Some("cap_sys_admin")),
+            ("dac_overide",      Some("cap_dac_override")),
+            ("net_bind_sevice",  Some("cap_net_bind_service")),
+            ("chwon",            Some("cap_chown")),
+            ("xyz",              None),
+            ("",                 None),
+        ];
+        for (text, want) in rows {
+            let words = CapSet::from_names(text, CapSet::NAMED).unwrap_err().to_string();
+            let meant =
+                words.split_once("did you mean ").map(|(_, name)| name.trim_end_matches('?'));
+            assert_eq!(meant, want, "{text}: {words}");
+        }
+    }
+}

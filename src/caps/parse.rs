@@ -1,0 +1,48 @@
+//! The error of every grammar of this room.
+
+use std::{error, fmt};
+
+/// A text that is not in its grammar: what was expected, and where.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    text: Box<str>,
+    offset: usize,
+    expected: &'static str,
+}
+
+impl ParseError {
+    pub(crate) const CAPABILITY: &'static str =
+        "a capability: a name such as cap_net_raw, or a number from 0 to 63";
+    pub(crate) const MASK: &'static str = "a mask: hexadecimal digits for at most 64 bits";
+    pub(crate) const SECUREBIT: &'static str =
+        "securebits: a name such as noroot or noroot-locked, or a number";
+    pub(crate) const MODE: &'static str = "a mode: NOPRIV, PURE1E_INIT, PURE1E or HYBRID";
+
+    pub(crate) fn new(text: &str, offset: usize, expected: &'static str) -> ParseError {
+        ParseError { text: text.into(), offset, expected }
+    }
+
+    /// The whole text that was parsed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// The byte of the text at which something else was expected.
+    pub fn offset(&self) -> usize {
+        self.offset
+    }
+
+    /// What was expected there.
+    pub fn expected(&self) -> &'static str {
+        self.expected
+    }
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let ParseError { text, offset, expected } = self;
+        write!(f, "expected {expected}, at byte {offset} of {text:?}")
+    }
+}
+
+impl error::Error for ParseError {}

@@ -1,0 +1,491 @@
+//! What went wrong: what was attempted, on what, and why.
+
+use std::{
+    error, fmt, io,
+    path::{Path, PathBuf},
+};
+
+use crate::caps::{CapSet, ParseError};
+
+mod refusal;
+
+pub use refusal::{FileKind, Malformed, Mount, Refusal};
+
+/// The result of this crate's operations.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// An operation that failed.
+///
+/// Its text says what was attempted and on what; the cause, where there is one, is its
+/// [`source`](error::Error::source) and not part of the text.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The kernel refused a call.
+    #[non_exhaustive]
+    Os {
+        /// What was attempted. It decides what `EPERM` means.
+        op: Op,
+        /// What it was attempted on.
+        subject: Subject,
+        /// The errno.
+        source: io::Error,
+    },
+    /// No process or thread has this id, or none has it any more.
+    #[non_exhaustive]
+    NoProcess {
+        /// The id.
+        pid: u32,
+    },
+    /// The process exists, and this process may not read it.
+    #[non_exhaustive]
+    Unreadable {
+        /// The id.
+        pid: u32,
+        /// The errno.
+        source: io::Error,
+    },
+    /// What /proc says of a process is not what the kernel writes there.
+    #[non_exhaustive]
+    MalformedStatus {
+        /// The id.
+        pid: u32,
+        /// The field of `/proc/PID/status` that is missing or not understood.
+        field: &'static str,
+    },
+    /// The capabilities of a file were not changed, for a reason that is known.
+    #[non_exhaustive]
+    Refused {
+        /// The file.
+        subject: Subject,
+        /// The reason.
+        refusal: Refusal,
+        /// The errno, where the kernel was asked.
+        source: Option<io::Error>,
+    },
+    /// The file has a `security.capability` attribute that the kernel would not accept.
+    #[non_exhaustive]
+    MalformedFileCaps {
+        /// The file.
+        subject: Subject,
+        /// What is wrong with it.
+        source: Malformed,
+    },
+    /// The capabilities of the file belong to a user namespace whose root has no id in the
+    /// reader's.
+    #[non_exhaustive]
+    ForeignRootid {
+        /// The file.
+        subject: Subject,
+        /// The errno, `EOVERFLOW`.
+        source: io::Error,
+    },
+    /// A file cannot hold these sets: it has one bit for its whole effective set.
+    #[non_exhaustive]
+    UnstorableEffective {
+        /// The capabilities that are effective and neither permitted nor inheritable, or the
+        /// other way about.
+        differing: CapSet,
+    },
+    /// This process has several threads, and what was asked for is for one that has not.
+    #[non_exhaustive]
+    Threads {
+        /// How many, if it could be counted.
+        count: Option<usize>,
+    },
+    /// Some threads of this process have changed and others have not: the kernel has no way back.
+    #[non_exhaustive]
+    Stragglers {
+        /// The ids of the threads that may have kept something, as far as they are known.
+        threads: Vec<u32>,
+        /// How many threads have changed.
+        changed: usize,
+        /// The first reason.
+        source: Box<Error>,
+    },
+    /// The kernel has no way to record its checks of capabilities.
+    NoBackend,
+    /// Processes are recorded by their ids in the initial PID namespace, and this process or its
+    /// children are in another.
+    PidNamespace,
+    /// /proc is not the process file system of this PID namespace.
+    NoProc,
+    /// A check that the recorder makes to see that it records was not recorded.
+    NoMark,
+    /// BPF records control groups of the unified hierarchy, and nothing else.
+    CgroupsAlone,
+    /// There is no control group, or there are several, that can be meant.
+    #[non_exhaustive]
+    NoCgroup {
+        /// What was looked for.
+        name: String,
+        /// Those that can be meant.
+        found: Vec<PathBuf>,
+    },
+    /// A user, a unit or a container made the control groups that can be meant, and could give them
+    /// any name.
+    #[non_exhaustive]
+    ForeignCgroup {
+        /// The name that was looked for.
+        name: String,
+        /// Their directories.
+        found: Vec<PathBuf>,
+    },
+    /// There is no user with this name.
+    #[non_exhaustive]
+    NoUser {
+        /// The name.
+        name: String,
+    },
+    /// There is no group with this name.
+    #[non_exhaustive]
+    NoGroup {
+        /// The name.
+        name: String,
+    },
+    /// A text that is not in its grammar.
+    Parse(ParseError),
+}
+
+/// What an operation was attempted on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Subject {
+    /// The calling thread.
+    Thread,
+    /// A child process, before it had begun with what it was started for.
+    Child,
+    /// Another thread of this process, with this id.
+    OtherThread(u32),
+    /// The process or thread with this id.
+    Process(u32),
+    /// The file with this name.
+    Path(PathBuf),
+    /// The file behind this descriptor of the calling process.
+    Descriptor(i32),
+}
+
+impl From<&Path> for Subject {
+    fn from(path: &Path) -> Subject {
+        Subject::Path(path.to_path_buf())
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Subject::Thread => f.write_str("the calling thread"),
+            Subject::Child => f.write_str("the child process"),
+            Subject::OtherThread(tid) => write!(f, "thread {tid}"),
+            Subject::Process(pid) => write!(f, "process {pid}"),
+            Subject::Path(path) => write!(f, "{}", path.display()),
+            Subject::Descriptor(fd) => write!(f, "file descriptor {fd}"),
+        }
+    }
+}
+
+macro_rules! ops {
+    ($($(#[$doc:meta])* $op:ident $text:literal,)*) => {
+        /// What was attempted of the kernel.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Op {
+            $($(#[$doc])* $op,)*
+        }
+
+        impl Op {
+            /// Every one.
+            pub(crate) const ALL: &[Op] = &[$(Op::$op),*];
+        }
+
+        impl fmt::Display for Op {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Op::$op => $text,)* })
+            }
+        }
+    };
+}
+
+ops! {
+    /// capget(2)
+    ReadSets "read the capability sets",
+    /// capset(2). `EPERM`: a capability of `permitted` that the thread does not hold, one of
+    /// `effective` that is not in `permitted`, or one of `inheritable` that was in neither
+    /// `permitted` nor `inheritable`, without `CAP_SETPCAP`; and none may be inheritable that is
+    /// not in the bounding set, unless it was inheritable before.
+    SetSets "set the capability sets",
+    /// `PR_CAPBSET_READ`
+    ReadBounding "read the bounding set",
+    /// `PR_CAPBSET_DROP`. `EPERM`: no effective `CAP_SETPCAP`. `EINVAL`: the kernel does not have
+    /// the capability.
+    DropBounding "drop a capability from the bounding set",
+    /// `PR_CAP_AMBIENT_IS_SET`
+    ReadAmbient "read the ambient set",
+    /// `PR_CAP_AMBIENT_RAISE`. `EPERM`: the capability is not both permitted and inheritable, or
+    /// the securebit no-cap-ambient-raise is set.
+    RaiseAmbient "raise an ambient capability",
+    /// `PR_CAP_AMBIENT_LOWER` and `PR_CAP_AMBIENT_CLEAR_ALL`
+    LowerAmbient "lower an ambient capability",
+    /// `PR_GET_SECUREBITS`
+    ReadSecurebits "read the securebits",
+    /// `PR_SET_SECUREBITS` and `PR_SET_KEEPCAPS`. `EPERM`: no effective `CAP_SETPCAP`, or the bit
+    /// is locked.
+    SetSecurebits "set the securebits",
+    /// `PR_GET_NO_NEW_PRIVS`
+    ReadNoNewPrivs "read no-new-privs",
+    /// `PR_SET_NO_NEW_PRIVS`
+    SetNoNewPrivs "set no-new-privs",
+    /// getresuid(2), getresgid(2) and getgroups(2)
+    ReadIdentity "read the user and group ids",
+    /// Asking the user database. (nsswitch.conf(5))
+    LookUpUser "look up the user",
+    /// setresuid(2). `EPERM`: no effective `CAP_SETUID`. `EINVAL`: the user namespace does not
+    /// map the id.
+    SetUid "set the user ids",
+    /// setresgid(2). `EPERM`: no effective `CAP_SETGID`. `EINVAL`: the user namespace does not
+    /// map the id.
+    SetGid "set the group ids",
+    /// setgroups(2). `EPERM`: no effective `CAP_SETGID`, or the user namespace denies it.
+    /// `EINVAL`: too many, or one that the user namespace does not map.
+    SetGroups "set the supplementary groups",
+    /// chroot(2), and chdir(2) to its root
+    Chroot "change the root directory",
+    /// chdir(2)
+    ChangeDirectory "change the working directory",
+    /// unshare(2) and setns(2). `EPERM`: no effective `CAP_SYS_ADMIN`.
+    EnterNamespace "enter a namespace",
+    /// pipe2(2) and fork(2), and what std::process does before it executes a program
+    Fork "start a child process",
+    /// execve(2)
+    Execute "execute",
+    /// waitpid(2)
+    Wait "wait for",
+    /// kill(2), and rt_tgsigqueueinfo(2) with what goes with it. `EOPNOTSUPP`: the thread takes no
+    /// signals, as those of io_uring
+    Signal "send a signal to",
+    /// fsopen(2), fsconfig(2) and fsmount(2) of tracefs. `EPERM`: no effective `CAP_SYS_ADMIN`.
+    OpenTracing "open the kernel's tracing",
+    /// bpf(2). `EPERM`: no effective `CAP_BPF` and `CAP_PERFMON`. `ENOENT`: the kernel lacks the
+    /// tracepoint. `EBADF`: no control group of the unified hierarchy.
+    LoadBpf "load the BPF programs",
+    /// mkdir(2) of an instance of tracefs
+    MakeTraceInstance "make the trace buffer",
+    /// Reading trace_pipe_raw and its statistics
+    ReadTrace "read what was traced",
+    /// Writing to a file of tracefs
+    SetUpTracing "set up tracing by",
+    /// open(2)
+    Open "open",
+    /// Creating a file and writing to it
+    Write "write",
+    /// Reading a directory.
+    ReadDirectory "read the directory",
+    /// getxattr(2) of `security.capability`. `EOVERFLOW`: the capabilities belong to a user
+    /// namespace whose root has no id in this one.
+    ReadFileCaps "read the capabilities of",
+    /// setxattr(2) of `security.capability`
+    WriteFileCaps "set the capabilities of",
+    /// removexattr(2) of `security.capability`
+    RemoveFileCaps "remove the capabilities of",
+    /// Reading a file of /proc.
+    ReadProc "read /proc of",
+}
+
+impl Op {
+    /// Returns the error of this operation on the calling thread.
+    pub fn thread(self, source: impl Into<io::Error>) -> Error {
+        Error::Os { op: self, subject: Subject::Thread, source: source.into() }
+    }
+
+    /// Returns the error of this operation on `subject`.
+    pub fn on(self, subject: impl Into<Subject>, source: impl Into<io::Error>) -> Error {
+        Error::Os { op: self, subject: subject.into(), source: source.into() }
+    }
+}
+
+impl Error {
+    /// Returns the kind of the error, by the errno if the kernel gave one.
+    ///
+    /// ```
+    /// use std::io::ErrorKind;
+    ///
+    /// use rcap::CapState;
+    ///
+    /// let err = CapState::of_pid(u32::MAX).unwrap_err();
+    /// assert_eq!(err.kind(), ErrorKind::NotFound);
+    /// ```
+    pub fn kind(&self) -> io::ErrorKind {
+        match self {
+            Error::Os { source, .. }
+            | Error::Unreadable { source, .. }
+            | Error::ForeignRootid { source, .. }
+            | Error::Refused { source: Some(source), .. } => source.kind(),
+            Error::Refused { refusal, source: None, .. } => refusal.kind(),
+            Error::ForeignCgroup { .. } => io::ErrorKind::PermissionDenied,
+            Error::NoProcess { .. }
+            | Error::NoCgroup { .. }
+            | Error::NoUser { .. }
+            | Error::NoGroup { .. } => io::ErrorKind::NotFound,
+            Error::MalformedStatus { .. } | Error::MalformedFileCaps { .. } => {
+                io::ErrorKind::InvalidData
+            }
+            Error::UnstorableEffective { .. } | Error::Parse(_) => io::ErrorKind::InvalidInput,
+            Error::NoBackend
+            | Error::CgroupsAlone
+            | Error::PidNamespace
+            | Error::NoProc
+            | Error::NoMark => io::ErrorKind::Unsupported,
+            Error::Threads { .. } | Error::Stragglers { .. } => io::ErrorKind::Other,
+        }
+    }
+
+    /// The errno, where the kernel gave one.
+    pub fn raw_os_error(&self) -> Option<i32> {
+        match self {
+            Error::Os { source, .. }
+            | Error::Unreadable { source, .. }
+            | Error::ForeignRootid { source, .. }
+            | Error::Refused { source: Some(source), .. } => source.raw_os_error(),
+            Error::Stragglers { source, .. } => source.raw_os_error(),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Error::Os { op, subject: Subject::Thread, .. } => write!(f, "cannot {op}"),
+            Error::Os { op: Op::Signal, subject, .. } => {
+                write!(f, "cannot {} {subject}", Op::Signal)
+            }
+            Error::Os {
+                op, subject: subject @ (Subject::Child | Subject::OtherThread(_)), ..
+            } => {
+                write!(f, "cannot {op} of {subject}")
+            }
+            Error::Os { op, subject: subject @ Subject::Process(_), .. } if *op == Op::ReadSets => {
+                write!(f, "cannot {op} of {subject}")
+            }
+            Error::Os { op, subject, .. } => write!(f, "cannot {op} {subject}"),
+            Error::NoBackend => f.write_str(
+                "this kernel has neither the tracepoint capability:cap_capable nor kprobe events",
+            ),
+            Error::PidNamespace => f.write_str(
+                "tracefs: process ids are those of the initial PID namespace, and this process is \
+                 in another; run rcap in the host's PID namespace, or record a control group with \
+                 the bpf backend",
+            ),
+            Error::NoProc => {
+                f.write_str("/proc: not mounted, or belongs to another PID namespace")
+            }
+            Error::NoMark => f.write_str(
+                "recording does not work: the kernel did not record the check that rcap made itself",
+            ),
+            Error::CgroupsAlone => {
+                f.write_str("the bpf backend records control groups of the unified hierarchy alone")
+            }
+            Error::NoCgroup { name, found } if found.is_empty() => {
+                write!(f, "there is no control group of {name}")
+            }
+            Error::NoCgroup { name, found } => {
+                write!(f, "several control groups can be meant by {name}:")?;
+                found.iter().try_for_each(|path| write!(f, " {}", path.display()))
+            }
+            Error::ForeignCgroup { name, found } => {
+                write!(f, "{name}: a user or another unit made the control groups of this name, ")?;
+                f.write_str("which are to be given by their directories (--cgroup):")?;
+                found.iter().try_for_each(|path| write!(f, " {}", path.display()))
+            }
+            Error::NoProcess { pid } => write!(f, "there is no process {pid}"),
+            Error::Unreadable { pid, .. } => write!(f, "process {pid} may not be read"),
+            Error::MalformedStatus { pid, field } => {
+                write!(f, "/proc/{pid}/status has no valid field {field}")
+            }
+            Error::Refused { subject, refusal, .. } => write!(f, "{subject}: {refusal}"),
+            Error::MalformedFileCaps { subject, .. } => {
+                write!(f, "the capabilities of {subject} are malformed")
+            }
+            Error::ForeignRootid { subject, .. } => write!(
+                f,
+                "the capabilities of {subject} belong to a user namespace whose root has no id here"
+            ),
+            Error::UnstorableEffective { differing } => write!(
+                f,
+                "a file has one effective bit for all its capabilities: the effective ones must \
+                 be none, or all that are permitted or inheritable, which {differing} breaks"
+            ),
+            Error::Threads { count: Some(count) } => {
+                write!(f, "this process has {count} threads and not just one")
+            }
+            Error::Threads { count: None } => f.write_str("this process has more than one thread"),
+            Error::Stragglers { threads, changed, .. } => {
+                f.write_str("threads")?;
+                threads.iter().try_for_each(|tid| write!(f, " {tid}"))?;
+                write!(f, ": not changed, but {changed} other threads have changed")
+            }
+            Error::NoUser { name } => write!(f, "there is no user {name}"),
+            Error::NoGroup { name } => write!(f, "there is no group {name}"),
+            Error::Parse(err) => err.fmt(f),
+        }
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            Error::Os { source, .. }
+            | Error::Unreadable { source, .. }
+            | Error::ForeignRootid { source, .. } => Some(source),
+            Error::Refused { source, .. } => source.as_ref().map(|source| source as _),
+            Error::Stragglers { source, .. } => Some(source),
+            Error::MalformedFileCaps { source, .. } => Some(source),
+            Error::NoProcess { .. }
+            | Error::NoBackend
+            | Error::PidNamespace
+            | Error::NoProc
+            | Error::NoMark
+            | Error::CgroupsAlone
+            | Error::NoCgroup { .. }
+            | Error::ForeignCgroup { .. }
+            | Error::MalformedStatus { .. }
+            | Error::UnstorableEffective { .. }
+            | Error::NoUser { .. }
+            | Error::NoGroup { .. }
+            | Error::Threads { .. }
+            | Error::Parse(_) => None,
+        }
+    }
+}
+
+/// The kind stays; the text is that of this error and its cause.
+impl From<Error> for io::Error {
+    fn from(err: Error) -> io::Error {
+        io::Error::new(err.kind(), err)
+    }
+}
+
+impl From<ParseError> for Error {
+    fn from(err: ParseError) -> Error {
+        Error::Parse(err)
+    }
+}
+
+#[cfg(feature = "cli")]
+/// The text of an error and of its causes, without the number that the standard library adds.
+pub fn chain(err: &dyn error::Error) -> String {
+    let mut text = err.to_string();
+    let mut cause = err.source();
+    while let Some(err) = cause {
+        text.push_str(": ");
+        text.push_str(&err.to_string());
+        cause = err.source();
+    }
+    match text.rfind(" (os error ") {
+        Some(end) if text.ends_with(')') => text[..end].to_owned(),
+        _ => text,
+    }
+}
+
+// Small enough to be returned by value from every function.
+const _: () = assert!(size_of::<Error>() <= 80);

@@ -1,0 +1,197 @@
+//! The rules themselves. Each is written once, together with the change that it makes.
+
+use std::result::Result;
+
+use super::{
+    Credentials, ExecError, FileFacts, Kernel, Outcome,
+    change::{Ledger, Rule, Set},
+};
+use crate::{file::FileCaps, proc::Ids, securebits::Securebits};
+
+/// Returns the credentials after the process `before` has executed `file`, and the rule behind
+/// each change.
+///
+/// Whether the process may execute the file at all, by its permission bits, is another question.
+///
+/// ```
+/// use rcap::{CapSet, exec::{self, Credentials, Effect, FileFacts, Kernel, Rule}};
+///
+/// // A root of an ordinary container executes a shell.
+/// let mut root = Credentials::of_user(0, 0);
+/// root.bounding = CapSet::first(10);
+/// root.caps.permitted = CapSet::first(12);
+///
+/// let outcome = exec::execute(&root, &FileFacts::default(), Kernel::LATEST)?;
+/// assert_eq!(outcome.after.caps.effective, CapSet::first(10));
+/// let lost = outcome.changes.iter().find(|change| change.effect == Effect::Lost).unwrap();
+/// assert_eq!((lost.caps.len(), lost.rule), (2, Rule::Bounding));
+/// # Ok::<(), exec::ExecError>(())
+/// ```
+///
+/// # Errors
+///
+/// [`ExecError`] if execve(2) fails for reasons of privilege.
+pub fn execute(
+    before: &Credentials,
+    file: &FileFacts,
+    kernel: Kernel,
+) -> Result<Outcome, ExecError> {
+    let old = before;
+    let mut new = old.clone();
+    let mut permitted = Ledger::new(Set::Permitted, old.caps.permitted);
+
+    // The set-user-ID and set-group-ID bits. (bprm_fill_uid)
+    let ids_ignored = file.ids_ignored(old);
+    if ids_ignored.is_none() {
+        new.uid.effective = file.set_uid.unwrap_or(old.uid.effective);
+        new.gid.effective = file.set_gid.unwrap_or(old.gid.effective);
+    }
+    let caps_ignored = file.caps_ignored();
+    let file_caps = file.caps.filter(|_| caps_ignored.is_none());
+    let makes_user_0 = file.set_uid == Some(0) && !old.is_user_0();
+    let root_ignored =
+        ids_ignored.filter(|_| makes_user_0).or_else(|| new.root_ignored(file_caps.is_some()));
+
+    // Offers that come to nothing. The last entry on a capability counts: what is granted after
+    // all is granted below.
+    let root_caps = old.bounding | old.caps.inheritable;
+    if let (true, Some(rule)) = (makes_user_0, root_ignored) {
+        permitted.deny(root_caps, rule);
+    }
+    if let (Some(caps), Some(rule)) = (file.caps, caps_ignored) {
+        permitted.deny(caps.permitted | caps.inheritable, rule);
+    }
+    permitted.deny(
+        old.caps.permitted,
+        match file_caps {
+            Some(_) => Rule::NotInFile,
+            None if old.is_user_0() => Rule::NoRoot,
+            None => Rule::NotAmbient,
+        },
+    );
+
+    // The capabilities of the file. (bprm_caps_from_vfs_caps)
+    if let Some(caps) = file_caps {
+        grant_file_caps(&mut permitted, caps, old, kernel)?;
+    }
+    // The rule that keeps the effective set from being the permitted one.
+    let mut not_effective = match file_caps {
+        Some(FileCaps { effective: true, .. }) => None,
+        _ => Some(Rule::NoEffectiveBit),
+    };
+
+    // The user id 0. (handle_privileged_root)
+    if new.is_user_0() && root_ignored.is_none() {
+        permitted.deny(old.caps.permitted, Rule::Bounding);
+        permitted.grant(root_caps, Rule::Root);
+        let is_real_alone = new.uid.effective != 0;
+        not_effective = not_effective.and(is_real_alone.then_some(Rule::RealRootAlone));
+    }
+
+    // No new privileges. (cap_bprm_creds_from_file)
+    let ids_changed = if kernel.compares_with_real_ids {
+        new.uid.effective != old.uid.real || new.gid.effective != old.gid.real
+    } else {
+        new.uid.effective != old.uid.effective || !old.is_in_group(new.gid.effective)
+    };
+    let gained = permitted.now() - old.caps.permitted;
+    if old.no_new_privs && (ids_changed || !gained.is_empty()) {
+        new.uid.effective = old.uid.real;
+        new.gid.effective = old.gid.real;
+        permitted.deny(gained, Rule::NoNewPrivs);
+    }
+    new.uid = Ids { saved: new.uid.effective, filesystem: new.uid.effective, ..new.uid };
+    new.gid = Ids { saved: new.gid.effective, filesystem: new.gid.effective, ..new.gid };
+
+    // The ambient set, and the effective one.
+    let mut ambient = Ledger::new(Set::Ambient, old.ambient);
+    let clears_ambient = match file_caps {
+        Some(_) => Some(Rule::FileCapsClearAmbient),
+        None => ids_changed.then_some(Rule::IdsClearAmbient),
+    };
+    if let Some(rule) = clears_ambient {
+        ambient.deny(old.ambient, rule);
+        permitted.deny(old.ambient - permitted.now(), rule);
+    }
+    permitted.grant(ambient.now(), Rule::Ambient);
+    let mut effective = Ledger::new(Set::Effective, old.caps.effective & permitted.now());
+    match not_effective {
+        None => effective.grant(permitted.now(), Rule::AllEffective),
+        Some(rule) => {
+            effective.deny(effective.now(), rule);
+            effective.grant(ambient.now(), Rule::Ambient);
+        }
+    }
+
+    new.caps.permitted = permitted.now();
+    new.caps.effective = effective.now();
+    new.ambient = ambient.now();
+    new.securebits.remove(Securebits::KEEP_CAPS);
+    let granted = new.caps.permitted - new.ambient;
+    let is_secure = ids_changed
+        || new.uid.effective != old.uid.real
+        || new.gid.effective != old.gid.real
+        || (new.uid.real != 0 && (not_effective.is_none() || !granted.is_empty()));
+    let changes = [permitted, effective, ambient].iter().flat_map(Ledger::changes).collect();
+    Ok(Outcome { after: new, is_secure, changes })
+}
+
+/// Grants what the file has, as far as the bounding and the inheritable set let it.
+fn grant_file_caps(
+    permitted: &mut Ledger,
+    caps: FileCaps,
+    old: &Credentials,
+    kernel: Kernel,
+) -> Result<(), ExecError> {
+    permitted.deny(caps.inheritable, Rule::NotInheritable);
+    permitted.deny(caps.permitted, Rule::Bounding);
+    let inherited = caps.inheritable & old.caps.inheritable & kernel.caps;
+    permitted.grant(inherited, Rule::FileInheritable);
+    permitted.grant(caps.permitted & old.bounding & kernel.caps, Rule::FilePermitted);
+    let lacking = (caps.permitted & kernel.caps) - permitted.now();
+    if caps.effective && !lacking.is_empty() {
+        return Err(ExecError::OutsideOfBounding(lacking));
+    }
+    Ok(())
+}
+
+impl Credentials {
+    /// Returns the rule by which the user id 0 grants nothing, once the set-user-ID bit has been
+    /// followed. (`root_privileged` and `handle_privileged_root`)
+    fn root_ignored(&self, has_file_caps: bool) -> Option<Rule> {
+        if self.securebits.contains(Securebits::NOROOT) {
+            Some(Rule::NoRoot)
+        } else if has_file_caps && self.uid.effective == 0 && self.uid.real != 0 {
+            Some(Rule::CapsBeforeSetUid)
+        } else {
+            None
+        }
+    }
+}
+
+impl FileFacts {
+    /// Returns the rule by which the capabilities of the file are ignored. (`get_file_caps`)
+    fn caps_ignored(&self) -> Option<Rule> {
+        if self.is_nosuid {
+            Some(Rule::NoSuid)
+        } else if self.is_foreign {
+            Some(Rule::ForeignRootid)
+        } else {
+            None
+        }
+    }
+
+    /// Returns the rule by which the set-user-ID and set-group-ID bits are ignored.
+    /// (`bprm_fill_uid`)
+    fn ids_ignored(&self, process: &Credentials) -> Option<Rule> {
+        if self.is_nosuid {
+            Some(Rule::NoSuid)
+        } else if process.no_new_privs {
+            Some(Rule::NoNewPrivs)
+        } else if self.is_unmapped {
+            Some(Rule::UnmappedOwner)
+        } else {
+            None
+        }
+    }
+}

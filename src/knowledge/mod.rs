@@ -1,0 +1,176 @@
+//! What each capability is for, in words.
+
+use crate::{Cap, CapSet};
+
+mod routes;
+mod suggest;
+mod table;
+mod tasks;
+mod uses;
+
+pub use suggest::{Suggestion, Sysctl, suggest};
+
+/// What is known of a capability.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct About {
+    /// What it permits: lines of at most 72 characters, with the system calls and the words that
+    /// one would look for.
+    pub permits: &'static str,
+    /// The Linux version that brought it, where it is not as old as capabilities (2.2).
+    pub since: Option<&'static str>,
+}
+
+/// Who asks for a capability, and what does instead of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Use {
+    /// System calls, and when they ask for it. Not all: those that one would look for.
+    pub system_calls: &'static [(&'static str, &'static str)],
+    /// Names of programs that need it for something.
+    pub programs: &'static [&'static str],
+    /// What takes less power and often does.
+    pub instead: Option<&'static str>,
+}
+
+/// Who asks for `cap`; `None` for one without a name.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert!(knowledge::uses(Cap::NET_RAW).unwrap().programs.contains(&"ping"));
+/// ```
+pub fn uses(cap: Cap) -> Option<&'static Use> {
+    uses::USES.get(usize::from(cap.number())).map(|(_, uses)| uses)
+}
+
+/// The capabilities that a system call may ask for, and when.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert_eq!(knowledge::asked_by("chroot").next(), Some((Cap::SYS_CHROOT, "always")));
+/// ```
+pub fn asked_by(system_call: &str) -> impl Iterator<Item = (Cap, &'static str)> {
+    let mut before = "";
+    uses::USES.iter().filter_map(move |(cap, uses)| {
+        uses.system_calls.iter().find_map(|(name, when)| {
+            if *when != "the same" {
+                before = when;
+            }
+            (*name == system_call).then_some((*cap, before))
+        })
+    })
+}
+
+/// The capabilities that a program needs for something it does.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert!(knowledge::needed_by("ping").contains(Cap::NET_RAW));
+/// assert!(knowledge::needed_by("true").is_empty());
+/// ```
+pub fn needed_by(program: &str) -> CapSet {
+    let uses = uses::USES.iter().filter(|(_, uses)| uses.programs.contains(&program));
+    uses.map(|(cap, _)| *cap).collect()
+}
+
+/// The names of system calls and of programs that are known here, for those who mistype one.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    uses::USES.iter().flat_map(|(_, uses)| {
+        uses.system_calls.iter().map(|(name, _)| *name).chain(uses.programs.iter().copied())
+    })
+}
+
+/// What is known of `cap`; `None` for one without a name.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// let about = knowledge::about(Cap::NET_BIND_SERVICE).unwrap();
+/// assert!(about.permits.contains("port below 1024"));
+/// ```
+pub fn about(cap: Cap) -> Option<&'static About> {
+    table::ABOUT.get(usize::from(cap.number())).map(|(_, about)| about)
+}
+
+/// How a program with `cap` can become root, or see or do what root can; `None`: by no way that is
+/// known.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert!(knowledge::route_to_root(Cap::SYS_MODULE).is_some());
+/// assert!(knowledge::route_to_root(Cap::NET_BIND_SERVICE).is_none());
+/// ```
+pub fn route_to_root(cap: Cap) -> Option<&'static str> {
+    let at = routes::ROUTES.binary_search_by_key(&cap, |(cap, _)| *cap).ok()?;
+    Some(routes::ROUTES[at].1)
+}
+
+/// The capabilities that have `text` in their name or in a line of what they permit, in any case.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert!(knowledge::search("port below 1024").eq([Cap::NET_BIND_SERVICE]));
+/// ```
+pub fn search(text: &str) -> impl Iterator<Item = Cap> {
+    let text = text.to_lowercase();
+    CapSet::NAMED.iter().filter(move |&cap| {
+        let lines = about(cap).into_iter().flat_map(|about| about.permits.lines());
+        lines.chain(cap.name()).any(|line| line.to_lowercase().contains(&text))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_capability_at_its_number() {
+        assert!(table::ABOUT.iter().map(|(cap, _)| *cap).eq(CapSet::NAMED.iter()));
+        assert!(uses::USES.iter().map(|(cap, _)| *cap).eq(CapSet::NAMED.iter()));
+    }
+
+    #[test]
+    fn routes_in_order() {
+        assert!(routes::ROUTES.is_sorted_by(|(a, _), (b, _)| a < b));
+        // What is harmless by itself.
+        for cap in [Cap::NET_BIND_SERVICE, Cap::IPC_LOCK, Cap::SYS_NICE, Cap::WAKE_ALARM] {
+            assert_eq!(route_to_root(cap), None, "{cap}");
+        }
+    }
+
+    #[test]
+    fn lines_that_fit_and_are_plain() {
+        for (cap, About { permits, since, .. }) in table::ABOUT {
+            assert!(!permits.is_empty(), "{cap}");
+            for line in permits.lines() {
+                assert!((1..=72).contains(&line.len()), "{cap}: {line}");
+                assert!(line.bytes().all(|byte| matches!(byte, b' '..=b'~')), "{cap}: {line}");
+                assert!(!line.ends_with(' '), "{cap}: {line:?}");
+            }
+            let version = |text: &str| text.split('.').all(|part| part.parse::<u8>().is_ok());
+            assert!(since.is_none_or(version), "{cap}");
+        }
+    }
+
+    #[test]
+    fn what_people_look_for() {
+        #[rustfmt::skip]
+        let rows: &[(&str, &[Cap])] = &[
+            ("ping",            &[Cap::NET_RAW]),
+            ("Port Below 1024", &[Cap::NET_BIND_SERVICE]),
+            ("strace",          &[Cap::SYS_PTRACE]),
+            ("dmesg",           &[Cap::SYSLOG]),
+            ("cap_bpf",         &[Cap::SYS_ADMIN, Cap::PERFMON, Cap::BPF]),
+            ("no such thing",   &[]),
+        ];
+        for (text, want) in rows {
+            assert!(search(text).eq(want.iter().copied()), "{text}");
+        }
+        assert_eq!(search("").count(), 41);
+    }
+}

@@ -1,0 +1,176 @@
+//! The error of reading and writing settings.
+
+use std::{error, fmt};
+
+use super::{Format, InputFormat, User};
+use crate::{ParseError, UnknownCap};
+
+/// Settings that were not read or written.
+///
+/// A [`Within`](SettingsError::Within) names the part of a text that is wrong; the reason is its
+/// [`source`](error::Error::source) and not part of its text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum SettingsError {
+    /// The format cannot name this user.
+    #[non_exhaustive]
+    Inexpressible {
+        /// The format.
+        format: Format,
+        /// The user.
+        user: User,
+        /// A description of the users that the format takes.
+        needs: &'static str,
+    },
+    /// A part of the settings, such as a service, is wrong.
+    #[non_exhaustive]
+    Within {
+        /// The part.
+        subject: Box<str>,
+        /// The reason.
+        source: Box<SettingsError>,
+    },
+    /// A value is not one that its place takes.
+    #[non_exhaustive]
+    Value {
+        /// The value, as the text has it.
+        value: Box<str>,
+        /// The reason.
+        reason: &'static str,
+    },
+    /// No capability has this name.
+    UnknownCap(UnknownCap),
+    /// A user, a group or capabilities are not in their grammar.
+    Parse(ParseError),
+    /// The text is empty.
+    Empty,
+    /// The text looks like YAML or JSON and is not well-formed, or is too large when expanded.
+    #[non_exhaustive]
+    Syntax {
+        /// The message of the parser.
+        message: Box<str>,
+    },
+    /// The text has the structure of no format.
+    Unrecognized,
+    /// The text has the structure of several formats.
+    #[non_exhaustive]
+    Ambiguous {
+        /// The formats.
+        formats: Vec<InputFormat>,
+    },
+    /// The text does not have the structure of the format that was asked for.
+    #[non_exhaustive]
+    NotFormat {
+        /// The format.
+        format: InputFormat,
+        /// The message of the parser, for a text that is neither JSON nor YAML.
+        syntax: Option<Box<str>>,
+    },
+    /// One of several documents in a text is of another format.
+    #[non_exhaustive]
+    MixedDocuments {
+        /// The number of the document, from 1.
+        document: usize,
+    },
+    /// A unit of systemd has no section `[Service]`.
+    NoServiceSection,
+    /// The settings have neither a service nor a container.
+    NoService,
+    /// The settings have no service or container with this name.
+    #[non_exhaustive]
+    NoServiceNamed {
+        /// The name.
+        name: Box<str>,
+    },
+    /// The settings have several services or containers with this name.
+    #[non_exhaustive]
+    SameName {
+        /// The name.
+        name: Box<str>,
+        /// The number of them.
+        count: usize,
+    },
+    /// A process is not named by its number.
+    NotProcessId,
+}
+
+impl SettingsError {
+    pub(super) fn inexpressible(format: Format, user: &User, needs: &'static str) -> SettingsError {
+        SettingsError::Inexpressible { format, user: user.clone(), needs }
+    }
+
+    #[cfg(feature = "settings")]
+    pub(super) fn value(value: impl fmt::Display, reason: &'static str) -> SettingsError {
+        SettingsError::Value { value: value.to_string().into(), reason }
+    }
+
+    /// Returns the error of a part of the settings.
+    #[cfg(feature = "settings")]
+    pub(super) fn within(self, subject: &str) -> SettingsError {
+        SettingsError::Within { subject: subject.into(), source: Box::new(self) }
+    }
+}
+
+impl fmt::Display for SettingsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingsError::Inexpressible { format, user, needs } => {
+                write!(f, "user {user}: {} needs {needs}", format.name())
+            }
+            SettingsError::Within { subject, .. } => f.write_str(subject),
+            SettingsError::Value { value, reason } => write!(f, "{value} {reason}"),
+            SettingsError::UnknownCap(err) => err.fmt(f),
+            SettingsError::Parse(err) => err.fmt(f),
+            SettingsError::Empty => f.write_str("is empty"),
+            SettingsError::Syntax { message } => f.write_str(message),
+            SettingsError::Unrecognized => {
+                let names = InputFormat::ALL.map(InputFormat::description);
+                write!(f, "is none of: {}", names.join(", "))
+            }
+            SettingsError::Ambiguous { formats } => {
+                let names: Vec<&str> = formats.iter().map(|format| format.description()).collect();
+                let prefixes: Vec<String> =
+                    formats.iter().map(|format| format!("{}:FILE", format.name())).collect();
+                let (names, prefixes) = (names.join(" and "), prefixes.join(" or "));
+                write!(f, "is ambiguous: {names}; name its format: {prefixes}")
+            }
+            SettingsError::NotFormat { format, syntax } => {
+                write!(f, "is not {}", format.description())?;
+                syntax.as_ref().map_or(Ok(()), |syntax| write!(f, " ({syntax})"))
+            }
+            SettingsError::MixedDocuments { document } => {
+                write!(f, "document {document} is of another format")
+            }
+            SettingsError::NoServiceSection => f.write_str("has no [Service] section"),
+            SettingsError::NoService => f.write_str("no service or container in it"),
+            SettingsError::NoServiceNamed { name } => {
+                write!(f, "no service or container {name} in it")
+            }
+            SettingsError::SameName { name, count } => {
+                write!(f, "{count} services or containers are called {name}")
+            }
+            SettingsError::NotProcessId => f.write_str("a process is named by its number"),
+        }
+    }
+}
+
+impl error::Error for SettingsError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match self {
+            SettingsError::Within { source, .. } => Some(&**source),
+            _ => None,
+        }
+    }
+}
+
+impl From<UnknownCap> for SettingsError {
+    fn from(err: UnknownCap) -> SettingsError {
+        SettingsError::UnknownCap(err)
+    }
+}
+
+impl From<ParseError> for SettingsError {
+    fn from(err: ParseError) -> SettingsError {
+        SettingsError::Parse(err)
+    }
+}

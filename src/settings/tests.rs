@@ -1,0 +1,164 @@
+//! Each format, word for word.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::Cap;
+
+fn settings(caps: CapSet, user: Option<&str>) -> Settings {
+    Settings::new(caps).for_user(user.map(|user| user.parse().unwrap()))
+}
+
+fn write(format: Format, caps: &[Cap], user: Option<&str>) -> String {
+    format.write(&settings(CapSet::of(caps), user)).unwrap_or_else(|err| err.to_string())
+}
+
+#[test]
+fn nothing_for_root() {
+    #[rustfmt::skip]
+    let rows = [
+        (Format::Docker,     "--cap-drop=ALL --security-opt=no-new-privileges"),
+        (Format::Podman,     "--cap-drop=ALL --security-opt=no-new-privileges"),
+        (Format::Compose,    "cap_drop: [ALL]\nsecurity_opt: [\"no-new-privileges:true\"]"),
+        (Format::Systemd,    "[Service]\nCapabilityBoundingSet=\nNoNewPrivileges=yes"),
+        (Format::Setcap,     "setcap -r PROGRAM"),
+        (Format::Setpriv,    "setpriv --inh-caps=-all --ambient-caps=-all --bounding-set=-all --no-new-privs --"),
+    ];
+    for (format, want) in rows {
+        assert_eq!(write(format, &[], None), want, "{format:?}");
+    }
+}
+
+#[test]
+fn two_for_a_user() {
+    let two = [Cap::NET_RAW, Cap::CHOWN];
+    #[rustfmt::skip]
+    let rows = [
+        (Format::Docker, "1000:1000",
+         "--cap-drop=ALL --cap-add=CHOWN --cap-add=NET_RAW --user=1000:1000"),
+        (Format::Podman, "1000",
+         "--cap-drop=ALL --cap-add=CHOWN --cap-add=NET_RAW --security-opt=no-new-privileges --user=1000"),
+        (Format::Compose, "1000",
+         "cap_drop: [ALL]\ncap_add: [CHOWN, NET_RAW]\nuser: \"1000\""),
+        (Format::Kubernetes, "1000",
+         "securityContext:\n  allowPrivilegeEscalation: true\n  capabilities:\n    drop: [\"ALL\"]\n    \
+          add: [\"CHOWN\", \"NET_RAW\"]\n  runAsNonRoot: true\n  runAsUser: 1000\n  seccompProfile:\n    type: RuntimeDefault"),
+        (Format::Systemd, "nobody",
+         "[Service]\nCapabilityBoundingSet=CAP_CHOWN CAP_NET_RAW\nAmbientCapabilities=CAP_CHOWN CAP_NET_RAW\nUser=nobody\nNoNewPrivileges=yes"),
+        (Format::Setcap, "nobody", "setcap cap_chown,cap_net_raw=ep PROGRAM"),
+        (Format::Setpriv, "nobody",
+         "setpriv --reuid=nobody --regid=\"$(id -g nobody)\" --init-groups --inh-caps=-all,+chown,+net_raw \
+          --ambient-caps=-all,+chown,+net_raw --bounding-set=-all,+chown,+net_raw --no-new-privs --"),
+    ];
+    for (format, user, want) in rows {
+        assert_eq!(write(format, &two, Some(user)), want, "{format:?}");
+    }
+}
+
+#[test]
+fn caveats() {
+    let caps = Cap::NET_RAW.into();
+    let caveat = |format: Format, caps, user: Option<&str>| format.caveat(&settings(caps, user));
+    assert!(caveat(Format::Docker, caps, Some("1000")).is_some());
+    assert!(caveat(Format::Kubernetes, caps, Some("1000")).is_some());
+    assert!(caveat(Format::Setcap, CapSet::empty(), Some("1000")).is_some());
+    for format in Format::ALL {
+        for root in ["0:0", "00", "+0", "root"] {
+            assert_eq!(caveat(format, caps, Some(root)), None);
+        }
+        assert_eq!(caveat(format, caps, None), None);
+        if format != Format::Setcap {
+            assert_eq!(caveat(format, CapSet::empty(), Some("1000")), None);
+        }
+        assert_eq!(Format::from_name(format.name()), Some(format));
+    }
+}
+
+/// A user is written as such, or the format is said not to take it.
+#[test]
+fn every_user_in_every_format() {
+    #[rustfmt::skip]
+    let rows = [
+        // The user, and what is in the text or the error of each format.
+        (Format::Docker,     "nobody",     "--user=nobody"),
+        (Format::Docker,     "3000000000", "docker needs ids up to 2147483647"),
+        (Format::Podman,     "1:3000000000", "podman needs ids up to 2147483647"),
+        (Format::Compose,    "host$",      "user: \"host$$\""),
+        (Format::Kubernetes, "nobody",     "user nobody: kubernetes needs a number, UID or UID:GID"),
+        (Format::Kubernetes, "1:adm",      "user 1:adm: kubernetes needs a number"),
+        (Format::Kubernetes, "1:5",        "runAsNonRoot: true\n  runAsUser: 1\n  runAsGroup: 5\n"),
+        (Format::Kubernetes, "00",         "\n  runAsUser: 0\n"),
+        (Format::Oci,        "nobody",     "user nobody: oci needs a number, UID or UID:GID"),
+        (Format::Oci,        "1:adm",      "user 1:adm: oci needs a number"),
+        (Format::Oci,        "1:5",        "\"user\": {\"uid\": 1, \"gid\": 5}"),
+        (Format::Oci,        "root",       "\"ambient\": []\n    },\n    \"user\": {\"uid\": 0, \"gid\": 0}"),
+        (Format::Oci,        "+0",         "\"ambient\": []\n    },\n    \"user\": {\"uid\": 0, \"gid\": 0}"),
+        (Format::Systemd,    "me:adm",     "User=me\nGroup=adm\n"),
+        (Format::Systemd,    "a%b",        "User=a%%b\n"),
+        (Format::Systemd,    "a\\b",       "User=a\\b\n"),
+        (Format::Systemd,    "a\\",        "user a\\: systemd needs a number"),
+        (Format::Systemd,    "me:a\\",     "user me:a\\: systemd needs a number"),
+        (Format::Systemd,    "65535",      "user 65535: systemd needs another id"),
+        (Format::Systemd,    "00",         "CAP_NET_RAW\nUser=0\n"),
+        (Format::Capsh,      "me",         "capsh --user=me --iab="),
+        (Format::Capsh,      "7",          "capsh --gid=7 --groups=7 --cap-uid=7 --iab="),
+        (Format::Capsh,      "7:5",        "capsh --gid=5 --groups=5 --cap-uid=7 --iab="),
+        (Format::Capsh,      "me:5",       "user me:5: capsh needs a name alone, or UID:GID"),
+        (Format::Setpriv,    "7:5",        "setpriv --reuid=7 --regid=5 --clear-groups --inh"),
+        (Format::Setpriv,    "me:adm",     "setpriv --reuid=me --regid=adm --clear-groups --inh"),
+        (Format::Setpriv,    "00",         "--regid=0 --clear-groups --inh-caps=-all --ambient-caps=-all"),
+        (Format::Json,       "007:adm",    "\"user\":\"7:adm\""),
+    ];
+    for (format, user, want) in rows {
+        let text = write(format, &[Cap::NET_RAW], Some(user));
+        assert!(text.contains(want), "{format:?} {user}: {text}");
+    }
+}
+
+#[test]
+fn no_new_privs_that_was_asked_for_stays() {
+    let without = settings(Cap::CHOWN.into(), Some("7"));
+    let settings = Settings { no_new_privs: true, ..without.clone() };
+    for (format, want) in [
+        (Format::Docker, "--security-opt=no-new-privileges"),
+        (Format::Compose, "no-new-privileges:true"),
+        (Format::Kubernetes, "allowPrivilegeEscalation: false"),
+    ] {
+        assert!(format.write(&settings).unwrap().contains(want), "{format:?}");
+        assert!(format.caveat(&settings).unwrap().contains("gets no capabilities"), "{format:?}");
+        assert!(!format.write(&without).unwrap().contains(want), "{format:?}");
+    }
+}
+
+#[test]
+fn hostile_names() {
+    let user = Some("a'b;\"rm%n$x");
+    assert!(write(Format::Docker, &[], user).ends_with("--user='a'\\''b;\"rm%n$x'"));
+    assert!(write(Format::Compose, &[], user).ends_with("user: \"a'b;\\\"rm%n$$x\""));
+    assert!(write(Format::Systemd, &[], user).contains("\nUser=a'b;\"rm%%n$x\n"));
+}
+
+proptest! {
+    /// What is JSON is that, whatever is in it; and a unit has a line for each setting.
+    #[test]
+    fn whatever_the_name(bits: u64, name in "\\PC{1,20}(:\\PC{1,20})?") {
+        let user: Option<User> = name.parse().ok();
+        let caps = CapSet::from_bits(bits);
+        let settings = Settings::new(caps).for_user(user.clone());
+        if let Ok(text) = Format::Oci.write(&settings) {
+            let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let bounding = value["process"]["capabilities"]["bounding"].as_array().unwrap();
+            prop_assert_eq!(bounding.len(), caps.len());
+            prop_assert_eq!(value["process"]["user"].is_object(), user.is_some());
+        }
+        let text = Format::Json.write(&settings).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        let want = user.as_ref().map(User::to_string);
+        prop_assert_eq!(value["user"].as_str(), want.as_deref());
+        if let (Some(user), Ok(text)) = (&user, Format::Systemd.write(&settings)) {
+            prop_assert!(text.ends_with("\nNoNewPrivileges=yes") && !text.contains("\\\n"));
+            let want = 4 + usize::from(!user.is_root()) + usize::from(user.group().is_some());
+            prop_assert_eq!(text.lines().count(), want);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Capabilities and words, spelled as the formats take them.
+
+use std::fmt::Write;
+
+use crate::{Cap, CapSet};
+
+/// Returns the name as systemd and OCI runtimes have it, such as `CAP_NET_RAW`. A capability
+/// without a name is its number.
+pub(super) fn constant(cap: Cap) -> String {
+    cap.constant_name().map_or_else(|| cap.to_string(), str::to_owned)
+}
+
+/// Returns the name as container engines have it, such as `NET_RAW`. They do not take the number
+/// of a capability without a name.
+pub(super) fn bare(cap: Cap) -> String {
+    let name = constant(cap);
+    name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
+}
+
+pub(super) fn list(caps: CapSet, spell: impl Fn(Cap) -> String, separator: &str) -> String {
+    caps.iter().map(spell).collect::<Vec<_>>().join(separator)
+}
+
+/// Returns a string of JSON, which is one of YAML too.
+pub(super) fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for char in text.chars() {
+        match char {
+            '"' | '\\' => quoted.extend(['\\', char]),
+            char if char.is_control() => {
+                let _ = write!(quoted, "\\u{:04x}", u32::from(char));
+            }
+            char => quoted.push(char),
+        }
+    }
+    quoted + "\""
+}
+
+/// Returns a text as one word of the shell, quoted if it has to be.
+///
+/// ```
+/// use rcap::settings::shell_word;
+///
+/// assert_eq!(shell_word("/usr/bin/nc"), "/usr/bin/nc");
+/// assert_eq!(shell_word("a b"), "'a b'");
+/// ```
+pub fn shell_word(text: &str) -> String {
+    let plain = |char: char| char.is_ascii_alphanumeric() || "-_.:,+@/".contains(char);
+    if !text.is_empty() && text.chars().all(plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', r"'\''"))
+}
+
+/// Returns the text in which two of `sigil` stand for one, or `None` if one stands alone: it
+/// begins a variable or a specifier, which is not resolved.
+#[cfg(feature = "settings")]
+pub(super) fn literal(text: &str, sigil: char) -> Option<String> {
+    let mut chars = text.chars();
+    let mut literal = String::new();
+    while let Some(char) = chars.next() {
+        if char == sigil && chars.next() != Some(sigil) {
+            return None;
+        }
+        literal.push(char);
+    }
+    Some(literal)
+}

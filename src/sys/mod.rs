@@ -1,0 +1,396 @@
+//! The only room with `unsafe`: one function a kernel call, integers in, [`io::Result`] out.
+//! No policy, no retries, no names.
+#![allow(unsafe_code)]
+
+use std::{
+    ffi::CStr,
+    io,
+    os::{
+        fd::{AsRawFd, BorrowedFd},
+        unix::process::CommandExt,
+    },
+    panic::{AssertUnwindSafe, catch_unwind},
+    process::Command,
+};
+
+use libc::{c_int, c_long, c_ulong};
+use nix::unistd::{ForkResult, Pid};
+
+pub(crate) mod bpf;
+#[cfg(feature = "all-threads")]
+pub(crate) mod broadcast;
+pub(crate) mod mount;
+
+// The static part of libgcc, which a C compiler has wherever it has libgcc_s.so. std asks for the
+// latter and uses nothing else of it; loading it is an eighth of the start-up time of `getpcaps 1`.
+// A program that is linked without LTO takes libgcc_s.so as before.
+#[cfg(all(feature = "cli", target_env = "gnu"))]
+#[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
+// SAFETY: it declares nothing.
+unsafe extern "C" {}
+
+/// The three sets of a thread, as capget(2) and capset(2) carry them.
+#[derive(Clone, Copy)]
+pub(crate) struct RawCaps {
+    pub(crate) effective: u64,
+    pub(crate) permitted: u64,
+    pub(crate) inheritable: u64,
+}
+
+/// `_LINUX_CAPABILITY_VERSION_3`: 64 bits a set, as two [`Words`].
+const VERSION_3: u32 = 0x2008_0522;
+
+/// `struct __user_cap_header_struct`
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: c_int,
+}
+
+/// `struct __user_cap_data_struct`: 32 bits of each set.
+#[repr(C)]
+#[derive(Default)]
+struct Words {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// capget(2); `pid` 0 is the calling thread.
+pub(crate) fn capget(pid: c_int) -> io::Result<RawCaps> {
+    let mut header = Header { version: VERSION_3, pid };
+    let mut words = [Words::default(), Words::default()];
+    // SAFETY: for version 3 the kernel reads one Header, may write its version back, and writes
+    // two Words; both are live, exclusive and laid out as in <linux/capability.h>.
+    result(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) })?;
+    let [low, high] = words;
+    let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
+    Ok(RawCaps {
+        effective: join(low.effective, high.effective),
+        permitted: join(low.permitted, high.permitted),
+        inheritable: join(low.inheritable, high.inheritable),
+    })
+}
+
+/// capset(2) of the calling thread.
+pub(crate) fn capset(caps: RawCaps) -> io::Result<()> {
+    let mut header = Header { version: VERSION_3, pid: 0 };
+    let words = [0, 32].map(|shift| Words {
+        effective: word(caps.effective >> shift),
+        permitted: word(caps.permitted >> shift),
+        inheritable: word(caps.inheritable >> shift),
+    });
+    // SAFETY: for version 3 the kernel reads one Header, may write its version back, and reads
+    // two Words; both are live and laid out as in <linux/capability.h>.
+    result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) })?;
+    Ok(())
+}
+
+/// The low 32 bits.
+#[expect(clippy::cast_possible_truncation, reason = "they are cut off on purpose")]
+fn word(bits: u64) -> u32 {
+    bits as u32
+}
+
+/// `PR_CAPBSET_READ`
+pub(crate) fn capbset_read(cap: u8) -> io::Result<bool> {
+    prctl(libc::PR_CAPBSET_READ, cap.into(), 0).map(|set| set != 0)
+}
+
+/// `PR_CAPBSET_DROP`
+pub(crate) fn capbset_drop(cap: u8) -> io::Result<()> {
+    prctl(libc::PR_CAPBSET_DROP, cap.into(), 0).map(drop)
+}
+
+/// `PR_CAP_AMBIENT` with one of `PR_CAP_AMBIENT_*`
+pub(crate) fn cap_ambient(action: c_int, cap: u8) -> io::Result<bool> {
+    prctl(libc::PR_CAP_AMBIENT, c_ulong::from(action.cast_unsigned()), cap.into())
+        .map(|set| set != 0)
+}
+
+/// `PR_GET_SECUREBITS`
+pub(crate) fn get_securebits() -> io::Result<u32> {
+    prctl(libc::PR_GET_SECUREBITS, 0, 0).map(c_int::cast_unsigned)
+}
+
+/// `PR_SET_SECUREBITS`
+pub(crate) fn set_securebits(bits: u32) -> io::Result<()> {
+    prctl(libc::PR_SET_SECUREBITS, bits.into(), 0).map(drop)
+}
+
+/// prctl(2) of an option that takes integers only, and so touches no memory of this process.
+fn prctl(option: c_int, arg2: c_ulong, arg3: c_ulong) -> io::Result<c_int> {
+    // The unused arguments are passed as zeros: some options refuse anything else.
+    let zero: c_ulong = 0;
+    // SAFETY: none of the options used here reads or writes memory; prctl is variadic and takes
+    // its arguments as unsigned longs.
+    let ret = unsafe { libc::prctl(option, arg2, arg3, zero, zero) };
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}
+
+/// A call of the family of setxattrat(2), since Linux 6.13. The numbers are the same on all of
+/// these architectures; elsewhere a call counts as missing, as on an older kernel.
+const fn xattrat(number: c_long) -> c_long {
+    if cfg!(any(
+        all(target_arch = "x86_64", target_pointer_width = "64"),
+        target_arch = "x86",
+        target_arch = "aarch64",
+        target_arch = "arm",
+        target_arch = "riscv64",
+        target_arch = "powerpc64",
+        target_arch = "s390x",
+        target_arch = "loongarch64",
+    )) {
+        number
+    } else {
+        -1
+    }
+}
+
+const SYS_SETXATTRAT: c_long = xattrat(463);
+const SYS_GETXATTRAT: c_long = xattrat(464);
+const SYS_REMOVEXATTRAT: c_long = xattrat(466);
+
+/// `struct xattr_args`
+#[repr(C)]
+struct XattrArgs {
+    value: u64,
+    size: u32,
+    flags: u32,
+}
+
+/// getxattrat(2) of an entry of `dir`, with `AT_*` flags: how many bytes of `value` were written.
+pub(crate) fn getxattrat(
+    dir: BorrowedFd<'_>,
+    entry: &CStr,
+    flags: c_int,
+    attribute: &CStr,
+    value: &mut [u8],
+) -> io::Result<usize> {
+    let args = XattrArgs {
+        value: value.as_mut_ptr() as u64,
+        size: u32::try_from(value.len()).unwrap_or(u32::MAX),
+        flags: 0,
+    };
+    // SAFETY: the kernel reads the two strings, which end in NUL, and as many bytes of `args` as
+    // is said, and writes at most `args.size` bytes, which `value` has, exclusively borrowed.
+    let length = result(unsafe {
+        libc::syscall(
+            SYS_GETXATTRAT,
+            dir.as_raw_fd(),
+            entry.as_ptr(),
+            flags,
+            attribute.as_ptr(),
+            &raw const args,
+            size_of::<XattrArgs>(),
+        )
+    })?;
+    Ok(usize::try_from(length).unwrap_or(0))
+}
+
+/// setxattrat(2) of an entry of `dir`, with `AT_*` flags. `EINVAL` if `value` is too long.
+pub(crate) fn setxattrat(
+    dir: BorrowedFd<'_>,
+    entry: &CStr,
+    flags: c_int,
+    attribute: &CStr,
+    value: &[u8],
+) -> io::Result<()> {
+    let size = u32::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+    let args = XattrArgs { value: value.as_ptr() as u64, size, flags: 0 };
+    // SAFETY: the kernel reads the two strings, which end in NUL, as many bytes of `args` as is
+    // said, and `args.size` bytes of `value`, which has them.
+    result(unsafe {
+        libc::syscall(
+            SYS_SETXATTRAT,
+            dir.as_raw_fd(),
+            entry.as_ptr(),
+            flags,
+            attribute.as_ptr(),
+            &raw const args,
+            size_of::<XattrArgs>(),
+        )
+    })
+    .map(drop)
+}
+
+/// removexattrat(2) of an entry of `dir`, with `AT_*` flags.
+pub(crate) fn removexattrat(
+    dir: BorrowedFd<'_>,
+    entry: &CStr,
+    flags: c_int,
+    attribute: &CStr,
+) -> io::Result<()> {
+    // SAFETY: the kernel reads the two strings, which end in NUL.
+    result(unsafe {
+        libc::syscall(SYS_REMOVEXATTRAT, dir.as_raw_fd(), entry.as_ptr(), flags, attribute.as_ptr())
+    })
+    .map(drop)
+}
+
+/// getdents64(2): how many bytes of `entries` were written, 0 at the end of the directory.
+pub(crate) fn getdents64(dir: BorrowedFd<'_>, entries: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel writes at most as many bytes as `entries` has, exclusively borrowed.
+    let length = result(unsafe {
+        libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), entries.as_mut_ptr(), entries.len())
+    })?;
+    Ok(usize::try_from(length).unwrap_or(0))
+}
+
+/// Returns the kinds and names in the bytes that getdents64(2) wrote: `struct linux_dirent64`.
+pub(crate) fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
+    const LENGTH: usize = 16; // after the inode and the offset
+    const KIND: usize = 18;
+    const NAME: usize = 19;
+    std::iter::from_fn(move || {
+        let length = entries.get(LENGTH..KIND)?.try_into().map(u16::from_ne_bytes).ok()?;
+        let (entry, rest) = entries.split_at_checked(length.into())?;
+        entries = rest;
+        Some((*entry.get(KIND)?, CStr::from_bytes_until_nul(entry.get(NAME..)?).ok()?))
+    })
+}
+
+/// The `STATX_ATTR_*` of the file behind a descriptor, which may be an `O_PATH` one.
+pub(crate) fn statx_attributes(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(statx(fd)?.stx_attributes)
+}
+
+/// The id of the mount that a descriptor was opened in, as in /proc/self/mountinfo. Since Linux
+/// 5.8; 0 before, which is the id of no mount.
+#[cfg(feature = "cli")]
+pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
+    Ok(statx(fd)?.stx_mnt_id)
+}
+
+/// statx(2) of nothing but what is always there, which no file system is asked for.
+fn statx(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
+    // SAFETY: statx is a plain structure of integers, for which zeros are a value.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is an empty string that ends in NUL, and the kernel writes one statx,
+    // which is live and exclusive.
+    let ret =
+        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, 0, &raw mut stat) };
+    result(ret.into())?;
+    Ok(stat)
+}
+
+/// getgroups(2): how many of `groups` were written. `EINVAL` if there are more.
+pub(crate) fn getgroups(groups: &mut [u32]) -> io::Result<usize> {
+    let room = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);
+    // SAFETY: the kernel writes at most `room` ids, which `groups` has, exclusively borrowed.
+    // A room of 0 asks for the count alone, and nothing is written.
+    let count = result(unsafe { libc::getgroups(room, groups.as_mut_ptr()) }.into())?;
+    Ok(usize::try_from(count).unwrap_or(0))
+}
+
+/// membarrier(2) with `MEMBARRIER_CMD_GLOBAL`: returns once no BPF program runs that began before.
+pub(crate) fn wait_for_bpf() -> io::Result<()> {
+    const MEMBARRIER_CMD_GLOBAL: c_int = 1;
+    // SAFETY: it takes integers only.
+    result(unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) }).map(drop)
+}
+
+/// kill(2)
+pub(crate) fn kill(pid: c_int, signal: c_int) -> io::Result<()> {
+    // SAFETY: it takes integers only.
+    result(unsafe { libc::kill(pid, signal) }.into()).map(drop)
+}
+
+/// Restores the default action of SIGPIPE, which Rust's start-up code ignores.
+#[cfg(feature = "cli")]
+pub(crate) fn default_sigpipe() -> io::Result<()> {
+    // SAFETY: the default action is no function, so no handler of ours can run.
+    let former = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+    if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The last signal that [`outlive`] has caught, until it is asked for.
+#[cfg(feature = "cli")]
+static CAUGHT: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
+
+/// Sees to it that a signal does not end this process. A program that it executes is ended by it
+/// again: a handler does not outlive that.
+#[cfg(feature = "cli")]
+pub(crate) fn outlive(signal: c_int) -> io::Result<()> {
+    extern "C" fn note(signal: c_int) {
+        CAUGHT.store(signal, std::sync::atomic::Ordering::Relaxed);
+    }
+    let handler = note as *const () as libc::sighandler_t;
+    // SAFETY: the handler stores one number, at whatever moment.
+    let former = unsafe { libc::signal(signal, handler) };
+    if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// The last signal that this process has outlived since this was asked.
+#[cfg(feature = "cli")]
+pub(crate) fn outlived() -> Option<c_int> {
+    let signal = CAUGHT.swap(0, std::sync::atomic::Ordering::Relaxed);
+    (signal != 0).then_some(signal)
+}
+
+/// Has `call` called in the child before `command` executes its program.
+///
+/// `call` is for launch.rs alone, which sees to what makes this sound: it makes system calls, and
+/// takes neither memory nor locks.
+pub(crate) fn pre_exec(
+    command: &mut Command,
+    call: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
+) {
+    // SAFETY: `call` is async-signal-safe, as is said above.
+    unsafe { command.pre_exec(call) };
+}
+
+/// fork(2): runs `call` in the child, which ends with its status, or with 101 if it panics.
+///
+/// That a process with several threads does not get here is for the callers to see to.
+pub(crate) fn fork(call: &mut dyn FnMut() -> u8) -> io::Result<Pid> {
+    // SAFETY: the child goes on with the calling thread alone, which was the only one, or whose
+    // caller has promised that no more than such a thread can do is done.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Parent { child } => Ok(child),
+        ForkResult::Child => {
+            let status = catch_unwind(AssertUnwindSafe(call)).unwrap_or(101);
+            // SAFETY: it ends the process, and runs nothing of it.
+            unsafe { libc::_exit(status.into()) }
+        }
+    }
+}
+
+/// Closes all descriptors from `first` on at the next execve(2): close_range(2) with
+/// `CLOSE_RANGE_CLOEXEC`, since Linux 5.11.
+#[cfg(feature = "cli")]
+pub(crate) fn close_on_exec_from(first: c_int) -> io::Result<()> {
+    let flag = libc::CLOSE_RANGE_CLOEXEC;
+    // SAFETY: it takes integers only, and closes nothing in this process.
+    result(unsafe { libc::syscall(libc::SYS_close_range, first, c_int::MAX, flag) }).map(drop)
+}
+
+/// Reads the symbolic link `self` of `proc`, a directory of procfs: the id of the calling process
+/// in that one's PID namespace. How many bytes of `id` were written.
+pub(crate) fn process_id_in(proc: BorrowedFd<'_>, id: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the kernel reads the string, which ends in NUL, and writes at most as many bytes as
+    // `id` has, exclusively borrowed.
+    let length = unsafe {
+        libc::readlinkat(proc.as_raw_fd(), c"self".as_ptr(), id.as_mut_ptr().cast(), id.len())
+    };
+    if length < 0 { Err(io::Error::last_os_error()) } else { Ok(length.cast_unsigned()) }
+}
+
+/// Whether the kernel has given this process privileges that its caller lacks: `AT_SECURE` of
+/// getauxval(3), set after a set-user-ID or set-group-ID bit or capabilities of the file.
+#[cfg(feature = "cli")]
+pub(crate) fn is_privileged_by_file() -> bool {
+    // SAFETY: it takes an integer and reads what the kernel has put beside the environment.
+    unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
+}
+
+/// fnmatch(3)
+pub(crate) fn fnmatch(pattern: &CStr, name: &CStr, flags: c_int) -> bool {
+    // SAFETY: both strings end in NUL, and fnmatch only reads them.
+    unsafe { libc::fnmatch(pattern.as_ptr(), name.as_ptr(), flags) == 0 }
+}
+
+/// The value of a raw system call, or its errno.
+fn result(ret: c_long) -> io::Result<c_long> {
+    if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
+}

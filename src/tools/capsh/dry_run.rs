@@ -1,0 +1,170 @@
+//! `capsh --dry-run`: what each step leaves, and the first that loses what an earlier one gave.
+//!
+//! The steps are taken, by this process and on itself, so that the kernel decides; what is not
+//! done is to run anything with the result.
+
+use std::{
+    ffi::OsStr,
+    fmt,
+    io::{self, Write},
+};
+
+use super::{Escaped, Exit, Failure, Io, Step, snapshot::Snapshot};
+use crate::{
+    CapSet, CapState, Iab,
+    exec::{self, Credentials, Effect, FileFacts, Kernel, Rule, Set},
+};
+
+/// The sets of which a loss is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Sets {
+    caps: CapState,
+    ambient: CapSet,
+}
+
+/// What earlier steps gave, and by which argument, the last one for each set.
+#[derive(Debug, Default)]
+struct Gained {
+    inheritable: Option<(CapSet, String)>,
+    ambient: Option<(CapSet, String)>,
+}
+
+pub(super) struct DryRun {
+    before: Sets,
+    gained: Gained,
+    told: bool,
+}
+
+impl DryRun {
+    pub(super) fn begin() -> Result<DryRun, Failure> {
+        let now = Snapshot::take()?;
+        Ok(DryRun { before: Sets::of(&now), gained: Gained::default(), told: false })
+    }
+
+    /// Shows what the step `arg` has left.
+    pub(super) fn after(&mut self, arg: &OsStr, io: &mut Io<'_>) -> Step {
+        let now = Snapshot::take()?;
+        let arg = Escaped(arg.as_encoded_bytes()).to_string();
+        writeln!(io.out, "{arg:<30} {}", line(&now))?;
+        let sets = Sets::of(&now);
+        let losses = self.gained.step(&arg, self.before, sets);
+        self.before = sets;
+        if let (Some(words), false) = (losses.first(), self.told) {
+            self.told = true;
+            writeln!(io.out, "    {words}")?;
+        }
+        Ok(None)
+    }
+
+    /// Shows what an ordinary program would have, one without a set-user-ID bit and without
+    /// capabilities of its own. The program of the command line is not looked at.
+    pub(super) fn at_the_end(io: &mut Io<'_>) -> Step {
+        let now = Credentials::current()?;
+        let outcome = exec::execute(&now, &FileFacts::default(), Kernel::running());
+        let outcome = outcome.map_err(io::Error::from)?;
+        let Credentials { caps, ambient, .. } = outcome.after;
+        let dropped = CapSet::supported() - now.bounding;
+        let words = sets(caps, Iab::new(caps.inheritable, ambient, CapSet::empty()), dropped);
+        writeln!(io.out, "{:<30} {words}", "an ordinary program would have")?;
+        // A set that is inheritable too was meant to be handed on.
+        let CapState { permitted, inheritable, .. } = now.caps;
+        let meant = permitted & inheritable;
+        let meant = if meant.is_empty() { permitted } else { meant };
+        for change in outcome.changes.iter().filter(|change| change.set == Set::Permitted) {
+            let lost = change.caps & meant;
+            match (change.effect, change.rule) {
+                // A capability that was dropped from the bounding set was meant to be lost.
+                (Effect::Lost, Rule::Bounding) => {}
+                (Effect::Lost, _) if !lost.is_empty() => writeln!(
+                    io.out,
+                    "    execution loses {}: for this user, only what is ambient stays permitted",
+                    some(lost),
+                )?,
+                (Effect::Gained, _) => writeln!(
+                    io.out,
+                    "    execution gives {} to user 0: --drop= and --securebits=noroot limit that",
+                    some(change.caps)
+                )?,
+                _ => {}
+            }
+        }
+        Ok(Some(Exit::SUCCESS))
+    }
+}
+
+fn line(now: &Snapshot) -> impl fmt::Display {
+    let some = |holds: bool, text: String| if holds { text } else { String::new() };
+    let all = CapSet::supported();
+    let iab = Iab::new(now.caps.inheritable, now.ambient.unwrap_or_default(), CapSet::empty());
+    [
+        sets(now.caps, iab, all - now.bounding),
+        format!(" uid={}", now.uid),
+        some(now.euid != now.uid, format!(" euid={}", now.euid)),
+        some(!now.securebits.is_empty(), format!(" securebits={}", now.securebits)),
+        some(now.no_new_privs, " no-new-privs".into()),
+    ]
+    .concat()
+}
+
+/// The sets; of the bounding set what it lacks.
+fn sets(caps: CapState, iab: Iab, dropped: CapSet) -> String {
+    let lacks =
+        if dropped.is_empty() { String::new() } else { format!(" dropped={}", some(dropped)) };
+    format!("{caps} [{iab}]{lacks}")
+}
+
+impl Sets {
+    fn of(snapshot: &Snapshot) -> Sets {
+        Sets { caps: snapshot.caps, ambient: snapshot.ambient.unwrap_or_default() }
+    }
+}
+
+impl Gained {
+    /// Takes a step into account; in words, what it lost that it was not asked to lose.
+    fn step(&mut self, arg: &str, before: Sets, after: Sets) -> Vec<String> {
+        let mut words = Vec::new();
+        let is = |names: &[&str]| names.iter().any(|name| arg.starts_with(name));
+        let permitted = before.caps.permitted - after.caps.permitted;
+        if is(&["--uid="]) && !permitted.is_empty() {
+            words.push(format!(
+                "{arg} takes {} out of the permitted set: put --keep=1 right before it, or use \
+                 --cap-uid= or --user=",
+                some(permitted)
+            ));
+        }
+        let mut lost = |gained: &Option<(CapSet, String)>, which, lost: CapSet| {
+            if let Some((caps, by)) = gained
+                && !(*caps & lost).is_empty()
+            {
+                let lost = some(*caps & lost);
+                // Of the others, what they are for decides what is right.
+                let advice = if is(&["--user=", "--cap-uid=", "--uid="]) {
+                    format!("put it before {by}")
+                } else {
+                    format!("{by} has put it there")
+                };
+                words.push(format!("{arg} takes {lost} out of the {which} set: {advice}"));
+            }
+        };
+        if !is(&["--noamb", "--delamb="]) {
+            lost(&self.ambient, "ambient", before.ambient - after.ambient);
+        }
+        let [inheritable, now] = [before, after].map(|sets| sets.caps.inheritable);
+        if !is(&["--inh="]) {
+            lost(&self.inheritable, "inheritable", inheritable - now);
+        }
+        let gain = |gained: &mut Option<(CapSet, String)>, gain: CapSet| {
+            if !gain.is_empty() {
+                *gained = Some((gain, arg.to_owned()));
+            }
+        };
+        gain(&mut self.ambient, after.ambient - before.ambient);
+        gain(&mut self.inheritable, now - inheritable);
+        words
+    }
+}
+
+/// The set in words that fit a line.
+fn some(set: CapSet) -> String {
+    if set.len() > 4 { format!("{} capabilities", set.len()) } else { set.to_string() }
+}

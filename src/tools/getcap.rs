@@ -1,0 +1,391 @@
+//! `getcap`: prints the capabilities of files.
+
+use std::{
+    ffi::{OsStr, OsString},
+    io::{self, Write},
+    ops::ControlFlow,
+    os::unix::ffi::OsStrExt,
+    path::{Path, PathBuf},
+    sync::{
+        Condvar, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use clap::{Arg, ArgAction, Command, error::ErrorKind, value_parser};
+use nix::errno::Errno;
+use serde_json::{Map, Value, json};
+
+use super::{
+    Exit, Io, Name, chain,
+    json::{SCHEMA, insert_name},
+};
+use crate::{
+    CapState, Error, Op,
+    file::{Entry, Found, Scan},
+};
+
+/// How long a scan may take before it says how far it is, and then how often.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PULSE: Duration = Duration::from_millis(100);
+
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
+struct Args {
+    recursive: bool,
+    verbose: bool,
+    rootid: bool,
+    form: Form,
+    sort: bool,
+    strict: bool,
+    scan: Scan,
+    files: Vec<PathBuf>,
+}
+
+/// How a file and its capabilities are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// The name, a space, the text and a line feed.
+    Line,
+    /// The name, a NUL, the text and a line feed.
+    Null,
+    /// An object in the list of one document.
+    Json,
+}
+
+pub fn command() -> Command {
+    let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
+    Command::new("getcap")
+        .args_override_self(true)
+        .about("Print the capabilities of files")
+        .override_usage("getcap [OPTION]... FILE...")
+        .disable_help_flag(true)
+        .disable_version_flag(true)
+        .version(concat!(env!("CARGO_PKG_VERSION"), "\nMIT OR Apache-2.0"))
+        .args([
+            flag("recursive").short('r').help("Look at all files below a directory"),
+            flag("verbose").short('v').help("Also print files without capabilities"),
+            flag("rootid").short('n').help("Print the root id of a user namespace too"),
+            Arg::new("usage").short('h').action(ArgAction::HelpShort).help("Print this to stderr"),
+            flag("help").help("Print this to stdout"),
+            Arg::new("license")
+                .short('l')
+                .long("license")
+                .action(ArgAction::Version)
+                .help("Print the version and the licence"),
+            flag("json").help("Print one JSON document, with an object a file"),
+            flag("null")
+                .conflicts_with("json")
+                .help("Print a NUL instead of the space after a name"),
+            flag("sort").help("Print in the order of the names"),
+            flag("one-file-system").help("Stay on the file system of each FILE"),
+            Arg::new("exclude")
+                .long("exclude")
+                .value_name("GLOB")
+                .action(ArgAction::Append)
+                .value_parser(value_parser!(OsString))
+                .help("Leave out what matches: a whole path if GLOB has a slash, else a name"),
+            Arg::new("threads")
+                .long("threads")
+                .value_name("N")
+                .value_parser(value_parser!(u16).range(1..=256))
+                .help("Read with so many threads [default: one a processor, at most 8]"),
+            flag("strict").help("Name what could not be read, and exit with 1 if there is any"),
+            Arg::new("FILE")
+                .action(ArgAction::Append)
+                .required_unless_present("help")
+                .value_parser(value_parser!(PathBuf)),
+        ])
+}
+
+/// # Errors
+///
+/// Writing to the standard streams.
+pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
+    let mut matches = match command().try_get_matches_from(argv) {
+        Ok(matches) => matches,
+        Err(err) => {
+            return match err.kind() {
+                ErrorKind::DisplayVersion => write!(io.out, "{err}").map(|()| Exit::SUCCESS),
+                ErrorKind::DisplayHelp => write!(io.err, "{err}").map(|()| Exit::SUCCESS),
+                _ => write!(io.err, "{err}").map(|()| Exit::FAILURE),
+            };
+        }
+    };
+    if matches.get_flag("help") {
+        write!(io.out, "{}", command().render_help())?;
+        return Ok(Exit::SUCCESS);
+    }
+    let threads = matches.get_one::<u16>("threads").copied().unwrap_or_default();
+    let scan = Scan::default()
+        .one_file_system(matches.get_flag("one-file-system"))
+        .threads(threads.into());
+    let patterns = matches.remove_many::<OsString>("exclude").into_iter().flatten();
+    let args = Args {
+        recursive: matches.get_flag("recursive"),
+        verbose: matches.get_flag("verbose"),
+        rootid: matches.get_flag("rootid"),
+        form: match (matches.get_flag("json"), matches.get_flag("null")) {
+            (true, _) => Form::Json,
+            (_, true) => Form::Null,
+            _ => Form::Line,
+        },
+        sort: matches.get_flag("sort"),
+        strict: matches.get_flag("strict"),
+        scan: patterns.fold(scan, Scan::exclude),
+        files: matches.remove_many("FILE").into_iter().flatten().collect(),
+    };
+    getcap(&args, io)
+}
+
+fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
+    let progress = args.recursive && io.err_terminal;
+    let out_terminal = io.out_terminal;
+    let printer = Mutex::new(Printer {
+        args,
+        io,
+        records: 0,
+        kept: Vec::new(),
+        progress: false,
+        result: Ok(()),
+    });
+    let lock = || printer.lock().unwrap_or_else(PoisonError::into_inner);
+    let seen = AtomicU64::new(0);
+    let failed = AtomicBool::new(false);
+    let visit = |entry: &Entry<'_>| {
+        seen.fetch_add(1, Ordering::Relaxed);
+        if let Found::File(Err(err)) | Found::Unreadable(err) = entry.found()
+            && (args.strict || ran_out(err))
+        {
+            failed.store(true, Ordering::Relaxed);
+        }
+        let flow = match report(args, out_terminal, entry) {
+            Report::Nothing => ControlFlow::Continue(()),
+            Report::Out(record) => lock().out(&entry.path(), record),
+            Report::Err(line) => lock().err(&line),
+        };
+        if args.recursive { flow } else { ControlFlow::Break(()) }
+    };
+    let done = (Mutex::new(false), Condvar::new());
+    thread::scope(|scope| {
+        if progress {
+            scope.spawn(|| {
+                let mut wait = PATIENCE;
+                let mut finished = done.0.lock().unwrap_or_else(PoisonError::into_inner);
+                while !*finished {
+                    let woken = done.1.wait_timeout(finished, wait);
+                    finished = woken.unwrap_or_else(PoisonError::into_inner).0;
+                    if !*finished {
+                        lock().progress(seen.load(Ordering::Relaxed));
+                    }
+                    wait = PULSE;
+                }
+            });
+        }
+        let scan = if args.recursive { args.scan.clone() } else { Scan::default().threads(1) };
+        for file in &args.files {
+            scan.run(if args.recursive { without_slashes(file) } else { file }, visit);
+        }
+        *done.0.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        done.1.notify_all();
+    });
+    printer.into_inner().unwrap_or_else(PoisonError::into_inner).finish()?;
+    Ok(if failed.into_inner() { Exit::FAILURE } else { Exit::SUCCESS })
+}
+
+/// Whether descriptors or memory ran out: more of them would have given an answer.
+fn ran_out(err: &Error) -> bool {
+    let errno = err.raw_os_error().map(Errno::from_raw);
+    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
+}
+
+/// The path without the slashes that it ends in, as libcap prints a directory with all in it.
+fn without_slashes(path: &Path) -> &Path {
+    let bytes = path.as_os_str().as_bytes();
+    let last = bytes.iter().rposition(|&byte| byte != b'/');
+    Path::new(OsStr::from_bytes(&bytes[..last.map_or(bytes.len().min(1), |last| last + 1)]))
+}
+
+/// What is to be printed of a file.
+enum Report {
+    Nothing,
+    Out(Vec<u8>),
+    Err(String),
+}
+
+fn report(args: &Args, terminal: bool, entry: &Entry<'_>) -> Report {
+    let remark = match entry.found() {
+        Found::File(Err(err)) if args.form != Form::Json => return Report::Err(chain(err)),
+        // As libcap does, directories are passed over in silence that may not be read.
+        Found::Unreadable(err @ Error::Os { op: Op::ReadDirectory, .. })
+            if args.form != Form::Json && !args.strict && !ran_out(err) =>
+        {
+            return Report::Nothing;
+        }
+        Found::Unreadable(err) if args.form != Form::Json => return Report::Err(chain(err)),
+        Found::File(Ok(Some(_)) | Err(_)) | Found::Unreadable(_) => "",
+        _ if !args.verbose => return Report::Nothing,
+        Found::File(Ok(None)) => "",
+        Found::Special if args.recursive => "",
+        Found::Special | Found::Directory | Found::SymbolicLink => " (Not a regular file)",
+    };
+    let mut record = Vec::new();
+    let path = entry.path();
+    // Writing into memory does not fail.
+    let _ = if args.form == Form::Json {
+        serde_json::to_writer(&mut record, &object(&path, entry.found())).map_err(io::Error::from)
+    } else {
+        line(args, &mut record, &Name::new(&path, terminal), remark, entry.found())
+    };
+    Report::Out(record)
+}
+
+fn line(
+    args: &Args,
+    out: &mut Vec<u8>,
+    name: &Name<'_>,
+    remark: &str,
+    found: &Found,
+) -> io::Result<()> {
+    name.write(out)?;
+    if args.form == Form::Null {
+        out.push(0);
+    }
+    let remark = if args.form == Form::Null { remark.trim_start() } else { remark };
+    write!(out, "{remark}")?;
+    if let Found::File(Ok(Some(caps))) = found {
+        let space = if args.form == Form::Null { "" } else { " " };
+        write!(out, "{space}{}", CapState::from(*caps))?;
+        if let Some(rootid) = caps.rootid
+            && args.rootid
+            && rootid != 0
+        {
+            write!(out, " [rootid={rootid}]")?;
+        }
+    }
+    writeln!(out)
+}
+
+fn object(path: &Path, found: &Found) -> Value {
+    let mut object = Map::new();
+    insert_name(&mut object, "path", path.as_os_str());
+    let kind = match found {
+        Found::File(_) => "file",
+        Found::Special => "special",
+        Found::Directory => "directory",
+        Found::SymbolicLink => "symbolic-link",
+        Found::Unreadable(_) => "unreadable",
+    };
+    object.insert("kind".into(), kind.into());
+    match found {
+        Found::File(Ok(Some(caps))) => {
+            object.insert("text".into(), CapState::from(*caps).to_string().into());
+            object.insert("capabilities".into(), json!(caps));
+        }
+        Found::File(Err(err)) | Found::Unreadable(err) => {
+            object.insert("error".into(), chain(err).into());
+        }
+        _ => {
+            object.insert("capabilities".into(), Value::Null);
+        }
+    }
+    object.into()
+}
+
+/// What has been printed, and what is kept to be sorted.
+struct Printer<'a, 'b> {
+    args: &'a Args,
+    io: &'a mut Io<'b>,
+    records: u64,
+    kept: Vec<(PathBuf, Vec<u8>)>,
+    /// Whether a line on standard error says how far the scan is.
+    progress: bool,
+    result: io::Result<()>,
+}
+
+impl Printer<'_, '_> {
+    fn out(&mut self, path: &Path, record: Vec<u8>) -> ControlFlow<()> {
+        if self.args.sort {
+            self.kept.push((path.to_path_buf(), record));
+            return ControlFlow::Continue(());
+        }
+        if self.result.is_ok() {
+            self.result = self.clear().and_then(|()| self.write(&record));
+        }
+        self.flow()
+    }
+
+    fn err(&mut self, line: &str) -> ControlFlow<()> {
+        self.result = self.clear().and_then(|()| self.io.complain_in_words("getcap", line));
+        self.flow()
+    }
+
+    fn flow(&self) -> ControlFlow<()> {
+        if self.result.is_ok() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    }
+
+    fn write(&mut self, record: &[u8]) -> io::Result<()> {
+        if self.args.form == Form::Json {
+            match self.records {
+                0 => writeln!(self.io.out, "{{\"schema\":{SCHEMA},\"files\":[")?,
+                _ => self.io.out.write_all(b",\n")?,
+            }
+        }
+        self.records += 1;
+        self.io.out.write_all(record)
+    }
+
+    fn progress(&mut self, seen: u64) {
+        let err = &mut *self.io.err;
+        let _ = err
+            .control("\r")
+            .and_then(|()| write!(err, "{seen} files"))
+            .and_then(|()| err.control("\x1b[K"));
+        self.progress = true;
+    }
+
+    fn clear(&mut self) -> io::Result<()> {
+        let is_shown = std::mem::take(&mut self.progress);
+        if is_shown { self.io.err.control("\r\x1b[K") } else { Ok(()) }
+    }
+
+    fn finish(mut self) -> io::Result<()> {
+        self.clear()?;
+        std::mem::replace(&mut self.result, Ok(()))?;
+        let mut kept = std::mem::take(&mut self.kept);
+        kept.sort_unstable();
+        for (_, record) in &kept {
+            self.write(record)?;
+        }
+        if self.args.form == Form::Json {
+            match self.records {
+                0 => writeln!(self.io.out, "{{\"schema\":{SCHEMA},\"files\":[]}}")?,
+                _ => writeln!(self.io.out, "\n]}}")?,
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slashes() {
+        let rows = [
+            ("d/", "d"),
+            ("d//", "d"),
+            ("/", "/"),
+            ("//", "/"),
+            ("", ""),
+            ("/d", "/d"),
+            (".", "."),
+        ];
+        for (path, want) in rows {
+            assert_eq!(without_slashes(path.as_ref()), Path::new(want), "{path:?}");
+        }
+    }
+}

@@ -1,0 +1,43 @@
+//! What the commands have in common in their JSON. (docs/json.md)
+
+use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+
+use serde_json::{Map, Value, json};
+
+use crate::{CapSet, proc::Status};
+
+/// The version of every schema. It changes when a field goes or means something else.
+pub const SCHEMA: u32 = 1;
+
+/// Puts a name of any bytes into `object`: as text under `key`, with U+FFFD for what is none, and
+/// if there is such exactly under `key_bytes`, as a list of numbers.
+pub fn insert_name(object: &mut Map<String, Value>, key: &str, name: &OsStr) {
+    object.insert(key.to_owned(), name.to_string_lossy().into());
+    if name.to_str().is_none() {
+        object.insert(format!("{key}_bytes"), json!(name.as_bytes()));
+    }
+}
+
+/// What is known of a thread.
+pub fn status(status: &Status) -> Map<String, Value> {
+    let mut object = Map::new();
+    let caps = status.caps;
+    object.insert("pid".into(), status.pid.into());
+    object.insert("tgid".into(), status.tgid.into());
+    object.insert("ppid".into(), status.ppid.into());
+    insert_name(&mut object, "name", &status.name);
+    object.insert("kind".into(), json!(status.kind));
+    object.insert("text".into(), caps.to_string().into());
+    object.insert("effective".into(), json!(caps.effective));
+    object.insert("permitted".into(), json!(caps.permitted));
+    object.insert("inheritable".into(), json!(caps.inheritable));
+    object.insert("bounding".into(), json!(status.bounding));
+    object.insert("ambient".into(), json!(status.ambient));
+    object.insert("iab".into(), status.iab(CapSet::supported()).to_string().into());
+    object.insert("uid".into(), json!(status.uid));
+    object.insert("gid".into(), json!(status.gid));
+    object.insert("groups".into(), json!(status.groups));
+    object.insert("no_new_privs".into(), json!(status.no_new_privs));
+    object.insert("seccomp".into(), json!(status.seccomp));
+    object
+}

@@ -1,0 +1,201 @@
+//! The programs: each parses its arguments, calls the library and prints.
+
+use std::{
+    error::Error,
+    ffi::{OsStr, OsString},
+    fmt,
+    io::{self, IsTerminal, Read, Write},
+    os::unix::ffi::OsStrExt,
+    path::Path,
+    process::ExitCode,
+};
+
+use crate::sys;
+
+pub mod capsh;
+pub mod captree;
+pub mod getcap;
+pub mod getpcaps;
+pub mod json;
+mod options;
+pub mod setcap;
+mod stream;
+
+pub use self::stream::Stream;
+pub use crate::caps::most_alike;
+pub use crate::{
+    error::chain,
+    launch::{Place, find_program, helper, program},
+};
+
+/// The world as a command sees it, so that a test can hand it another.
+pub struct Io<'a> {
+    /// Standard input.
+    pub input: &'a mut (dyn Read + Send),
+    /// Standard output.
+    pub out: &'a mut Stream,
+    /// Standard error.
+    pub err: &'a mut Stream,
+    /// Whether standard output is a terminal.
+    pub out_terminal: bool,
+    /// Whether standard error is a terminal.
+    pub err_terminal: bool,
+}
+
+impl fmt::Debug for Io<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Io").finish_non_exhaustive()
+    }
+}
+
+impl Io<'_> {
+    /// Prints an error and its causes to standard error, behind the name of the program.
+    pub fn complain(&mut self, program: &str, err: &dyn Error) -> io::Result<()> {
+        self.complain_in_words(program, &chain(err))
+    }
+
+    /// Prints the help that was asked for, or what was wrong with the command line: with what to
+    /// exit then.
+    pub fn usage(&mut self, err: &clap::Error, mistake: Exit) -> io::Result<Exit> {
+        if err.use_stderr() {
+            return write!(self.err, "{err}").map(|()| mistake);
+        }
+        write!(self.out, "{err}").map(|()| Exit::SUCCESS)
+    }
+
+    pub fn complain_in_words(&mut self, program: &str, words: &str) -> io::Result<()> {
+        writeln!(self.err, "{program}: {}", Escaped(words.as_bytes()))
+    }
+}
+
+/// The exit status of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exit(pub u8);
+
+impl Exit {
+    pub const SUCCESS: Exit = Exit(0);
+    pub const FAILURE: Exit = Exit(1);
+    /// The command line is wrong.
+    pub const USAGE: Exit = Exit(2);
+}
+
+/// Runs a command on the standard streams of the process and its arguments.
+pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> ExitCode {
+    // A closed pipe ends libcap's programs by the signal. SIGPIPE always has a default action.
+    let _ = sys::default_sigpipe();
+    let argv: Vec<OsString> = std::env::args_os().collect();
+    let mut io = Io {
+        input: &mut io::stdin(),
+        out: &mut Stream::stdout(),
+        err: &mut Stream::stderr(),
+        out_terminal: io::stdout().is_terminal(),
+        err_terminal: io::stderr().is_terminal(),
+    };
+    let result = run(&argv, &mut io).and_then(|exit| io.out.flush().map(|()| exit));
+    let exit = match result {
+        Ok(exit) => exit,
+        // The reader has gone away, as after `| head`: nobody to tell.
+        Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Exit::SUCCESS,
+        Err(err) => {
+            let name =
+                argv.first().and_then(|name| Path::new(name).file_name()).unwrap_or_default();
+            let words = format!("{}: cannot write: {}", name.display(), chain(&err));
+            let _ = writeln!(io.err, "{}", Escaped(words.as_bytes()));
+            Exit::FAILURE
+        }
+    };
+    exit.0.into()
+}
+
+/// A name as it is printed: as it is into a pipe or a file, escaped on a terminal.
+#[derive(Debug)]
+pub struct Name<'a> {
+    bytes: &'a [u8],
+    terminal: bool,
+}
+
+impl<'a> Name<'a> {
+    pub fn new(name: &'a (impl AsRef<OsStr> + ?Sized), terminal: bool) -> Name<'a> {
+        Name { bytes: name.as_ref().as_bytes(), terminal }
+    }
+
+    pub fn write(&self, out: &mut (impl Write + ?Sized)) -> io::Result<()> {
+        if self.terminal {
+            write!(out, "{}", Escaped(self.bytes))
+        } else {
+            out.write_all(self.bytes)
+        }
+    }
+}
+
+/// Bytes of others, safe to show: what is no printable character stands as a backslash sequence.
+/// A backslash itself is doubled where there are any, so that the text says which.
+#[derive(Debug)]
+pub struct Escaped<'a>(pub &'a [u8]);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Ok(text) = str::from_utf8(self.0)
+            && text.chars().all(is_printable)
+        {
+            return f.write_str(text);
+        }
+        for chunk in self.0.utf8_chunks() {
+            for char in chunk.valid().chars() {
+                if is_printable(char) && char != '\\' {
+                    write!(f, "{char}")?;
+                } else {
+                    write!(f, "{}", char.escape_default())?;
+                }
+            }
+            for byte in chunk.invalid() {
+                write!(f, "\\x{byte:02x}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Whether a terminal shows the character, and does nothing else.
+fn is_printable(char: char) -> bool {
+    // Letters and a symbol that look like nothing, or like a space.
+    let is_blank = matches!(char, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}');
+    // What escape_debug leaves alone, and the quotes, which mean nothing here.
+    matches!(char, '"' | '\'' | '\\') || (char.escape_debug().len() == 1 && !is_blank)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escaped() {
+        #[rustfmt::skip]
+        let rows: &[(&[u8], &str)] = &[
+            (b"plain name",              "plain name"),
+            ("r\u{e9}sum\u{e9} \u{65e5}".as_bytes(), "r\u{e9}sum\u{e9} \u{65e5}"),
+            (br#"quo"te's \ "#,          r#"quo"te's \ "#),
+            (b"two\nlines",              r"two\nlines"),
+            (b"\x1b[31m",                r"\u{1b}[31m"),
+            (b"\\ \r",                   r"\\ \r"),
+            (b"\xff\xfe",                r"\xff\xfe"),
+            (b"a\x7f\xc2\x9b",           r"a\u{7f}\u{9b}"),
+            ("\u{202e}txt".as_bytes(),   r"\u{202e}txt"),
+            (b"",                        ""),
+        ];
+        for &(bytes, want) in rows {
+            assert_eq!(Escaped(bytes).to_string(), want, "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn no_number_behind_the_text() {
+        let err = crate::CapState::of_pid(u32::MAX).unwrap_err();
+        assert_eq!(chain(&err), "there is no process 4294967295");
+        let err = crate::file::read("/nonexistent").unwrap_err();
+        assert_eq!(
+            chain(&err),
+            "cannot read the capabilities of /nonexistent: No such file or directory"
+        );
+    }
+}

@@ -1,0 +1,50 @@
+//! The options of a tool that parses its arguments by hand, as clap has them: for completions.
+
+use clap::{Arg, Command, ValueHint};
+
+pub(super) fn file() -> Arg {
+    Arg::new("FILE").num_args(0..).value_hint(ValueHint::FilePath)
+}
+
+/// Options in the form of a help: `-h, --help` or `--add CAPS`.
+pub(super) fn by_table(
+    name: &'static str,
+    table: impl Iterator<Item = (&'static str, &'static str)>,
+) -> Command {
+    let rows = table.flat_map(|(spelling, about)| {
+        spelling.split(", ").map(move |one| match one.split_once(' ') {
+            Some((option, value)) => (option, value, about),
+            None => (one, "", about),
+        })
+    });
+    by_rows(name, rows)
+}
+
+/// Options, the names of their values, and what they do.
+pub(super) fn by_rows(
+    name: &'static str,
+    rows: impl Iterator<Item = (&'static str, &'static str, &'static str)>,
+) -> Command {
+    let mut known = Vec::new();
+    let args = rows.filter_map(|(option, value, about)| {
+        let is_joined = option.ends_with('=');
+        let word = option.trim_end_matches('=').trim_start_matches('-');
+        // One with a value and one without can have the same name.
+        if known.contains(&word) {
+            return None;
+        }
+        known.push(word);
+        let arg = Arg::new(option).help(about);
+        let arg = match (option.strip_prefix("--"), word.chars().next()) {
+            (Some(_), Some(_)) => arg.long(word),
+            (None, Some(letter)) if word.len() == 1 => arg.short(letter),
+            _ => return None,
+        };
+        Some(if value.is_empty() {
+            arg.action(clap::ArgAction::SetTrue)
+        } else {
+            arg.value_name(value).require_equals(is_joined)
+        })
+    });
+    Command::new(name).disable_help_flag(true).args(args)
+}

@@ -1,0 +1,477 @@
+//! `setcap`: sets, checks and removes the capabilities of files.
+//!
+//! The arguments are acted on from left to right, each pair of capabilities and file as soon as
+//! it is complete; an option holds for all pairs that follow it.
+
+use std::{
+    ffi::{OsStr, OsString},
+    fmt,
+    io::{self, Write},
+    path::Path,
+};
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    Exit, Io, Name, chain,
+    json::{SCHEMA, insert_name},
+    options,
+};
+use crate::{
+    Cap, CapSet, CapState, Error, ParseError, caps,
+    file::{self, FileCaps},
+};
+
+/// The options and what they do: the help is printed from here.
+const OPTIONS: &[(&str, &str)] = &[
+    ("-r", "in place of CAPS: the file is to have no capabilities"),
+    ("-", "in place of CAPS: read them from standard input, up to an empty line"),
+    ("--add CAPS", "in place of CAPS: add these and keep the others"),
+    ("--remove CAPS", "in place of CAPS: take these away and keep the others"),
+    ("-n ROOTID", "for the user namespace whose root has this user id"),
+    ("-v", "compare the file with CAPS and change nothing"),
+    ("-q", "no prompt for standard input, and no results of -v"),
+    ("-f", "allow effective capabilities alone, and -r where there are none"),
+    ("--dry-run", "say what would change, and whether it would be refused"),
+    ("--json", "with -v or --dry-run: print one JSON document, with an object a file"),
+    ("-h, --help", "print this: -h to standard error"),
+    ("--license", "print the licence"),
+];
+
+/// The most bytes that standard input may have.
+const INPUT_LIMIT: usize = 64 * 1024;
+
+const SUCCESS: Option<Exit> = Some(Exit::SUCCESS);
+const FAILURE: Option<Exit> = Some(Exit::FAILURE);
+
+/// What a file is to have.
+enum Wanted {
+    Exactly(CapState),
+    Nothing,
+    /// What it has, and this: a list alone, or a clause.
+    Added(String),
+    /// What it has without this list.
+    Removed(String),
+}
+
+#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
+struct Setcap<'a, 'b> {
+    io: &'a mut Io<'b>,
+    force: bool,
+    quiet: bool,
+    verify: bool,
+    dry_run: bool,
+    json: bool,
+    rootid: Option<u32>,
+    /// The objects of `--json`.
+    results: Vec<Value>,
+}
+
+/// Returns the options as clap has them, for completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    options::by_table("setcap", OPTIONS.iter().copied()).arg(options::file())
+}
+
+/// # Errors
+///
+/// Writing to the standard streams.
+pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
+    let mut setcap = Setcap {
+        io,
+        force: false,
+        quiet: false,
+        verify: false,
+        dry_run: false,
+        json: false,
+        rootid: None,
+        results: Vec::new(),
+    };
+    let mut args = argv.iter().skip(1).map(OsString::as_os_str);
+    if argv.len() < 2 {
+        setcap.usage_error("no capabilities and no file")?;
+        return Ok(Exit::FAILURE);
+    }
+    let mut code = None;
+    while code.is_none() {
+        let Some(arg) = args.next() else { break };
+        code = setcap.act(arg, &mut args)?;
+    }
+    let Setcap { io, json, results, .. } = setcap;
+    if json {
+        writeln!(io.out, "{}", json!({"schema": SCHEMA, "files": results}))?;
+    }
+    Ok(code.unwrap_or(Exit::SUCCESS))
+}
+
+fn usage(out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "usage: setcap [OPTION]... CAPS FILE [[OPTION]... CAPS FILE]...\n")?;
+    for (option, what) in OPTIONS {
+        writeln!(out, "  {option:<14}  {what}")?;
+    }
+    writeln!(
+        out,
+        "\nCAPS is a text such as cap_net_raw=ep. An option holds for the pairs behind it."
+    )
+}
+
+/// Sets an option, after which there is more to do.
+fn set(option: &mut bool) -> Option<Exit> {
+    *option = true;
+    None
+}
+
+impl Setcap<'_, '_> {
+    /// Acts on one argument, with the arguments behind it; with the exit status if there is
+    /// nothing more to do.
+    fn act<'c>(
+        &mut self,
+        arg: &OsStr,
+        rest: &mut impl Iterator<Item = &'c OsStr>,
+    ) -> io::Result<Option<Exit>> {
+        let wanted = match arg.to_str().unwrap_or_default() {
+            "--license" => {
+                writeln!(self.io.out, "setcap: MIT OR Apache-2.0")?;
+                return Ok(SUCCESS);
+            }
+            "-h" => {
+                usage(self.io.err)?;
+                return Ok(SUCCESS);
+            }
+            "--help" => {
+                usage(self.io.out)?;
+                return Ok(SUCCESS);
+            }
+            "-f" => return Ok(set(&mut self.force)),
+            "-q" => return Ok(set(&mut self.quiet)),
+            "-v" => return Ok(set(&mut self.verify)),
+            "--dry-run" => return Ok(set(&mut self.dry_run)),
+            "--json" => return Ok(set(&mut self.json)),
+            "-n" => return self.set_rootid(rest.next()),
+            "-r" => Some(Wanted::Nothing),
+            "-" => self.read_input()?,
+            "--add" | "--remove" if self.verify => {
+                return self.usage_error("-v compares with CAPS, not with a change");
+            }
+            "--add" | "--remove" => match rest.next() {
+                Some(text) => self.change(arg == "--add", &text.to_string_lossy())?,
+                None => return self.usage_error("--add and --remove need capabilities"),
+            },
+            _ => self.exactly(arg)?,
+        };
+        let Some(wanted) = wanted else { return Ok(FAILURE) };
+        match rest.next() {
+            Some(file) => self.pair(&wanted, Path::new(file)),
+            None => self.usage_error("the capabilities have no file"),
+        }
+    }
+
+    fn complain(&mut self, words: &str) -> io::Result<Option<Exit>> {
+        self.io.complain_in_words("setcap", words).map(|()| FAILURE)
+    }
+
+    fn usage_error(&mut self, words: &str) -> io::Result<Option<Exit>> {
+        self.complain(words)?;
+        usage(self.io.err)?;
+        Ok(FAILURE)
+    }
+
+    fn set_rootid(&mut self, arg: Option<&OsStr>) -> io::Result<Option<Exit>> {
+        let Some(arg) = arg else { return self.usage_error("-n needs a root id") };
+        self.rootid = arg.to_str().and_then(caps::number).filter(|&id| id != 0 && id != u32::MAX);
+        if self.rootid.is_some() {
+            return Ok(None);
+        }
+        let arg = arg.display();
+        self.complain(&format!("bad root id {arg}: a user id from 1 to 4294967294 is wanted"))
+    }
+
+    /// The sets that a text names, or `None` if that has been complained of.
+    fn exactly(&mut self, arg: &OsStr) -> io::Result<Option<Wanted>> {
+        // What is not UTF-8 has no capability's name in it, and the error shows where.
+        let text = arg.to_string_lossy();
+        if text.trim_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']).is_empty() {
+            self.complain("empty space is an invalid capability, did you mean -r?")?;
+            return Ok(None);
+        }
+        match text.parse() {
+            Ok(state) => Ok(Some(Wanted::Exactly(state))),
+            Err(err) => {
+                // Standard output is one document then.
+                if !self.json {
+                    write!(self.io.out, "argument: ")?;
+                    Name::new(arg, self.io.out_terminal).write(self.io.out)?;
+                    writeln!(self.io.out)?;
+                }
+                self.usage_error(&err.to_string())?;
+                Ok(None)
+            }
+        }
+    }
+
+    fn change(&mut self, add: bool, text: &str) -> io::Result<Option<Wanted>> {
+        let wanted = if add { Wanted::Added(text.into()) } else { Wanted::Removed(text.into()) };
+        if add && text.contains(['=', '-']) {
+            self.usage_error("--add takes a list of capabilities, or a list, + and flags")?;
+        } else if !add && !is_list(text) {
+            self.usage_error("--remove takes a list of capabilities, without flags")?;
+        } else if let Err(err) = wanted.of(CapState::EMPTY) {
+            self.usage_error(&err.to_string())?;
+        } else {
+            return Ok(Some(wanted));
+        }
+        Ok(None)
+    }
+
+    /// The text on standard input up to an empty line. It is read byte by byte, so that what
+    /// follows is there for the next one.
+    fn read_input(&mut self) -> io::Result<Option<Wanted>> {
+        if !self.quiet {
+            writeln!(self.io.err, "Please enter caps for file [empty line to end]:")?;
+            self.io.err.flush()?;
+        }
+        let mut text = Vec::new();
+        let mut byte = [0];
+        while text.len() < INPUT_LIMIT && self.io.input.read(&mut byte)? == 1 {
+            if byte == *b"\n" && (text.is_empty() || text.ends_with(b"\n")) {
+                break;
+            }
+            text.push(byte[0]);
+        }
+        if text.is_empty() {
+            self.usage_error("no capabilities on standard input")?;
+            return Ok(None);
+        }
+        self.exactly(OsStr::new(&*String::from_utf8_lossy(&text)))
+    }
+
+    fn pair(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
+        if self.json && !(self.verify || self.dry_run) {
+            return self.usage_error("--json goes with -v or --dry-run");
+        }
+        if self.verify {
+            return self.verify(wanted, path);
+        }
+        if self.dry_run { self.announce(wanted, path) } else { self.set(wanted, path) }
+    }
+
+    /// What a file would have that has had `old`.
+    fn caps(&self, wanted: &Wanted, old: Option<FileCaps>) -> crate::Result<Option<FileCaps>> {
+        let state = wanted.of(old.unwrap_or_default().into())?;
+        let kept = match wanted {
+            Wanted::Nothing => return Ok(None),
+            // An empty set would be no use, and would empty the ambient set of whoever executes
+            // the file.
+            Wanted::Removed(_) if state == CapState::EMPTY => return Ok(None),
+            Wanted::Exactly(_) => None,
+            Wanted::Added(_) | Wanted::Removed(_) => old.and_then(|caps| caps.rootid),
+        };
+        let caps = self.storable(state)?;
+        Ok(Some(FileCaps { rootid: self.rootid.or(kept), ..caps }))
+    }
+
+    /// The capabilities of a file with these sets. Forced, what is effective alone does no more
+    /// than set the effective bit.
+    fn storable(&self, state: CapState) -> crate::Result<FileCaps> {
+        let CapState { effective, permitted, inheritable } = state;
+        if self.force && effective.is_superset(permitted | inheritable) {
+            let effective = !effective.is_empty();
+            return Ok(FileCaps { permitted, inheritable, effective, rootid: None });
+        }
+        FileCaps::try_from(state)
+    }
+
+    fn set(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
+        match self.try_set(wanted, path) {
+            Ok(Done::Fully) => Ok(None),
+            Ok(Done::Ignored) => {
+                self.complain(&format!("{}: {IGNORED}", path.display())).map(|_| None)
+            }
+            Ok(Done::NothingToRemove) => {
+                self.complain(&format!("{}: {NOTHING_TO_REMOVE}", path.display()))?;
+                Ok(if self.force { None } else { FAILURE })
+            }
+            Err(err) => self.complain(&naming(path, &err)),
+        }
+    }
+
+    fn try_set(&self, wanted: &Wanted, path: &Path) -> crate::Result<Done> {
+        // Without the right to it, the attempt tells why it is refused.
+        let setfcap = CapState::current()?.permitted & Cap::SETFCAP;
+        CapState::with_raised(setfcap, || {
+            let written = match wanted {
+                Wanted::Nothing if file::remove(path)? => return Ok(Done::Fully),
+                Wanted::Nothing => return Ok(Done::NothingToRemove),
+                Wanted::Exactly(state) => {
+                    let caps = FileCaps { rootid: self.rootid, ..self.storable(*state)? };
+                    file::write(path, &caps)?
+                }
+                Wanted::Added(_) | Wanted::Removed(_) => {
+                    file::update(path, |old| self.caps(wanted, old))?
+                }
+            };
+            Ok(if written.nosuid { Done::Ignored } else { Done::Fully })
+        })
+    }
+
+    /// Says what [`Self::set`] would do.
+    fn announce(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
+        let outcome = file::read(path).and_then(|old| Ok((old, self.caps(wanted, old)?)));
+        let refused = match &outcome {
+            Ok((None, None)) if matches!(wanted, Wanted::Nothing) && !self.force => {
+                Some(format!("{}: {NOTHING_TO_REMOVE}", path.display()))
+            }
+            Ok((_, new)) => match file::check_write(path, new.as_ref()) {
+                Ok(written) if written.nosuid && new.is_some() => {
+                    self.complain(&format!("{}: {IGNORED}", path.display()))?;
+                    None
+                }
+                Ok(_) => None,
+                Err(err) => Some(naming(path, &err)),
+            },
+            Err(err) => Some(naming(path, err)),
+        };
+        let code = if refused.is_some() { FAILURE } else { None };
+        if self.json {
+            let (old, new) = outcome.unwrap_or_default();
+            self.result(path, json!({"old": old, "new": new, "refused": refused}));
+            return Ok(code);
+        }
+        if let Ok((old, new)) = outcome {
+            Name::new(path, self.io.out_terminal).write(self.io.out)?;
+            let equal = if old == new { " (unchanged)" } else { "" };
+            writeln!(self.io.out, ": {} -> {}{equal}", Shown(old), Shown(new))?;
+        }
+        match refused {
+            Some(words) => self.complain(&format!("would be refused: {words}")),
+            None => Ok(code),
+        }
+    }
+
+    fn verify(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
+        let found = file::read(path).and_then(|got| Ok((got, wanted.of(CapState::EMPTY)?)));
+        let (got, want) = match found {
+            Ok(found) => found,
+            Err(err) => {
+                if self.json {
+                    self.result(path, json!({"matches": false, "error": naming(path, &err)}));
+                    return Ok(FAILURE);
+                }
+                return self.complain(&naming(path, &err));
+            }
+        };
+        let differs = differing(got.unwrap_or_default().into(), want);
+        let rootids =
+            [got.and_then(|caps| caps.rootid), self.rootid].map(Option::unwrap_or_default);
+        let matches = differs.is_empty() && rootids[0] == rootids[1];
+        if self.json {
+            self.result(
+                path,
+                json!({
+                    "matches": matches,
+                    "differs": differs.iter().map(|(_, name)| *name).collect::<Vec<_>>(),
+                    "capabilities": got,
+                    "wanted": {"text": want.to_string(), "rootid": self.rootid},
+                }),
+            );
+        } else if !self.quiet {
+            let [got, want] = rootids;
+            if got != want {
+                write!(self.io.out, "nsowner[got={got}, want={want}],")?;
+            }
+            Name::new(path, self.io.out_terminal).write(self.io.out)?;
+            if matches {
+                writeln!(self.io.out, ": OK")?;
+            } else {
+                let letters: String = differs.iter().map(|(letter, _)| *letter).collect();
+                writeln!(self.io.out, " differs in [{letters}]")?;
+            }
+        }
+        Ok(if matches { None } else { FAILURE })
+    }
+
+    /// Adds an object to the document of `--json`.
+    fn result(&mut self, path: &Path, facts: Value) {
+        let mut object = Map::new();
+        insert_name(&mut object, "path", path.as_os_str());
+        if let Value::Object(facts) = facts {
+            object.extend(facts);
+        }
+        self.results.push(object.into());
+    }
+}
+
+const IGNORED: &str =
+    "its file system is mounted nosuid: executing the file gives none of the capabilities";
+const NOTHING_TO_REMOVE: &str = "it has no capabilities to remove";
+
+/// What became of a file.
+enum Done {
+    Fully,
+    /// Fully, and yet exec will not heed it.
+    Ignored,
+    NothingToRemove,
+}
+
+impl Wanted {
+    /// The sets of a file that has had the sets `old`.
+    fn of(&self, old: CapState) -> Result<CapState, ParseError> {
+        let all = CapSet::supported();
+        match self {
+            Wanted::Exactly(state) => Ok(*state),
+            Wanted::Nothing => Ok(CapState::EMPTY),
+            Wanted::Removed(list) => old.and_parse(&format!("{list}-eip"), all),
+            Wanted::Added(list) if is_list(list) => {
+                let mut state = old.and_parse(&format!("{list}+p"), all)?;
+                // The effective bit stays, or is set with the first capabilities.
+                if !old.effective.is_empty() || old == CapState::EMPTY {
+                    state.effective = state.permitted | state.inheritable;
+                }
+                Ok(state)
+            }
+            Wanted::Added(clause) => old.and_parse(clause, all),
+        }
+    }
+}
+
+/// Whether a text has no operators, and so no flags.
+fn is_list(text: &str) -> bool {
+    !text.contains(['=', '+', '-'])
+}
+
+/// The sets that differ: their letters and names, in the order in which they are printed.
+fn differing(got: CapState, want: CapState) -> Vec<(char, &'static str)> {
+    let sets = [
+        ('p', "permitted", got.permitted == want.permitted),
+        ('i', "inheritable", got.inheritable == want.inheritable),
+        ('e', "effective", got.effective == want.effective),
+    ];
+    sets.into_iter()
+        .filter(|(_, _, equal)| !equal)
+        .map(|(letter, name, _)| (letter, name))
+        .collect()
+}
+
+/// The capabilities of a file, with the root id if there is one.
+struct Shown(Option<FileCaps>);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(caps) = self.0 else { return f.write_str("none") };
+        write!(f, "{}", CapState::from(caps))?;
+        match caps.rootid {
+            Some(rootid) => write!(f, " [rootid={rootid}]"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The text of an error, with the file that it is about.
+fn naming(path: &Path, err: &Error) -> String {
+    match err {
+        Error::UnstorableEffective { .. } | Error::Parse(_) => {
+            format!("{}: {}", path.display(), chain(err))
+        }
+        _ => chain(err),
+    }
+}

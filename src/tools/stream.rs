@@ -1,0 +1,198 @@
+//! The standard output and error of a command. All that it prints passes through here, so that
+//! untrusted bytes are escaped before they reach a terminal.
+
+use std::{
+    fmt,
+    io::{self, BufWriter, IsTerminal, LineWriter, Write},
+};
+
+use super::is_printable;
+
+/// A stream of text, for people or for programs.
+pub struct Stream {
+    to: Box<dyn Write + Send>,
+    escapes: bool,
+    /// The beginning of a character, the rest of which is still to come.
+    partial: Vec<u8>,
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stream").field("escapes", &self.escapes).finish_non_exhaustive()
+    }
+}
+
+impl Stream {
+    /// A stream to `to`. With `escapes`, every character that is neither printable nor a newline
+    /// or a tab is written as `\u001b`, which is its escape in JSON too, and a byte that is no
+    /// UTF-8 as `\xff`.
+    pub fn new(to: impl Write + Send + 'static, escapes: bool) -> Stream {
+        Stream { to: Box::new(to), escapes, partial: Vec::new() }
+    }
+
+    /// Standard output: escaped and in whole lines for a terminal, as it is and in whole blocks
+    /// for a pipe or a file.
+    pub(super) fn stdout() -> Stream {
+        let stdout = io::stdout();
+        if stdout.is_terminal() {
+            Stream::new(LineWriter::new(stdout), true)
+        } else {
+            Stream::new(BufWriter::with_capacity(32 * 1024, stdout), false)
+        }
+    }
+
+    /// Standard error, which is for people wherever it leads to.
+    #[must_use]
+    pub fn stderr() -> Stream {
+        Stream::new(io::stderr(), true)
+    }
+
+    /// Writes a control sequence of the program's own.
+    pub(super) fn control(&mut self, sequence: &'static str) -> io::Result<()> {
+        self.to.write_all(sequence.as_bytes())
+    }
+
+    /// Writes bytes escaped, but for the beginning of a character at their end.
+    fn write_escaped(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut text = String::with_capacity(bytes.len());
+        let mut chunks = bytes.utf8_chunks().peekable();
+        while let Some(chunk) = chunks.next() {
+            for char in chunk.valid().chars() {
+                push(&mut text, char);
+            }
+            let invalid = chunk.invalid();
+            let is_begun = str::from_utf8(invalid).is_err_and(|err| err.error_len().is_none());
+            if is_begun && chunks.peek().is_none() {
+                self.partial = invalid.to_vec();
+            } else {
+                push_bytes(&mut text, invalid);
+            }
+        }
+        self.to.write_all(text.as_bytes())
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if !self.escapes {
+            return self.to.write(bytes);
+        }
+        if self.partial.is_empty() {
+            self.write_escaped(bytes)?;
+        } else {
+            let mut all = std::mem::take(&mut self.partial);
+            all.extend(bytes);
+            self.write_escaped(&all)?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let mut text = String::new();
+        push_bytes(&mut text, &std::mem::take(&mut self.partial));
+        self.to.write_all(text.as_bytes())?;
+        self.to.flush()
+    }
+}
+
+fn push(text: &mut String, char: char) {
+    if is_printable(char) || matches!(char, '\n' | '\t') {
+        return text.push(char);
+    }
+    for unit in char.encode_utf16(&mut [0; 2]) {
+        // Writing to a String does not fail.
+        let _ = fmt::Write::write_fmt(text, format_args!("\\u{unit:04x}"));
+    }
+}
+
+fn push_bytes(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        let _ = fmt::Write::write_fmt(text, format_args!("\\x{byte:02x}"));
+    }
+}
+
+/// What tests have printed.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(super) struct Memory(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+#[cfg(test)]
+impl Memory {
+    pub(super) fn bytes(&self) -> Vec<u8> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+#[cfg(test)]
+impl Write for Memory {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// What arrives of these writes.
+    fn written(escapes: bool, parts: &[&[u8]]) -> Vec<u8> {
+        let memory = Memory::default();
+        let mut stream = Stream::new(memory.clone(), escapes);
+        for part in parts {
+            stream.write_all(part).unwrap();
+        }
+        stream.flush().unwrap();
+        memory.bytes()
+    }
+
+    #[test]
+    fn escaped() {
+        #[rustfmt::skip]
+        let rows: &[(&[&[u8]], &str)] = &[
+            (&[b"plain\n\ttext \"' \\"],              "plain\n\ttext \"' \\"),
+            (&["r\u{e9}sum\u{e9} \u{65e5}".as_bytes()], "r\u{e9}sum\u{e9} \u{65e5}"),
+            (&[b"r\xc3", b"\xa9sum"],                 "r\u{e9}sum"),
+            (&[b"\xe6", b"\x97", b"\xa5"],            "\u{65e5}"),
+            (&[b"\x1b[31m\r\x07\x7f"],                r"\u001b[31m\u000d\u0007\u007f"),
+            (&[b"\xc2", b"\x9b"],                     r"\u009b"),
+            (&["\u{202a}\u{202e}\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}".as_bytes()],
+             r"\u202a\u202e\u2066\u2069\u200e\u200f\u061c"),
+            (&["\u{200b}\u{feff}\u{2028}\u{ad}\u{3164}\u{2800}".as_bytes()],
+             r"\u200b\ufeff\u2028\u00ad\u3164\u2800"),
+            (&["\u{e0041}".as_bytes()],               r"\udb40\udc41"),
+            (&[b"\xff", b"\xc3", b"x\x9b", b"\xe6\x97"], r"\xff\xc3x\x9b\xe6\x97"),
+        ];
+        for &(parts, want) in rows {
+            assert_eq!(String::from_utf8(written(true, parts)).unwrap(), want, "{parts:?}");
+            assert_eq!(written(false, parts), parts.concat());
+        }
+        let memory = Memory::default();
+        Stream::new(memory.clone(), true).control("\x1b[31m").unwrap();
+        assert_eq!(memory.bytes(), b"\x1b[31m");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_written(bytes: Vec<u8>, at: prop::sample::Index) {
+            let (left, right) = bytes.split_at(at.index(bytes.len() + 1));
+            let text = String::from_utf8(written(true, &[left, right])).unwrap();
+            prop_assert!(text.chars().all(|char| is_printable(char) || "\n\t".contains(char)));
+            prop_assert_eq!(written(true, &[&bytes]), text.into_bytes());
+            prop_assert_eq!(written(false, &[left, right]), bytes);
+        }
+
+        /// A document of JSON is the same one.
+        #[test]
+        fn json_stays_json(text: String) {
+            let document = serde_json::to_vec(&text).unwrap();
+            let escaped = written(true, &[&document]);
+            prop_assert_eq!(serde_json::from_slice::<String>(&escaped).unwrap(), text);
+        }
+    }
+}

@@ -18,7 +18,7 @@ use std::{
     thread,
 };
 
-use common::{Ran, directory, program, ran};
+use common::{Ran, directory, program, ran, wait_for};
 use nix::{
     fcntl::{RenameFlags, renameat2},
     mount::{MsFlags, mount},
@@ -293,8 +293,9 @@ fn threads_have_sets_of_their_own() {
     assert_eq!(CapState::current().unwrap(), full);
     drop(done);
     other.join().unwrap();
-    let gone = proc.thread_status(pid, tid);
-    assert!(matches!(gone, Err(Error::NoProcess { pid, .. }) if pid == tid), "{gone:?}");
+    // The C library has seen its end a little before the kernel forgets it.
+    let gone = wait_for(|| proc.thread_status(pid, tid).err());
+    assert!(matches!(gone, Error::NoProcess { pid, .. } if pid == tid), "{gone:?}");
 }
 
 fn files_by_path_and_by_descriptor() {

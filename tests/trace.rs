@@ -261,7 +261,7 @@ fn known_programs() {
         (&["dmesg"],                                          &["cap_syslog"]),
         (&["mknod", &device, "c", "1", "3"],                  &["cap_mknod"]),
         (&["su", "nobody", "-s", "/bin/true"],
-         &["cap_setgid", "cap_setuid", "cap_net_admin", "cap_audit_write"]),
+         &["cap_setgid", "cap_setuid", "cap_audit_write"]),
         (&["tcpdump", "-i", "lo", "-c", "1", "-w", &packets],
          &["cap_chown", "cap_setgid", "cap_setuid", "cap_net_raw"]),
     ];
@@ -278,7 +278,10 @@ fn known_programs() {
         } else {
             report(&[&["--"], command].concat())
         };
-        assert_eq!(names(&found["candidates"]), want, "{command:?}: {found}");
+        let mut candidates = names(&found["candidates"]);
+        // pam_systemd, where it is installed, enlarges the buffers of its socket. (SO_SNDBUFFORCE)
+        candidates.retain(|name| (command[0], *name) != ("su", "cap_net_admin"));
+        assert_eq!(candidates, want, "{command:?}: {found}");
         assert_eq!(found["lost"], 0);
     }
 }

@@ -3,12 +3,12 @@
 use std::{
     collections::VecDeque,
     ffi::{CStr, CString, OsStr},
-    fs::File,
+    fs::{self, File, Metadata},
     io,
     ops::ControlFlow,
     os::{
-        fd::{AsFd, OwnedFd},
-        unix::ffi::OsStrExt,
+        fd::AsFd,
+        unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::{Path, PathBuf},
     sync::{
@@ -20,8 +20,8 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{AT_FDCWD, AtFlags, OFlag, openat},
-    sys::stat::{FileStat, Mode, SFlag, fstat, fstatat},
+    fcntl::{AT_FDCWD, OFlag, openat},
+    sys::stat::{Mode, SFlag},
 };
 
 use super::{
@@ -112,7 +112,7 @@ struct Parent {
     below: PathBuf,
     /// Its device and inode: another directory of that path is not entered.
     id: (u64, u64),
-    open: Mutex<Option<Arc<OwnedFd>>>,
+    open: Mutex<Option<Arc<File>>>,
 }
 
 /// The last added is taken first: what waits are the directories beside the current path, and not
@@ -135,7 +135,7 @@ struct Run<'a, F> {
     /// Whether the kernel has getxattrat(2).
     getxattrat: AtomicBool,
     /// The root of the tree, which stays open.
-    root: OnceLock<Arc<OwnedFd>>,
+    root: OnceLock<Arc<File>>,
     /// Those that may be open, in the order in which they were opened.
     parents: Mutex<VecDeque<Weak<Parent>>>,
 }
@@ -189,14 +189,14 @@ impl Scan {
             parents: Mutex::default(),
         };
         let entry = |found| Entry { directory: None, name: root.as_os_str(), found };
-        let stat = match fstatat(AT_FDCWD, &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        let stat = match fs::symlink_metadata(root) {
             Ok(stat) => stat,
             Err(err) => return run.visit(&entry(Found::Unreadable(Op::Open.on(root, err)))),
         };
         match kind_of(&stat) {
             libc::DT_LNK => run.visit(&entry(Found::SymbolicLink)),
             libc::DT_DIR => {
-                run.device = self.one_file_system.then_some(stat.st_dev);
+                run.device = self.one_file_system.then_some(stat.dev());
                 run.visit(&entry(Found::Directory));
                 if run.stopped.load(Ordering::Relaxed) {
                     return;
@@ -335,7 +335,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
     }
 
     /// The descriptor of a parent, which is opened again if it was closed.
-    fn descriptor(&self, parent: &Arc<Parent>) -> io::Result<Arc<OwnedFd>> {
+    fn descriptor(&self, parent: &Arc<Parent>) -> io::Result<Arc<File>> {
         let mut open = lock(&parent.open);
         if let Some(directory) = &*open {
             return Ok(Arc::clone(directory));
@@ -343,11 +343,11 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         let mut directory = Arc::clone(self.root.get().ok_or(Errno::ESTALE)?);
         for name in &parent.below {
-            let open = || Ok(openat(&directory, name, flags, Mode::empty())?);
+            let open = || Ok(openat(&directory, name, flags, Mode::empty())?.into());
             directory = Arc::new(self.with_descriptors(open)?);
         }
-        let stat = fstat(&directory)?;
-        if (stat.st_dev, stat.st_ino) != parent.id {
+        let stat = directory.metadata()?;
+        if (stat.dev(), stat.ino()) != parent.id {
             return Err(Errno::ESTALE.into());
         }
         *open = Some(Arc::clone(&directory));
@@ -365,21 +365,21 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         let (directory, below) = match &parent {
             Some(parent) => {
                 let within = self.descriptor(parent)?;
-                let open = || Ok(openat(&within, name, flags, Mode::empty())?);
+                let open = || Ok(File::from(openat(&within, name, flags, Mode::empty())?));
                 let below = parent.below.join(OsStr::from_bytes(name.to_bytes()));
                 (self.with_descriptors(open)?, below)
             }
-            None => (openat(AT_FDCWD, name, flags, Mode::empty())?, PathBuf::new()),
+            None => (openat(AT_FDCWD, name, flags, Mode::empty())?.into(), PathBuf::new()),
         };
         let directory = Arc::new(directory);
         self.root.get_or_init(|| Arc::clone(&directory));
         drop(parent);
-        let stat = fstat(&directory)?;
-        if self.device.is_some_and(|device| stat.st_dev != device) {
+        let stat = directory.metadata()?;
+        if self.device.is_some_and(|device| stat.dev() != device) {
             return Ok(());
         }
         let open = Mutex::new(Some(Arc::clone(&directory)));
-        let parent = Arc::new(Parent { below, id: (stat.st_dev, stat.st_ino), open });
+        let parent = Arc::new(Parent { below, id: (stat.dev(), stat.ino()), open });
         self.register(&parent);
         let mut buffer = vec![0; 32 * 1024];
         loop {
@@ -398,23 +398,16 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         }
     }
 
-    fn look_at(
-        &self,
-        parent: &Arc<Parent>,
-        directory: &OwnedFd,
-        path: &Path,
-        name: &CStr,
-        kind: u8,
-    ) {
+    fn look_at(&self, parent: &Arc<Parent>, directory: &File, path: &Path, name: &CStr, kind: u8) {
         let entry = |found| Entry {
             directory: Some(path),
             name: OsStr::from_bytes(name.to_bytes()),
             found,
         };
         let kind = match kind {
-            libc::DT_UNKNOWN => match fstatat(directory, name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+            libc::DT_UNKNOWN => match self.with_descriptors(|| stat(directory, name)) {
                 Ok(stat) => kind_of(&stat),
-                Err(Errno::ENOENT) => return,
+                Err(err) if is_gone(&err) => return,
                 Err(err) => {
                     let whole = path.join(OsStr::from_bytes(name.to_bytes()));
                     return self.visit(&entry(Found::Unreadable(Op::Open.on(&*whole, err))));
@@ -452,7 +445,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
     /// The length of the attribute's value, which is put into `value`.
     fn attribute(
         &self,
-        directory: &OwnedFd,
+        directory: &File,
         name: &CStr,
         value: &mut [u8],
     ) -> io::Result<Option<usize>> {
@@ -484,12 +477,19 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
 
 /// A file, opened for reading where that is permitted, since its attributes are then one call
 /// away, and else as `O_PATH`.
-fn held(directory: &OwnedFd, name: &CStr) -> io::Result<File> {
+fn held(directory: &File, name: &CStr) -> io::Result<File> {
     let held = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let readable = held | OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
     let file = openat(directory, name, readable, Mode::empty())
         .or_else(|_| openat(directory, name, held | OFlag::O_PATH, Mode::empty()))?;
     Ok(File::from(file))
+}
+
+/// The status of an entry that is not followed. (std asks for it so that the numbers of large files
+/// and inodes fit on 32-bit machines, which nix does not.)
+fn stat(directory: &File, name: &CStr) -> io::Result<Metadata> {
+    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    File::from(openat(directory, name, flags, Mode::empty())?).metadata()
 }
 
 /// Whether something has been removed since its name was read, and with it what there was to say.
@@ -507,8 +507,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The `DT_*` of a file.
-fn kind_of(stat: &FileStat) -> u8 {
-    match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+fn kind_of(stat: &Metadata) -> u8 {
+    match SFlag::from_bits_truncate(stat.mode() & SFlag::S_IFMT.bits()) {
         SFlag::S_IFDIR => libc::DT_DIR,
         SFlag::S_IFLNK => libc::DT_LNK,
         SFlag::S_IFREG => libc::DT_REG,

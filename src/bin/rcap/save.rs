@@ -151,13 +151,12 @@ impl Target {
 
     /// Whether the lock file is still the one of its name.
     fn is_current(&self, lock: &File) -> io::Result<bool> {
-        let flags = AtFlags::AT_SYMLINK_NOFOLLOW;
-        let stat = match fstatat(&self.directory, &*self.lock_name(), flags) {
-            Err(Errno::ENOENT) => return Ok(false),
-            stat => stat?,
+        let present = match self.open_entry(&self.lock_name(), OFlag::O_PATH, Mode::empty()) {
+            Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
+            present => present?.metadata()?,
         };
         let own = lock.metadata()?;
-        Ok((stat.st_dev, stat.st_ino) == (own.dev(), own.ino()))
+        Ok((present.dev(), present.ino()) == (own.dev(), own.ino()))
     }
 }
 

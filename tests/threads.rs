@@ -530,6 +530,21 @@ fn another_pid_namespace() {
     assert_eq!(child.unwrap().wait().unwrap().code(), Some(0));
 }
 
+/// pthread_create(3): the attributes and the argument outlive the thread, which is joined.
+#[expect(unsafe_code, reason = "std gives a thread neither a stack nor a way to be cancelled")]
+fn start(
+    attributes: *const libc::pthread_attr_t,
+    function: extern "C" fn(*mut libc::c_void) -> *mut libc::c_void,
+    argument: *mut libc::c_void,
+) -> libc::pthread_t {
+    let mut id = std::mem::MaybeUninit::uninit();
+    // SAFETY: as is said above.
+    let made = unsafe { libc::pthread_create(id.as_mut_ptr(), attributes, function, argument) };
+    assert_eq!(made, 0);
+    // SAFETY: the call has written it.
+    unsafe { id.assume_init() }
+}
+
 /// Two kilobytes, and an alternate stack: the kernel's frame alone can be larger.
 #[expect(unsafe_code, reason = "sigaltstack(2) and pthread_create(3)")]
 fn a_thread_with_little_stack() {
@@ -592,12 +607,7 @@ fn a_thread_with_little_stack() {
     // SAFETY: the memory is the thread's alone until it is joined.
     let set = unsafe { libc::pthread_attr_setstack(&raw mut attributes, usable, size - guard) };
     assert_eq!(set, 0);
-    let mut id: libc::pthread_t = 0;
-    let argument = (&raw mut shared).cast();
-    // SAFETY: the argument outlives the thread, which is joined.
-    let made =
-        unsafe { libc::pthread_create(&raw mut id, &raw const attributes, thread, argument) };
-    assert_eq!(made, 0);
+    let id = start(&raw const attributes, thread, (&raw mut shared).cast());
     shared.ready.wait();
     let waits = || {
         statuses().iter().filter(|status| status.pid != std::process::id()).all(|status| {
@@ -632,12 +642,7 @@ fn threads_that_are_cancelled() {
         for _ in 0..2 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
-                    let mut id: libc::pthread_t = 0;
-                    let none = std::ptr::null_mut::<libc::c_void>();
-                    // SAFETY: a thread that uses no memory of others.
-                    let made =
-                        unsafe { libc::pthread_create(&raw mut id, none.cast(), wait, none) };
-                    assert_eq!(made, 0);
+                    let id = start(std::ptr::null(), wait, std::ptr::null_mut());
                     // SAFETY: the thread has not been joined.
                     assert_eq!(unsafe { libc::pthread_cancel(id) }, 0);
                     // SAFETY: nobody else joins it.

@@ -11,7 +11,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::sys::statvfs::{FsFlags, fstatvfs};
+use nix::{
+    fcntl::OFlag,
+    sys::statvfs::{FsFlags, fstatvfs},
+};
 
 use super::FileFacts;
 use crate::{Error, Op, Result, file, proc::IdMap};
@@ -111,8 +114,7 @@ fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
         path.clone()
     };
     let failed = |err: std::io::Error| Op::Execute.on(&*path, err);
-    let handle = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&opened);
-    let handle = handle.map_err(failed)?;
+    let handle = file::locate(&opened, OFlag::empty()).map_err(failed)?;
     let stat = handle.metadata().map_err(failed)?;
     if !stat.is_file() {
         return Err(failed(nix::errno::Errno::EACCES.into()));

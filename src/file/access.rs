@@ -1,18 +1,22 @@
 //! Reading, writing and removing the attribute.
 
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io,
     os::{
         fd::{AsFd, AsRawFd},
-        unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt},
+        unix::fs::{FileTypeExt, MetadataExt},
     },
     path::Path,
 };
 
 use nix::{
     errno::Errno,
-    sys::statvfs::{FsFlags, fstatvfs},
+    fcntl::{OFlag, open},
+    sys::{
+        stat::Mode,
+        statvfs::{FsFlags, fstatvfs},
+    },
 };
 
 use super::{
@@ -161,6 +165,14 @@ pub(super) fn decode(
     }
 }
 
+/// Opens a file of any type with `O_PATH`: without a right to it, and without an effect on it.
+///
+/// With musl, std's `custom_flags` drops `O_PATH`, which counts as an access mode there.
+pub(crate) fn locate(path: &Path, flags: OFlag) -> io::Result<File> {
+    let flags = flags | OFlag::O_PATH | OFlag::O_CLOEXEC;
+    Ok(open(path, flags, Mode::empty())?.into())
+}
+
 /// A file that is open, and so cannot be exchanged for another.
 struct Target {
     file: File,
@@ -170,8 +182,7 @@ struct Target {
 impl Target {
     /// Opens `path` without following it, and without any right to the file or effect on it.
     fn open(path: &Path) -> Result<Target> {
-        let flags = libc::O_PATH | libc::O_NOFOLLOW;
-        match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+        match locate(path, OFlag::O_NOFOLLOW) {
             Ok(file) => Ok(Target { file, subject: path.into() }),
             Err(err) => Err(Op::Open.on(path, err)),
         }

@@ -24,6 +24,7 @@ mod codec;
 mod refusal;
 mod scan;
 
+pub(crate) use access::locate;
 pub use access::{Written, check_write, read, read_fd, remove, remove_fd, update, write, write_fd};
 pub use scan::{Entry, Found, Scan};
 

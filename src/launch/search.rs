@@ -2,11 +2,11 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::{File, OpenOptions},
+    fs::File,
     io,
     os::unix::{
         ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt},
+        fs::MetadataExt,
     },
     path::{Path, PathBuf},
     process::Command,
@@ -84,10 +84,7 @@ impl Place<'_> {
 
     fn open(&self, path: &Path) -> io::Result<File> {
         let path = self.directory.map_or_else(|| path.into(), |dir| dir.join(path));
-        let opened = OpenOptions::new()
-            .read(true)
-            .custom_flags(libc::O_PATH)
-            .open(self.root.unwrap_or(&path))?;
+        let opened = file::locate(self.root.unwrap_or(&path), OFlag::empty())?;
         if self.root.is_none() {
             return Ok(opened);
         }

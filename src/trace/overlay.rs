@@ -8,13 +8,13 @@
 use std::{
     ffi::{CStr, CString, OsString},
     fmt,
-    fs::{self, File, FileType, OpenOptions},
+    fs::{self, File, FileType},
     io::{self, Read, Write},
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
         unix::{
             ffi::{OsStrExt, OsStringExt},
-            fs::{FileTypeExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+            fs::{FileTypeExt, MetadataExt, PermissionsExt, fchown},
             process::CommandExt,
         },
     },
@@ -39,7 +39,7 @@ use nix::{
 use xattr::FileExt;
 
 use super::session::with_children;
-use crate::{Op, Result, error::chain, sys};
+use crate::{Op, Result, error::chain, file, sys};
 
 /// The namespaces of one run, with the process that keeps them.
 #[derive(Debug)]
@@ -432,8 +432,7 @@ fn link(fd: &OwnedFd) -> String {
 
 /// Opens a file of any type without reading it: with `O_PATH`.
 fn open(path: &Path) -> io::Result<OwnedFd> {
-    let flags = libc::O_PATH | libc::O_NOFOLLOW;
-    Ok(OpenOptions::new().read(true).custom_flags(flags).open(path)?.into())
+    Ok(file::locate(path, OFlag::O_NOFOLLOW)?.into())
 }
 
 /// `MOUNT_ATTR__ATIME`: the bits that together tell when access times are updated.

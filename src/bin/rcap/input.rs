@@ -12,7 +12,7 @@ use std::{
 };
 
 use nix::{
-    fcntl::{OFlag, openat},
+    fcntl::{OFlag, open as open_path, openat},
     sys::stat::Mode,
 };
 
@@ -58,7 +58,7 @@ impl From<io::Error> for Unread {
 /// Opens a regular file, or the one that a symbolic link leads to. Opening a FIFO, a tape or a
 /// watchdog has effects, so the file is opened for reading after its type is known.
 pub(super) fn open(path: &Path) -> Result<File, Unread> {
-    let found = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+    let found = locate(path, OFlag::empty())?;
     regular(&found)?;
     // /proc leads to the opened file alone. Where it is not mounted, or is not procfs, the path is
     // resolved again, and what it leads to must be the same file.
@@ -70,6 +70,12 @@ pub(super) fn open(path: &Path) -> Result<File, Unread> {
     } else {
         Err(Unread::Os(io::ErrorKind::NotFound.into()))
     }
+}
+
+/// Opens a file of any type without reading it. (std drops `O_PATH` with musl.)
+fn locate(path: &Path, flags: OFlag) -> io::Result<File> {
+    let flags = flags | OFlag::O_PATH | OFlag::O_CLOEXEC;
+    Ok(open_path(path, flags, Mode::empty())?.into())
 }
 
 fn for_reading(path: &Path) -> Result<File, Unread> {
@@ -93,8 +99,7 @@ fn regular(file: &File) -> Result<(), Unread> {
 
 /// Opens `status` in a directory such as /proc/1.
 pub(super) fn open_status(directory: &Path) -> Result<File, Unread> {
-    let flags = libc::O_PATH | libc::O_DIRECTORY;
-    let directory = OpenOptions::new().read(true).custom_flags(flags).open(directory)?;
+    let directory = locate(directory, OFlag::O_DIRECTORY)?;
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let file = openat(&directory, "status", flags, Mode::empty()).map_err(io::Error::from)?;
     let file = File::from(file);

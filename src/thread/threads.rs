@@ -38,25 +38,35 @@ use crate::{Error, Result, proc::own};
 
 #[cfg(feature = "all-threads")]
 mod limits;
-#[cfg(feature = "all-threads")]
 mod tasks;
 
 #[cfg(feature = "all-threads")]
 pub use limits::{Applied, Limits};
+use tasks::Tasks;
 
-/// Sees to it that a change of the calling thread is one of the whole process. (unshare(2):
-/// `CLONE_THREAD` changes nothing, and is refused if there are several)
+/// Returns an error unless the process is single-threaded. (unshare(2): `CLONE_THREAD` changes
+/// nothing, and is refused if there are several threads)
+///
+/// A thread that has been joined may still be ending in the kernel. This function waits until it
+/// has ended.
 ///
 /// # Errors
 ///
-/// [`Error::Threads`] if there are several; that of reading /proc where a sandbox forbids
-/// unshare(2), and /proc has to be asked.
+/// [`Error::Threads`] if there are several; the error of reading /proc if a sandbox forbids
+/// unshare(2), so that /proc has to be read.
 pub fn ensure_single_threaded() -> Result<()> {
-    /// A thread that was joined is the kernel's for a moment longer.
+    /// How long a thread may take to end.
+    const PATIENCE: Duration = Duration::from_secs(5);
+    /// The same where /proc does not say which threads end.
     const MOMENT: Duration = Duration::from_millis(10);
     let begin = Instant::now();
     while !is_single_threaded()? {
-        if begin.elapsed() > MOMENT {
+        let limit = match Tasks::open().and_then(|mut tasks| tasks.others_end()) {
+            Ok(true) => PATIENCE,
+            Ok(false) => Duration::ZERO,
+            Err(_) => MOMENT,
+        };
+        if begin.elapsed() >= limit {
             return Err(Error::Threads { count: count().ok() });
         }
         thread::yield_now();

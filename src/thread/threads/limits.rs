@@ -128,7 +128,7 @@ impl Limits {
     ///
     /// # Errors
     ///
-    /// [`Error::Stragglers`]: the calling thread has changed and others have, except for the
+    /// [`Error::ThreadsNotChanged`]: the calling thread has changed and others have, except for the
     /// threads that the error names. A program should then end.
     ///
     /// Any other error: no thread has changed. [`Error::NoProc`] if /proc does not show
@@ -166,7 +166,7 @@ impl Limits {
     /// that are on it, or by their children, and each of those was changed before the list was
     /// read.
     fn change(&self, tasks: &mut Tasks, known: &BTreeSet<u32>) -> Result<Applied> {
-        let stragglers = |threads, changed, source: Error| Error::Stragglers {
+        let stragglers = |threads, changed, source: Error| Error::ThreadsNotChanged {
             threads,
             changed,
             source: Box::new(source),

@@ -13,9 +13,11 @@ use nix::{
     unistd::{Whence, gettid, lseek},
 };
 
+#[cfg(feature = "all-threads")]
+use crate::proc::Status;
 use crate::{
     Error, Op, Result,
-    proc::{Status, own, read_all},
+    proc::{own, read_all},
     sys,
 };
 
@@ -32,6 +34,7 @@ pub(super) struct Tasks {
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of a thread.
+#[cfg(feature = "all-threads")]
 #[derive(Debug)]
 pub(super) struct Thread {
     pub(super) status: Status,
@@ -44,7 +47,8 @@ pub(super) struct Thread {
 pub(super) enum Life {
     /// It takes the signal.
     Runs,
-    /// It has ended. The first thread of a process stays on the list while others run.
+    /// It has ended, or it ends and executes nothing of its program any more. The first thread of a
+    /// process stays on the list while others run.
     Ended,
     /// The kernel runs it for io_uring or vhost, and it takes no signals.
     OfTheKernel,
@@ -100,7 +104,19 @@ impl Tasks {
         Ok((ids.len() as u64 >= threads).then_some(ids))
     }
 
+    /// Returns whether every thread but the calling one has ended or ends.
+    pub(super) fn others_end(&mut self) -> Result<bool> {
+        for tid in self.others()? {
+            let stat = self.read(tid, "stat").map_err(|err| Op::ReadProc.thread(err))?;
+            if stat.is_some_and(|stat| life(&stat) != Some(Life::Ended)) {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Looks at a thread; `None` if it has ended.
+    #[cfg(feature = "all-threads")]
     pub(super) fn thread(&self, tid: u32) -> io::Result<Option<Thread>> {
         let Some(status) = self.read(tid, "status")? else { return Ok(None) };
         let Some(stat) = self.read(tid, "stat")? else { return Ok(None) };
@@ -126,14 +142,16 @@ impl Tasks {
 /// The life of a thread by the text of its `stat`. The name, in parentheses, may hold anything.
 /// (proc_pid_stat(5); include/linux/sched.h)
 fn life(stat: &[u8]) -> Option<Life> {
+    const PF_EXITING: u64 = 0x4;
     const PF_IO_WORKER: u64 = 0x10;
     const PF_USER_WORKER: u64 = 0x4000;
     let end = stat.iter().rposition(|&byte| byte == b')')?;
     let rest = str::from_utf8(&stat[end + 1..]).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     // The state is field 3, and the flags are field 9.
-    let ended = matches!(fields.next()?, "Z" | "X" | "x");
+    let state = fields.next()?;
     let flags: u64 = fields.nth(5)?.parse().ok()?;
+    let ended = matches!(state, "Z" | "X" | "x") || flags & PF_EXITING != 0;
     Some(match flags & (PF_IO_WORKER | PF_USER_WORKER) {
         _ if ended => Life::Ended,
         0 => Life::Runs,
@@ -152,6 +170,7 @@ mod tests {
             ("7 (x) S 1 2 3 4 5 4194304 8 9",          Some(Life::Runs)),
             ("7 (x) Z 1 2 3 4 5 4194304 8 9",          Some(Life::Ended)),
             ("7 (x) X 1 2 3 4 5 0",                    Some(Life::Ended)),
+            ("7 (x) R 1 2 3 4 5 4194308 8 9",          Some(Life::Ended)),
             ("7 (iou-sqp-1) S 1 2 3 4 5 16 8",         Some(Life::OfTheKernel)),
             ("7 (vhost-1) S 1 2 3 4 5 16384 8",        Some(Life::OfTheKernel)),
             ("7 (a) Z 1 2 3 4 5 16 8) S 1 2 3 4 5 0 8", Some(Life::Runs)),

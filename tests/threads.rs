@@ -358,7 +358,7 @@ fn a_thread_that_is_stopped_while_it_answers() {
     limits.bounding = CapSet::all();
     let begin = Instant::now();
     let err = limits.apply().unwrap_err();
-    let Error::Stragglers { threads, changed: 1, source, .. } = &err else {
+    let Error::ThreadsNotChanged { threads, changed: 1, source, .. } = &err else {
         panic!("{err:?}");
     };
     assert_eq!((threads.len(), source.raw_os_error()), (1, Some(libc::ETIMEDOUT)));
@@ -410,7 +410,7 @@ fn a_thread_that_fails_after_the_check() {
     limits.bounding = CapSet::all();
     let (result, after) = beside(4, || (limits.apply(), statuses()));
     let err = result.unwrap_err();
-    let Error::Stragglers { threads, changed: 5, source, .. } = &err else {
+    let Error::ThreadsNotChanged { threads, changed: 5, source, .. } = &err else {
         panic!("{err:?}");
     };
     assert_eq!(*threads, [filtered]);

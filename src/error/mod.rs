@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// Some threads of this process have changed and others have not: the kernel has no way back.
     #[non_exhaustive]
-    Stragglers {
+    ThreadsNotChanged {
         /// The ids of the threads that may have kept something, as far as they are known.
         threads: Vec<u32>,
         /// How many threads have changed.
@@ -113,7 +113,7 @@ pub enum Error {
     /// A check that the recorder makes to see that it records was not recorded.
     NoMark,
     /// BPF records control groups of the unified hierarchy, and nothing else.
-    CgroupsAlone,
+    UnsupportedTarget,
     /// There is no control group, or there are several, that can be meant.
     #[non_exhaustive]
     NoCgroup {
@@ -331,11 +331,11 @@ impl Error {
             }
             Error::UnstorableEffective { .. } | Error::Parse(_) => io::ErrorKind::InvalidInput,
             Error::NoBackend
-            | Error::CgroupsAlone
+            | Error::UnsupportedTarget
             | Error::PidNamespace
             | Error::NoProc
             | Error::NoMark => io::ErrorKind::Unsupported,
-            Error::Threads { .. } | Error::Stragglers { .. } => io::ErrorKind::Other,
+            Error::Threads { .. } | Error::ThreadsNotChanged { .. } => io::ErrorKind::Other,
         }
     }
 
@@ -346,7 +346,7 @@ impl Error {
             | Error::Unreadable { source, .. }
             | Error::ForeignRootid { source, .. }
             | Error::Refused { source: Some(source), .. } => source.raw_os_error(),
-            Error::Stragglers { source, .. } => source.raw_os_error(),
+            Error::ThreadsNotChanged { source, .. } => source.raw_os_error(),
             _ => None,
         }
     }
@@ -382,7 +382,7 @@ impl fmt::Display for Error {
             Error::NoMark => f.write_str(
                 "recording does not work: the kernel did not record the check that rcap made itself",
             ),
-            Error::CgroupsAlone => {
+            Error::UnsupportedTarget => {
                 f.write_str("the bpf backend records control groups of the unified hierarchy alone")
             }
             Error::NoCgroup { name, found } if found.is_empty() => {
@@ -419,7 +419,7 @@ impl fmt::Display for Error {
                 write!(f, "this process has {count} threads and not just one")
             }
             Error::Threads { count: None } => f.write_str("this process has more than one thread"),
-            Error::Stragglers { threads, changed, .. } => {
+            Error::ThreadsNotChanged { threads, changed, .. } => {
                 f.write_str("threads")?;
                 threads.iter().try_for_each(|tid| write!(f, " {tid}"))?;
                 write!(f, ": not changed, but {changed} other threads have changed")
@@ -438,14 +438,14 @@ impl error::Error for Error {
             | Error::Unreadable { source, .. }
             | Error::ForeignRootid { source, .. } => Some(source),
             Error::Refused { source, .. } => source.as_ref().map(|source| source as _),
-            Error::Stragglers { source, .. } => Some(source),
+            Error::ThreadsNotChanged { source, .. } => Some(source),
             Error::MalformedFileCaps { source, .. } => Some(source),
             Error::NoProcess { .. }
             | Error::NoBackend
             | Error::PidNamespace
             | Error::NoProc
             | Error::NoMark
-            | Error::CgroupsAlone
+            | Error::UnsupportedTarget
             | Error::NoCgroup { .. }
             | Error::ForeignCgroup { .. }
             | Error::MalformedStatus { .. }

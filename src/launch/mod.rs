@@ -14,7 +14,7 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus},
+    process::{Child, Command, ExitStatus, Output, Stdio},
 };
 
 use nix::{
@@ -201,6 +201,29 @@ impl Launcher {
                 Ok(Told::Nothing) | Err(_) => Op::Fork.thread(err),
             }
         })
+    }
+
+    /// Runs the program of `command` to its end, and collects its output. Standard output and
+    /// standard error are captured, whatever `command` says.
+    ///
+    /// ```
+    /// use std::process::Command;
+    ///
+    /// use rcap::launch::Launcher;
+    ///
+    /// let output = Launcher::new().no_new_privs().output(Command::new("true"))?;
+    /// assert!(output.status.success());
+    /// # Ok::<(), rcap::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Launcher::spawn`]; [`Op::Wait`] if the output cannot be read.
+    pub fn output(&self, mut command: Command) -> Result<Output> {
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = self.spawn(command)?;
+        let id = child.id();
+        child.wait_with_output().map_err(|err| Op::Wait.on(Subject::Process(id), err))
     }
 
     /// Executes the program of `command` in this process's place: the steps are taken by this

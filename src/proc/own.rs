@@ -76,7 +76,6 @@ pub(crate) fn require_namespace() -> Result<()> {
 }
 
 /// Opens the directory of all threads of this process, whose ids are those that system calls take.
-#[cfg(feature = "all-threads")]
 pub(crate) fn tasks() -> Result<std::fs::File> {
     require_namespace()?;
     open("..", OFlag::O_RDONLY | OFlag::O_DIRECTORY).map(Into::into).map_err(failed)

@@ -93,7 +93,7 @@ impl Recorder {
     /// # Errors
     ///
     /// Those of setting up tracing, for which it takes root; [`Error::PidNamespace`] and
-    /// [`Error::NoProc`], as processes are recorded by their ids; [`Error::CgroupsAlone`] with
+    /// [`Error::NoProc`], as processes are recorded by their ids; [`Error::UnsupportedTarget`] with
     /// [`Backend::Bpf`], which is for a [`CgroupRecorder`](super::CgroupRecorder).
     pub fn new(options: &Options) -> Result<Recorder> {
         require_initial_pid_namespace()?;
@@ -102,7 +102,7 @@ impl Recorder {
         let probes = match options.backend {
             Backend::Kprobe => Some(Probes::new(&tracefs, &instance)?),
             Backend::Tracepoint => None,
-            Backend::Bpf => return Err(Error::CgroupsAlone),
+            Backend::Bpf => return Err(Error::UnsupportedTarget),
         };
         let check = match &probes {
             Some(probes) => probes.check(),

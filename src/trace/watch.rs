@@ -104,7 +104,7 @@ impl Source {
                     },
                 }
             }
-            (None, Some(Backend::Bpf)) => Err(Error::CgroupsAlone),
+            (None, Some(Backend::Bpf)) => Err(Error::UnsupportedTarget),
             (_, backend) => by_ids(backend.map_or_else(Backend::best, Ok)?),
         }
     }

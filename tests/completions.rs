@@ -50,7 +50,7 @@ const COMMANDS: &[&str] = &[
     "report",
     "oci-hook",
     "oci-runtime",
-    "deploy",
+    "export",
     "diff",
     "completions",
 ];
@@ -114,7 +114,7 @@ fn bash() {
     assert_eq!(words("rcap run --cap-d"), ["--cap-drop"]);
     assert_eq!(words("rcap run --profile podm"), ["podman"]);
     assert_eq!(words("rcap run --cap-add cap_net_r"), ["cap_net_raw"]);
-    assert_eq!(words("rcap deploy --to kub"), ["kubernetes"]);
+    assert_eq!(words("rcap export --to kub"), ["kubernetes"]);
     assert_eq!(words("rcap setcap --dr"), ["--dry-run"]);
     let names = CapSet::NAMED.iter().map(|cap| cap.to_string());
     let names: Vec<_> = names.filter(|name| name.starts_with("cap_sys_")).collect();
@@ -139,5 +139,5 @@ fn fish() {
     assert_eq!(words("rcap tra")[0], "trace");
     assert_eq!(words("rcap run --cap-dr")[0], "--cap-drop");
     assert_eq!(words("rcap run --profile podm")[0], "podman");
-    assert_eq!(words("rcap deploy --to kub")[0], "kubernetes");
+    assert_eq!(words("rcap export --to kub")[0], "kubernetes");
 }

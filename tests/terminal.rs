@@ -88,7 +88,7 @@ fn arguments() {
         "report",
         "oci-hook",
         "oci-runtime",
-        "deploy",
+        "export",
         "diff",
         "completions",
     ] {
@@ -104,9 +104,9 @@ fn arguments() {
         &["why", "--from", HOSTILE, "true"], &["run", "--", &path], &["run", "--user", HOSTILE, "true"],
         &["run", "--cap-add", HOSTILE, "true"], &["run", "--profile", HOSTILE, "true"],
         &["trace", "--pid", HOSTILE], &["trace", "--backend", HOSTILE], &["minimize", "--drop", HOSTILE],
-        &["report", &path], &["report", "--to", HOSTILE, &path], &["deploy", "--to", HOSTILE],
-        &["deploy", "--to", "docker", "--user", HOSTILE], &["deploy", "--to", "docker", "--from", &path],
-        &["deploy", "--to", "docker", "--from", &from], &["deploy", "--to", "docker", HOSTILE],
+        &["report", &path], &["report", "--to", HOSTILE, &path], &["export", "--to", HOSTILE],
+        &["export", "--to", "docker", "--user", HOSTILE], &["export", "--to", "docker", "--from", &path],
+        &["export", "--to", "docker", "--from", &from], &["export", "--to", "docker", HOSTILE],
         &["diff", HOSTILE, "docker"], &["diff", "docker", &from], &["completions", HOSTILE],
     ];
     for args in commands {
@@ -134,7 +134,7 @@ fn documents() {
     fs::write(dir.join("f"), format!("a: [{HOSTILE}")).unwrap();
     for file in ["./a", "./b", "./c", "./d", "./e", "./f"] {
         let commands = [
-            &["deploy", "--to", "compose", "--from", file][..],
+            &["export", "--to", "compose", "--from", file][..],
             &["why", "--from", file, "true"],
             &["diff", file, "docker"],
             &["report", file],
@@ -165,7 +165,7 @@ fn json() {
 /// Messages are read on a terminal in the end, wherever they are written.
 fn messages_in_a_file() {
     for args in
-        [&[&*format!("--{HOSTILE}")][..], &["decode", HOSTILE], &["deploy", "--to", HOSTILE]]
+        [&[&*format!("--{HOSTILE}")][..], &["decode", HOSTILE], &["export", "--to", HOSTILE]]
     {
         let ran = ran(program("rcap").args(args));
         assert_eq!(ran.out, "");

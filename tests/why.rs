@@ -227,8 +227,8 @@ fn sources_that_differ() {
 
 fn converted() {
     let dir = directory();
-    let deploy = |from: &str, to: &str| {
-        let ran = ran(program("rcap").args(["deploy", "--to", to, "--from", from]));
+    let export = |from: &str, to: &str| {
+        let ran = ran(program("rcap").args(["export", "--to", to, "--from", from]));
         assert_eq!(ran.status, Some(0), "{ran:?}");
         ran.out
     };
@@ -236,23 +236,23 @@ fn converted() {
     let mut from = "docker run --cap-drop=ALL --cap-add=NET_RAW --cap-add=CHOWN".to_owned();
     for to in ["compose", "kubernetes", "oci", "systemd", "json"] {
         let path = dir.path().join(to).display().to_string();
-        fs::write(&path, deploy(&from, to)).unwrap();
-        assert_eq!(deploy(&path, "capsh"), deploy("chown,net_raw", "capsh"), "{to}");
+        fs::write(&path, export(&from, to)).unwrap();
+        assert_eq!(export(&path, "capsh"), export("chown,net_raw", "capsh"), "{to}");
         from = path;
     }
     let several = dir.path().join("several").display().to_string();
     fs::write(&several, "services: {a: {cap_drop: [ALL]}, b: {cap_drop: [ALL], user: 5}}").unwrap();
-    let text = deploy(&several, "podman");
+    let text = export(&several, "podman");
     let want = "# a\n--cap-drop=ALL --security-opt=no-new-privileges\n\n# b\n--cap-drop=ALL \
                 --security-opt=no-new-privileges --user=5\n";
     assert_eq!(text, want);
-    let bad = ran(program("rcap").args(["deploy", "--to", "docker", "--from", "net_row"]));
+    let bad = ran(program("rcap").args(["export", "--to", "docker", "--from", "net_row"]));
     assert_eq!(bad.status, Some(1));
     assert!(bad.err.contains("did you mean cap_net_raw"), "{}", bad.err);
 }
 
-fn deploy(dir: &Path, from: &str) -> Ran {
-    let args = ["30", "rcap", "deploy", "--to", "podman", "--from", from];
+fn export(dir: &Path, from: &str) -> Ran {
+    let args = ["30", "rcap", "export", "--to", "podman", "--from", from];
     limited(dir, &args)
 }
 
@@ -269,27 +269,27 @@ fn a_format_that_no_field_chooses() {
     let write = |name: &str, text: &str| fs::write(dir.join(name), text).unwrap();
     let privileged = "services:\n  web:\n    privileged: true\n";
     write("plain.yaml", privileged);
-    let plain = deploy(dir, "plain.yaml");
+    let plain = export(dir, "plain.yaml");
     assert!(plain.out.contains("--cap-add=SYS_ADMIN"), "{plain:?}");
     for (name, hidden) in [
         ("unit.yaml", "[Service]\n        CapabilityBoundingSet="),
         ("status.yaml", "CapPrm: 0\n        Uid: 5 5 5 5"),
     ] {
         write(name, &format!("{privileged}    labels:\n      note: |\n        {hidden}\n"));
-        assert_eq!(deploy(dir, name), plain, "{name}");
+        assert_eq!(export(dir, name), plain, "{name}");
     }
     // Two that could be meant.
     let text = "services: {w: {privileged: true}}\nprocess: {capabilities: {bounding: []}}\n";
     write("both", text);
-    let both = deploy(dir, "./both");
+    let both = export(dir, "./both");
     assert_eq!(both.status, Some(1));
     assert!(both.err.contains("compose:FILE or oci:FILE"), "{}", both.err);
-    assert_eq!(deploy(dir, "compose:both"), plain);
-    assert_eq!(deploy(dir, "oci:both").out, "--cap-drop=ALL --security-opt=no-new-privileges\n");
-    assert!(deploy(dir, "unit:both").err.contains("is not a systemd unit"));
+    assert_eq!(export(dir, "compose:both"), plain);
+    assert_eq!(export(dir, "oci:both").out, "--cap-drop=ALL --security-opt=no-new-privileges\n");
+    assert!(export(dir, "unit:both").err.contains("is not a systemd unit"));
     // A file with the name of a service in its own name.
     write("plain.yaml:web", "services: {web: {cap_drop: [ALL]}}");
-    assert!(deploy(dir, "plain.yaml:web").err.contains("plain.yaml is a file too"));
+    assert!(export(dir, "plain.yaml:web").err.contains("plain.yaml is a file too"));
 }
 
 fn words_before_files() {
@@ -297,10 +297,10 @@ fn words_before_files() {
     let nowhere = directory();
     for word in ["docker", "net_raw", "a80425fb", "cap_chown=ep", "net_raw,chown", "setpriv"] {
         fs::write(dir.path().join(word), "services: {w: {privileged: true}}").unwrap();
-        let without = deploy(nowhere.path(), word);
+        let without = export(nowhere.path(), word);
         assert_eq!(without.status, Some(0), "{without:?}");
-        assert_eq!(deploy(dir.path(), word), without, "{word}");
-        let file = deploy(dir.path(), &format!("./{word}"));
+        assert_eq!(export(dir.path(), word), without, "{word}");
+        let file = export(dir.path(), &format!("./{word}"));
         assert!(file.out.contains("--cap-add=SYS_ADMIN"), "{word}: {file:?}");
     }
     for (missing, words) in [
@@ -309,7 +309,7 @@ fn words_before_files() {
         ("nofile.yaml:web", "nofile.yaml:web: no such file"),
         ("net_rwa", "did you mean cap_net_raw"),
     ] {
-        let ran = deploy(nowhere.path(), missing);
+        let ran = export(nowhere.path(), missing);
         assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
         assert!(ran.err.contains(words), "{missing}: {}", ran.err);
     }
@@ -333,7 +333,7 @@ fn files_that_are_not_read() {
         ("/dev/null", "is a device, not a regular file"),
     ] {
         for (command, status) in [
-            (&["30", "rcap", "deploy", "--to", "oci", "--from", name][..], 1),
+            (&["30", "rcap", "export", "--to", "oci", "--from", name][..], 1),
             (&["30", "rcap", "why", "--from", name, "true"], 2),
             (&["30", "rcap", "diff", name, "docker"], 2),
             (&["30", "rcap", "report", name], 1),
@@ -370,5 +370,5 @@ fn nothing_to_compare() {
     assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{ran:?}");
     assert_eq!(ran.err, "rcap diff: a.yaml: no service or container in it\n");
     fs::write(dir.path().join("c"), "").unwrap();
-    assert!(deploy(dir.path(), "./c").err.contains("./c: is empty"));
+    assert!(export(dir.path(), "./c").err.contains("./c: is empty"));
 }

@@ -26,7 +26,7 @@ pub(super) fn write(settings: &Settings) -> Result<String, SettingsError> {
     ))
 }
 
-/// Reads the output of `rcap minimize`, `trace`, `report` and `deploy`.
+/// Reads the output of `rcap minimize`, `trace`, `report` and `export`.
 #[cfg(feature = "settings")]
 pub(super) fn read(document: &Value) -> Found {
     document.get("schema").filter(|schema| schema.is_number())?;

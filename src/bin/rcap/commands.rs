@@ -11,7 +11,7 @@ use clap::Command;
 use rcap::tools::{capsh, captree, getcap, getpcaps, setcap};
 
 use super::{
-    Exit, Io, completions, decode, deploy, diff, explain, minimize, oci, report, run, suggest,
+    Exit, Io, completions, decode, diff, explain, export, minimize, oci, report, run, suggest,
     trace, why,
 };
 
@@ -55,7 +55,7 @@ const GROUPS: &[(&str, &[Entry])] = &[
         entry("oci-runtime", "Call an OCI runtime with that hook, for the daemon of Docker", oci::runtime, || Command::new("oci-runtime")),
     ]),
     ("Deliver", &[
-        entry("deploy", "Write the settings for Docker, Kubernetes, systemd and others", deploy::run, deploy::command),
+        entry("export", "Write the settings for Docker, Kubernetes, systemd and others", export::run, export::command),
         entry("diff", "Say what one source of settings has that another lacks", diff::run, diff::command),
         entry("completions", "Write what completes these commands in bash, zsh or fish", completions::run, completions::command),
     ]),

@@ -4,9 +4,9 @@
 mod commands;
 mod completions;
 mod decode;
-mod deploy;
 mod diff;
 mod explain;
+mod export;
 mod input;
 
 mod minimize;

@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     Escaped, Exit, Io,
-    deploy::{append, to_arg},
+    export::{append, to_arg},
     input, save,
     trace::print_merged,
 };

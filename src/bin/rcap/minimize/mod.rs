@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::{
     Exit, Io, Place, Stream,
-    deploy::{append, expressible, to_arg},
+    export::{append, expressible, to_arg},
     parse_caps,
     trace::{OWN_FAILURE, backend_arg, buffer_arg, duration, options, program_arg, refuse},
 };

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use super::{
     Exit, Io,
-    deploy::{append, to_arg},
+    export::{append, to_arg},
     report::parse,
     save::Pending,
 };

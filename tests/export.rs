@@ -1,4 +1,4 @@
-//! `rcap deploy`: what it writes, read by those for whom it is written.
+//! `rcap export`: what it writes, read by those for whom it is written.
 
 mod common;
 
@@ -39,8 +39,8 @@ tests! {
         docker_and_compose;
 }
 
-fn deploy(args: &[&str]) -> String {
-    let ran = ran(program("rcap").arg("deploy").args(args));
+fn export(args: &[&str]) -> String {
+    let ran = ran(program("rcap").arg("export").args(args));
     assert_eq!(ran.status, Some(0), "{ran:?}");
     ran.out.trim_end().to_owned()
 }
@@ -60,32 +60,32 @@ fn all_five(value: &str) -> Vec<String> {
 }
 
 fn usage() {
-    for args in [&["deploy"][..], &["deploy", "--to", "x"], &["deploy", "--to", "oci", "no_cap"]] {
+    for args in [&["export"][..], &["export", "--to", "x"], &["export", "--to", "oci", "no_cap"]] {
         let ran = ran(program("rcap").args(args));
         assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{args:?}");
     }
-    let ran = ran(program("rcap").args(["deploy", "--to", "docker", "--user", "7", "2000"]));
+    let ran = ran(program("rcap").args(["export", "--to", "docker", "--user", "7", "2000"]));
     assert_eq!(ran.out, "--cap-drop=ALL --cap-add=NET_RAW --user=7\n");
-    assert!(ran.err.starts_with("rcap deploy: another user than root"), "{ran:?}");
+    assert!(ran.err.starts_with("rcap export: another user than root"), "{ran:?}");
 }
 
 fn setpriv() {
     let show = "grep ^Cap /proc/self/status";
-    let user = deploy(&["--to", "setpriv", "--user", "nobody", "net_raw"]);
+    let user = export(&["--to", "setpriv", "--user", "nobody", "net_raw"]);
     assert_eq!(sets(&format!("{user} {show}")), all_five(RAW));
-    let number = deploy(&["--to", "setpriv", "--user", "1234", "net_raw"]);
+    let number = export(&["--to", "setpriv", "--user", "1234", "net_raw"]);
     assert_eq!(sets(&format!("{number} {show}")), all_five(RAW));
-    let root = deploy(&["--to", "setpriv", "net_raw"]);
+    let root = export(&["--to", "setpriv", "net_raw"]);
     let got = sets(&format!("{root} {show}"));
     assert_eq!(got[1..4], all_five(RAW)[1..4]);
-    assert_eq!(sets(&format!("{} {show}", deploy(&["--to", "setpriv"]))), all_five(NONE));
+    assert_eq!(sets(&format!("{} {show}", export(&["--to", "setpriv"]))), all_five(NONE));
 }
 
 fn setcap() {
     let dir = directory();
     let copy = dir.path().join("PROGRAM");
     fs::copy(which("true").unwrap(), &copy).unwrap();
-    let line = deploy(&["--to", "setcap", "net_raw,kill"]);
+    let line = export(&["--to", "setcap", "net_raw,kill"]);
     let tools = std::path::Path::new(program("setcap").get_program()).parent().unwrap().to_owned();
     let path = format!("PATH={}:$PATH", tools.display());
     let got = sets(&format!("cd {} && {path} && {line} && getcap PROGRAM", dir.path().display()));
@@ -95,7 +95,7 @@ fn setcap() {
 /// In the user namespace of the test there is one user: root.
 fn capsh_is_there() {
     let show = "-c 'grep ^Cap /proc/self/status'";
-    let root = deploy(&["--to", "capsh", "net_raw"]);
+    let root = export(&["--to", "capsh", "net_raw"]);
     let ours = program("capsh").get_program().to_owned();
     let ours = std::path::Path::new(&ours).parent().unwrap();
     for path in ["$PATH", &format!("{}:$PATH", ours.display())] {
@@ -118,7 +118,7 @@ fn a_unit_that_systemd_understands() {
     let users = users.map(|user| vec!["--user", user]);
     for user in std::iter::once(vec![]).chain(users) {
         let part =
-            deploy(&[&["--to", "systemd"], &*user, &["net_raw,chown,checkpoint_restore"]].concat());
+            export(&[&["--to", "systemd"], &*user, &["net_raw,chown,checkpoint_restore"]].concat());
         let unit = format!("{part}\nExecStart=/bin/true\n");
         let said = verify(&unit);
         assert!(!said.contains("rcap-test"), "{unit}: {said}");
@@ -135,7 +135,7 @@ fn oci() {
     let plain: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
     for (user, want) in [(&[][..], [NONE, RAW, RAW, RAW, NONE]), (&["--user", "7"], [RAW; 5])] {
         let part: Value =
-            serde_json::from_str(&deploy(&[&["--to", "oci"], user, &["net_raw"]].concat()))
+            serde_json::from_str(&export(&[&["--to", "oci"], user, &["net_raw"]].concat()))
                 .unwrap();
         let mut config = plain.clone();
         for (key, value) in part["process"].as_object().unwrap() {
@@ -144,7 +144,7 @@ fn oci() {
         config["process"]["terminal"] = false.into();
         config["process"]["args"] = serde_json::json!(["grep", "^Cap", "/proc/self/status"]);
         fs::write(&path, config.to_string()).unwrap();
-        let id = format!("rcap-test-deploy-{}", std::process::id());
+        let id = format!("rcap-test-export-{}", std::process::id());
         let got = sets(&format!("cd {} && runc run {id}", dir.path().display()));
         let names = ["Inh", "Prm", "Eff", "Bnd", "Amb"];
         let want: Vec<_> =
@@ -157,14 +157,14 @@ fn docker_and_compose() {
     let dir = directory();
     let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
     let show = ["grep", "-E", "^(CapEff|NoNewPrivs)", "/proc/self/status"];
-    let options = deploy(&["--to", "docker", "net_raw"]);
+    let options = export(&["--to", "docker", "net_raw"]);
     let options: Vec<&str> = options.split(' ').collect();
     let args =
         [&["run", "--rm", "--network", "none"], &options[..], &["rcap-test:1"], &show].concat();
     let want = format!("CapEff:\t{RAW}\nNoNewPrivs:\t1\n");
     assert_eq!(daemon.docker(&args).out, want);
 
-    let indented = deploy(&["--to", "compose", "net_raw"]).replace('\n', "\n    ");
+    let indented = export(&["--to", "compose", "net_raw"]).replace('\n', "\n    ");
     let compose = format!(
         "services:\n  it:\n    image: rcap-test:1\n    network_mode: none\n    {indented}\n"
     );
@@ -176,24 +176,24 @@ fn docker_and_compose() {
 }
 
 fn users_by_value() {
-    let deploy = |to: &str, user: &str| {
-        ran(program("rcap").args(["deploy", "--to", to, "--user", user, "net_raw"]))
+    let export = |to: &str, user: &str| {
+        ran(program("rcap").args(["export", "--to", to, "--user", user, "net_raw"]))
     };
     for user in ["0", "00", "+0", "root", "0:0", "+00:000"] {
-        let value: Value = serde_json::from_str(&deploy("oci", user).out).unwrap();
+        let value: Value = serde_json::from_str(&export("oci", user).out).unwrap();
         let process = &value["process"];
         assert_eq!(process["user"]["uid"], 0, "{user}");
         assert_eq!(process["capabilities"]["ambient"], serde_json::json!([]), "{user}");
-        let docker = deploy("docker", user);
+        let docker = export("docker", user);
         assert!(docker.out.contains("no-new-privileges"), "{docker:?}");
         assert_eq!(docker.err, "", "{user}");
     }
     for format in ["oci", "kubernetes"] {
         for user in ["nobody", "1:adm", "nobody:5"] {
-            let ran = deploy(format, user);
+            let ran = export(format, user);
             assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
             let want =
-                format!("rcap deploy: user {user}: {format} needs a number, UID or UID:GID\n");
+                format!("rcap export: user {user}: {format} needs a number, UID or UID:GID\n");
             assert_eq!(ran.err, want);
         }
     }
@@ -202,17 +202,17 @@ fn users_by_value() {
     let early = ran(program("rcap").args(args));
     assert_eq!((early.status, &*early.out), (Some(125), ""));
     assert!(early.err.contains("user nobody: oci needs a number"), "{}", early.err);
-    let value: Value = serde_json::from_str(&deploy("oci", "7:5").out).unwrap();
+    let value: Value = serde_json::from_str(&export("oci", "7:5").out).unwrap();
     assert_eq!(value["process"]["user"], serde_json::json!({"uid": 7, "gid": 5}));
     // Nobody, and the id that setresuid(2) takes for no change.
     for user in ["", ":", "4294967295", "0x0", " 0", "-1", "a\nb", "a\u{1b}[31m", "-x", "a b"] {
         for format in ["docker", "oci", "systemd", "setpriv", "json"] {
-            let ran = deploy(format, user);
+            let ran = export(format, user);
             assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{format} {user:?}");
             assert!(!ran.err.contains('\u{1b}'), "{ran:?}");
         }
     }
-    let ran = deploy("systemd", "me\\");
+    let ran = export("systemd", "me\\");
     assert_eq!((ran.status, &*ran.out), (Some(1), ""));
     assert!(ran.err.contains("a backslash at the end would join the next line"), "{}", ran.err);
 }
@@ -302,7 +302,7 @@ fn numbers_for_commands() {
         ("setpriv", "sh -c 'grep -E ^Cap /proc/self/status; id -u; id -g; id -G'"),
     ] {
         for (user, ids) in [("1234", ["1234"; 3]), ("1234:5", ["1234", "5", "5"])] {
-            let command = deploy(&["--to", format, "--user", user, "net_raw"]);
+            let command = export(&["--to", format, "--user", user, "net_raw"]);
             let got = sets(&format!("{command} {show}"));
             assert_eq!(got[..5], all_five(RAW), "{command}");
             assert_eq!(got[5..], ids, "{command}");

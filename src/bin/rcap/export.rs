@@ -1,4 +1,4 @@
-//! `rcap deploy`: capabilities in the words of the system that takes them.
+//! `rcap export`: capabilities in the words of the system that takes them.
 
 use std::{
     ffi::OsString,
@@ -15,9 +15,9 @@ use rcap::{
 
 pub(crate) fn command() -> Command {
     let value = |id: &'static str, name: &'static str| Arg::new(id).long(id).value_name(name);
-    Command::new("deploy")
+    Command::new("export")
         .about("Write the settings that give a program these capabilities, ready to paste")
-        .override_usage("rcap deploy --to FORMAT [--user USER] [CAPS]...")
+        .override_usage("rcap export --to FORMAT [--user USER] [CAPS]...")
         .args([
             to_arg().required(true),
             value("from", "SOURCE").allow_hyphen_values(true).conflicts_with("CAPS").help(source::FORMS),
@@ -31,8 +31,8 @@ pub(crate) fn command() -> Command {
         ])
         .after_help(
             "The settings are on standard output, and on standard error what does not hold there.\n\n\
-             Example: rcap deploy --to compose chown,net_raw\n         \
-             rcap deploy --to systemd --from compose.yaml:web",
+             Example: rcap export --to compose chown,net_raw\n         \
+             rcap export --to systemd --from compose.yaml:web",
         )
 }
 
@@ -107,7 +107,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let written = match written {
         Ok(written) => written,
         Err(words) => {
-            io.complain_in_words("rcap deploy", &words)?;
+            io.complain_in_words("rcap export", &words)?;
             return Ok(Exit::FAILURE);
         }
     };
@@ -119,7 +119,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         writeln!(io.out, "{text}")?;
         if let Some(words) = caveat {
             io.out.flush()?;
-            io.complain_in_words("rcap deploy", words)?;
+            io.complain_in_words("rcap export", words)?;
         }
     }
     Ok(Exit::SUCCESS)

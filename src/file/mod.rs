@@ -21,12 +21,14 @@
 mod access;
 mod attribute;
 mod codec;
+mod entry;
 mod refusal;
 mod scan;
 
 pub(crate) use access::locate;
 pub use access::{Written, check_write, read, read_fd, remove, remove_fd, update, write, write_fd};
-pub use scan::{Entry, Found, Scan};
+pub use entry::{Entry, Found, Owner};
+pub use scan::Scan;
 
 pub use crate::error::{FileKind, Malformed, Mount, Refusal};
 

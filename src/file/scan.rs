@@ -25,12 +25,12 @@ use nix::{
 };
 
 use super::{
-    FileCaps,
     access::decode,
     attribute::{Call, NAME, errno},
     codec::LONGEST,
+    entry::{Entry, Found, Owner, is_of_kernel, owner, stat},
 };
-use crate::{Error, Op, Result, sys};
+use crate::{Op, sys};
 
 /// A walk through trees of directories that reads the capabilities of every file: one system call
 /// a file, several threads, and memory that does not grow with the number of files.
@@ -54,48 +54,10 @@ use crate::{Error, Op, Result, sys};
 #[derive(Clone, Debug, Default)]
 pub struct Scan {
     one_file_system: bool,
+    skip_kernel: bool,
+    owners: bool,
     exclude: Vec<CString>,
     threads: usize,
-}
-
-/// Something that a [`Scan`] came upon.
-#[derive(Debug)]
-pub struct Entry<'a> {
-    directory: Option<&'a Path>,
-    name: &'a OsStr,
-    found: Found,
-}
-
-/// What it is.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum Found {
-    /// A regular file, and its capabilities, if it has any.
-    File(Result<Option<FileCaps>>),
-    /// A FIFO, a socket or a device.
-    Special,
-    /// A directory, whose entries follow unless its file system is left out.
-    Directory,
-    /// A symbolic link.
-    SymbolicLink,
-    /// It could not be looked at, or it is a directory that could not be read to its end. What is
-    /// removed meanwhile is not meant.
-    Unreadable(Error),
-}
-
-impl Entry<'_> {
-    /// Its path: that which the scan began with, and the names on the way.
-    pub fn path(&self) -> PathBuf {
-        match self.directory {
-            Some(directory) => directory.join(self.name),
-            None => self.name.into(),
-        }
-    }
-
-    /// What it is.
-    pub fn found(&self) -> &Found {
-        &self.found
-    }
 }
 
 /// A directory that is still to be read. Its name is looked up in its parent and nowhere else.
@@ -149,6 +111,22 @@ impl Scan {
         self
     }
 
+    /// Sets whether file systems of the kernel's own, such as proc, sysfs and cgroup2, are left out.
+    /// Nothing on them can be executed.
+    #[must_use]
+    pub fn skip_kernel_file_systems(mut self, skip: bool) -> Scan {
+        self.skip_kernel = skip;
+        self
+    }
+
+    /// Sets whether the mode and the owner of each regular file are read: one more system call a
+    /// file.
+    #[must_use]
+    pub fn owners(mut self, read: bool) -> Scan {
+        self.owners = read;
+        self
+    }
+
     /// Leaves out what matches `pattern`, with all that lies in it. The pattern is one of
     /// fnmatch(3) for the whole path if it has a slash, and for the name alone if it has none.
     /// A pattern with a NUL matches nothing.
@@ -174,7 +152,7 @@ impl Scan {
     {
         let Ok(name) = CString::new(root.as_os_str().as_bytes()) else {
             let found = Found::Unreadable(Op::Open.on(root, Errno::EINVAL));
-            let _ = visit(&Entry { directory: None, name: root.as_os_str(), found });
+            let _ = visit(&Entry { directory: None, name: root.as_os_str(), found, owner: None });
             return;
         };
         let mut run = Run {
@@ -188,7 +166,7 @@ impl Scan {
             root: OnceLock::new(),
             parents: Mutex::default(),
         };
-        let entry = |found| Entry { directory: None, name: root.as_os_str(), found };
+        let entry = |found| Entry { directory: None, name: root.as_os_str(), found, owner: None };
         let stat = match fs::symlink_metadata(root) {
             Ok(stat) => stat,
             Err(err) => return run.visit(&entry(Found::Unreadable(Op::Open.on(root, err)))),
@@ -204,7 +182,11 @@ impl Scan {
                 run.push(Task { parent: None, name, path: root.to_path_buf() });
                 run.work_in(self.threads);
             }
-            libc::DT_REG => run.visit(&entry(Found::File(super::read(root)))),
+            libc::DT_REG => {
+                let owner = Owner { mode: stat.mode() & 0o7777, uid: stat.uid(), gid: stat.gid() };
+                let owner = self.owners.then_some(owner);
+                run.visit(&Entry { owner, ..entry(Found::File(super::read(root))) });
+            }
             _ => run.visit(&entry(Found::Special)),
         }
     }
@@ -297,6 +279,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 directory: None,
                 name: path.as_os_str(),
                 found: Found::Unreadable(Op::ReadDirectory.on(&*path, err)),
+                owner: None,
             }),
         }
     }
@@ -373,9 +356,12 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         };
         let directory = Arc::new(directory);
         self.root.get_or_init(|| Arc::clone(&directory));
-        drop(parent);
         let stat = directory.metadata()?;
         if self.device.is_some_and(|device| stat.dev() != device) {
+            return Ok(());
+        }
+        let is_mount = parent.is_none_or(|parent| parent.id.0 != stat.dev());
+        if self.scan.skip_kernel && is_mount && is_of_kernel(&directory) {
             return Ok(());
         }
         let open = Mutex::new(Some(Arc::clone(&directory)));
@@ -403,6 +389,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
             directory: Some(path),
             name: OsStr::from_bytes(name.to_bytes()),
             found,
+            owner: None,
         };
         let kind = match kind {
             libc::DT_UNKNOWN => match self.with_descriptors(|| stat(directory, name)) {
@@ -436,7 +423,9 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 let caps = decode(value, || {
                     path.join(OsStr::from_bytes(name.to_bytes())).as_path().into()
                 });
-                self.visit(&entry(Found::File(caps)));
+                // A file that is gone by now has just been read, and is reported without.
+                let owner = self.scan.owners.then(|| owner(directory, name).ok()).flatten();
+                self.visit(&Entry { owner, ..entry(Found::File(caps)) });
             }
             _ => self.visit(&entry(Found::Special)),
         }
@@ -483,13 +472,6 @@ fn held(directory: &File, name: &CStr) -> io::Result<File> {
     let file = openat(directory, name, readable, Mode::empty())
         .or_else(|_| openat(directory, name, held | OFlag::O_PATH, Mode::empty()))?;
     Ok(File::from(file))
-}
-
-/// The status of an entry that is not followed. (std asks for it so that the numbers of large files
-/// and inodes fit on 32-bit machines, which nix does not.)
-fn stat(directory: &File, name: &CStr) -> io::Result<Metadata> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    File::from(openat(directory, name, flags, Mode::empty())?).metadata()
 }
 
 /// Whether something has been removed since its name was read, and with it what there was to say.

@@ -7,8 +7,10 @@ mod suggest;
 mod table;
 mod tasks;
 mod uses;
+mod worth;
 
 pub use suggest::{Suggestion, Sysctl, suggest};
+pub use worth::Worth;
 
 /// What is known of a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

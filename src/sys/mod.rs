@@ -274,6 +274,20 @@ fn statx(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
     Ok(stat)
 }
 
+/// statx(2) of an entry of `dir` that is not followed: its mode, its owner and its group. A
+/// network file system is not asked for them again.
+pub(crate) fn mode_and_owner(dir: BorrowedFd<'_>, entry: &CStr) -> io::Result<(u32, u32, u32)> {
+    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_STATX_DONT_SYNC;
+    let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_UID | libc::STATX_GID;
+    // SAFETY: statx is a plain structure of integers, for which zeros are a value.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel reads the string, which ends in NUL, and writes one statx, which is live
+    // and exclusive.
+    let ret = unsafe { libc::statx(dir.as_raw_fd(), entry.as_ptr(), flags, mask, &raw mut stat) };
+    result(ret.into())?;
+    Ok((stat.stx_mode.into(), stat.stx_uid, stat.stx_gid))
+}
+
 /// getgroups(2): how many of `groups` were written. `EINVAL` if there are more.
 pub(crate) fn getgroups(groups: &mut [u32]) -> io::Result<usize> {
     let room = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);

@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use common::directory;
+use common::{directory, which};
 use nix::unistd::pipe;
 use rcap::{
     Cap, CapSet, CapState, Error, Iab, Mode, Op, Subject, ambient, bounding,
@@ -39,6 +39,8 @@ tests! {
         the_step_that_failed,
         programs_that_cannot_be_executed,
         standard_streams_that_are_closed;
+    UserNamespace ["busybox"]:
+        a_relative_root_directory;
     Root:
         a_user_with_ambient_capabilities,
         ids_that_cannot_be_had,
@@ -83,7 +85,7 @@ fn said(launcher: &Launcher, function: impl FnOnce() -> String) -> String {
 /// The operation that failed in the child, and its errno.
 fn failed<T: std::fmt::Debug>(result: rcap::Result<T>) -> (Op, i32) {
     match result.unwrap_err() {
-        Error::Os { op, subject: Subject::Child, source, .. } => {
+        Error::Os { op, subject: Subject::Child | Subject::Path(_), source, .. } => {
             (op, source.raw_os_error().unwrap())
         }
         other => panic!("{other:?}"),
@@ -294,8 +296,34 @@ fn programs_that_cannot_be_executed() {
     let mut elsewhere = Command::new("true");
     elsewhere.current_dir("/nonexistent");
     let err = Launcher::new().spawn(elsewhere).unwrap_err();
-    assert!(matches!(err, Error::Os { op: Op::Fork, .. }), "{err:?}");
+    assert_eq!(err.to_string(), "cannot change the working directory /nonexistent");
     assert_eq!(err.raw_os_error(), Some(libc::ENOENT));
+}
+
+/// A relative root directory is below this process's working directory, with and without another
+/// one for the child.
+fn a_relative_root_directory() {
+    let dir = directory();
+    std::env::set_current_dir(dir.path()).unwrap();
+    fs::create_dir_all("root/work").unwrap();
+    let busybox = which("busybox").unwrap();
+    fs::copy(busybox, "root/busybox").unwrap();
+    for (directory, want) in [(None, "/\n"), (Some("/work"), "/work\n"), (Some("work"), "/work\n")]
+    {
+        let mut pwd = Command::new("/busybox");
+        pwd.arg("pwd");
+        if let Some(directory) = directory {
+            pwd.current_dir(directory);
+        }
+        let output = Launcher::new().root("root").output(pwd).unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), want, "{directory:?}");
+    }
+    let mut nowhere = Command::new("/busybox");
+    nowhere.current_dir("/none");
+    let err = Launcher::new().root("root").spawn(nowhere).unwrap_err();
+    assert_eq!(err.to_string(), "cannot change the working directory /none");
+    let err = Launcher::new().root("none").spawn(Command::new("/busybox")).unwrap_err();
+    assert_eq!(err.to_string(), "cannot change the root directory none");
 }
 
 fn nobody() -> Launcher {

@@ -183,10 +183,12 @@ impl Launcher {
     ///
     /// The error of the step that failed, with [`Subject::Child`]; the child has then ended.
     /// [`Op::Execute`], with the program, if all steps succeeded and it could not be executed.
-    /// [`Op::Fork`] if no child could be made, or if it could not enter its working directory.
+    /// [`Op::Chroot`] and [`Op::ChangeDirectory`] name the directory. [`Op::Fork`] if no child could
+    /// be made.
     #[doc(alias = "cap_launch")]
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
         let program = PathBuf::from(command.get_program());
+        let directory = command.get_current_dir().map(Path::to_path_buf);
         let Pipe { read, write, standard: _standard } = Pipe::new()?;
         let mut steps = self.steps_of(&mut command)?;
         sys::pre_exec(&mut command, move || steps.take_and_tell(&write));
@@ -196,7 +198,7 @@ impl Launcher {
             drop(command);
             let _ = fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
             match Told::read(read) {
-                Ok(Told::Failed(err)) => err,
+                Ok(Told::Failed(err)) => self.with_directory(err, directory.as_deref()),
                 Ok(Told::Done) => Op::Execute.on(&*program, err),
                 Ok(Told::Nothing) | Err(_) => Op::Fork.thread(err),
             }
@@ -243,6 +245,7 @@ impl Launcher {
     #[must_use]
     pub fn exec(&self, mut command: Command) -> Error {
         let program = PathBuf::from(command.get_program());
+        let directory = command.get_current_dir().map(Path::to_path_buf);
         let steps = self.steps_of(&mut command);
         let (mut steps, Pipe { read, write, standard: _standard }) =
             match steps.and_then(|steps| Ok((steps, Pipe::new()?))) {
@@ -253,7 +256,9 @@ impl Launcher {
         let err = command.exec();
         drop(command);
         match Told::read(read) {
-            Ok(Told::Failed(Error::Os { op, source, .. })) => op.thread(source),
+            Ok(Told::Failed(Error::Os { op, source, .. })) => {
+                self.with_directory(op.thread(source), directory.as_deref())
+            }
             Ok(Told::Failed(err)) => err,
             Ok(Told::Done) => Op::Execute.on(&*program, err),
             Ok(Told::Nothing) | Err(_) => Op::Fork.thread(err),
@@ -322,16 +327,25 @@ impl Launcher {
     }
 
     /// The steps before `command` executes its program. It would enter its working directory before
-    /// they are taken, and so outside of the new root directory.
+    /// they are taken: outside the new root directory, which could then not be relative.
     fn steps_of(&self, command: &mut Command) -> Result<Steps> {
         let mut steps = self.steps()?;
-        if steps.root.is_some()
-            && let Some(path) = command.get_current_dir()
-        {
+        if let Some(path) = command.get_current_dir() {
             steps.directory = Some(c_path(Op::ChangeDirectory, path)?);
-            command.current_dir("/");
+            command.current_dir(".");
         }
         Ok(steps)
+    }
+
+    /// Adds the directory to an error of a step that enters one.
+    fn with_directory(&self, err: Error, directory: Option<&Path>) -> Error {
+        let Error::Os { op, subject, source } = err else { return err };
+        let path = match op {
+            Op::Chroot => self.root.as_deref(),
+            Op::ChangeDirectory => directory,
+            _ => None,
+        };
+        Error::Os { op, subject: path.map_or(subject, Subject::from), source }
     }
 
     /// All that needs memory, before there is a child.

@@ -1,10 +1,10 @@
-//! Linux capabilities, in pure Rust: those of threads, processes and files. (capabilities(7))
+//! Linux capabilities of threads, processes and files, in pure Rust. (capabilities(7))
 //!
-//! Linux splits the power of root into capabilities. Each thread has five sets of them: the
-//! [effective, permitted and inheritable](CapState) ones, the [`bounding`] and the [`ambient`] set.
-//! A [file](mod@file) can have capabilities that are given to whoever executes it.
+//! Linux splits root's power into capabilities. Each thread has five sets of them: the
+//! [effective, permitted and inheritable](CapState) sets, the [`bounding`] set and the [`ambient`]
+//! set. A [file](mod@file) can grant capabilities to a process that executes it.
 //!
-//! A server that has bound its port and gives up everything else:
+//! After binding its port, a server keeps one capability and drops all others:
 //!
 //! ```
 //! use rcap::{Cap, CapSet, CapState};
@@ -16,22 +16,22 @@
 //!
 //! # Threads
 //!
-//! Capabilities belong to a thread and not to its process. What changes something here changes
-//! it in the calling thread alone; threads that it starts later begin with a copy. A program
-//! drops its capabilities before it starts threads.
+//! Capabilities belong to a thread, not to its process. Functions of this crate change only the
+//! calling thread, and threads that it starts later inherit the change. Drop capabilities before
+//! you start threads, or use [`threads`] to drop them in all threads.
 //!
-//! # Capabilities without a name
+//! # Unnamed capabilities
 //!
-//! A newer kernel can have capabilities that have no name here. They are read, kept, printed as
-//! numbers and written back, and no operation loses one.
+//! A newer kernel can have capabilities that this crate has no name for. Every operation preserves
+//! them, and they are printed as numbers.
 //!
 //! # Coming from libcap
 //!
-//! docs/comparison.md lists every function of libcap, its Go packages, caps, capctl and libcap-ng
-//! beside its counterpart here. The names of libcap's functions also find their counterparts in
-//! the search of this documentation.
+//! docs/comparison.md maps each function of libcap, its Go packages, caps, capctl and libcap-ng to
+//! its counterpart. The search of this documentation also finds counterparts by the names of
+//! libcap's functions.
 //!
-//! | libcap | here |
+//! | libcap | rcap |
 //! |---|---|
 //! | `cap_get_proc`, `cap_set_proc`, `cap_get_pid` | [`CapState::current`], [`CapState::apply`], [`CapState::of_pid`] |
 //! | `cap_from_text`, `cap_to_text` | [`CapState::parse`], [`CapState::to_text`], `FromStr` and `Display` |
@@ -50,11 +50,12 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the programs. A user of the library turns it off with
-//!   `default-features = false`, and gets neither clap nor serde.
-//! - `settings`: the readers of [`settings`], for Compose files, Kubernetes manifests, units of
-//!   systemd and others. `cli` includes it.
+//! - `cli` (default): the programs. Library users disable it with `default-features = false`, and
+//!   then build neither clap nor serde.
+//! - `settings`: the readers of [`settings`], for Compose files, Kubernetes manifests, systemd
+//!   units and others. `cli` enables it.
 //! - `serde`: `Serialize` and `Deserialize` for the value types.
+//! - `all-threads`: `threads::Limits`, which drops privileges in every thread of the process.
 
 #![deny(missing_docs)]
 
@@ -74,7 +75,7 @@ pub mod proc;
 pub mod settings;
 pub mod trace;
 
-/// libcap's five tools, and what they share with `rcap`.
+/// libcap's five tools, and the code they share with `rcap`.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod tools;

@@ -1,13 +1,13 @@
-//! One capability, and the one table of names.
+//! A capability, and the table of names.
 
 use std::{error, fmt, str::FromStr};
 
 use super::ParseError;
 
-/// One capability: a number from 0 to 63, with or without a name.
+/// A capability: a number from 0 to 63, with or without a name.
 ///
-/// A number rather than an enumeration: a kernel newer than this crate can report a capability
-/// that has no name here, and it has to survive a read and a write unchanged.
+/// This is a number and not an enumeration, because a newer kernel can report a capability that
+/// this crate has no name for, which must survive a read and a write unchanged.
 ///
 /// ```
 /// use rcap::Cap;
@@ -30,10 +30,10 @@ macro_rules! capabilities {
             )*
         }
 
-        /// The name of each named capability, at the index that is its number.
+        /// The names, indexed by number.
         const NAMES: &[&str] = &[$($name),*];
 
-        /// The same names as <linux/capability.h> has them.
+        /// The names in `<linux/capability.h>`, indexed by number.
         const CONSTANTS: &[&str] = &[$(concat!("CAP_", stringify!($constant))),*];
 
         const ALL: &[Cap] = &[$(Cap($number)),*];
@@ -87,20 +87,20 @@ capabilities! {
     40 CHECKPOINT_RESTORE "cap_checkpoint_restore" "checkpoint and restore processes, choose process ids";
 }
 
-/// How many capabilities have a name here: they are the numbers from 0 up.
+/// The number of named capabilities. Their numbers start at 0.
 #[expect(clippy::cast_possible_truncation, reason = "a test counts them")]
 pub(crate) const NAMED: u8 = NAMES.len() as u8;
 
 impl Cap {
-    /// Every capability that has a name, lowest number first.
+    /// Every named capability, lowest number first.
     pub const ALL: &[Cap] = ALL;
 
-    /// Returns the capability with this number, or `None` from 64 up.
+    /// Returns the capability with this number, or `None` if the number is 64 or more.
     pub const fn from_number(number: u8) -> Option<Cap> {
         if number < 64 { Some(Cap(number)) } else { None }
     }
 
-    /// Returns the number of this capability, below 64.
+    /// Returns the number of this capability, which is below 64.
     pub const fn number(self) -> u8 {
         self.0
     }
@@ -111,7 +111,7 @@ impl Cap {
         self.in_table(NAMES)
     }
 
-    /// Returns the name as <linux/capability.h> and the OCI runtime specification have it, such as
+    /// Returns the name in `<linux/capability.h>` and the OCI runtime specification, such as
     /// `CAP_NET_RAW`, if it has one.
     pub const fn constant_name(self) -> Option<&'static str> {
         self.in_table(CONSTANTS)
@@ -121,8 +121,8 @@ impl Cap {
         if self.0 < NAMED { Some(names[self.0 as usize]) } else { None }
     }
 
-    /// The capability that `item` names, by its name in any case or by a number as strtoul(3)
-    /// reads one with base 0.
+    /// Returns the capability with this name, in any case, or with this number, which is parsed
+    /// like strtoul(3) with base 0.
     pub(crate) fn lookup(item: &str) -> Option<Cap> {
         if item.starts_with(|c: char| c.is_ascii_digit()) {
             return number(item).and_then(|n| u8::try_from(n).ok()).and_then(Cap::from_number);
@@ -131,19 +131,19 @@ impl Cap {
     }
 }
 
-/// A number as strtoul(3) reads one with base 0: in decimal, in octal after `0` or in hexadecimal
-/// after `0x`. No sign, nothing before or behind it, no overflow.
+/// Parses a number like strtoul(3) with base 0: decimal, octal after `0`, or hexadecimal after
+/// `0x`. Rejects signs, surrounding characters and overflow.
 pub(crate) fn number(text: &str) -> Option<u32> {
     let (digits, radix) = match text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
         Some(digits) => (digits, 16),
         None if text.len() > 1 && text.starts_with('0') => (text, 8),
         None => (text, 10),
     };
-    // from_str_radix takes a leading '+', which is an operator in every grammar here.
+    // from_str_radix accepts a leading '+', which is an operator in every grammar here.
     if digits.starts_with('+') { None } else { u32::from_str_radix(digits, radix).ok() }
 }
 
-/// The number is 64 or more.
+/// The error of a number that is 64 or more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidNumber(u8);
 
@@ -169,7 +169,7 @@ impl From<Cap> for u8 {
     }
 }
 
-/// The name, or the decimal number of a capability without one.
+/// Prints the name, or the decimal number of an unnamed capability.
 impl fmt::Display for Cap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.name() {
@@ -185,7 +185,7 @@ impl fmt::Debug for Cap {
     }
 }
 
-/// As cap_from_name(3): a whole name with its prefix, in any case, or a number from 0 to 63.
+/// Parses a name with its prefix, in any case, or a number from 0 to 63, like cap_from_name(3).
 impl FromStr for Cap {
     type Err = ParseError;
 
@@ -216,13 +216,13 @@ mod tests {
             ("cap_chown",              Some(0)),
             ("CAP_Chown",              Some(0)),
             ("cap_checkpoint_restore", Some(40)),
-            ("63",                     Some(63)), // unnamed, yet representable
+            ("63",                     Some(63)), // unnamed, but valid
             ("0",                      Some(0)),
             ("010",                    Some(8)),  // octal, as strtoul(3)
             ("0x1F",                   Some(31)),
             ("000000000000000000000000000000000000012", Some(10)),
             ("64",                     None),
-            ("0100",                   None),     // 64
+            ("0100",                   None), // 64
             ("08",                     None),
             ("0x",                     None),
             ("0x+5",                   None),

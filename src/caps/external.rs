@@ -1,8 +1,8 @@
-//! The portable bytes of the three sets, as cap_copy_ext(3) writes and cap_copy_int(3) reads them.
+//! The external form of the three sets, which cap_copy_ext(3) writes and cap_copy_int(3) reads.
 //!
 //! ```text
 //! 90 c2 01 51    magic
-//! L              bytes a set, 8 here
+//! L              bytes per set, 8 here
 //! L times        one byte each of effective, permitted, inheritable, lowest bits first
 //! ```
 
@@ -12,15 +12,15 @@ use super::{CapSet, CapState};
 
 const MAGIC: [u8; 4] = [0x90, 0xc2, 0x01, 0x51];
 
-/// Bytes that are not the external form of a [`CapState`].
+/// The error of bytes that are not the external form of a [`CapState`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExternalError {
-    /// The bytes do not begin with the magic number and a length.
+    /// The bytes do not start with the magic number and a length.
     Magic,
-    /// There are fewer bytes than the length asks for.
+    /// There are fewer bytes than the length requires.
     Short,
-    /// A capability with a number above 63 is set.
+    /// A capability number above 63 is set.
     TooLarge,
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for ExternalError {
 impl error::Error for ExternalError {}
 
 impl CapState {
-    /// The external form of these sets: the same bytes on every architecture.
+    /// Returns the external form of these sets, which is the same on every architecture.
     #[doc(alias = "cap_copy_ext")]
     pub fn to_external(self) -> [u8; 29] {
         let mut bytes = [0; 29];
@@ -54,8 +54,8 @@ impl CapState {
         bytes
     }
 
-    /// The sets whose external form `bytes` begins with. A set may be given in fewer bytes than
-    /// eight, or in more of which the further ones are 0.
+    /// Parses the external form at the start of `bytes`. A set may have fewer than eight bytes, or
+    /// more if the additional bytes are 0.
     ///
     /// ```
     /// use rcap::{Cap, CapSet, CapState};
@@ -66,7 +66,7 @@ impl CapState {
     ///
     /// # Errors
     ///
-    /// What is wrong with the bytes.
+    /// [`ExternalError`] if the bytes do not have this form.
     #[doc(alias("cap_copy_int", "cap_copy_int_check"))]
     pub fn from_external(bytes: &[u8]) -> Result<CapState, ExternalError> {
         let Some((length, rest)) = bytes.strip_prefix(&MAGIC).and_then(<[u8]>::split_first) else {
@@ -94,7 +94,7 @@ mod tests {
 
     use super::*;
 
-    /// Bytes that libcap 2.76 wrote.
+    /// Compares with bytes that libcap 2.76 wrote.
     #[test]
     fn as_libcap() {
         let parse = |text| CapState::parse(text, CapSet::NAMED).unwrap().to_external();

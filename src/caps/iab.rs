@@ -1,17 +1,17 @@
-//! The inheritable, ambient and bounding sets as one value, and its text.
+//! The inheritable, ambient and bounding sets as one value, and its text form.
 
 use std::{fmt, str::FromStr};
 
 use super::{Cap, CapSet, ParseError};
 
-/// What a thread hands to the programs that it executes: its inheritable set, its ambient set,
-/// and what is dropped from its bounding set. (cap_iab(3))
+/// The sets that determine the capabilities of executed programs: the inheritable set, the ambient
+/// set, and the capabilities dropped from the bounding set. (cap_iab(3))
 ///
-/// What is ambient is inheritable as well: the kernel keeps it so, and so does this type.
+/// Ambient capabilities are always inheritable, as in the kernel.
 ///
-/// In its text every capability stands once, lowest number first, behind `!` if it is dropped
-/// from the bounding set, and behind `^` if it is ambient or `%` if it is inheritable and dropped
-/// at the same time. A capability without a sign is inheritable.
+/// The text form lists every capability once, lowest number first. The prefix `!` marks a
+/// capability dropped from the bounding set, `^` an ambient one, and `%` one that is dropped and
+/// inheritable. A capability without a prefix is inheritable.
 ///
 /// ```
 /// use rcap::{Cap, Iab};
@@ -25,30 +25,30 @@ use super::{Cap, CapSet, ParseError};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[doc(alias = "cap_iab_t")]
 pub struct Iab {
-    inheritable: CapSet, // holds all of `ambient`
+    inheritable: CapSet, // a superset of `ambient`
     ambient: CapSet,
     dropped: CapSet,
 }
 
 impl Iab {
-    /// The tuple of these sets; what is in `ambient` is inheritable as well. `dropped` is what is
-    /// not to be in the bounding set.
+    /// Returns the value with these sets. Capabilities in `ambient` also become inheritable.
+    /// `dropped` has the capabilities to drop from the bounding set.
     #[doc(alias = "cap_iab_init")]
     pub const fn new(inheritable: CapSet, ambient: CapSet, dropped: CapSet) -> Iab {
         Iab { inheritable: inheritable.union(ambient), ambient, dropped }
     }
 
-    /// The inheritable set.
+    /// Returns the inheritable set.
     pub const fn inheritable(self) -> CapSet {
         self.inheritable
     }
 
-    /// The ambient set, which is part of the inheritable one.
+    /// Returns the ambient set, a subset of the inheritable set.
     pub const fn ambient(self) -> CapSet {
         self.ambient
     }
 
-    /// What is not in the bounding set.
+    /// Returns the capabilities that are not in the bounding set.
     pub const fn dropped(self) -> CapSet {
         self.dropped
     }
@@ -72,8 +72,9 @@ impl fmt::Display for Iab {
     }
 }
 
-/// As cap_iab_from_text(3): a list with commas, each capability behind any number of the signs
-/// `!`, `^` and `%`. What stands more than once adds up. Nothing is the empty tuple.
+/// Parses a list separated by commas, with any number of the prefixes `!`, `^` and `%` before each
+/// capability, like cap_iab_from_text(3). Repeated capabilities are merged, and empty text is the
+/// default value.
 impl FromStr for Iab {
     type Err = ParseError;
 
@@ -86,7 +87,7 @@ impl FromStr for Iab {
             let (signs, rest) = item.split_at(signs);
             offset += signs.len();
             if rest.is_empty() {
-                // The end, also behind a comma or signs.
+                // The text ends here, possibly after a comma or prefixes.
                 return Ok(Iab::new(inheritable, ambient, dropped));
             }
             let name = rest.split(',').next().unwrap_or(rest);

@@ -1,4 +1,5 @@
-//! The values: one capability, sets of them, and their texts. Nothing here makes a system call.
+//! The value types: a capability, sets of capabilities, and their text forms. This module makes no
+//! system calls.
 
 mod cap;
 mod external;

@@ -1,10 +1,10 @@
-//! libcap's modes: four ways to treat user 0 and capabilities, each made of securebits and sets.
+//! libcap's modes: four combinations of securebits and sets.
 
 use std::{fmt, str::FromStr};
 
 use super::ParseError;
 
-/// How the calling thread treats user 0 and capabilities. (cap_get_mode(3))
+/// The treatment of user 0 and capabilities in the calling thread. (cap_get_mode(3))
 ///
 /// ```
 /// use rcap::Mode;
@@ -18,15 +18,15 @@ use super::ParseError;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[doc(alias = "cap_mode_t")]
 pub enum Mode {
-    /// No privilege, and none to be had: all sets are empty, no-new-privs is set, and user 0 is
-    /// a user like others.
+    /// No privilege can be held or gained: all sets are empty, no-new-privs is set, and user 0 is
+    /// an ordinary user.
     NoPriv = 1,
-    /// User 0 is a user like others, and no capability is inheritable: only files with permitted
-    /// capabilities give any.
+    /// User 0 is an ordinary user, and the inheritable set is empty: only files with permitted
+    /// capabilities grant any.
     Pure1eInit = 2,
-    /// User 0 is a user like others; files and inheritable capabilities give privilege.
+    /// User 0 is an ordinary user. Files and inheritable capabilities grant privilege.
     Pure1e = 3,
-    /// User 0 has all capabilities, as ever on Unix, beside those of files.
+    /// User 0 has all capabilities, as is the default on Linux, and files can grant others some.
     Hybrid = 4,
 }
 
@@ -35,7 +35,7 @@ impl Mode {
     pub const ALL: [Mode; 4] = [Mode::NoPriv, Mode::Pure1eInit, Mode::Pure1e, Mode::Hybrid];
 }
 
-/// The name that libcap has for it, such as `PURE1E_INIT`.
+/// Prints libcap's name, such as `PURE1E_INIT`.
 impl fmt::Display for Mode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
@@ -47,7 +47,7 @@ impl fmt::Display for Mode {
     }
 }
 
-/// The name in upper case, as libcap's capsh takes it.
+/// Parses the upper-case name, like libcap's capsh.
 impl FromStr for Mode {
     type Err = ParseError;
 

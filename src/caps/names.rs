@@ -1,4 +1,4 @@
-//! Sets as people and configuration files write them: names in any case and with or without the
+//! Sets in the notation of people and configuration files: names in any case, with or without the
 //! prefix `cap_`, and hexadecimal masks.
 
 use std::{error, fmt};
@@ -6,8 +6,8 @@ use std::{error, fmt};
 use super::{Cap, CapSet, ParseError};
 
 impl CapSet {
-    /// Parses names separated by commas, in any case and with or without `cap_`. A number stands
-    /// for a capability as in [`Cap`]'s `FromStr`, and the word `all` for the set `all`.
+    /// Parses names separated by commas, in any case, with or without the prefix `cap_`. A number
+    /// is parsed like [`Cap`]'s `FromStr`, and the word `all` stands for the set `all`.
     ///
     /// ```
     /// use rcap::{Cap, CapSet};
@@ -20,7 +20,7 @@ impl CapSet {
     ///
     /// # Errors
     ///
-    /// [`UnknownCap`] for the first word that names no capability.
+    /// [`UnknownCap`] for the first unknown name.
     pub fn from_names(text: &str, all: CapSet) -> Result<CapSet, UnknownCap> {
         text.split(',')
             .map(|word| {
@@ -34,7 +34,8 @@ impl CapSet {
             .collect()
     }
 
-    /// Parses a mask as `/proc/PID/status` has it: hexadecimal digits, with or without `0x`.
+    /// Parses a mask in the notation of `/proc/PID/status`: hexadecimal digits, with or without the
+    /// prefix `0x`.
     ///
     /// ```
     /// use rcap::{Cap, CapSet};
@@ -44,19 +45,19 @@ impl CapSet {
     ///
     /// # Errors
     ///
-    /// [`ParseError`] for a sign, any other character, no digit and more than 64 bits.
+    /// [`ParseError`] for a sign, any other character, missing digits, or more than 64 bits.
     pub fn from_mask(text: &str) -> Result<CapSet, ParseError> {
         let digits = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")).unwrap_or(text);
-        // from_str_radix takes a sign too.
+        // from_str_radix also accepts a sign.
         let is_plain = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         let bits = u64::from_str_radix(digits, 16).ok().filter(|_| is_plain);
         bits.map(CapSet::from_bits).ok_or_else(|| ParseError::new(text, 0, ParseError::MASK))
     }
 }
 
-/// No capability has this name.
+/// The error of an unknown capability name.
 ///
-/// With the feature `settings`, the text of the error proposes a name that is spelled alike.
+/// With the feature `settings`, the error's text suggests a similar name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UnknownCap {
     name: Box<str>,
@@ -64,7 +65,8 @@ pub struct UnknownCap {
 }
 
 impl UnknownCap {
-    /// A whole file can stand in the place of a name. No name is as long as this.
+    /// The longest word that is kept. Every name is shorter, but a whole file may appear instead of
+    /// a name.
     const LONGEST: usize = 40;
 
     fn new(name: &str) -> UnknownCap {
@@ -79,7 +81,7 @@ impl UnknownCap {
         &self.name
     }
 
-    /// Returns the name of the capability that is spelled most like this one, if any is.
+    /// Returns the capability name most similar to this one, if any is similar enough.
     #[cfg(feature = "settings")]
     fn alike(&self) -> Option<&'static str> {
         const ALIKE: f64 = 0.85;
@@ -98,8 +100,8 @@ impl UnknownCap {
     }
 }
 
-/// Returns the value whose key is spelled most like `word`, unless even that is another word: its
-/// likeness, from 0 to 1, is not above `least`.
+/// Returns the value whose key is most similar to `word`, if the similarity, from 0 to 1, exceeds
+/// `least`.
 #[cfg(feature = "settings")]
 #[cfg_attr(not(feature = "cli"), expect(unreachable_pub, reason = "only the tools export it"))]
 pub fn most_alike<'a, T>(

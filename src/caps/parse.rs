@@ -1,8 +1,8 @@
-//! The error of every grammar of this room.
+//! The error type of every grammar in this module.
 
 use std::{error, fmt};
 
-/// A text that is not in its grammar: what was expected, and where.
+/// The error of invalid text: its position, and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
     text: Box<str>,
@@ -22,17 +22,17 @@ impl ParseError {
         ParseError { text: text.into(), offset, expected }
     }
 
-    /// The whole text that was parsed.
+    /// Returns the whole text.
     pub fn text(&self) -> &str {
         &self.text
     }
 
-    /// The byte of the text at which something else was expected.
+    /// Returns the offset of the first unexpected byte.
     pub fn offset(&self) -> usize {
         self.offset
     }
 
-    /// What was expected there.
+    /// Returns a description of what was expected there.
     pub fn expected(&self) -> &'static str {
         self.expected
     }

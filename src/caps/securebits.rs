@@ -5,33 +5,33 @@ use std::{fmt, str::FromStr};
 use super::{ParseError, cap};
 
 bitflags::bitflags! {
-    /// The securebits. Bits without a name here are kept.
+    /// The securebits. Unnamed bits are preserved.
     ///
-    /// A `_LOCKED` bit makes the bit before it impossible to change, for good.
+    /// A `_LOCKED` bit makes the preceding bit unchangeable permanently.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
     #[doc(alias = "SECBIT")]
     pub struct Securebits: u32 {
-        /// Executing a file as user 0, or a set-uid-root one, gives no capabilities.
+        /// Executing a file as user 0, or a set-user-ID-root file, grants no capabilities.
         const NOROOT = 1 << 0;
         /// `NOROOT` cannot be changed.
         const NOROOT_LOCKED = 1 << 1;
-        /// Changing the user id between 0 and others leaves the capability sets alone.
+        /// Changing the user ID from or to 0 does not change the capability sets.
         const NO_SETUID_FIXUP = 1 << 2;
         /// `NO_SETUID_FIXUP` cannot be changed.
         const NO_SETUID_FIXUP_LOCKED = 1 << 3;
-        /// Giving up the user id 0 keeps the permitted set. Cleared by exec.
+        /// Changing all user IDs from 0 preserves the permitted set. execve(2) clears this bit.
         const KEEP_CAPS = 1 << 4;
         /// `KEEP_CAPS` cannot be changed.
         const KEEP_CAPS_LOCKED = 1 << 5;
-        /// No capability can be made ambient.
+        /// No capability can be raised in the ambient set.
         const NO_CAP_AMBIENT_RAISE = 1 << 6;
         /// `NO_CAP_AMBIENT_RAISE` cannot be changed.
         const NO_CAP_AMBIENT_RAISE_LOCKED = 1 << 7;
-        /// Interpreters are to run files only that the kernel would execute (since Linux 6.14).
+        /// Asks interpreters to run only files that the kernel would execute (since Linux 6.14).
         const EXEC_RESTRICT_FILE = 1 << 8;
         /// `EXEC_RESTRICT_FILE` cannot be changed.
         const EXEC_RESTRICT_FILE_LOCKED = 1 << 9;
-        /// Interpreters are to run no commands that do not come from a file (since Linux 6.14).
+        /// Asks interpreters to reject commands that do not come from a file (since Linux 6.14).
         const EXEC_DENY_INTERACTIVE = 1 << 10;
         /// `EXEC_DENY_INTERACTIVE` cannot be changed.
         const EXEC_DENY_INTERACTIVE_LOCKED = 1 << 11;
@@ -40,8 +40,8 @@ bitflags::bitflags! {
 }
 
 impl Securebits {
-    /// What libcap's modes without a privileged user 0 set and lock, where the kernel has no
-    /// ambient set: `NOROOT` and `NO_SETUID_FIXUP`, all but `KEEP_CAPS`, which is locked as well.
+    /// The bits that libcap's modes without a privileged user 0 set and lock on a kernel without an
+    /// ambient set: `NOROOT` and `NO_SETUID_FIXUP` with their locks, and the lock of `KEEP_CAPS`.
     #[doc(alias = "CAP_SECURED_BITS_BASIC")]
     pub const PURE: Securebits = Securebits::NOROOT
         .union(Securebits::NOROOT_LOCKED)
@@ -49,15 +49,15 @@ impl Securebits {
         .union(Securebits::NO_SETUID_FIXUP_LOCKED)
         .union(Securebits::KEEP_CAPS_LOCKED);
 
-    /// [`Securebits::PURE`], and no ambient capabilities.
+    /// [`Securebits::PURE`], and `NO_CAP_AMBIENT_RAISE` with its lock.
     #[doc(alias = "CAP_SECURED_BITS_AMBIENT")]
     pub const PURE_WITHOUT_AMBIENT: Securebits = Securebits::PURE
         .union(Securebits::NO_CAP_AMBIENT_RAISE)
         .union(Securebits::NO_CAP_AMBIENT_RAISE_LOCKED);
 }
 
-/// The names in lower case, with hyphens and commas, as in a unit of systemd, lowest bit first:
-/// `noroot,noroot-locked`. What has no name stands behind them as one number.
+/// Prints the names in the notation of systemd units, separated by commas, lowest bit first:
+/// `noroot,noroot-locked`. Unnamed bits follow as one number.
 impl fmt::Display for Securebits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut comma = "";
@@ -73,9 +73,9 @@ impl fmt::Display for Securebits {
     }
 }
 
-/// A list with commas, of names in any case and of numbers as strtoul(3) reads them with base 0.
-/// A name may begin with `SECBIT_` and have `_` for `-`, and those that libcap's capsh prints are
-/// understood. Nothing is the empty set.
+/// Parses a list of names, in any case, and numbers, like strtoul(3) with base 0, separated by
+/// commas. A name may have the prefix `SECBIT_` and underscores, or be one that libcap's capsh
+/// prints. Empty text is the empty set.
 impl FromStr for Securebits {
     type Err = ParseError;
 
@@ -103,7 +103,7 @@ impl Securebits {
             .iter()
             .find_map(|start| name.strip_prefix(start))
             .unwrap_or(&name);
-        // As libcap's capsh prints them.
+        // The names that libcap's capsh prints.
         let name = name
             .replace("no-suid-fixup", "no-setuid-fixup")
             .replace("no-ambient-raise", "no-cap-ambient-raise");

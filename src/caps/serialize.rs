@@ -1,5 +1,5 @@
-//! How the values with a grammar of their own are serialised: a capability as its name, or as its
-//! number in a string if it has none, and a set as a list of them.
+//! Serialization of the values: a capability is its name, or its number as a string if it is
+//! unnamed, and a set is a list of capabilities.
 
 use serde::{
     Deserialize, Deserializer, Serialize, Serializer,
@@ -33,7 +33,7 @@ impl<'de> Deserialize<'de> for CapSet {
     }
 }
 
-/// The three sets by their names.
+/// The three sets of an `Iab`, by name.
 #[derive(Serialize, Deserialize)]
 struct IabSets {
     inheritable: CapSet,
@@ -55,7 +55,7 @@ impl<'de> Deserialize<'de> for Iab {
     }
 }
 
-/// As its name.
+/// Serializes the name.
 impl Serialize for Mode {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -69,7 +69,7 @@ impl<'de> Deserialize<'de> for Mode {
     }
 }
 
-/// As the number that the kernel has them in.
+/// Serializes the number that the kernel uses.
 impl Serialize for Securebits {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.bits().serialize(serializer)

@@ -11,10 +11,9 @@ use super::{Cap, ParseError, cap};
 
 /// A set of capabilities: bit *n* is the capability with the number *n*.
 ///
-/// A set keeps all 64 bits, named or not: complement, difference and the round trip through the
-/// kernel or a file never lose one. Three sets are easily confused and have three names:
-/// [`CapSet::all`] is all 64 bits, [`CapSet::NAMED`] is every capability that this crate has a
-/// name for, [`CapSet::supported`] is every capability of the running kernel.
+/// A set has 64 bits, named or not, and no operation loses one. Do not confuse three constants:
+/// [`CapSet::all`] has all 64 bits, [`CapSet::NAMED`] has every capability that this crate has a
+/// name for, and [`CapSet::supported`] has every capability of the running kernel.
 ///
 /// ```
 /// use rcap::{Cap, CapSet};
@@ -33,21 +32,21 @@ use super::{Cap, ParseError, cap};
 pub struct CapSet(u64);
 
 impl CapSet {
-    /// Every capability that this crate has a name for. For those of the running kernel, see
-    /// [`CapSet::supported`].
+    /// Every capability that this crate has a name for. [`CapSet::supported`] has those of the
+    /// running kernel.
     pub const NAMED: CapSet = CapSet::first(cap::NAMED);
 
-    /// Returns the set without members.
+    /// Returns the empty set.
     pub const fn empty() -> CapSet {
         CapSet(0)
     }
 
-    /// Returns the set of all 64 bits, including those without a capability.
+    /// Returns the set of all 64 bits, including unused ones.
     pub const fn all() -> CapSet {
         CapSet(u64::MAX)
     }
 
-    /// Returns the set of exactly these capabilities; for constants, where `From` cannot be used.
+    /// Returns the set of these capabilities. Unlike `From`, it can be used in constants.
     pub const fn of(caps: &[Cap]) -> CapSet {
         let mut set = CapSet::empty();
         let mut index = 0;
@@ -58,8 +57,8 @@ impl CapSet {
         set
     }
 
-    /// Returns the capabilities with the numbers below `count`: all that a kernel with `count`
-    /// capabilities has. From 64 up, it is all 64.
+    /// Returns the capabilities with numbers below `count`, which a kernel with `count`
+    /// capabilities supports. If `count` is 64 or more, returns all 64.
     pub const fn first(count: u8) -> CapSet {
         if count < 64 { CapSet((1 << count) - 1) } else { CapSet::all() }
     }
@@ -69,7 +68,7 @@ impl CapSet {
         CapSet(bits)
     }
 
-    /// Returns the bits: bit *n* is the capability with the number *n*.
+    /// Returns the bits. Bit *n* is the capability with the number *n*.
     pub const fn bits(self) -> u64 {
         self.0
     }
@@ -104,19 +103,19 @@ impl CapSet {
         self.0 & other.0 == 0
     }
 
-    /// Returns the members of either set; `|` in constants.
+    /// Returns the members of either set, like `|`, in constants too.
     #[must_use]
     pub const fn union(self, other: CapSet) -> CapSet {
         CapSet(self.0 | other.0)
     }
 
-    /// Returns the members of both sets; `&` in constants.
+    /// Returns the common members of both sets, like `&`, in constants too.
     #[must_use]
     pub const fn intersection(self, other: CapSet) -> CapSet {
         CapSet(self.0 & other.0)
     }
 
-    /// Returns the members of this set that are not in `other`; `-` in constants.
+    /// Returns the members of this set that are not in `other`, like `-`, in constants too.
     #[must_use]
     pub const fn difference(self, other: CapSet) -> CapSet {
         CapSet(self.0 & !other.0)
@@ -233,7 +232,7 @@ impl<'a> FromIterator<&'a Cap> for CapSet {
     }
 }
 
-/// The union of the sets.
+/// Returns the union of the sets.
 impl FromIterator<CapSet> for CapSet {
     fn from_iter<I: IntoIterator<Item = CapSet>>(sets: I) -> CapSet {
         sets.into_iter().fold(CapSet::empty(), CapSet::union)
@@ -252,8 +251,7 @@ impl<'a> Extend<&'a Cap> for CapSet {
     }
 }
 
-/// Implements an operator and its assigning form for a set with a set, and a set with a
-/// capability.
+/// Implements an operator and its assigning form, for two sets and for a set and a capability.
 macro_rules! operator {
     ($trait:ident $method:ident, $assign:ident $assign_method:ident, $operation:expr) => {
         operator!(@ $trait $method, $assign $assign_method, $operation, CapSet);
@@ -298,7 +296,7 @@ impl BitOr<CapSet> for Cap {
     }
 }
 
-/// Every bit that is not in the set, including those without a capability.
+/// Returns every bit that is not in the set, including unused ones.
 impl Not for CapSet {
     type Output = CapSet;
 
@@ -307,7 +305,7 @@ impl Not for CapSet {
     }
 }
 
-/// The members separated by commas, lowest number first; nothing for the empty set.
+/// Prints the members separated by commas, lowest number first. The empty set is empty text.
 impl fmt::Display for CapSet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, cap) in self.iter().enumerate() {
@@ -324,7 +322,7 @@ impl fmt::Debug for CapSet {
     }
 }
 
-/// Names and numbers separated by commas, as [`Cap`] is parsed; nothing is the empty set.
+/// Parses capabilities separated by commas, like [`Cap`]. Empty text is the empty set.
 impl FromStr for CapSet {
     type Err = ParseError;
 

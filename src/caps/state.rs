@@ -5,14 +5,14 @@ use super::CapSet;
 /// The effective, permitted and inheritable sets of a thread, which the kernel reads and sets
 /// together. (capabilities(7), "Thread capability sets")
 ///
-/// Capabilities belong to each thread, not to the process: [`CapState::apply`] changes the calling
-/// thread alone.
+/// Capabilities belong to a thread, not to its process: [`CapState::apply`] changes only the
+/// calling thread.
 ///
 /// ```
 /// use rcap::{Cap, CapSet, CapState};
 ///
 /// let before = CapState::current()?;
-/// // Keep at most CAP_NET_BIND_SERVICE, and give up everything else for good.
+/// // Keep at most CAP_NET_BIND_SERVICE, and drop everything else permanently.
 /// let keep = before.permitted & CapSet::of(&[Cap::NET_BIND_SERVICE]);
 /// CapState { effective: keep, permitted: keep, inheritable: CapSet::empty() }.apply()?;
 /// assert_eq!(CapState::current()?.permitted, keep);
@@ -22,16 +22,16 @@ use super::CapSet;
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[doc(alias = "cap_t")]
 pub struct CapState {
-    /// What the kernel checks.
+    /// The capabilities that the kernel checks.
     pub effective: CapSet,
-    /// What may be made effective or inheritable.
+    /// The capabilities that the thread can make effective or inheritable.
     pub permitted: CapSet,
-    /// What a file with the same inheritable capabilities may be given when it is executed.
+    /// The capabilities that a file with the same inheritable capabilities grants.
     pub inheritable: CapSet,
 }
 
 impl CapState {
-    /// No capability in any set.
+    /// The state with three empty sets.
     pub const EMPTY: CapState = CapState {
         effective: CapSet::empty(),
         permitted: CapSet::empty(),

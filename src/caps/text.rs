@@ -1,7 +1,7 @@
-//! The text form of the three sets, as cap_from_text(3) and cap_to_text(3) have it.
+//! The text form of the three sets, as in cap_from_text(3) and cap_to_text(3).
 //!
-//! Both ways are pure functions that take the capabilities of a kernel: they are what `all` and
-//! a list left out stand for, and they decide how a set is printed.
+//! Both directions are pure functions. They take the capabilities that the kernel supports, which
+//! `all` and a missing list stand for, and which determine how a set is printed.
 //!
 //! ```text
 //! text   := clause*                              clauses are separated by white space
@@ -16,7 +16,7 @@ use std::fmt;
 
 use super::{Cap, CapSet, CapState, ParseError};
 
-/// One byte a set, in the order in which they are printed.
+/// One bit per set, in print order.
 #[derive(Clone, Copy, PartialEq, Eq)]
 struct Flags(u8);
 
@@ -38,7 +38,7 @@ impl Flags {
         Flags(self.0 & !other.0)
     }
 
-    /// The members of `within` that are in just the sets of `state` which the flags name.
+    /// Returns the members of `within` that are in exactly the sets that the flags name.
     fn only(self, state: &CapState, within: CapSet) -> CapSet {
         let sets = [state.effective, state.permitted, state.inheritable];
         [1, 2, 4]
@@ -47,12 +47,12 @@ impl Flags {
             .fold(within, |within, (bit, set)| within & if self.0 & bit != 0 { set } else { !set })
     }
 
-    /// Puts `list` into the sets that the flags name.
+    /// Adds `list` to the sets that the flags name.
     fn raise(self, state: &mut CapState, list: CapSet) {
         self.each(state, |set| *set |= list);
     }
 
-    /// Takes `list` out of the sets that the flags name.
+    /// Removes `list` from the sets that the flags name.
     fn lower(self, state: &mut CapState, list: CapSet) {
         self.each(state, |set| *set -= list);
     }
@@ -79,7 +79,7 @@ impl fmt::Display for Flags {
 }
 
 impl CapState {
-    /// The state that `text` describes on a kernel that has the capabilities `all`.
+    /// Parses `text` for a kernel that supports the capabilities `all`.
     ///
     /// ```
     /// use rcap::{Cap, CapSet, CapState};
@@ -94,13 +94,14 @@ impl CapState {
     ///
     /// # Errors
     ///
-    /// What was expected, and at which byte.
+    /// [`ParseError`] with the position in the text.
     #[doc(alias = "cap_from_text")]
     pub fn parse(text: &str, all: CapSet) -> Result<CapState, ParseError> {
         CapState::EMPTY.and_parse(text, all)
     }
 
-    /// This state, changed by the clauses of `text`, on a kernel that has the capabilities `all`.
+    /// Applies the clauses of `text` to this state, for a kernel that supports the capabilities
+    /// `all`.
     ///
     /// ```
     /// use rcap::{CapSet, CapState};
@@ -113,7 +114,7 @@ impl CapState {
     ///
     /// # Errors
     ///
-    /// What was expected, and at which byte.
+    /// [`ParseError`] with the position in the text.
     pub fn and_parse(mut self, text: &str, all: CapSet) -> Result<CapState, ParseError> {
         let mut input = Input { text, offset: 0 };
         loop {
@@ -125,8 +126,8 @@ impl CapState {
         }
     }
 
-    /// The text of this state on a kernel that has the capabilities `all`, as cap_to_text(3)
-    /// prints it there.
+    /// Returns the text of this state that cap_to_text(3) prints on a kernel that supports the
+    /// capabilities `all`.
     ///
     /// ```
     /// use rcap::{CapSet, CapState};
@@ -143,12 +144,12 @@ impl CapState {
     }
 }
 
-/// As isspace(3) in the C locale.
+/// Returns whether isspace(3) in the C locale is true.
 fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t'..=b'\r')
 }
 
-/// The text, and how far it has been read.
+/// The text, and the current position.
 struct Input<'a> {
     text: &'a str,
     offset: usize,
@@ -165,7 +166,7 @@ impl<'a> Input<'a> {
         found
     }
 
-    /// The bytes for which `wanted` holds. They are cut off before and behind an ASCII byte.
+    /// Reads bytes while `wanted` is true. The bytes are delimited by ASCII characters.
     fn skip_while(&mut self, wanted: impl Fn(u8) -> bool) -> &'a str {
         let start = self.offset;
         while self.peek().is_some_and(&wanted) {
@@ -180,7 +181,7 @@ impl<'a> Input<'a> {
 
     fn clause(&mut self, state: &mut CapState, all: CapSet) -> Result<(), ParseError> {
         if self.eat(b'=') {
-            // Without a list: all of them, and no second operator.
+            // Without a list, this means all capabilities, and no second operator may follow.
             Flags::ALL.lower(state, all);
             self.flags().raise(state, all);
         } else {
@@ -264,7 +265,7 @@ struct Text {
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Text { state, all } = self;
-        // What most capabilities have is said of all of them, the rest by its difference.
+        // The flags of most capabilities are printed for all, and the rest as differences.
         let mut most = Flags::ALL;
         for flags in (0..7).rev().map(Flags) {
             if flags.only(state, *all).len() >= most.only(state, *all).len() {
@@ -296,7 +297,7 @@ impl fmt::Display for Text {
         if first {
             write!(f, "={most}")?;
         }
-        // Of what the kernel does not have, `=` says nothing.
+        // `=` says nothing about unsupported capabilities.
         for flags in (1..8).rev().map(Flags) {
             let list = flags.only(state, !*all);
             if !list.is_empty() {

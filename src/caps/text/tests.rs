@@ -9,24 +9,24 @@ fn state(effective: u64, permitted: u64, inheritable: u64) -> CapState {
     CapState { effective: set(effective), permitted: set(permitted), inheritable: set(inheritable) }
 }
 
-/// Texts and what they mean to libcap 2.76, written the way it prints them.
+/// Texts and their meaning in libcap 2.76, in its notation.
 #[test]
 fn parse() {
     #[rustfmt::skip]
     let rows = [
-        // nothing is the empty set
+        // Empty text is the empty set.
         ("",                              "="),
         (" \t\n\u{b}\u{c}\r",             "="),
         ("=",                             "="),
         ("cap_chown=",                    "="),
-        // without a list: every capability of the kernel
+        // Without a list: every capability that the kernel supports.
         ("=ep",                           "=ep"),
         ("=pie",                          "=eip"),
         ("all=p",                         "=p"),
         ("ALL=e",                         "=e"),
         ("all=e+p-e",                     "=p"),
         ("all,cap_chown=ep",              "=ep"),
-        // names and numbers
+        // Names and numbers.
         ("cap_chown=ep",                  "cap_chown=ep"),
         ("CAP_Chown=ep",                  "cap_chown=ep"),
         ("0=ep",                          "cap_chown=ep"),
@@ -36,7 +36,7 @@ fn parse() {
         ("cap_chown,cap_chown=pp",        "cap_chown=p"),
         ("41=ep",                         "= 41+ep"),
         ("63=i",                          "= 63+i"),
-        // operators
+        // Operators.
         ("cap_chown+p",                   "cap_chown=p"),
         ("cap_chown-p",                   "="),
         ("cap_chown=+ep",                 "cap_chown=ep"),
@@ -45,11 +45,11 @@ fn parse() {
         ("cap_chown=+e+p-e",              "cap_chown=p"),
         ("cap_chown=p-p",                 "="),
         ("cap_chown-e+p",                 "cap_chown=p"),
-        // clauses from left to right
+        // Clauses from left to right.
         ("=ep cap_sys_admin-ep",          "=ep cap_sys_admin-ep"),
         ("cap_chown=i cap_setpcap+p",     "cap_chown=i cap_setpcap+p"),
         ("\ncap_kill=p\n\ncap_chown=e",   "cap_kill=p cap_chown+e"),
-        ("41=ep =",                       "= 41+ep"), // "all" is what the kernel has
+        ("41=ep =",                       "= 41+ep"), // "all" is what the kernel supports
         ("cap_kill=p =",                  "="),
         ("=eip 50+i",                     "=eip 50+i"),
     ];
@@ -106,7 +106,7 @@ fn parse_errors() {
     }
 }
 
-/// The same bits on kernels of another size.
+/// The same bits on kernels with different capability counts.
 #[test]
 fn to_text() {
     let full = NAMED.bits();
@@ -150,7 +150,7 @@ fn any_state() -> impl Strategy<Value = CapState> {
     (any_set(), any_set(), any_set()).prop_map(|(e, p, i)| state(e, p, i))
 }
 
-/// Texts that are nearly in the grammar.
+/// Generates texts that are almost valid.
 fn any_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         Just("cap_chown"),

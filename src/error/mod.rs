@@ -1,4 +1,4 @@
-//! What went wrong: what was attempted, on what, and why.
+//! Errors: the operation, its object and the cause.
 
 use std::{
     error, fmt, io,
@@ -11,68 +11,68 @@ mod refusal;
 
 pub use refusal::{FileKind, Malformed, Mount, Refusal};
 
-/// The result of this crate's operations.
+/// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// An operation that failed.
 ///
-/// Its text says what was attempted and on what; the cause, where there is one, is its
+/// The text names the operation and its object. The cause, if any, is the
 /// [`source`](error::Error::source) and not part of the text.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Error {
-    /// The kernel refused a call.
+    /// A system call failed.
     #[non_exhaustive]
     Os {
-        /// What was attempted. It decides what `EPERM` means.
+        /// The operation, which determines the meaning of `EPERM`.
         op: Op,
-        /// What it was attempted on.
+        /// The object of the operation.
         subject: Subject,
         /// The errno.
         source: io::Error,
     },
-    /// No process or thread has this id, or none has it any more.
+    /// No process or thread has this ID, possibly because it has ended.
     #[non_exhaustive]
     NoProcess {
-        /// The id.
+        /// The ID.
         pid: u32,
     },
-    /// The process exists, and this process may not read it.
+    /// The process exists, but this process cannot read it.
     #[non_exhaustive]
     Unreadable {
-        /// The id.
+        /// The ID.
         pid: u32,
         /// The errno.
         source: io::Error,
     },
-    /// What /proc says of a process is not what the kernel writes there.
+    /// A process's status in /proc does not have the kernel's format.
     #[non_exhaustive]
     MalformedStatus {
-        /// The id.
+        /// The ID.
         pid: u32,
-        /// The field of `/proc/PID/status` that is missing or not understood.
+        /// The field of `/proc/PID/status` that is missing or invalid.
         field: &'static str,
     },
-    /// The capabilities of a file were not changed, for a reason that is known.
+    /// The capabilities of a file were not changed, for a known reason.
     #[non_exhaustive]
     Refused {
         /// The file.
         subject: Subject,
         /// The reason.
         refusal: Refusal,
-        /// The errno, where the kernel was asked.
+        /// The errno, if the kernel was asked.
         source: Option<io::Error>,
     },
-    /// The file has a `security.capability` attribute that the kernel would not accept.
+    /// The file has a `security.capability` attribute that the kernel would reject.
     #[non_exhaustive]
     MalformedFileCaps {
         /// The file.
         subject: Subject,
-        /// What is wrong with it.
+        /// The cause.
         source: Malformed,
     },
-    /// The capabilities of the file belong to a user namespace whose root has no id in the
-    /// reader's.
+    /// The file's capabilities belong to a user namespace whose root has no ID in the reader's user
+    /// namespace.
     #[non_exhaustive]
     ForeignRootid {
         /// The file.
@@ -80,88 +80,89 @@ pub enum Error {
         /// The errno, `EOVERFLOW`.
         source: io::Error,
     },
-    /// A file cannot hold these sets: it has one bit for its whole effective set.
+    /// A file cannot store these sets, because it has only one effective bit.
     #[non_exhaustive]
     UnstorableEffective {
-        /// The capabilities that are effective and neither permitted nor inheritable, or the
-        /// other way about.
+        /// The capabilities that are effective but neither permitted nor inheritable, or permitted
+        /// or inheritable but not effective.
         differing: CapSet,
     },
-    /// This process has several threads, and what was asked for is for one that has not.
+    /// This process has several threads, and the operation requires a single one.
     #[non_exhaustive]
     Threads {
-        /// How many, if it could be counted.
+        /// The number of threads, if it is known.
         count: Option<usize>,
     },
-    /// Some threads of this process have changed and others have not: the kernel has no way back.
+    /// Some threads of this process have changed and others have not. The kernel cannot undo a
+    /// change.
     #[non_exhaustive]
     ThreadsNotChanged {
-        /// The ids of the threads that may have kept something, as far as they are known.
+        /// The known IDs of threads that may have kept capabilities.
         threads: Vec<u32>,
-        /// How many threads have changed.
+        /// The number of threads that have changed.
         changed: usize,
-        /// The first reason.
+        /// The first cause.
         source: Box<Error>,
     },
-    /// The kernel has no way to record its checks of capabilities.
+    /// The kernel has no means to record capability checks.
     NoBackend,
-    /// Processes are recorded by their ids in the initial PID namespace, and this process or its
-    /// children are in another.
+    /// Processes are recorded by their IDs in the initial PID namespace, and this process or its
+    /// children are in another one.
     PidNamespace,
-    /// /proc is not the process file system of this PID namespace.
+    /// /proc is not the proc file system of this PID namespace.
     NoProc,
-    /// A check that the recorder makes to see that it records was not recorded.
+    /// The recorder's own check, which proves that recording works, was not recorded.
     NoMark,
-    /// BPF records control groups of the unified hierarchy, and nothing else.
+    /// The BPF backend records only control groups of the unified hierarchy.
     UnsupportedTarget,
-    /// There is no control group, or there are several, that can be meant.
+    /// No control group matches, or several do.
     #[non_exhaustive]
     NoCgroup {
-        /// What was looked for.
+        /// The name that was searched for.
         name: String,
-        /// Those that can be meant.
+        /// The matching control groups.
         found: Vec<PathBuf>,
     },
-    /// A user, a unit or a container made the control groups that can be meant, and could give them
+    /// The matching control groups were created by a user, a unit or a container, which can choose
     /// any name.
     #[non_exhaustive]
     ForeignCgroup {
-        /// The name that was looked for.
+        /// The name that was searched for.
         name: String,
-        /// Their directories.
+        /// The directories of the control groups.
         found: Vec<PathBuf>,
     },
-    /// There is no user with this name.
+    /// No user has this name.
     #[non_exhaustive]
     NoUser {
         /// The name.
         name: String,
     },
-    /// There is no group with this name.
+    /// No group has this name.
     #[non_exhaustive]
     NoGroup {
         /// The name.
         name: String,
     },
-    /// A text that is not in its grammar.
+    /// Text is invalid.
     Parse(ParseError),
 }
 
-/// What an operation was attempted on.
+/// The object of an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Subject {
     /// The calling thread.
     Thread,
-    /// A child process, before it had begun with what it was started for.
+    /// A child process, before it executes its program or function.
     Child,
-    /// Another thread of this process, with this id.
+    /// Another thread of this process, by its ID.
     OtherThread(u32),
-    /// The process or thread with this id.
+    /// The process or thread with this ID.
     Process(u32),
     /// The file with this name.
     Path(PathBuf),
-    /// The file behind this descriptor of the calling process.
+    /// The file of this descriptor in the calling process.
     Descriptor(i32),
 }
 
@@ -186,7 +187,7 @@ impl fmt::Display for Subject {
 
 macro_rules! ops {
     ($($(#[$doc:meta])* $op:ident $text:literal,)*) => {
-        /// What was attempted of the kernel.
+        /// An operation of the kernel.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         pub enum Op {
@@ -194,7 +195,7 @@ macro_rules! ops {
         }
 
         impl Op {
-            /// Every one.
+            /// Every operation.
             pub(crate) const ALL: &[Op] = &[$(Op::$op),*];
         }
 
@@ -209,15 +210,15 @@ macro_rules! ops {
 ops! {
     /// capget(2)
     ReadSets "read the capability sets",
-    /// capset(2). `EPERM`: a capability of `permitted` that the thread does not hold, one of
-    /// `effective` that is not in `permitted`, or one of `inheritable` that was in neither
-    /// `permitted` nor `inheritable`, without `CAP_SETPCAP`; and none may be inheritable that is
-    /// not in the bounding set, unless it was inheritable before.
+    /// capset(2). `EPERM`: a capability of `permitted` that the thread does not have, one of
+    /// `effective` that is not in `permitted`, or, without `CAP_SETPCAP`, one of `inheritable` that
+    /// was neither permitted nor inheritable. A capability outside of the bounding set cannot
+    /// become inheritable.
     SetSets "set the capability sets",
     /// `PR_CAPBSET_READ`
     ReadBounding "read the bounding set",
-    /// `PR_CAPBSET_DROP`. `EPERM`: no effective `CAP_SETPCAP`. `EINVAL`: the kernel does not have
-    /// the capability.
+    /// `PR_CAPBSET_DROP`. `EPERM`: no effective `CAP_SETPCAP`. `EINVAL`: the kernel does not
+    /// support the capability.
     DropBounding "drop a capability from the bounding set",
     /// `PR_CAP_AMBIENT_IS_SET`
     ReadAmbient "read the ambient set",
@@ -237,16 +238,16 @@ ops! {
     SetNoNewPrivs "set no-new-privs",
     /// getresuid(2), getresgid(2) and getgroups(2)
     ReadIdentity "read the user and group ids",
-    /// Asking the user database. (nsswitch.conf(5))
+    /// A query of the user database. (nsswitch.conf(5))
     LookUpUser "look up the user",
-    /// setresuid(2). `EPERM`: no effective `CAP_SETUID`. `EINVAL`: the user namespace does not
-    /// map the id.
+    /// setresuid(2). `EPERM`: no effective `CAP_SETUID`. `EINVAL`: the ID is not mapped in the user
+    /// namespace.
     SetUid "set the user ids",
-    /// setresgid(2). `EPERM`: no effective `CAP_SETGID`. `EINVAL`: the user namespace does not
-    /// map the id.
+    /// setresgid(2). `EPERM`: no effective `CAP_SETGID`. `EINVAL`: the ID is not mapped in the user
+    /// namespace.
     SetGid "set the group ids",
-    /// setgroups(2). `EPERM`: no effective `CAP_SETGID`, or the user namespace denies it.
-    /// `EINVAL`: too many, or one that the user namespace does not map.
+    /// setgroups(2). `EPERM`: no effective `CAP_SETGID`, or the user namespace denies it. `EINVAL`:
+    /// too many groups, or one that is not mapped in the user namespace.
     SetGroups "set the supplementary groups",
     /// chroot(2), and chdir(2) to its root
     Chroot "change the root directory",
@@ -254,21 +255,21 @@ ops! {
     ChangeDirectory "change the working directory",
     /// unshare(2) and setns(2). `EPERM`: no effective `CAP_SYS_ADMIN`.
     EnterNamespace "enter a namespace",
-    /// pipe2(2) and fork(2), and what std::process does before it executes a program
+    /// pipe2(2) and fork(2), and the actions of std::process before it executes a program
     Fork "start a child process",
     /// execve(2)
     Execute "execute",
     /// waitpid(2)
     Wait "wait for",
-    /// kill(2), and rt_tgsigqueueinfo(2) with what goes with it. `EOPNOTSUPP`: the thread takes no
-    /// signals, as those of io_uring
+    /// kill(2), rt_tgsigqueueinfo(2) and related calls. `EOPNOTSUPP`: the thread does not take
+    /// signals, such as an io_uring thread
     Signal "send a signal to",
     /// fsopen(2), fsconfig(2) and fsmount(2) of tracefs. `EPERM`: no effective `CAP_SYS_ADMIN`.
     OpenTracing "open the kernel's tracing",
     /// bpf(2). `EPERM`: no effective `CAP_BPF` and `CAP_PERFMON`. `ENOENT`: the kernel lacks the
-    /// tracepoint. `EBADF`: no control group of the unified hierarchy.
+    /// tracepoint. `EBADF`: not a control group of the unified hierarchy.
     LoadBpf "load the BPF programs",
-    /// mkdir(2) of an instance of tracefs
+    /// mkdir(2) of a tracefs instance
     MakeTraceInstance "make the trace buffer",
     /// Reading trace_pipe_raw and its statistics
     ReadTrace "read what was traced",
@@ -281,7 +282,7 @@ ops! {
     /// Reading a directory.
     ReadDirectory "read the directory",
     /// getxattr(2) of `security.capability`. `EOVERFLOW`: the capabilities belong to a user
-    /// namespace whose root has no id in this one.
+    /// namespace whose root has no ID in this user namespace.
     ReadFileCaps "read the capabilities of",
     /// setxattr(2) of `security.capability`
     WriteFileCaps "set the capabilities of",
@@ -304,7 +305,7 @@ impl Op {
 }
 
 impl Error {
-    /// Returns the kind of the error, by the errno if the kernel gave one.
+    /// Returns the kind of this error, based on the errno if there is one.
     ///
     /// ```
     /// use std::io::ErrorKind;
@@ -339,7 +340,7 @@ impl Error {
         }
     }
 
-    /// The errno, where the kernel gave one.
+    /// Returns the errno, if the error has one.
     pub fn raw_os_error(&self) -> Option<i32> {
         match self {
             Error::Os { source, .. }
@@ -458,7 +459,7 @@ impl error::Error for Error {
     }
 }
 
-/// The kind stays; the text is that of this error and its cause.
+/// Keeps the kind, and the text of this error and its cause.
 impl From<Error> for io::Error {
     fn from(err: Error) -> io::Error {
         io::Error::new(err.kind(), err)
@@ -472,7 +473,8 @@ impl From<ParseError> for Error {
 }
 
 #[cfg(feature = "cli")]
-/// The text of an error and of its causes, without the number that the standard library adds.
+/// Returns the text of an error and its causes, without the errno that the standard library
+/// appends.
 pub fn chain(err: &dyn error::Error) -> String {
     let mut text = err.to_string();
     let mut cause = err.source();
@@ -487,5 +489,5 @@ pub fn chain(err: &dyn error::Error) -> String {
     }
 }
 
-// Small enough to be returned by value from every function.
+// Small enough to be returned by value.
 const _: () = assert!(size_of::<Error>() <= 80);

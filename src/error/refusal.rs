@@ -1,29 +1,29 @@
-//! The reasons for which the capabilities of a file cannot be changed or read.
+//! The reasons for which a file's capabilities cannot be changed or read.
 
 use std::{error, fmt, io};
 
-/// Why the capabilities of a file are not changed.
+/// A reason for which a file's capabilities are not changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Refusal {
-    /// Only a regular file can have capabilities.
+    /// The file is not a regular file.
     NotRegular(FileKind),
-    /// Its file system is mounted read-only.
+    /// The file system is mounted read-only.
     ReadOnly,
-    /// The file has the immutable or the append-only flag. (chattr(1))
+    /// The file has the immutable or append-only attribute. (chattr(1))
     Immutable,
-    /// Its file system has no security attributes.
+    /// The file system does not support security attributes.
     NoAttributes(Option<Mount>),
-    /// The root id of the capabilities has no counterpart outside this user namespace.
+    /// The root ID of the capabilities is not mapped in this user namespace.
     UnmappedRootid(u32),
     /// `CAP_SETFCAP` is not effective.
     NoSetfcap,
-    /// The owner or the group of the file has no id in this user namespace, so that no capability
-    /// in it reaches the file.
+    /// The owner or group of the file is not mapped in this user namespace, so no capability in the
+    /// namespace applies to the file.
     UnmappedOwner,
 }
 
-/// What a file is that is not a regular one.
+/// The type of a file that is not a regular file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[expect(missing_docs, reason = "the names say it")]
@@ -35,18 +35,18 @@ pub enum FileKind {
     Device,
 }
 
-/// A file system, and where it is mounted.
+/// A file system, and its mount point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Mount {
-    /// Its type, such as `nfs4`.
+    /// The type, such as `nfs4`.
     pub fs: String,
-    /// The directory that it is mounted on.
+    /// The mount point.
     pub on: String,
 }
 
 impl Refusal {
-    /// Returns the kind of the error that the kernel gives for this reason.
+    /// Returns the kind of the error that the kernel returns for this reason.
     pub(super) fn kind(&self) -> io::ErrorKind {
         match self {
             Refusal::NotRegular(_) | Refusal::UnmappedRootid(_) => io::ErrorKind::InvalidInput,
@@ -94,13 +94,13 @@ impl fmt::Display for Refusal {
     }
 }
 
-/// A value of the attribute that the kernel would not accept.
+/// The defect of an attribute value that the kernel would reject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Malformed {
-    /// The first word is of no known revision, or has a flag besides the effective bit.
+    /// The first word has an unknown revision, or a flag other than the effective bit.
     Magic(u32),
-    /// The value is not as long as its revision asks for.
+    /// The length does not match the revision.
     Length(usize),
 }
 

@@ -1,12 +1,12 @@
-//! The ids of a user namespace. (user_namespaces(7), "User and group ID mappings")
+//! The ID mappings of a user namespace. (user_namespaces(7), "User and group ID mappings")
 
 use super::own;
 
-/// The ids that a user namespace has: `/proc/self/uid_map` or `gid_map`.
+/// The IDs that a user namespace maps: `/proc/self/uid_map` or `gid_map`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct IdMap(Vec<Range>);
 
-/// Ids that follow one another, inside and outside of the namespace.
+/// Consecutive IDs, inside and outside of the namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Range {
     inside: u32,
@@ -15,23 +15,23 @@ struct Range {
 }
 
 impl IdMap {
-    /// That of the calling thread's users.
+    /// Returns the user ID map of the calling thread.
     pub(crate) fn of_users() -> IdMap {
         IdMap::read("uid_map")
     }
 
-    /// That of its groups.
+    /// Returns the group ID map of the calling thread.
     pub(crate) fn of_groups() -> IdMap {
         IdMap::read("gid_map")
     }
 
-    /// Without /proc, all that there are.
+    /// Reads a map. Without /proc, all IDs are mapped.
     fn read(name: &str) -> IdMap {
         let all = |_| format!("0 0 {}", u32::MAX);
         IdMap::parse(&own::read(name).unwrap_or_else(all))
     }
 
-    /// Lines of the first id inside, the first id outside, and how many.
+    /// Parses lines of the first ID inside, the first ID outside, and the length.
     pub(crate) fn parse(text: &str) -> IdMap {
         let range = |line: &str| {
             let mut numbers = line.split_ascii_whitespace().map(|number| number.parse().ok());
@@ -45,15 +45,15 @@ impl IdMap {
         self.outside(id).is_some()
     }
 
-    /// Whether what is shown as this id has, as far as one can tell, none in the namespace: it is
-    /// shown as the overflow id, which the namespace may have as well.
+    /// Returns whether a file or process shown with this ID probably has no ID in the namespace. It
+    /// is shown with the overflow ID, which the namespace may also map.
     pub(crate) fn lacks(&self, id: u32) -> bool {
         const OVERFLOW: u32 = 65534;
         let is_initial = self.0.iter().any(|range| range.count == u32::MAX);
         !self.has(id) || (id == OVERFLOW && !is_initial)
     }
 
-    /// The id that it has outside.
+    /// Returns the ID outside of the namespace.
     pub(crate) fn outside(&self, id: u32) -> Option<u32> {
         self.0.iter().find_map(|range| {
             let nth = id.checked_sub(range.inside).filter(|nth| *nth < range.count)?;

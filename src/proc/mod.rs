@@ -1,8 +1,8 @@
-//! Other processes and their threads, read through /proc. (proc_pid_status(5))
+//! Other processes and their threads, read from /proc. (proc_pid_status(5))
 //!
-//! A process can end at any time. One that is gone, one that may not be read, a zombie and a
-//! kernel thread are four different answers: [`Error::NoProcess`], [`Error::Unreadable`],
-//! [`Kind::Zombie`] and [`Kind::KernelThread`].
+//! A process can end at any time. The errors and kinds distinguish four cases: a missing process
+//! ([`Error::NoProcess`]), an unreadable one ([`Error::Unreadable`]), a zombie ([`Kind::Zombie`])
+//! and a kernel thread ([`Kind::KernelThread`]).
 
 #![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
 
@@ -26,7 +26,7 @@ mod tree;
 pub(crate) use id_map::IdMap;
 pub use tree::{Process, Tree};
 
-/// A process file system.
+/// A mounted proc file system.
 ///
 /// ```
 /// use rcap::proc::Proc;
@@ -35,7 +35,7 @@ pub use tree::{Process, Tree};
 /// for pid in proc.processes()? {
 ///     match proc.status(pid) {
 ///         Ok(status) => println!("{pid} {:?} {}", status.name, status.caps),
-///         Err(rcap::Error::NoProcess { .. }) => {} // it has ended meanwhile
+///         Err(rcap::Error::NoProcess { .. }) => {} // it has ended since
 ///         Err(err) => eprintln!("{err}"),
 ///     }
 /// }
@@ -46,58 +46,57 @@ pub struct Proc {
     root: PathBuf,
 }
 
-/// The one that is mounted on /proc.
+/// Returns the file system mounted on /proc.
 impl Default for Proc {
     fn default() -> Proc {
         Proc::at("/proc")
     }
 }
 
-/// What a process or thread is, and what it may do.
+/// The attributes and capabilities of a process or thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Status {
-    /// The id of this thread, which for the first thread of a process is that of the process.
+    /// The thread ID, which equals the process ID for the first thread.
     pub pid: u32,
-    /// The id of its process.
+    /// The process ID.
     pub tgid: u32,
-    /// The id of the parent process, 0 for none.
+    /// The ID of the parent process, or 0 without a parent.
     pub ppid: u32,
-    /// Its name, at most 15 bytes for a program. Anybody can choose any bytes for their own.
+    /// The name, at most 15 bytes for a program. Any process can choose any bytes.
     pub name: OsString,
-    /// Whether a program runs in it.
+    /// The kind of the thread.
     pub kind: Kind,
-    /// Its user ids, as the calling process's user namespace has them.
+    /// The user IDs, as seen from the calling process's user namespace.
     pub uid: Ids,
-    /// Its group ids.
+    /// The group IDs.
     pub gid: Ids,
-    /// Its supplementary groups.
+    /// The supplementary groups.
     pub groups: Vec<u32>,
-    /// How many threads its process has.
+    /// The number of threads of the process.
     pub threads: u32,
-    /// Its effective, permitted and inheritable sets.
+    /// The effective, permitted and inheritable sets.
     pub caps: CapState,
-    /// Its bounding set.
+    /// The bounding set.
     pub bounding: CapSet,
-    /// Its ambient set: empty on a kernel without (before Linux 4.3).
+    /// The ambient set, which is empty before Linux 4.3.
     pub ambient: CapSet,
-    /// Whether executing a file adds no privileges. `None`: the kernel does not say (before
-    /// Linux 4.10).
+    /// Whether no-new-privs is set, or `None` before Linux 4.10.
     pub no_new_privs: Option<bool>,
-    /// Whether system calls are filtered. `None`: the kernel has no seccomp.
+    /// The seccomp mode, or `None` if the kernel has no seccomp.
     pub seccomp: Option<Seccomp>,
 }
 
 impl Status {
-    /// The inheritable, ambient and bounding sets as one value; what is missing of `all` from the
-    /// bounding set counts as dropped.
+    /// Returns the inheritable, ambient and bounding sets as one value. Capabilities of `all` that
+    /// are missing from the bounding set count as dropped.
     #[doc(alias = "cap_iab_get_pid")]
     pub fn iab(&self, all: CapSet) -> Iab {
         Iab::new(self.caps.inheritable, self.ambient, all - self.bounding)
     }
 }
 
-/// What a thread is.
+/// The kind of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -106,11 +105,11 @@ impl Status {
 )]
 #[non_exhaustive]
 pub enum Kind {
-    /// A program runs in it.
+    /// A thread of a program.
     Program,
-    /// A thread of the kernel.
+    /// A kernel thread.
     KernelThread,
-    /// It has ended, and its parent has not yet asked how.
+    /// A process that has ended, and whose parent has not waited for it yet.
     Zombie,
 }
 
@@ -119,24 +118,24 @@ pub enum Kind {
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[expect(clippy::exhaustive_structs, reason = "a thread has four, and no more")]
 pub struct Ids {
-    /// Whose process it is.
+    /// The real ID, which identifies the owner of the process.
     pub real: u32,
-    /// Whose permissions it has.
+    /// The effective ID, which determines permissions.
     pub effective: u32,
-    /// What it can go back to.
+    /// The saved ID, which the process can make effective again.
     pub saved: u32,
-    /// Whose permissions it has on files.
+    /// The file system ID, which determines permissions on files.
     pub filesystem: u32,
 }
 
 impl Ids {
-    /// Returns four times the same id.
+    /// Returns four equal IDs.
     pub const fn same(id: u32) -> Ids {
         Ids { real: id, effective: id, saved: id, filesystem: id }
     }
 }
 
-/// How system calls of a thread are filtered. (seccomp(2))
+/// The seccomp mode of a thread. (seccomp(2))
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -145,42 +144,42 @@ impl Ids {
 )]
 #[non_exhaustive]
 pub enum Seccomp {
-    /// Not at all.
+    /// System calls are not filtered.
     Disabled,
     /// Only read, write, exit and sigreturn are allowed.
     Strict,
-    /// By a program.
+    /// A BPF program filters system calls.
     Filter,
 }
 
-/// A namespace: two processes are in the same one if theirs are equal. (namespaces(7))
+/// A namespace. Two processes with equal values share a namespace. (namespaces(7))
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[expect(clippy::exhaustive_structs, reason = "the kernel identifies a namespace by these")]
 pub struct Namespace {
-    /// The device of its file.
+    /// The device of the namespace's file.
     pub device: u64,
-    /// The inode of its file, the number in `user:[4026531837]`.
+    /// The inode of the namespace's file, the number in `user:[4026531837]`.
     pub inode: u64,
 }
 
 impl Proc {
-    /// The process file system that is mounted on `root`.
+    /// Returns the proc file system mounted on `root`.
     pub fn at(root: impl Into<PathBuf>) -> Proc {
         Proc { root: root.into() }
     }
 
-    /// The ids of all processes that may be seen, in ascending order.
+    /// Returns the IDs of all visible processes, in ascending order.
     ///
     /// # Errors
     ///
-    /// /proc cannot be read.
+    /// [`Error::Os`] if /proc cannot be read.
     pub fn processes(&self) -> Result<Vec<u32>> {
         ids(&self.root).map_err(|err| Op::ReadDirectory.on(&*self.root, err))
     }
 
-    /// The ids of all threads of a process, in ascending order. The first thread has the id of
-    /// the process.
+    /// Returns the IDs of all threads of a process, in ascending order. The first thread has the ID
+    /// of the process.
     ///
     /// # Errors
     ///
@@ -190,7 +189,7 @@ impl Proc {
         ids(&task).map_err(|err| self.failed(pid, err))
     }
 
-    /// The status of a process, which is that of its first thread, or of the thread with this id.
+    /// Returns the status of the thread with this ID. A process ID identifies the first thread.
     ///
     /// # Errors
     ///
@@ -199,21 +198,20 @@ impl Proc {
         self.parse(pid, format!("{pid}/status"))
     }
 
-    /// The status of a thread of a process.
+    /// Returns the status of a thread of a process.
     ///
     /// # Errors
     ///
-    /// [`Error::NoProcess`] and [`Error::Unreadable`], with the id of the thread.
+    /// [`Error::NoProcess`] and [`Error::Unreadable`], with the ID of the thread.
     pub fn thread_status(&self, pid: u32, tid: u32) -> Result<Status> {
         self.parse(tid, format!("{pid}/task/{tid}/status"))
     }
 
-    /// The one on /proc, where its ids are those that system calls take: the ids of children, and
-    /// those that a user has from elsewhere.
+    /// Returns the file system on /proc, if its process IDs are those that system calls take.
     ///
     /// # Errors
     ///
-    /// [`Error::NoProc`].
+    /// [`Error::NoProc`] otherwise.
     pub fn of_namespace() -> Result<Proc> {
         own::require_namespace().map(|()| Proc::default())
     }
@@ -223,8 +221,8 @@ impl Proc {
         Status::parse(&text).map_err(|field| Error::MalformedStatus { pid, field })
     }
 
-    /// The user namespace of a process. It takes the right to trace the process, without
-    /// privilege over it: what one's own programs without privilege grant.
+    /// Returns the user namespace of a process. The caller needs the right to trace the process, as
+    /// for unprivileged programs of the same user.
     ///
     /// # Errors
     ///
@@ -235,8 +233,8 @@ impl Proc {
         Ok(Namespace { device: stat.dev(), inode: stat.ino() })
     }
 
-    /// The unit of systemd that a process belongs to, by its control group; `None` if it is in
-    /// none. (cgroups(7), systemd.unit(5))
+    /// Returns the systemd unit of a process, based on its control group, or `None`. (cgroups(7),
+    /// systemd.unit(5))
     ///
     /// # Errors
     ///
@@ -247,10 +245,10 @@ impl Proc {
         Ok(unit(&text).map(|unit| OsString::from_vec(unit.to_vec())))
     }
 
-    /// What it means that a file of a process cannot be read.
+    /// Returns the error for a process's file that cannot be read.
     fn failed(&self, pid: u32, source: io::Error) -> Error {
         match Errno::from_raw(source.raw_os_error().unwrap_or(0)) {
-            // The mount option hidepid makes it look as if there were none; capget(2) knows.
+            // With the mount option hidepid, the process seems not to exist; capget(2) finds it.
             Errno::ENOENT | Errno::ESRCH
                 if self.root != Path::new("/proc") || sets(pid).is_err() =>
             {
@@ -265,19 +263,19 @@ impl Proc {
 }
 
 impl CapState {
-    /// The sets of the process or thread `pid`, by capget(2), which needs neither privilege nor
-    /// /proc. 0 is the calling thread. What a process id names is its first thread.
+    /// Returns the sets of a process or thread by capget(2), which needs neither privilege nor
+    /// /proc. 0 is the calling thread, and a process ID identifies the first thread.
     ///
     /// # Errors
     ///
-    /// [`Error::NoProcess`](crate::Error::NoProcess) if there is none.
+    /// [`Error::NoProcess`](crate::Error::NoProcess) if it does not exist.
     #[doc(alias = "cap_get_pid")]
     pub fn of_pid(pid: u32) -> Result<CapState> {
         sets(pid)
     }
 }
 
-/// The sets of a process or thread, without /proc.
+/// Returns the sets of a process or thread without using /proc.
 pub(crate) fn sets(pid: u32) -> Result<CapState> {
     let Ok(id) = i32::try_from(pid) else {
         return Err(Error::NoProcess { pid });
@@ -288,7 +286,7 @@ pub(crate) fn sets(pid: u32) -> Result<CapState> {
     })
 }
 
-/// The entries of a directory that are numbers.
+/// Returns the entries of a directory that are numbers.
 fn ids(dir: &Path) -> io::Result<Vec<u32>> {
     let mut ids = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -304,7 +302,7 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     File::open(path).and_then(read_all)
 }
 
-/// The text of a file of /proc that is written in one go, so that less than asked for is the end.
+/// Reads a file of /proc that the kernel writes at once, so a short read is the end.
 pub(crate) fn read_all(mut file: File) -> io::Result<Vec<u8>> {
     let mut text = vec![0; 4096];
     let mut length = 0;
@@ -318,8 +316,8 @@ pub(crate) fn read_all(mut file: File) -> io::Result<Vec<u8>> {
     }
 }
 
-/// The innermost service or scope in a text of `/proc/PID/cgroup`: that of the one hierarchy, or
-/// of the one that is systemd's.
+/// Returns the innermost service or scope in the text of `/proc/PID/cgroup`, in the unified
+/// hierarchy or in that of systemd.
 fn unit(text: &[u8]) -> Option<&[u8]> {
     let lines = || text.split(|&byte| byte == b'\n');
     let path = |start: &'static [u8]| lines().find_map(move |line| line.strip_prefix(start));
@@ -334,7 +332,7 @@ fn unit(text: &[u8]) -> Option<&[u8]> {
         .find(|part| part.ends_with(b".service") || part.ends_with(b".scope"))
 }
 
-/// The bytes that are written in /proc with a backslash before `n` and backslash.
+/// Decodes the escapes of /proc, a backslash before `n` or a backslash.
 fn unescape(name: &[u8]) -> OsString {
     let mut bytes = Vec::with_capacity(name.len());
     let mut rest = name.iter().copied();

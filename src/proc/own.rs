@@ -1,11 +1,10 @@
-//! The calling thread's own directory of /proc, on the kernel's file system and on no other.
+//! The calling thread's directory in /proc, on a verified proc file system.
 //!
-//! Where /proc is an ordinary directory, as in a root directory that a user has prepared, its
-//! owner decides where `/proc/thread-self/fd/3` leads. So every use of it starts from a
-//! descriptor whose file system was checked. On procfs, `thread-self` is the calling thread
-//! whatever PID namespace the mount belongs to, or it does not exist. The same number can name
-//! different processes there and in system calls, so that ids are used after
-//! [`require_namespace`] alone.
+//! In a root directory prepared by a user, /proc may be an ordinary directory, whose owner decides
+//! where `/proc/thread-self/fd/3` leads. Every use therefore starts at a descriptor whose file
+//! system was checked. On procfs, `thread-self` is the calling thread in any PID namespace, or does
+//! not exist. Numbers can mean different processes in /proc and in system calls, so use IDs only
+//! after [`require_namespace`].
 
 use std::{
     io,
@@ -27,7 +26,7 @@ use crate::{Error, Op, Result, Subject};
 
 /// Opens `/proc/thread-self/PATH`.
 ///
-/// `ENOENT` if /proc is missing or is not procfs.
+/// Returns `ENOENT` if /proc is missing or is not procfs.
 pub(crate) fn open(path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let proc = checked(open_path("/proc", directory, Mode::empty())?)?;
@@ -35,13 +34,12 @@ pub(crate) fn open(path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     open_below(thread, path, flags)
 }
 
-/// Opens what is below a directory of procfs, without entering another mount where the kernel can
-/// say so (Linux 5.6).
+/// Opens a path below a directory of procfs. Since Linux 5.6, it does not cross mounts.
 pub(crate) fn open_below(directory: impl AsFd, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     let flags = flags | OFlag::O_CLOEXEC;
     let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_XDEV);
     match openat2(&directory, path, how) {
-        // An older kernel, or a sandbox that does not know the call.
+        // The kernel is older, or a sandbox does not know the call.
         Err(Errno::ENOSYS | Errno::EPERM) => {
             checked(openat(directory, path, flags, Mode::empty())?)
         }
@@ -50,12 +48,12 @@ pub(crate) fn open_below(directory: impl AsFd, path: &str, flags: OFlag) -> io::
     }
 }
 
-/// The bytes of `/proc/thread-self/PATH`.
+/// Reads `/proc/thread-self/PATH`.
 fn bytes(path: &str) -> io::Result<Vec<u8>> {
     open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK).and_then(|file| read_all(file.into()))
 }
 
-/// The text of `/proc/thread-self/PATH`.
+/// Reads `/proc/thread-self/PATH` as text.
 pub(crate) fn read(path: &str) -> io::Result<String> {
     String::from_utf8(bytes(path)?).map_err(|_| io::ErrorKind::InvalidData.into())
 }
@@ -67,21 +65,20 @@ pub(crate) fn status() -> Result<Status> {
         .map_err(|field| Error::MalformedStatus { pid, field })
 }
 
-/// Returns an error unless the ids in /proc are those that system calls take:
-/// [`Error::NoProc`].
+/// Returns [`Error::NoProc`] unless the IDs in /proc are those that system calls take.
 pub(crate) fn require_namespace() -> Result<()> {
     let ids = Status::namespace_ids(&bytes("status").map_err(failed)?);
-    // The first is the id in the file system's namespace, the last in the thread's own.
+    // The first ID is in the file system's namespace, and the last in the thread's own.
     if ids == Some(vec![gettid().as_raw().cast_unsigned()]) { Ok(()) } else { Err(Error::NoProc) }
 }
 
-/// Opens the directory of all threads of this process, whose ids are those that system calls take.
+/// Opens the directory of all threads, and checks that system calls take its IDs.
 pub(crate) fn tasks() -> Result<std::fs::File> {
     require_namespace()?;
     open("..", OFlag::O_RDONLY | OFlag::O_DIRECTORY).map(Into::into).map_err(failed)
 }
 
-/// The error for a file of the calling thread's that cannot be opened or read.
+/// Returns the error for a file of the calling thread that cannot be opened or read.
 pub(crate) fn failed(err: io::Error) -> Error {
     match err.kind() {
         io::ErrorKind::NotFound => Error::NoProc,
@@ -89,7 +86,7 @@ pub(crate) fn failed(err: io::Error) -> Error {
     }
 }
 
-/// The descriptor, if it is one of procfs.
+/// Returns the descriptor if it is on procfs.
 fn checked<F: AsFd>(fd: F) -> io::Result<F> {
     if fstatfs(&fd)?.filesystem_type() == PROC_SUPER_MAGIC {
         Ok(fd)

@@ -1,15 +1,15 @@
-//! The text of `/proc/PID/status`.
+//! The parser of `/proc/PID/status`.
 
 use std::str::FromStr;
 
 use super::{Ids, Kind, Seccomp, Status, unescape};
 use crate::{CapSet, CapState};
 
-/// The field that is missing or not understood.
+/// The field that is missing or invalid.
 type Missing = &'static str;
 
 impl Status {
-    /// The status that the kernel wrote as `text`. What stands there besides is passed over.
+    /// Parses the status that the kernel wrote, and ignores unknown fields.
     pub(crate) fn parse(text: &[u8]) -> Result<Status, Missing> {
         let fields = Fields(text);
         Ok(Status {
@@ -45,21 +45,21 @@ impl Status {
 }
 
 impl Status {
-    /// The ids of the thread whose status the kernel wrote as `text`: the first in the PID
-    /// namespace of the file system, the last in the thread's own.
+    /// Parses the IDs of the thread: the first in the file system's PID namespace, the last in the
+    /// thread's own.
     pub(super) fn namespace_ids(text: &[u8]) -> Option<Vec<u32>> {
         let fields = Fields(text);
-        // A kernel without PID namespaces, or before Linux 4.1, has one id for each.
+        // Before Linux 4.1, and without PID namespaces, a thread has one ID.
         fields.numbers("NSpid").or_else(|_| fields.number("Pid").map(|id| vec![id])).ok()
     }
 }
 
-/// Lines of a key, a colon, a tab and a value.
+/// Lines with a key, a colon, a tab and a value.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {
-    /// The value as it stands. It may hold anything but a line feed, the name of a process even
-    /// something that looks like a key.
+    /// Returns the raw value. It may contain any byte except a newline; a process name may even
+    /// look like a key.
     fn find(&self, key: Missing) -> Option<&'a [u8]> {
         self.0.split(|&byte| byte == b'\n').find_map(|line| {
             line.strip_prefix(key.as_bytes())?
@@ -105,7 +105,7 @@ impl<'a> Fields<'a> {
         if matches!(state.first(), Some(b'Z' | b'X' | b'x')) {
             return Ok(Kind::Zombie);
         }
-        // Before Linux 6.9 the kernel does not say it: there, what has no memory is its own.
+        // Before Linux 6.9 there is no such field, and a thread without memory is a kernel thread.
         let kernel = match self.number("Kthread") {
             Ok(kernel) => kernel == 1,
             Err(_) => self.find("VmSize").is_none(),
@@ -122,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    /// Of Linux 6.18, shortened by what is not read.
+    /// The status of a process on Linux 6.18, without unused fields.
     const STATUS: &str = "Name:\tsleep\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t11517\n\
         Ngid:\t0\nPid:\t11518\nPPid:\t11510\nTracerPid:\t0\nUid:\t1000\t1001\t1002\t1003\n\
         Gid:\t0\t0\t0\t5\nFDSize:\t64\nGroups:\t4 24 1000 \nNStgid:\t11517\nKthread:\t0\n\

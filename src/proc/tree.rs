@@ -13,9 +13,9 @@ use crate::{Error, Result};
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Process {
-    /// Its first thread, which is what its process id names.
+    /// The first thread, which the process ID identifies.
     pub status: Status,
-    /// Its other threads, in ascending order of their ids.
+    /// The other threads, in ascending order of their IDs.
     pub threads: Vec<Status>,
 }
 
@@ -26,10 +26,10 @@ impl Process {
     }
 }
 
-/// Processes by their parents, as they were while /proc was read once.
+/// Processes and their parents, read from /proc in one pass.
 ///
-/// What the parent of a process is can change meanwhile, and ids can be used again. However that
-/// may be, every process is in the tree once, and none is its own ancestor.
+/// The parent of a process can change during the pass, and IDs can be reused. The tree nevertheless
+/// contains every process once, and no process is its own ancestor.
 ///
 /// ```
 /// use rcap::proc::Proc;
@@ -44,13 +44,12 @@ impl Process {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tree {
     processes: BTreeMap<u32, Process>,
-    /// By the parent; those without one under 0.
+    /// Children by parent; processes without a parent are under 0.
     children: BTreeMap<u32, Vec<u32>>,
 }
 
 impl Tree {
-    /// The tree of these processes. One whose parent is not among them is a root, as is one whose
-    /// parent is 0.
+    /// Returns the tree of these processes. A process whose parent is 0 or missing is a root.
     pub fn new(processes: impl IntoIterator<Item = Process>) -> Tree {
         let processes: BTreeMap<u32, Process> =
             processes.into_iter().map(|process| (process.status.pid, process)).collect();
@@ -64,7 +63,8 @@ impl Tree {
         tree
     }
 
-    /// Makes a root of one process in each circle: what no root leads to is in one or behind it.
+    /// Makes one process of each cycle a root. A process that no root reaches is in a cycle or
+    /// below one.
     fn cut_circles(&mut self) {
         let mut reached: BTreeSet<u32> = self.walk(self.roots()).map(|(_, pid)| pid).collect();
         while let Some(&pid) = self.processes.keys().find(|pid| !reached.contains(pid)) {
@@ -78,28 +78,28 @@ impl Tree {
         }
     }
 
-    /// The process with this id.
+    /// Returns the process with this ID.
     pub fn get(&self, pid: u32) -> Option<&Process> {
         self.processes.get(&pid)
     }
 
-    /// Every process, in ascending order of their ids.
+    /// Returns all processes, in ascending order of their IDs.
     pub fn processes(&self) -> impl Iterator<Item = &Process> {
         self.processes.values()
     }
 
-    /// The processes without a parent, in ascending order.
+    /// Returns the processes without a parent, in ascending order.
     pub fn roots(&self) -> &[u32] {
         self.children(0)
     }
 
-    /// The children of a process, in ascending order. Those of 0 are the roots.
+    /// Returns the children of a process, in ascending order. The children of 0 are the roots.
     pub fn children(&self, pid: u32) -> &[u32] {
         self.children.get(&pid).map_or(&[], Vec::as_slice)
     }
 
-    /// The process `top` and what descends from each: the number of steps below it, and the id,
-    /// a process before its children.
+    /// Returns the processes `tops` and their descendants as pairs of depth and ID, a parent before
+    /// its children.
     pub fn walk(&self, tops: &[u32]) -> impl Iterator<Item = (usize, u32)> {
         let mut stack: Vec<(usize, u32)> = tops.iter().rev().map(|&pid| (0, pid)).collect();
         std::iter::from_fn(move || {
@@ -111,14 +111,15 @@ impl Tree {
 }
 
 impl Proc {
-    /// All processes that may be seen, and their threads, in one pass.
+    /// Reads all visible processes and their threads in one pass.
     ///
-    /// What ends meanwhile is not there. A process whose parent has ended meanwhile is asked once
-    /// more who its parent is.
+    /// Processes that end during the pass are left out. If a parent has ended, its child is read
+    /// again for its new parent.
     ///
     /// # Errors
     ///
-    /// /proc cannot be read, or has a process that is not what the kernel writes there.
+    /// An [`Error`](crate::Error) if /proc cannot be read, or if a process's status does not have
+    /// the kernel's format.
     pub fn tree(&self) -> Result<Tree> {
         let pids = self.processes()?;
         let mut processes = self.read_all(&pids)?;
@@ -135,9 +136,9 @@ impl Proc {
         Ok(Tree::new(processes))
     }
 
-    /// The processes of these ids, in several threads where that pays.
+    /// Reads these processes, with several threads if that is faster.
     fn read_all(&self, pids: &[u32]) -> Result<Vec<Process>> {
-        /// Fewer are read sooner than a thread is started.
+        /// Fewer processes are read faster than a thread starts.
         const A_THREAD_EACH: usize = 128;
         let read = |part: &[u32]| -> Result<Vec<Process>> {
             part.iter().filter_map(|&pid| self.process(pid).transpose()).collect()
@@ -155,7 +156,7 @@ impl Proc {
         })
     }
 
-    /// `None` if it has ended, or may not be seen.
+    /// Reads a process. Returns `None` if it has ended or is hidden.
     fn process(&self, pid: u32) -> Result<Option<Process>> {
         let Some(status) = seen(self.status(pid))? else { return Ok(None) };
         let mut threads = Vec::new();
@@ -207,9 +208,9 @@ mod tests {
             (&[],                                           ""),
             (&[(1, 0)],                                     "1"),
             (&[(9, 1), (3, 1), (1, 0), (4, 3), (2, 0)],     "1\n 3\n  4\n 9\n2"),
-            (&[(1, 0), (5, 4)],                             "1\n5"),        // 4 has ended
+            (&[(1, 0), (5, 4)],                             "1\n5"), // 4 has ended
             (&[(1, 0), (7, 7)],                             "1\n7"),
-            (&[(1, 0), (4, 5), (5, 4), (6, 5)],             "1\n4\n 5\n  6"), // ids used again
+            (&[(1, 0), (4, 5), (5, 4), (6, 5)],             "1\n4\n 5\n  6"), // reused IDs
             (&[(2, 3), (3, 2), (8, 9), (9, 8)],             "2\n 3\n8\n 9"),
         ];
         for (pairs, want) in rows {

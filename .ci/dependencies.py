@@ -1,4 +1,4 @@
-"""Checks the dependency tree: what the library alone pulls in, and which Rust it asks for."""
+"""Checks the crates that the library alone depends on, and the Rust version that crates ask for."""
 
 import json
 import subprocess
@@ -20,14 +20,17 @@ metadata = json.loads(cargo("metadata", "--locked", "--format-version", "1"))
 packages = {package["name"]: package for package in metadata["packages"]}
 
 
-def version(package):
-    parts = [int(part) for part in (package["rust_version"] or "1.0").split(".")]
+def version(text):
+    parts = [int(part) for part in (text or "1.0").split(".")]
     return tuple(parts + [0] * (3 - len(parts)))
 
 
 tree = cargo("tree", "--locked", "-e", "normal", "--prefix", "none")
 names = {line.split()[0] for line in tree.splitlines() if line}
-newer = [name for name in names if version(packages[name]) > version(packages["rcap"])]
-if newer:
-    sys.exit(f"a newer Rust than {packages['rcap']['rust_version']} is asked for by {newer}")
+stated = packages["rcap"]["rust_version"]
+stated_with_programs = packages["rcap"]["metadata"]["rust-version"]["cli"]
+for crates, limit in [(alone, stated), (names, stated_with_programs)]:
+    newer = [name for name in crates if version(packages[name]["rust_version"]) > version(limit)]
+    if newer:
+        sys.exit(f"a newer Rust than {limit} is asked for by {newer}")
 print(f"{len(alone)} crates for the library alone, {len(names)} with the programs")

@@ -55,7 +55,10 @@
 //! - `settings`: the readers of [`settings`], for Compose files, Kubernetes manifests, systemd
 //!   units and others. `cli` enables it.
 //! - `serde`: `Serialize` and `Deserialize` for the value types.
-//! - `all-threads`: `threads::Limits`, which drops privileges in every thread of the process.
+//! - `all-threads`: `threads::Limits`, which drops privileges in every thread of the process, on
+//!   x86-64, AArch64 and 64-bit RISC-V.
+//!
+//! The library needs Rust 1.85. With `settings` or `cli` it needs Rust 1.88.
 
 #![deny(missing_docs)]
 

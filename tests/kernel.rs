@@ -283,7 +283,7 @@ fn threads_have_sets_of_their_own() {
     let (done, wait) = mpsc::channel::<()>();
     let other = thread::spawn(move || {
         CapState::EMPTY.apply().unwrap();
-        send.send(nix::unistd::gettid().as_raw().cast_unsigned()).unwrap();
+        send.send(nix::unistd::gettid().as_raw().unsigned_abs()).unwrap();
         let _ = wait.recv();
     });
     let tid = receive.recv().unwrap();

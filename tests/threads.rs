@@ -75,7 +75,7 @@ fn statuses() -> Vec<Status> {
 
 fn assert_limited(limits: &Limits) {
     for status in statuses() {
-        let name = format!("{} {}", status.pid, status.name.display());
+        let name = format!("{} {}", status.pid, status.name.to_string_lossy());
         assert!(limits.caps.permitted.is_superset(status.caps.permitted), "{name}");
         assert!(limits.caps.effective.is_superset(status.caps.effective), "{name}");
         assert!(limits.caps.inheritable.is_superset(status.caps.inheritable), "{name}");
@@ -400,8 +400,8 @@ fn a_thread_that_fails_after_the_check() {
     let other = {
         let barrier = Arc::clone(&barrier);
         thread::spawn(move || {
-            filter_capset(0, libc::SECCOMP_RET_ERRNO | libc::EACCES.cast_unsigned());
-            sender.send(unistd::gettid().as_raw().cast_unsigned()).unwrap();
+            filter_capset(0, libc::SECCOMP_RET_ERRNO | libc::EACCES.unsigned_abs());
+            sender.send(unistd::gettid().as_raw().unsigned_abs()).unwrap();
             barrier.wait();
         })
     };
@@ -449,7 +449,7 @@ fn refused_beside(limits: Limits, other: impl FnOnce(u32)) -> Error {
     let thread = {
         let barrier = Arc::clone(&barrier);
         thread::spawn(move || {
-            sender.send(unistd::gettid().as_raw().cast_unsigned()).unwrap();
+            sender.send(unistd::gettid().as_raw().unsigned_abs()).unwrap();
             barrier.wait();
             CapState::current().unwrap()
         })

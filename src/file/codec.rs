@@ -27,20 +27,14 @@ impl FileCaps {
     /// What the kernel would not accept in it.
     pub fn decode(value: &[u8]) -> Result<FileCaps, Malformed> {
         let length = Malformed::Length(value.len());
-        let (words, []) = value.as_chunks() else {
+        if value.len() > LONGEST || value.len() % 4 != 0 {
             return Err(length);
-        };
-        let mut copy = [0; LONGEST / 4];
-        let words = match copy.get_mut(..words.len()) {
-            Some(copy) => {
-                for (word, &bytes) in copy.iter_mut().zip(words) {
-                    *word = u32::from_le_bytes(bytes);
-                }
-                &*copy
-            }
-            None => return Err(length),
-        };
-        let [magic, sets @ ..] = words else {
+        }
+        let mut words = [0; LONGEST / 4];
+        for (word, bytes) in words.iter_mut().zip(value.chunks_exact(4)) {
+            *word = u32::from_le_bytes(bytes.try_into().map_err(|_| length)?);
+        }
+        let [magic, sets @ ..] = &words[..value.len() / 4] else {
             return Err(length);
         };
         let (permitted, inheritable, rootid) = match (magic & !EFFECTIVE, sets) {

@@ -130,9 +130,8 @@ fn stem(word: &str) -> String {
         word => word,
     };
     for end in ["ings", "ing", "ies", "ed", "es", "s", "e"] {
-        if let Some(stem) = word.strip_suffix(end)
-            && stem.chars().count() >= 3
-        {
+        let stem = word.strip_suffix(end).filter(|stem| stem.chars().count() >= 3);
+        if let Some(stem) = stem {
             let mut stem = stem.to_owned();
             // stopping, stop
             let twice = stem.chars().rev().take(2).collect::<Vec<_>>();

@@ -186,12 +186,14 @@ impl Launcher {
     /// [`Op::Chroot`] and [`Op::ChangeDirectory`] name the directory. [`Op::Fork`] if no child could
     /// be made.
     #[doc(alias = "cap_launch")]
+    #[expect(unsafe_code, reason = "the child takes the steps")]
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
         let program = PathBuf::from(command.get_program());
         let directory = command.get_current_dir().map(Path::to_path_buf);
         let Pipe { read, write, standard: _standard } = Pipe::new()?;
         let mut steps = self.steps_of(&mut command)?;
-        sys::pre_exec(&mut command, move || steps.take_and_tell(&write));
+        // SAFETY: the steps make system calls only.
+        unsafe { command.pre_exec(move || steps.take_and_tell(&write)) };
         command.spawn().map_err(|err| {
             // The child has ended, and what it had to say is there. A process that another thread
             // has forked meanwhile can hold the other end open.
@@ -243,6 +245,7 @@ impl Launcher {
     /// eprintln!("{err}");
     /// ```
     #[must_use]
+    #[expect(unsafe_code, reason = "the steps are taken by std's exec")]
     pub fn exec(&self, mut command: Command) -> Error {
         let program = PathBuf::from(command.get_program());
         let directory = command.get_current_dir().map(Path::to_path_buf);
@@ -252,7 +255,8 @@ impl Launcher {
                 Ok(all) => all,
                 Err(err) => return err,
             };
-        sys::pre_exec(&mut command, move || steps.take_and_tell(&write));
+        // SAFETY: the steps make system calls only.
+        unsafe { command.pre_exec(move || steps.take_and_tell(&write)) };
         let err = command.exec();
         drop(command);
         match Told::read(read) {
@@ -289,12 +293,26 @@ impl Launcher {
     /// without calling `function`. [`Op::Fork`] if no child could be made;
     /// [`Error::Threads`] if this process has several.
     #[doc(alias = "cap_launch")]
+    #[expect(unsafe_code, reason = "fork(2)")]
     pub fn call(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
         threads::ensure_single_threaded()?;
-        self.fork(function)
+        // SAFETY: this process has one thread, whose locks and memory the child has as they are.
+        unsafe { self.call_among_threads(function) }
     }
 
-    pub(crate) fn fork(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
+    /// [`Launcher::call`] in a process that may have several threads.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Launcher::call`] but for [`Error::Threads`].
+    ///
+    /// # Safety
+    ///
+    /// If the process has other threads, `function` does only what is async-signal-safe
+    /// (signal-safety(7)), or what its C library allows in the child of such a process besides:
+    /// glibc and musl, to use the heap. A lock that another thread holds is never unlocked.
+    #[expect(unsafe_code, reason = "the caller promises what a forked child may do")]
+    pub unsafe fn call_among_threads(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
         let Pipe { read, write, standard } = Pipe::new()?;
         drop(standard);
         let [mut read, mut write] = [Some(read), Some(write)];
@@ -310,7 +328,9 @@ impl Launcher {
                 _ => 1,
             }
         };
-        let child = Forked(sys::fork(&mut in_child).map_err(|err| Op::Fork.thread(err))?);
+        // SAFETY: the steps make system calls only, and the caller promises it of `function`.
+        let child = unsafe { sys::fork(&mut in_child) };
+        let child = Forked(child.map_err(|err| Op::Fork.thread(err))?);
         drop(write);
         match read.map_or(Ok(Told::Nothing), Told::read) {
             Ok(Told::Done) => Ok(child),
@@ -360,24 +380,6 @@ impl Launcher {
             uid: self.uid,
             sets: self.sets,
         })
-    }
-}
-
-impl Launcher {
-    /// [`Launcher::call`] in a process that may have several threads.
-    ///
-    /// # Errors
-    ///
-    /// Those of [`Launcher::call`] but for [`Error::Threads`].
-    ///
-    /// # Safety
-    ///
-    /// If the process has other threads, `function` does only what is async-signal-safe
-    /// (signal-safety(7)), or what its C library allows in the child of such a process besides:
-    /// glibc and musl, to use the heap. A lock that another thread holds is never unlocked.
-    #[expect(unsafe_code, reason = "the caller promises what a forked child may do")]
-    pub unsafe fn call_among_threads(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
-        self.fork(function)
     }
 }
 
@@ -542,7 +544,7 @@ pub struct Forked(Pid);
 impl Forked {
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.0.as_raw().cast_unsigned()
+        self.0.as_raw().unsigned_abs()
     }
 
     /// Sends it a signal. (kill(2))
@@ -551,7 +553,7 @@ impl Forked {
     ///
     /// `EINVAL` if there is no signal of this number.
     pub fn kill(&self, signal: i32) -> Result<()> {
-        sys::kill(self.0.as_raw(), signal)
+        sys::signal::kill(self.0.as_raw(), signal)
             .map_err(|err| Op::Signal.on(Subject::Process(self.pid()), err))
     }
 

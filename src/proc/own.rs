@@ -60,7 +60,7 @@ pub(crate) fn read(path: &str) -> io::Result<String> {
 
 /// Returns the status of the calling thread.
 pub(crate) fn status() -> Result<Status> {
-    let pid = gettid().as_raw().cast_unsigned();
+    let pid = gettid().as_raw().unsigned_abs();
     Status::parse(&bytes("status").map_err(failed)?)
         .map_err(|field| Error::MalformedStatus { pid, field })
 }
@@ -69,7 +69,7 @@ pub(crate) fn status() -> Result<Status> {
 pub(crate) fn require_namespace() -> Result<()> {
     let ids = Status::namespace_ids(&bytes("status").map_err(failed)?);
     // The first ID is in the file system's namespace, and the last in the thread's own.
-    if ids == Some(vec![gettid().as_raw().cast_unsigned()]) { Ok(()) } else { Err(Error::NoProc) }
+    if ids == Some(vec![gettid().as_raw().unsigned_abs()]) { Ok(()) } else { Err(Error::NoProc) }
 }
 
 /// Opens the directory of all threads, and checks that system calls take its IDs.

@@ -1,6 +1,6 @@
 //! The parser of `/proc/PID/status`.
 
-use std::str::FromStr;
+use std::str::{self, FromStr};
 
 use super::{Ids, Kind, Seccomp, Status, unescape};
 use crate::{CapSet, CapState};

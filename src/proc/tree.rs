@@ -126,11 +126,10 @@ impl Proc {
         let known: BTreeSet<u32> = processes.iter().map(|process| process.status.pid).collect();
         for process in &mut processes {
             let Status { pid, ppid, .. } = process.status;
-            if ppid != 0
-                && !known.contains(&ppid)
-                && let Ok(status) = self.status(pid)
-            {
-                process.status = status;
+            if ppid != 0 && !known.contains(&ppid) {
+                if let Ok(status) = self.status(pid) {
+                    process.status = status;
+                }
             }
         }
         Ok(Tree::new(processes))

@@ -31,7 +31,7 @@ impl Attr {
     }
 
     fn fd(self, offset: usize, fd: BorrowedFd<'_>) -> Attr {
-        self.word(offset, fd.as_raw_fd().cast_unsigned())
+        self.word(offset, fd.as_raw_fd().unsigned_abs())
     }
 }
 
@@ -49,23 +49,38 @@ const BPF_PROG_LOAD: c_int = 5;
 const BPF_RAW_TRACEPOINT_OPEN: c_int = 17;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: c_int = 21;
 
-/// Calls with an attribute whose pointers the caller has made from live borrows.
-fn bpf(command: c_int, attr: &Attr) -> io::Result<c_long> {
-    // SAFETY: the kernel reads as many bytes of `attr` as is said. What the addresses in it stand
-    // for is laid out and live as the command wants it: each function below sees to its own.
+/// bpf(2)
+///
+/// # Safety
+///
+/// Each address in `attr` is that of memory which is live, as long as `command` reads or writes
+/// there, and exclusively borrowed where it writes.
+#[expect(unsafe_code, reason = "the C library lacks the call")]
+unsafe fn bpf(command: c_int, attr: &Attr) -> io::Result<c_long> {
+    // SAFETY: the kernel reads as many bytes of `attr` as is said. The caller promises the rest.
     super::result(unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attr.0, Attr::SIZE) })
 }
 
-fn descriptor(command: c_int, attr: &Attr) -> io::Result<OwnedFd> {
-    let fd = c_int::try_from(bpf(command, attr)?).map_err(|_| io::ErrorKind::InvalidData)?;
-    // SAFETY: the kernel has just opened it for this process, and nobody else knows of it.
+/// [`bpf`] for a command that opens a descriptor.
+///
+/// # Safety
+///
+/// That of [`bpf`], and `command` returns a new descriptor.
+#[expect(unsafe_code, reason = "it takes ownership of a descriptor")]
+unsafe fn descriptor(command: c_int, attr: &Attr) -> io::Result<OwnedFd> {
+    // SAFETY: as the caller promises.
+    let fd = unsafe { bpf(command, attr) }?;
+    let fd = c_int::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
+    // SAFETY: the kernel has just opened it for this process, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// `BPF_MAP_CREATE`: sizes in bytes, and for how many.
+#[expect(unsafe_code, reason = "bpf(2)")]
 fn map_create(kind: u32, key: u32, value: u32, entries: u32) -> io::Result<OwnedFd> {
     let attr = Attr::new().word(0, kind).word(4, key).word(8, value).word(12, entries);
-    descriptor(BPF_MAP_CREATE, &attr)
+    // SAFETY: the attribute has no address, and the command returns a new descriptor.
+    unsafe { descriptor(BPF_MAP_CREATE, &attr) }
 }
 
 /// A queue of values of `N` words.
@@ -80,11 +95,12 @@ impl<const N: usize> Queue<N> {
     }
 
     /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`. `ENOENT`: it is empty.
+    #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn pop(&self) -> io::Result<[u64; N]> {
         let mut words = [0; N];
-        // The kernel writes one value, which is as long as the map was made for.
         let attr = Attr::new().fd(0, self.0.as_fd()).long(16, words.as_mut_ptr() as u64);
-        bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr)?;
+        // SAFETY: the kernel writes one value of the map, which `words` is as long as.
+        unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr) }?;
         Ok(words)
     }
 }
@@ -99,14 +115,15 @@ impl Counter {
     }
 
     /// `BPF_MAP_LOOKUP_ELEM`
+    #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn get(&self) -> io::Result<u64> {
         let (key, mut value) = (0_u32, 0_u64);
-        // The kernel reads a key and writes a value, as long as the map was made for.
         let attr = Attr::new()
             .fd(0, self.0.as_fd())
             .long(8, &raw const key as u64)
             .long(16, &raw mut value as u64);
-        bpf(BPF_MAP_LOOKUP_ELEM, &attr)?;
+        // SAFETY: the kernel reads a key and writes a value, both as long as those of the map.
+        unsafe { bpf(BPF_MAP_LOOKUP_ELEM, &attr) }?;
         Ok(value)
     }
 }
@@ -121,21 +138,23 @@ impl Cgroups {
     }
 
     /// `BPF_MAP_UPDATE_ELEM`. `EBADF`: it is no directory of the unified hierarchy.
+    #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn set(&self, at: u32, group: BorrowedFd<'_>) -> io::Result<()> {
         let group = group.as_raw_fd();
-        // The kernel reads a key and a value, as long as the map was made for.
         let attr = Attr::new()
             .fd(0, self.0.as_fd())
             .long(8, &raw const at as u64)
             .long(16, &raw const group as u64);
-        bpf(BPF_MAP_UPDATE_ELEM, &attr).map(drop)
+        // SAFETY: the kernel reads a key and a value, both as long as those of the map.
+        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
     }
 
     /// `BPF_MAP_DELETE_ELEM`: no task is in the group at this place.
+    #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn clear(&self, at: u32) -> io::Result<()> {
-        // The kernel reads a key, as long as the map was made for.
         let attr = Attr::new().fd(0, self.0.as_fd()).long(8, &raw const at as u64);
-        bpf(BPF_MAP_DELETE_ELEM, &attr).map(drop)
+        // SAFETY: the kernel reads a key, as long as those of the map.
+        unsafe { bpf(BPF_MAP_DELETE_ELEM, &attr) }.map(drop)
     }
 }
 
@@ -180,20 +199,23 @@ impl Map for Ids {
 }
 
 /// `BPF_PROG_LOAD` of a program for raw tracepoints.
+#[expect(unsafe_code, reason = "bpf(2)")]
 pub(crate) fn prog_load(instructions: &[u64], license: &CStr) -> io::Result<OwnedFd> {
     let count = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
-    // The kernel reads as many instructions as is said, and a string that ends in NUL.
     let attr = Attr::new()
         .word(0, BPF_PROG_TYPE_RAW_TRACEPOINT)
         .word(4, count)
         .long(8, instructions.as_ptr() as u64)
         .long(16, license.as_ptr() as u64);
-    descriptor(BPF_PROG_LOAD, &attr)
+    // SAFETY: the kernel reads `count` instructions and a string that ends in NUL. The command
+    // returns a new descriptor.
+    unsafe { descriptor(BPF_PROG_LOAD, &attr) }
 }
 
 /// `BPF_RAW_TRACEPOINT_OPEN`: the program runs as long as the descriptor is open.
+#[expect(unsafe_code, reason = "bpf(2)")]
 pub(crate) fn raw_tracepoint_open(name: &CStr, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    // The kernel reads a string that ends in NUL.
     let attr = Attr::new().long(0, name.as_ptr() as u64).fd(8, program);
-    descriptor(BPF_RAW_TRACEPOINT_OPEN, &attr)
+    // SAFETY: the kernel reads a string that ends in NUL. The command returns a new descriptor.
+    unsafe { descriptor(BPF_RAW_TRACEPOINT_OPEN, &attr) }
 }

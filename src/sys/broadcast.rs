@@ -61,15 +61,19 @@ static FORMER_MASK: AtomicU64 = AtomicU64::new(0);
 #[cfg(not(target_arch = "riscv64"))]
 static FORMER_RESTORER: AtomicUsize = AtomicUsize::new(0);
 
-/// Calls `job` in the thread `tid` of this process. One caller at a time.
-///
-/// `job` is for threads.rs alone: it is called by a signal handler, so that it makes system calls
-/// only, takes neither memory nor locks, and does not panic.
+/// Calls `job` in the thread `tid` of this process.
 ///
 /// # Errors
 ///
 /// `EBUSY` if a thread that has not finished an earlier call still does not finish it.
-pub(crate) fn call_in(tid: c_int, job: &Arc<Job>, patience: Duration) -> io::Result<Answer> {
+///
+/// # Safety
+///
+/// Only one thread of this process is in this function at a time. `job` runs in a signal handler:
+/// it is async-signal-safe (signal-safety(7)), restores what it changes of the thread except its
+/// privileges, and does not panic.
+#[expect(unsafe_code, reason = "the caller promises what may run in a signal handler")]
+pub(crate) unsafe fn call_in(tid: c_int, job: &Arc<Job>, patience: Duration) -> io::Result<Answer> {
     if !within(patience, || [NOBODY, ANSWERED].contains(&TARGET.load(Ordering::Acquire))) {
         return Err(Errno::EBUSY.into());
     }
@@ -142,21 +146,25 @@ struct Action {
 
 const SA_RESTORER: c_ulong = 0x0400_0000;
 
+/// The function that the kernel returns to from a handler, which the C library keeps to itself.
 #[cfg(target_arch = "x86_64")]
-std::arch::global_asm!(
-    ".hidden rcap_restore_from_signal",
-    ".globl rcap_restore_from_signal",
-    ".type rcap_restore_from_signal, @function",
-    "rcap_restore_from_signal:",
-    "mov eax, {rt_sigreturn}",
-    "syscall",
-    ".size rcap_restore_from_signal, . - rcap_restore_from_signal",
-    rt_sigreturn = const libc::SYS_rt_sigreturn,
-);
+#[expect(unsafe_code, reason = "it is written in assembly, since it has no stack frame")]
+mod restorer {
+    std::arch::global_asm!(
+        ".hidden rcap_restore_from_signal",
+        ".globl rcap_restore_from_signal",
+        ".type rcap_restore_from_signal, @function",
+        "rcap_restore_from_signal:",
+        "mov eax, {rt_sigreturn}",
+        "syscall",
+        ".size rcap_restore_from_signal, . - rcap_restore_from_signal",
+        rt_sigreturn = const libc::SYS_rt_sigreturn,
+    );
 
-#[cfg(target_arch = "x86_64")]
-unsafe extern "C" {
-    fn rcap_restore_from_signal();
+    // SAFETY: this is its signature. Only the kernel calls it.
+    unsafe extern "C" {
+        pub(super) fn rcap_restore_from_signal();
+    }
 }
 
 impl Action {
@@ -165,7 +173,7 @@ impl Action {
             handler,
             flags,
             #[cfg(target_arch = "x86_64")]
-            restorer: rcap_restore_from_signal as *const () as usize,
+            restorer: restorer::rcap_restore_from_signal as *const () as usize,
             #[cfg(target_arch = "aarch64")]
             restorer: 0,
             // Every signal, those of the C library's pthread_cancel(3) among them: a handler that
@@ -174,13 +182,26 @@ impl Action {
         }
     }
 
-    /// The present one, after setting another if there is one.
-    fn exchange(new: Option<Action>) -> io::Result<Action> {
+    /// Returns the present action.
+    #[expect(unsafe_code, reason = "rt_sigaction(2)")]
+    fn current() -> io::Result<Action> {
+        // SAFETY: no action is set.
+        unsafe { Action::exchange(None) }
+    }
+
+    /// Sets an action, if one is given, and returns the action before.
+    ///
+    /// # Safety
+    ///
+    /// The handler of `new` is a function that may be called for this signal with its flags,
+    /// whenever and in whichever thread, and its restorer is one.
+    #[expect(unsafe_code, reason = "rt_sigaction(2): the C library hides this signal")]
+    unsafe fn exchange(new: Option<Action>) -> io::Result<Action> {
         let mut old = Action::new(libc::SIG_DFL, 0);
         let new = new.as_ref().map_or(ptr::null(), ptr::from_ref);
         // SAFETY: the kernel reads `new`, if any, and writes `old`; both are live and laid out as
-        // its own, and the last argument is the size of its mask. The handler that is set is
-        // on_signal, or one that was set before.
+        // its own, and the last argument is the size of its mask. The caller promises what is
+        // needed of the handler.
         result(unsafe {
             libc::syscall(libc::SYS_rt_sigaction, SIGNAL, new, &raw mut old, size_of::<u64>())
         })?;
@@ -188,9 +209,10 @@ impl Action {
     }
 }
 
-/// Sees to it that the signal is handled here.
+/// Makes [`on_signal`] the handler of the signal.
+#[expect(unsafe_code, reason = "rt_sigaction(2)")]
 fn install() -> io::Result<()> {
-    let old = Action::exchange(None)?;
+    let old = Action::current()?;
     if old.handler == on_signal as *const () as usize {
         return Ok(());
     }
@@ -201,23 +223,29 @@ fn install() -> io::Result<()> {
     FORMER.store(old.handler, Ordering::Release);
     let restorer = if cfg!(target_arch = "x86_64") { SA_RESTORER } else { 0 };
     let flags = libc::SA_SIGINFO | libc::SA_RESTART | libc::SA_ONSTACK;
-    let flags = c_ulong::from(flags.cast_unsigned()) | restorer;
-    Action::exchange(Some(Action::new(on_signal as *const () as usize, flags))).map(drop)
+    let flags = c_ulong::from(flags.unsigned_abs()) | restorer;
+    let new = Action::new(on_signal as *const () as usize, flags);
+    // SAFETY: with SA_SIGINFO, the kernel calls the handler as it is declared. It is
+    // async-signal-safe: it compares numbers, runs a job that is, or calls the handler before.
+    unsafe { Action::exchange(Some(new)) }.map(drop)
 }
 
 /// Puts back the handler that was there before the first call. If there was none, ours stays: a
 /// signal that is still on its way would end the process.
+#[expect(unsafe_code, reason = "rt_sigaction(2)")]
 pub(crate) fn uninstall() -> io::Result<()> {
     let former = FORMER.load(Ordering::Acquire);
-    let ours = Action::exchange(None)?.handler == on_signal as *const () as usize;
+    let ours = Action::current()?.handler == on_signal as *const () as usize;
     if ours && former != libc::SIG_DFL {
-        Action::exchange(Some(Action {
+        let former = Action {
             handler: former,
             flags: FORMER_FLAGS.load(Ordering::Relaxed),
             #[cfg(not(target_arch = "riscv64"))]
             restorer: FORMER_RESTORER.load(Ordering::Relaxed),
             mask: FORMER_MASK.load(Ordering::Relaxed),
-        }))?;
+        };
+        // SAFETY: this action was set before, with this handler, these flags and this restorer.
+        unsafe { Action::exchange(Some(former)) }?;
     }
     Ok(())
 }
@@ -243,8 +271,9 @@ fn cookie() -> usize {
 }
 
 /// rt_tgsigqueueinfo(2)
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 fn queue(tid: c_int) -> io::Result<()> {
-    let pid = std::process::id().cast_signed();
+    let pid = unistd::getpid().as_raw();
     let uid = unistd::getuid().as_raw();
     let [signal, code] = [SIGNAL, libc::SI_QUEUE];
     let info =
@@ -255,17 +284,25 @@ fn queue(tid: c_int) -> io::Result<()> {
     result(sent).map(drop)
 }
 
-extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
-    // SAFETY: for SA_SIGINFO the kernel passes one, and a signal that is queued by a process has
-    // these fields.
+/// The handler of the signal.
+///
+/// # Safety
+///
+/// It is for the kernel to call, which passes a `siginfo_t` and a context.
+#[expect(unsafe_code, reason = "a signal handler is passed pointers")]
+unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+    // SAFETY: the kernel passes a siginfo_t, which is as long as a Queued.
     let queued = unsafe { &*info.cast::<Queued>() };
     if queued.code == libc::SI_QUEUE && queued.value == cookie() {
         answer();
     } else {
-        chain(signal, info, context);
+        // SAFETY: these are the arguments of this signal.
+        unsafe { chain(signal, info, context) };
     }
 }
 
+/// Runs the job, if it is this thread that is to run it.
+#[expect(unsafe_code, reason = "the job is shared by its address")]
 fn answer() {
     let tid = unistd::gettid().as_raw();
     if TARGET.compare_exchange(tid, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_err() {
@@ -282,20 +319,26 @@ fn answer() {
 }
 
 /// Hands the signal on to the handler that was there before.
-fn chain(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+///
+/// # Safety
+///
+/// The arguments are those that the kernel passed to the handler for this signal.
+#[expect(unsafe_code, reason = "the handler before is known by its address")]
+unsafe fn chain(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let former = FORMER.load(Ordering::Acquire);
     if former == libc::SIG_DFL || former == libc::SIG_IGN {
         return;
     }
     let plain = FORMER_FLAGS.load(Ordering::Relaxed) & libc::SA_SIGINFO as u64 == 0;
     if plain {
-        // SAFETY: without SA_SIGINFO, a handler takes the signal alone.
+        // SAFETY: the address of a handler that was set without SA_SIGINFO, which takes the signal.
         let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(former) };
         handler(signal);
     } else {
-        // SAFETY: with SA_SIGINFO, a handler takes these.
-        let handler: extern "C" fn(c_int, *mut siginfo_t, *mut c_void) =
+        // SAFETY: the address of a handler that was set with SA_SIGINFO, which takes these.
+        let handler: unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void) =
             unsafe { std::mem::transmute(former) };
-        handler(signal, info, context);
+        // SAFETY: the caller has the arguments from the kernel.
+        unsafe { handler(signal, info, context) };
     }
 }

@@ -1,32 +1,32 @@
-//! The only room with `unsafe`: one function a kernel call, integers in, [`io::Result`] out.
-//! No policy, no retries, no names.
-#![allow(unsafe_code)]
+//! One function for each kernel call, with integers as arguments and an [`io::Result`] as the
+//! result. No policy, no retries, no names.
+//!
+//! A function is `unsafe` if its caller must keep a promise, and each call says why the promise
+//! holds.
 
 use std::{
     ffi::CStr,
     io,
-    os::{
-        fd::{AsRawFd, BorrowedFd},
-        unix::process::CommandExt,
-    },
+    os::fd::{AsRawFd, BorrowedFd},
     panic::{AssertUnwindSafe, catch_unwind},
-    process::Command,
 };
 
-use libc::{c_int, c_long, c_ulong};
+use libc::{c_int, c_long, c_uint, c_ulong};
 use nix::unistd::{ForkResult, Pid};
 
 pub(crate) mod bpf;
 #[cfg(feature = "all-threads")]
 pub(crate) mod broadcast;
 pub(crate) mod mount;
+pub(crate) mod signal;
 
 // The static part of libgcc, which a C compiler has wherever it has libgcc_s.so. std asks for the
 // latter and uses nothing else of it; loading it is an eighth of the start-up time of `getpcaps 1`.
 // A program that is linked without LTO takes libgcc_s.so as before.
 #[cfg(all(feature = "cli", target_env = "gnu"))]
 #[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
-// SAFETY: it declares nothing.
+#[expect(unsafe_code, reason = "a library is linked by an extern block")]
+// SAFETY: the block declares nothing.
 unsafe extern "C" {}
 
 /// The three sets of a thread, as capget(2) and capset(2) carry them.
@@ -57,6 +57,7 @@ struct Words {
 }
 
 /// capget(2); `pid` 0 is the calling thread.
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn capget(pid: c_int) -> io::Result<RawCaps> {
     let mut header = Header { version: VERSION_3, pid };
     let mut words = [Words::default(), Words::default()];
@@ -73,6 +74,7 @@ pub(crate) fn capget(pid: c_int) -> io::Result<RawCaps> {
 }
 
 /// capset(2) of the calling thread.
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn capset(caps: RawCaps) -> io::Result<()> {
     let mut header = Header { version: VERSION_3, pid: 0 };
     let words = [0, 32].map(|shift| Words {
@@ -93,37 +95,52 @@ fn word(bits: u64) -> u32 {
 }
 
 /// `PR_CAPBSET_READ`
+#[expect(unsafe_code, reason = "prctl(2)")]
 pub(crate) fn capbset_read(cap: u8) -> io::Result<bool> {
-    prctl(libc::PR_CAPBSET_READ, cap.into(), 0).map(|set| set != 0)
+    // SAFETY: the option takes a number.
+    unsafe { prctl(libc::PR_CAPBSET_READ, cap.into(), 0) }.map(|set| set != 0)
 }
 
 /// `PR_CAPBSET_DROP`
+#[expect(unsafe_code, reason = "prctl(2)")]
 pub(crate) fn capbset_drop(cap: u8) -> io::Result<()> {
-    prctl(libc::PR_CAPBSET_DROP, cap.into(), 0).map(drop)
+    // SAFETY: the option takes a number.
+    unsafe { prctl(libc::PR_CAPBSET_DROP, cap.into(), 0) }.map(drop)
 }
 
 /// `PR_CAP_AMBIENT` with one of `PR_CAP_AMBIENT_*`
+#[expect(unsafe_code, reason = "prctl(2)")]
 pub(crate) fn cap_ambient(action: c_int, cap: u8) -> io::Result<bool> {
-    prctl(libc::PR_CAP_AMBIENT, c_ulong::from(action.cast_unsigned()), cap.into())
-        .map(|set| set != 0)
+    let action = c_ulong::from(action.unsigned_abs());
+    // SAFETY: the option takes two numbers.
+    unsafe { prctl(libc::PR_CAP_AMBIENT, action, cap.into()) }.map(|set| set != 0)
 }
 
 /// `PR_GET_SECUREBITS`
+#[expect(unsafe_code, reason = "prctl(2)")]
 pub(crate) fn get_securebits() -> io::Result<u32> {
-    prctl(libc::PR_GET_SECUREBITS, 0, 0).map(c_int::cast_unsigned)
+    // SAFETY: the option takes no argument.
+    unsafe { prctl(libc::PR_GET_SECUREBITS, 0, 0) }.map(c_int::unsigned_abs)
 }
 
 /// `PR_SET_SECUREBITS`
+#[expect(unsafe_code, reason = "prctl(2)")]
 pub(crate) fn set_securebits(bits: u32) -> io::Result<()> {
-    prctl(libc::PR_SET_SECUREBITS, bits.into(), 0).map(drop)
+    // SAFETY: the option takes a number.
+    unsafe { prctl(libc::PR_SET_SECUREBITS, bits.into(), 0) }.map(drop)
 }
 
-/// prctl(2) of an option that takes integers only, and so touches no memory of this process.
-fn prctl(option: c_int, arg2: c_ulong, arg3: c_ulong) -> io::Result<c_int> {
+/// prctl(2)
+///
+/// # Safety
+///
+/// `option` takes numbers only: none of its arguments is an address.
+#[expect(unsafe_code, reason = "prctl(2)")]
+unsafe fn prctl(option: c_int, arg2: c_ulong, arg3: c_ulong) -> io::Result<c_int> {
     // The unused arguments are passed as zeros: some options refuse anything else.
     let zero: c_ulong = 0;
-    // SAFETY: none of the options used here reads or writes memory; prctl is variadic and takes
-    // its arguments as unsigned longs.
+    // SAFETY: as the caller promises, the kernel reads and writes no memory of this process; prctl
+    // is variadic and takes its arguments as unsigned longs.
     let ret = unsafe { libc::prctl(option, arg2, arg3, zero, zero) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
@@ -160,6 +177,7 @@ struct XattrArgs {
 }
 
 /// getxattrat(2) of an entry of `dir`, with `AT_*` flags: how many bytes of `value` were written.
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn getxattrat(
     dir: BorrowedFd<'_>,
     entry: &CStr,
@@ -189,6 +207,7 @@ pub(crate) fn getxattrat(
 }
 
 /// setxattrat(2) of an entry of `dir`, with `AT_*` flags. `EINVAL` if `value` is too long.
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn setxattrat(
     dir: BorrowedFd<'_>,
     entry: &CStr,
@@ -215,6 +234,7 @@ pub(crate) fn setxattrat(
 }
 
 /// removexattrat(2) of an entry of `dir`, with `AT_*` flags.
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn removexattrat(
     dir: BorrowedFd<'_>,
     entry: &CStr,
@@ -229,6 +249,7 @@ pub(crate) fn removexattrat(
 }
 
 /// getdents64(2): how many bytes of `entries` were written, 0 at the end of the directory.
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn getdents64(dir: BorrowedFd<'_>, entries: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the kernel writes at most as many bytes as `entries` has, exclusively borrowed.
     let length = result(unsafe {
@@ -252,26 +273,14 @@ pub(crate) fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
 
 /// The `STATX_ATTR_*` of the file behind a descriptor, which may be an `O_PATH` one.
 pub(crate) fn statx_attributes(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    Ok(statx(fd)?.stx_attributes)
+    Ok(statx(fd, c"", libc::AT_EMPTY_PATH, 0)?.stx_attributes)
 }
 
 /// The id of the mount that a descriptor was opened in, as in /proc/self/mountinfo. Since Linux
 /// 5.8; 0 before, which is the id of no mount.
 #[cfg(feature = "cli")]
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    Ok(statx(fd)?.stx_mnt_id)
-}
-
-/// statx(2) of nothing but what is always there, which no file system is asked for.
-fn statx(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
-    // SAFETY: statx is a plain structure of integers, for which zeros are a value.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the path is an empty string that ends in NUL, and the kernel writes one statx,
-    // which is live and exclusive.
-    let ret =
-        unsafe { libc::statx(fd.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, 0, &raw mut stat) };
-    result(ret.into())?;
-    Ok(stat)
+    Ok(statx(fd, c"", libc::AT_EMPTY_PATH, 0)?.stx_mnt_id)
 }
 
 /// statx(2) of an entry of `dir` that is not followed: its mode, its owner and its group. A
@@ -279,16 +288,24 @@ fn statx(fd: BorrowedFd<'_>) -> io::Result<libc::statx> {
 pub(crate) fn mode_and_owner(dir: BorrowedFd<'_>, entry: &CStr) -> io::Result<(u32, u32, u32)> {
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_STATX_DONT_SYNC;
     let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_UID | libc::STATX_GID;
+    let stat = statx(dir, entry, flags, mask)?;
+    Ok((stat.stx_mode.into(), stat.stx_uid, stat.stx_gid))
+}
+
+/// statx(2). With a mask of 0, the file system is asked for nothing.
+#[expect(unsafe_code, reason = "std and nix do not have all of its flags and fields")]
+fn statx(dir: BorrowedFd<'_>, entry: &CStr, flags: c_int, mask: c_uint) -> io::Result<libc::statx> {
     // SAFETY: statx is a plain structure of integers, for which zeros are a value.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel reads the string, which ends in NUL, and writes one statx, which is live
     // and exclusive.
     let ret = unsafe { libc::statx(dir.as_raw_fd(), entry.as_ptr(), flags, mask, &raw mut stat) };
     result(ret.into())?;
-    Ok((stat.stx_mode.into(), stat.stx_uid, stat.stx_gid))
+    Ok(stat)
 }
 
 /// getgroups(2): how many of `groups` were written. `EINVAL` if there are more.
+#[expect(unsafe_code, reason = "nix takes memory for the answer")]
 pub(crate) fn getgroups(groups: &mut [u32]) -> io::Result<usize> {
     let room = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);
     // SAFETY: the kernel writes at most `room` ids, which `groups` has, exclusively borrowed.
@@ -298,73 +315,28 @@ pub(crate) fn getgroups(groups: &mut [u32]) -> io::Result<usize> {
 }
 
 /// membarrier(2) with `MEMBARRIER_CMD_GLOBAL`: returns once no BPF program runs that began before.
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn wait_for_bpf() -> io::Result<()> {
     const MEMBARRIER_CMD_GLOBAL: c_int = 1;
     // SAFETY: it takes integers only.
     result(unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) }).map(drop)
 }
 
-/// kill(2)
-pub(crate) fn kill(pid: c_int, signal: c_int) -> io::Result<()> {
-    // SAFETY: it takes integers only.
-    result(unsafe { libc::kill(pid, signal) }.into()).map(drop)
-}
-
-/// Restores the default action of SIGPIPE, which Rust's start-up code ignores.
-#[cfg(feature = "cli")]
-pub(crate) fn default_sigpipe() -> io::Result<()> {
-    // SAFETY: the default action is no function, so no handler of ours can run.
-    let former = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
-    if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// The last signal that [`outlive`] has caught, until it is asked for.
-#[cfg(feature = "cli")]
-static CAUGHT: std::sync::atomic::AtomicI32 = std::sync::atomic::AtomicI32::new(0);
-
-/// Sees to it that a signal does not end this process. A program that it executes is ended by it
-/// again: a handler does not outlive that.
-#[cfg(feature = "cli")]
-pub(crate) fn outlive(signal: c_int) -> io::Result<()> {
-    extern "C" fn note(signal: c_int) {
-        CAUGHT.store(signal, std::sync::atomic::Ordering::Relaxed);
-    }
-    let handler = note as *const () as libc::sighandler_t;
-    // SAFETY: the handler stores one number, at whatever moment.
-    let former = unsafe { libc::signal(signal, handler) };
-    if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
-}
-
-/// The last signal that this process has outlived since this was asked.
-#[cfg(feature = "cli")]
-pub(crate) fn outlived() -> Option<c_int> {
-    let signal = CAUGHT.swap(0, std::sync::atomic::Ordering::Relaxed);
-    (signal != 0).then_some(signal)
-}
-
-/// Has `call` called in the child before `command` executes its program.
-///
-/// `call` is for launch.rs alone, which sees to what makes this sound: it makes system calls, and
-/// takes neither memory nor locks.
-pub(crate) fn pre_exec(
-    command: &mut Command,
-    call: impl FnMut() -> io::Result<()> + Send + Sync + 'static,
-) {
-    // SAFETY: `call` is async-signal-safe, as is said above.
-    unsafe { command.pre_exec(call) };
-}
-
 /// fork(2): runs `call` in the child, which ends with its status, or with 101 if it panics.
 ///
-/// That a process with several threads does not get here is for the callers to see to.
-pub(crate) fn fork(call: &mut dyn FnMut() -> u8) -> io::Result<Pid> {
-    // SAFETY: the child goes on with the calling thread alone, which was the only one, or whose
-    // caller has promised that no more than such a thread can do is done.
+/// # Safety
+///
+/// If this process has other threads, `call` is async-signal-safe (signal-safety(7)), or does
+/// besides only what the C library allows in the child of such a process.
+#[expect(unsafe_code, reason = "fork(2)")]
+pub(crate) unsafe fn fork(call: &mut dyn FnMut() -> u8) -> io::Result<Pid> {
+    // SAFETY: the child runs `call` in a copy of the calling thread alone, as the caller promises,
+    // and then ends.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
             let status = catch_unwind(AssertUnwindSafe(call)).unwrap_or(101);
-            // SAFETY: it ends the process, and runs nothing of it.
+            // SAFETY: it ends the process at once.
             unsafe { libc::_exit(status.into()) }
         }
     }
@@ -373,6 +345,7 @@ pub(crate) fn fork(call: &mut dyn FnMut() -> u8) -> io::Result<Pid> {
 /// Closes all descriptors from `first` on at the next execve(2): close_range(2) with
 /// `CLOSE_RANGE_CLOEXEC`, since Linux 5.11.
 #[cfg(feature = "cli")]
+#[expect(unsafe_code, reason = "musl lacks close_range(2)")]
 pub(crate) fn close_on_exec_from(first: c_int) -> io::Result<()> {
     let flag = libc::CLOSE_RANGE_CLOEXEC;
     // SAFETY: it takes integers only, and closes nothing in this process.
@@ -381,27 +354,37 @@ pub(crate) fn close_on_exec_from(first: c_int) -> io::Result<()> {
 
 /// Reads the symbolic link `self` of `proc`, a directory of procfs: the id of the calling process
 /// in that one's PID namespace. How many bytes of `id` were written.
+#[expect(unsafe_code, reason = "nix takes memory for the answer")]
 pub(crate) fn process_id_in(proc: BorrowedFd<'_>, id: &mut [u8]) -> io::Result<usize> {
     // SAFETY: the kernel reads the string, which ends in NUL, and writes at most as many bytes as
     // `id` has, exclusively borrowed.
     let length = unsafe {
         libc::readlinkat(proc.as_raw_fd(), c"self".as_ptr(), id.as_mut_ptr().cast(), id.len())
     };
-    if length < 0 { Err(io::Error::last_os_error()) } else { Ok(length.cast_unsigned()) }
+    usize::try_from(length).map_err(|_| io::Error::last_os_error())
 }
 
 /// Whether the kernel has given this process privileges that its caller lacks: `AT_SECURE` of
 /// getauxval(3), set after a set-user-ID or set-group-ID bit or capabilities of the file.
 #[cfg(feature = "cli")]
+#[expect(unsafe_code, reason = "getauxval(3)")]
 pub(crate) fn is_privileged_by_file() -> bool {
     // SAFETY: it takes an integer and reads what the kernel has put beside the environment.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 /// fnmatch(3)
+#[expect(unsafe_code, reason = "fnmatch(3)")]
 pub(crate) fn fnmatch(pattern: &CStr, name: &CStr, flags: c_int) -> bool {
     // SAFETY: both strings end in NUL, and fnmatch only reads them.
     unsafe { libc::fnmatch(pattern.as_ptr(), name.as_ptr(), flags) == 0 }
+}
+
+/// Returns an id as system calls take it. One that does not fit is not an id: the highest there is
+/// belongs to no process, while a negative number would name a group of them.
+#[cfg(any(feature = "cli", feature = "all-threads"))]
+pub(crate) fn pid_t(id: u32) -> c_int {
+    c_int::try_from(id).unwrap_or(c_int::MAX)
 }
 
 /// The value of a raw system call, or its errno.

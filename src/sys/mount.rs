@@ -20,6 +20,7 @@ const FSMOUNT_CLOEXEC: c_int = 1;
 
 /// Returns a new file system with these options, mounted nowhere: fsopen(2), fsconfig(2) and
 /// fsmount(2), since Linux 5.2.
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn new(kind: &CStr, options: &[(&CStr, &CStr)]) -> io::Result<OwnedFd> {
     // SAFETY: the kernel reads the string, which ends in NUL.
     let context = unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) };
@@ -41,6 +42,7 @@ pub(crate) fn new(kind: &CStr, options: &[(&CStr, &CStr)]) -> io::Result<OwnedFd
 }
 
 /// Returns the descriptor that a system call has opened.
+#[expect(unsafe_code, reason = "it takes ownership of a descriptor")]
 fn opened(ret: c_long) -> io::Result<OwnedFd> {
     let fd = c_int::try_from(result(ret)?).map_err(|_| io::ErrorKind::InvalidData)?;
     // SAFETY: the kernel has just opened it for this process, and nothing else owns it.
@@ -50,6 +52,7 @@ fn opened(ret: c_long) -> io::Result<OwnedFd> {
 /// Returns a copy of the mount that `of` was opened in, with `of` as its root and without the
 /// mounts below it, mounted nowhere: open_tree(2), since Linux 5.2.
 #[cfg(feature = "cli")]
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn copy(of: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     const OPEN_TREE_CLONE: c_int = 1;
     let flags = OPEN_TREE_CLONE | libc::O_CLOEXEC | libc::AT_EMPTY_PATH;
@@ -59,6 +62,7 @@ pub(crate) fn copy(of: BorrowedFd<'_>) -> io::Result<OwnedFd> {
 
 /// Clears and sets `MOUNT_ATTR_*` of a mount: mount_setattr(2), since Linux 5.12.
 #[cfg(feature = "cli")]
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn set_attributes(mount: BorrowedFd<'_>, clear: u64, set: u64) -> io::Result<()> {
     /// `struct mount_attr`
     #[repr(C)]
@@ -86,6 +90,7 @@ pub(crate) fn set_attributes(mount: BorrowedFd<'_>, clear: u64, set: u64) -> io:
 
 /// Mounts a mount on a file or directory: move_mount(2), since Linux 5.2.
 #[cfg(feature = "cli")]
+#[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn attach(mount: BorrowedFd<'_>, on: BorrowedFd<'_>) -> io::Result<()> {
     const MOVE_MOUNT_F_EMPTY_PATH: c_int = 0x04;
     const MOVE_MOUNT_T_EMPTY_PATH: c_int = 0x40;
@@ -97,6 +102,7 @@ pub(crate) fn attach(mount: BorrowedFd<'_>, on: BorrowedFd<'_>) -> io::Result<()
 
 /// Returns the `ST_*` flags of the mount that `fd` was opened in: fstatvfs(3).
 #[cfg(feature = "cli")]
+#[expect(unsafe_code, reason = "nix drops the flags that it has no name for")]
 pub(crate) fn flags(fd: BorrowedFd<'_>) -> io::Result<c_ulong> {
     // SAFETY: statvfs is a plain structure of integers, for which zeros are a value.
     let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };

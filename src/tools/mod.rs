@@ -82,7 +82,7 @@ impl Exit {
 /// Runs a command on the standard streams of the process and its arguments.
 pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> ExitCode {
     // A closed pipe ends libcap's programs by the signal. SIGPIPE always has a default action.
-    let _ = sys::default_sigpipe();
+    let _ = sys::signal::default_sigpipe();
     let argv: Vec<OsString> = std::env::args_os().collect();
     let mut io = Io {
         input: &mut io::stdin(),
@@ -135,7 +135,7 @@ pub struct Escaped<'a>(pub &'a [u8]);
 
 impl fmt::Display for Escaped<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Ok(text) = str::from_utf8(self.0)
+        if let Ok(text) = std::str::from_utf8(self.0)
             && text.chars().all(is_printable)
         {
             return f.write_str(text);

@@ -61,7 +61,7 @@ impl Stream {
                 push(&mut text, char);
             }
             let invalid = chunk.invalid();
-            let is_begun = str::from_utf8(invalid).is_err_and(|err| err.error_len().is_none());
+            let is_begun = std::str::from_utf8(invalid).is_err_and(|err| err.error_len().is_none());
             if is_begun && chunks.peek().is_none() {
                 self.partial = invalid.to_vec();
             } else {

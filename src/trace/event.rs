@@ -104,11 +104,12 @@ impl Formats {
             let of = |format: &'_ Option<Format>| format.as_ref().is_some_and(|one| one.id == id);
             if of(&self.stack) {
                 let Some(format) = &self.stack else { continue };
-                if let Some(Event { tid, kind: EventKind::Check(check), .. }) = events.last_mut()
-                    && tid_of(format, record.data) == Some(*tid)
-                    && let Some(stack) = addresses(format, record.data)
-                {
-                    check.stack = stack;
+                if let Some(Event { tid, kind: EventKind::Check(check), .. }) = events.last_mut() {
+                    if tid_of(format, record.data) == Some(*tid) {
+                        if let Some(stack) = addresses(format, record.data) {
+                            check.stack = stack;
+                        }
+                    }
                 }
                 continue;
             }

@@ -60,7 +60,7 @@ impl Format {
     pub fn signed(&self, record: &[u8], name: &str) -> Option<i64> {
         let bytes = self.bytes(record, name)?;
         Some(match *bytes {
-            [a] => a.cast_signed().into(),
+            [a] => i8::from_ne_bytes([a]).into(),
             [a, b] => i16::from_ne_bytes([a, b]).into(),
             [a, b, c, d] => i32::from_ne_bytes([a, b, c, d]).into(),
             _ => i64::from_ne_bytes(bytes.try_into().ok()?),
@@ -85,8 +85,8 @@ impl Format {
         name: &str,
     ) -> Option<impl Iterator<Item = u64> + use<'a>> {
         let rest = record.get(self.field(name)?.offset..)?;
-        let (words, _) = rest.as_chunks::<8>();
-        Some(words.iter().map(|word| u64::from_ne_bytes(*word)))
+        let words = rest.chunks_exact(8).filter_map(|word| word.try_into().ok());
+        Some(words.map(u64::from_ne_bytes))
     }
 }
 

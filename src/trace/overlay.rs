@@ -93,18 +93,21 @@ impl Overlay {
     /// # Errors
     ///
     /// Only if there are no descriptors left.
+    #[expect(unsafe_code, reason = "the program is started in another mount namespace")]
     pub fn enter_in(&self, command: &mut Command) -> Result<()> {
         let failed = |err: io::Error| Op::Fork.thread(err);
         let mounts = self.mounts.try_clone().map_err(failed)?;
         let pipe = self.pipe.try_clone().map_err(failed)?;
         let current = std::env::current_dir().unwrap_or_else(|_| "/".into());
         let current = CString::new(current.into_os_string().into_vec()).unwrap_or_default();
-        sys::pre_exec(command, move || {
+        let enter = move || {
             nix::unistd::write(&pipe, b"1")?;
             setns(&mounts, CloneFlags::CLONE_NEWNS)?;
             sys::close_on_exec_from(3)?;
             Ok(chdir(&*current).or_else(|_| chdir(c"/"))?)
-        });
+        };
+        // SAFETY: `enter` makes system calls only.
+        unsafe { command.pre_exec(enter) };
         Ok(())
     }
 }
@@ -167,7 +170,9 @@ fn serve() -> io::Result<()> {
             waitpid(None, Some(WaitPidFlag::WNOHANG)),
             Ok(status) if status != WaitStatus::StillAlive
         ) {}
-        if begun && sys::kill(-1, 0).is_err_and(|err| err.raw_os_error() == Some(libc::ESRCH)) {
+        if begun
+            && sys::signal::kill(-1, 0).is_err_and(|err| err.raw_os_error() == Some(libc::ESRCH))
+        {
             return Ok(());
         }
     }
@@ -466,7 +471,7 @@ fn attributes(flags: c_ulong) -> u64 {
 fn mount_points(text: &[u8]) -> Vec<Point> {
     let point = |line: &[u8]| {
         let mut fields = line.split(|&byte| byte == b' ');
-        let id = str::from_utf8(fields.next()?).ok()?.parse().ok()?;
+        let id = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
         let [root, path] = [fields.nth(2)?, fields.next()?].map(path);
         let kind = fields.skip_while(|field| *field != b"-").nth(1)?.to_vec();
         Some(Point { id, root, path, kind })
@@ -482,7 +487,7 @@ fn path(text: &[u8]) -> PathBuf {
     let mut rest = text;
     while let Some((&byte, tail)) = rest.split_first() {
         let code =
-            tail.get(..3).filter(|_| byte == b'\\').and_then(|code| str::from_utf8(code).ok());
+            tail.get(..3).filter(|_| byte == b'\\').and_then(|code| std::str::from_utf8(code).ok());
         if let Some(code) = code.and_then(|code| u8::from_str_radix(code, 8).ok()) {
             bytes.push(code);
             rest = &tail[3..];

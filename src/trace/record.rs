@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     fs::File,
     io::{self, Write},
-    os::fd::AsFd,
+    os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command},
     time::Duration,
@@ -171,7 +171,7 @@ impl Recorder {
     /// Those of [`Launcher::spawn`]; [`Error::NoMark`] if nothing is recorded: the program has been
     /// ended then.
     pub fn start(&mut self, mut command: Command, launcher: &Launcher) -> Result<Child> {
-        self.mark(&mut command, || Ok(()))?;
+        self.mark(&mut command, None)?;
         let child = launcher.spawn(command);
         let marked = self.expect_mark(child.as_ref().ok().map(Child::id));
         match (child, marked) {
@@ -212,9 +212,7 @@ impl Recorder {
         }
         // A directory cannot be executed, and is not to be.
         let mut marker = Command::new("/");
-        self.mark(&mut marker, move || {
-            other.as_ref().map_or(Ok(()), |file| Ok(setns(file, CloneFlags::CLONE_NEWUSER)?))
-        })?;
+        self.mark(&mut marker, other)?;
         let failed =
             marker.spawn().err().filter(|err| err.kind() != io::ErrorKind::PermissionDenied);
         self.expect_mark(None).map_err(|err| failed.map_or(err, |err| Op::Fork.thread(err)))?;
@@ -236,13 +234,10 @@ impl Recorder {
         Ok(())
     }
 
-    /// Has `command` record its own process from just before it executes its program. What
-    /// `before` does is recorded already.
-    fn mark(
-        &self,
-        command: &mut Command,
-        before: impl Fn() -> io::Result<()> + Send + Sync + 'static,
-    ) -> Result<()> {
+    /// Has `command` record its own process from just before it executes its program, in the user
+    /// namespace that is given.
+    #[expect(unsafe_code, reason = "a process switches its own recording on")]
+    fn mark(&self, command: &mut Command, namespace: Option<File>) -> Result<()> {
         // The child has its standard streams by then.
         let open = |file: &str| -> Result<File> {
             above_standard(self.instance.open(file)?.into()).map(File::from)
@@ -251,8 +246,10 @@ impl Recorder {
         // The list takes ids of this process's PID namespace; the child may be in another one.
         let failed = |err| Op::Open.on(Path::new("/proc"), err);
         let proc = above_standard(File::open("/proc").map_err(failed)?.into())?;
-        sys::pre_exec(command, move || {
-            before()?;
+        let switch_on = move || {
+            if let Some(namespace) = &namespace {
+                setns(namespace, CloneFlags::CLONE_NEWUSER)?;
+            }
             let mut number = [0; 12];
             let length = sys::process_id_in(proc.as_fd(), &mut number)?;
             processes.write_all(&number[..length])?;
@@ -260,7 +257,9 @@ impl Recorder {
             // No such capability: it fails, and yet the kernel asks first.
             let _ = sys::capbset_drop(u8::MAX);
             Ok(())
-        });
+        };
+        // SAFETY: `switch_on` makes system calls only.
+        unsafe { command.pre_exec(switch_on) };
         Ok(())
     }
 

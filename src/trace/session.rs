@@ -201,7 +201,7 @@ impl Check {
         if self.running.is_none() && (self.last || paused) {
             let child = shell(&self.command).spawn().map_err(|err| Op::Fork.thread(err))?;
             self.begun = Some(Instant::now());
-            self.running = Some(Pid::from_raw(child.id().cast_signed()));
+            self.running = Some(Pid::from_raw(sys::pid_t(child.id())));
         }
         Ok(())
     }
@@ -283,7 +283,7 @@ impl<'a> Session<'a> {
 pub fn prepare() -> Result<()> {
     // A terminal sends its signals to all; the report is to be written all the same.
     for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP] {
-        sys::outlive(signal).map_err(|err| Op::Signal.thread(err))?;
+        sys::signal::outlive(signal).map_err(|err| Op::Signal.thread(err))?;
     }
     // What has lost its parent becomes a child of this process, so that its end is seen.
     prctl::set_child_subreaper(true).map_err(|err| Op::Fork.thread(err))
@@ -347,7 +347,7 @@ impl Tracer {
         };
         let origin = Origin::Started(child.id());
         let mut session = Session::new(names, *options, origin, held, each);
-        let process = Pid::from_raw(child.id().cast_signed());
+        let process = Pid::from_raw(sys::pid_t(child.id()));
         let begun = Instant::now();
         let [mut pulse, slowest] = PULSE;
         let mut ended = None;
@@ -360,11 +360,11 @@ impl Tracer {
                         pulse = PULSE[0];
                     }
                     session.analyse(events);
-                    if let Some(signal) = sys::outlived() {
+                    if let Some(signal) = sys::signal::outlived() {
                         interrupted = true;
                         // A terminal has sent these to the program too.
                         if !matches!(signal, libc::SIGINT | libc::SIGQUIT) {
-                            let _ = sys::kill(process.as_raw(), signal);
+                            let _ = sys::signal::kill(process.as_raw(), signal);
                         }
                     }
                     timed_out = timeout.is_some_and(|timeout| begun.elapsed() > timeout);
@@ -417,9 +417,9 @@ fn end(
 ) -> Result<Option<ExitStatus>> {
     let mut ended = None;
     for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGKILL] {
-        let living = recorder.living()?.into_iter().map(u32::cast_signed);
+        let living = recorder.living()?.into_iter().map(sys::pid_t);
         for tid in living.chain(check.map(Pid::as_raw)) {
-            let _ = sys::kill(tid, signal);
+            let _ = sys::signal::kill(tid, signal);
         }
         let [mut pulse, slowest] = PULSE;
         let asked = Instant::now();

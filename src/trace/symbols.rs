@@ -23,12 +23,11 @@ impl Symbols {
         let mut functions = Vec::with_capacity(text.len() / 64);
         let mut at = 0;
         for line in text.split_inclusive('\n') {
-            if let Some((address, name)) = function(line)
-                && let (Ok(begin), Ok(end)) =
-                    (u32::try_from(at + name.start), u32::try_from(at + name.end))
-            {
-                functions.push((address, begin..end));
-            }
+            let place = function(line).and_then(|(address, name)| {
+                let begin = u32::try_from(at + name.start).ok()?;
+                Some((address, begin..u32::try_from(at + name.end).ok()?))
+            });
+            functions.extend(place);
             at += line.len();
         }
         functions.sort_by_key(|(address, _)| *address);

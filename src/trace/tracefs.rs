@@ -206,7 +206,11 @@ pub(super) fn lives(tid: u32) -> bool {
 fn stat(pid: u32, field: usize) -> Option<String> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let end = text.iter().rposition(|&byte| byte == b')')?;
-    str::from_utf8(&text[end + 1..]).ok()?.split_ascii_whitespace().nth(field).map(str::to_owned)
+    std::str::from_utf8(&text[end + 1..])
+        .ok()?
+        .split_ascii_whitespace()
+        .nth(field)
+        .map(str::to_owned)
 }
 
 /// A buffer of one's own. It is removed when it is dropped.

@@ -57,7 +57,7 @@ pub fn watch(
         thread::sleep(PULSE[1]);
         session.analyse(source.drain()?);
         let over = duration.is_some_and(|duration| start.elapsed() >= duration);
-        if over || sys::outlived().is_some() || source.is_over(enter)? {
+        if over || sys::signal::outlived().is_some() || source.is_over(enter)? {
             break;
         }
     }

@@ -429,7 +429,7 @@ pub(crate) fn refuse_calls(numbers: &[u32]) {
     let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
     for &number in numbers {
         program.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number));
-        let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.cast_unsigned();
+        let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
         program.push(op(libc::BPF_RET | libc::BPF_K, 0, enosys));
     }
     program.push(op(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));

@@ -172,7 +172,7 @@ impl Limits {
             source: Box::new(source),
         };
         if let Err(Refused(op, errno)) = self.take(Step::Change) {
-            let own = gettid().as_raw().cast_unsigned();
+            let own = gettid().as_raw().unsigned_abs();
             return Err(stragglers(vec![own], 0, op.thread(errno)));
         }
         let job = self.job(Step::Change);
@@ -233,6 +233,7 @@ impl Limits {
     }
 
     /// Has another thread call `job`, unless it is known to be within the limits.
+    #[expect(unsafe_code, reason = "a job runs in a signal handler of another thread")]
     fn visit(
         &self,
         tid: u32,
@@ -251,7 +252,9 @@ impl Limits {
                 Life::OfTheKernel => return failed(Op::Signal, Errno::EOPNOTSUPP.into()),
             }
         }
-        match broadcast::call_in(tid.cast_signed(), job, patience) {
+        // SAFETY: TURN is held, so no other thread is there. A job is `take`, which makes system
+        // calls only.
+        match unsafe { broadcast::call_in(sys::pid_t(tid), job, patience) } {
             Ok(Answer::Returned(number)) => match answer(number) {
                 Ok(false) => Ok(Visit::Within),
                 Ok(true) => Ok(Visit::Beyond),
@@ -387,7 +390,7 @@ fn number(answer: std::result::Result<bool, Refused>) -> u64 {
     match answer {
         Ok(changes) => changes.into(),
         Err(Refused(op, errno)) => {
-            1 << 63 | u64::from(op as u8) << 32 | u64::from((errno as i32).cast_unsigned())
+            1 << 63 | u64::from(op as u8) << 32 | u64::from((errno as i32).unsigned_abs())
         }
     }
 }

@@ -58,7 +58,7 @@ impl Tasks {
     /// Opens the directory, and makes sure that its ids are those of the calling thread's PID
     /// namespace.
     pub(super) fn open() -> Result<Tasks> {
-        let own = gettid().as_raw().cast_unsigned();
+        let own = gettid().as_raw().unsigned_abs();
         Ok(Tasks { dir: own::tasks()?, own, entries: vec![0; 4096] })
     }
 
@@ -146,7 +146,7 @@ fn life(stat: &[u8]) -> Option<Life> {
     const PF_IO_WORKER: u64 = 0x10;
     const PF_USER_WORKER: u64 = 0x4000;
     let end = stat.iter().rposition(|&byte| byte == b')')?;
-    let rest = str::from_utf8(&stat[end + 1..]).ok()?;
+    let rest = std::str::from_utf8(&stat[end + 1..]).ok()?;
     let mut fields = rest.split_ascii_whitespace();
     // The state is field 3, and the flags are field 9.
     let state = fields.next()?;

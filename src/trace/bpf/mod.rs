@@ -2,7 +2,7 @@
 //! the ids of the processes. (bpf(2), Documentation/bpf/)
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     ffi::{CStr, OsString},
     fs::{self, File},
     io,
@@ -158,10 +158,10 @@ impl CgroupRecorder {
         let living: BTreeSet<u32> = processes.flatten().collect();
         let group_of = |pid: u32| fs::read(format!("/proc/{pid}/cgroup")).ok();
         for &pid in &living {
-            if !self.members.contains_key(&pid)
-                && let Some(group) = group_of(pid)
-            {
-                self.members.insert(pid, group);
+            if let Entry::Vacant(entry) = self.members.entry(pid) {
+                if let Some(group) = group_of(pid) {
+                    entry.insert(group);
+                }
             }
         }
         self.members.retain(|pid, group| {
@@ -195,7 +195,10 @@ impl CgroupRecorder {
         // As many as there can be; more may be coming all the time.
         for _ in 0..ENTRIES {
             let Some([time, thread, returned]) = pop(&self.ends)? else { break };
-            let kind = EventKind::SystemCall { number: -1, returned: returned.cast_signed() };
+            let kind = EventKind::SystemCall {
+                number: -1,
+                returned: i64::from_ne_bytes(returned.to_ne_bytes()),
+            };
             events.push(Event { time, tid: low(thread), kind });
         }
         for _ in 0..ENTRIES {

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::CapSet;
 
-/// One of the sets that execve(2) changes. It leaves the inheritable and the bounding set alone.
+/// A set that execve(2) changes. The inheritable and bounding sets do not change.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[expect(clippy::exhaustive_enums, reason = "execve(2) changes no other set of a thread")]
@@ -17,7 +17,7 @@ pub enum Set {
     Ambient,
 }
 
-/// The effect of an execution on a capability of a set.
+/// The effect of an execution on a capability in a set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[expect(clippy::exhaustive_enums, reason = "a bit has no other fate that is worth telling")]
@@ -26,12 +26,12 @@ pub enum Effect {
     Gained,
     /// The set had the capability and lacks it now.
     Lost,
-    /// The file or the user id 0 offers the capability, and a rule withholds it. The set lacks it
-    /// before and after.
+    /// The file or user 0 offers the capability, and a rule withholds it. The set lacks it before
+    /// and after.
     Withheld,
 }
 
-/// Capabilities of one set that share an effect and the rule behind it.
+/// Capabilities of one set with the same effect and rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Change {
@@ -41,7 +41,7 @@ pub struct Change {
     pub caps: CapSet,
     /// The effect on them.
     pub effect: Effect,
-    /// The rule behind it.
+    /// The rule that causes the effect.
     pub rule: Rule,
 }
 
@@ -50,26 +50,25 @@ pub struct Change {
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Rule {
-    /// User 0 is granted the bounding and the inheritable set.
+    /// User 0 gets the bounding and inheritable sets.
     Root,
     /// The file grants its permitted set.
     FilePermitted,
-    /// The file grants the part of its inheritable set that the process has inheritable too.
+    /// The file grants the capabilities that are inheritable in the file and the process.
     FileInheritable,
-    /// The effective set becomes the permitted one: for user 0, and by the file's effective bit.
+    /// The permitted set becomes effective: for user 0, and by the file's effective bit.
     AllEffective,
     /// Ambient capabilities stay permitted and are effective.
     Ambient,
     /// The bounding set lacks the capability.
     Bounding,
-    /// The file grants the capability only to a process that has it inheritable, and this one does
-    /// not.
+    /// The file grants the capability only to processes in which it is inheritable.
     NotInheritable,
-    /// The file has capabilities, and this one is not among them.
+    /// The file has capabilities, but not this one.
     NotInFile,
-    /// A non-root user keeps nothing but the ambient set.
+    /// A non-root user keeps only the ambient set.
     NotAmbient,
-    /// The securebit noroot is set: user 0 is granted nothing for being user 0.
+    /// The securebit noroot disables the special treatment of user 0.
     NoRoot,
     /// no_new_privs is set.
     NoNewPrivs,
@@ -77,19 +76,19 @@ pub enum Rule {
     NoSuid,
     /// The file's capabilities have the root id of another user namespace.
     ForeignRootid,
-    /// The file's owner or group has no id in this user namespace, so its set-user-ID and
+    /// The file's owner or group is not mapped in this user namespace, so its set-user-ID and
     /// set-group-ID bits are ignored.
     UnmappedOwner,
-    /// A set-user-ID-root file that has capabilities grants those and nothing else.
+    /// A set-user-ID-root file with file capabilities grants only these.
     CapsBeforeSetUid,
     /// A file with a capability attribute, even an empty one, clears the ambient set.
     FileCapsClearAmbient,
-    /// A change of the user or the group, by the file's set-user-ID or set-group-ID bit, clears
-    /// the ambient set. Before Linux 6.17, so does a difference of the real and the effective id.
+    /// A change of the user or group by the set-user-ID or set-group-ID bit clears the ambient set.
+    /// Before Linux 6.17, a difference of the real and effective IDs does too.
     IdsClearAmbient,
     /// The file has no effective bit.
     NoEffectiveBit,
-    /// The real user id is 0 and the effective one is not.
+    /// The real user ID is 0, and the effective one is not.
     RealRootAlone,
 }
 
@@ -125,13 +124,13 @@ impl fmt::Display for Rule {
     }
 }
 
-/// A set while it is computed. It starts as the set was before, and changes only together with the
-/// rule behind the change, so that no rule has to be found afterwards.
+/// A set during the computation. It starts as the set before execution, and changes only together
+/// with a rule, so that no rule has to be found afterwards.
 pub(super) struct Ledger {
     set: Set,
     before: CapSet,
     now: CapSet,
-    /// What was granted or denied, and why. The last entry on a capability counts.
+    /// The granted and denied capabilities, and the rules. The last entry for a capability applies.
     entries: Vec<(CapSet, Rule)>,
 }
 
@@ -140,7 +139,7 @@ impl Ledger {
         Ledger { set, before, now: before, entries: Vec::new() }
     }
 
-    /// Returns the set as far as it is computed.
+    /// Returns the current value.
     pub(super) fn now(&self) -> CapSet {
         self.now
     }
@@ -157,8 +156,8 @@ impl Ledger {
         self.entries.push((caps, rule));
     }
 
-    /// Returns the difference from the set before, and what was denied without having been there,
-    /// each by the last rule on it. The newest rule comes first.
+    /// Returns the difference from the initial set, and absent capabilities that were denied, each
+    /// with the last rule. The newest rule comes first.
     pub(super) fn changes(&self) -> Vec<Change> {
         let effects = [
             (Effect::Gained, self.now - self.before),

@@ -1,5 +1,7 @@
-//! The kernel's rules of execve(2) as a function over values: the privileges of a process and the
-//! facts about a file in, the new privileges and the rule behind each change out.
+//! The kernel's rules of execve(2) as a pure function.
+//!
+//! The arguments are the privileges of a process and facts about a file. The result is the new
+//! privileges, and the rule for each change.
 //!
 //! ```
 //! use rcap::{Cap, exec::{self, Credentials, FileFacts, Kernel, Rule}, file::FileCaps};
@@ -17,10 +19,10 @@
 //! ```
 //!
 //! The rules follow `begin_new_exec` of fs/exec.c and `cap_bprm_creds_from_file` of
-//! security/commoncap.c. (capabilities(7), "Transformation of capabilities during execve()")
-//! Not covered are security modules (SELinux and AppArmor can change the result), a tracer or
-//! another process with the same working directory (`CLONE_FS`), both of which limit it, and
-//! interpreters that are registered with binfmt_misc.
+//! security/commoncap.c. (capabilities(7), "Transformation of capabilities during execve()") They
+//! do not cover security modules such as SELinux and AppArmor, which can change the result; a
+//! tracer or another process with the same working directory (`CLONE_FS`), both of which limit it;
+//! and interpreters registered with binfmt_misc.
 
 #![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
 
@@ -51,9 +53,9 @@ pub use rules::execute;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Credentials {
-    /// The user ids.
+    /// The user IDs.
     pub uid: Ids,
-    /// The group ids.
+    /// The group IDs.
     pub gid: Ids,
     /// The supplementary groups.
     pub groups: Vec<u32>,
@@ -61,7 +63,7 @@ pub struct Credentials {
     pub caps: CapState,
     /// The bounding set.
     pub bounding: CapSet,
-    /// The ambient set. The kernel keeps it within the permitted and the inheritable set.
+    /// The ambient set, a subset of the permitted and inheritable sets.
     pub ambient: CapSet,
     /// The securebits.
     pub securebits: Securebits,
@@ -70,11 +72,12 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    /// Returns those of the calling thread.
+    /// Returns the credentials of the calling thread, without reading /proc, which may belong to
+    /// another PID namespace.
     ///
     /// # Errors
     ///
-    /// Only where a sandbox forbids a call. /proc is not read: it may be another PID namespace's.
+    /// [`Error::Os`](crate::Error::Os) if a sandbox forbids a system call.
     pub fn current() -> Result<Credentials> {
         let (uid, gid, groups) = identity::current()?;
         Ok(Credentials {
@@ -89,8 +92,8 @@ impl Credentials {
         })
     }
 
-    /// Returns those of another process or thread. The kernel reports securebits to nobody but the
-    /// thread itself, so `securebits` is what the caller knows or assumes.
+    /// Returns the credentials of another process or thread. The kernel reports securebits only to
+    /// the thread itself, so the caller provides or assumes `securebits`.
     pub fn of(status: &Status, securebits: Securebits) -> Credentials {
         Credentials {
             uid: status.uid,
@@ -104,9 +107,8 @@ impl Credentials {
         }
     }
 
-    /// Returns those of an ordinary login: no supplementary groups, no capabilities, and every
-    /// named capability in the bounding set. Also for user 0, no set but the bounding one is
-    /// filled.
+    /// Returns the credentials of an ordinary login: no supplementary groups, no capabilities, and
+    /// every named capability in the bounding set. For user 0, too, the other sets are empty.
     pub const fn of_user(uid: u32, gid: u32) -> Credentials {
         Credentials {
             uid: Ids::same(uid),
@@ -129,52 +131,54 @@ impl Credentials {
     }
 }
 
-/// The facts about a file that decide what executing it yields. For a script, they are those of
-/// its last interpreter: see [`Program::executed`].
+/// The facts about a file that determine the result of executing it. For a script, use the facts
+/// about its last interpreter: see [`Program::executed`].
 ///
-/// The default is an ordinary file: no capabilities and no set-user-ID or set-group-ID bit.
+/// The default is an ordinary file, without capabilities and without set-user-ID and set-group-ID
+/// bits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FileFacts {
     /// The capabilities of the file.
     pub caps: Option<FileCaps>,
-    /// Whether the root id of the capabilities belongs to another user namespace.
+    /// Whether the root ID of the capabilities belongs to another user namespace.
     pub is_foreign: bool,
     /// The owner, if the file has the set-user-ID bit.
     pub set_uid: Option<u32>,
     /// The group, if the file has the set-group-ID bit and its group may execute it.
     pub set_gid: Option<u32>,
-    /// Whether the owner or the group has no id in the user namespace of the process.
+    /// Whether the owner or group is not mapped in the user namespace of the process.
     pub is_unmapped: bool,
     /// Whether the file is on a mount with the option nosuid, or of another user namespace.
     pub is_nosuid: bool,
 }
 
 impl FileFacts {
-    /// Returns the facts about a file that has `caps` and is ordinary otherwise.
+    /// Returns the facts about an otherwise ordinary file with capabilities.
     pub fn with_caps(caps: FileCaps) -> FileFacts {
         FileFacts { caps: Some(caps), ..FileFacts::default() }
     }
 }
 
-/// The differences between kernels that matter to execve(2).
+/// The differences between kernels that affect execve(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Kernel {
-    /// The capabilities that the kernel has.
+    /// The capabilities that the kernel supports.
     pub caps: CapSet,
-    /// Whether an effective id that differs from the real one counts as changed by the execution,
-    /// whoever changed it, as before Linux 6.17.
+    /// Whether an effective ID that differs from the real ID counts as changed by the execution, as
+    /// before Linux 6.17.
     pub compares_with_real_ids: bool,
 }
 
 impl Kernel {
-    /// The rules since Linux 6.17, and every capability that this crate has a name for.
+    /// The rules since Linux 6.17, with every named capability.
     pub const LATEST: Kernel = Kernel { caps: CapSet::NAMED, compares_with_real_ids: false };
 
-    /// Returns the running kernel, by its version and the capabilities it supports.
+    /// Returns the rules of the running kernel, based on its version and its supported
+    /// capabilities.
     ///
-    /// The rules are tested on Linux 6.18. Those of older versions follow their sources.
+    /// The rules are tested on Linux 6.18. For older versions, they follow the kernel's sources.
     pub fn running() -> Kernel {
         let release = nix::sys::utsname::uname();
         let release = release.map(|name| name.release().to_string_lossy().into_owned());
@@ -192,7 +196,7 @@ fn is_before(release: &str, version: (u32, u32)) -> bool {
     (number(), number()) < version
 }
 
-/// The reason why execve(2) fails.
+/// The reason for which execve(2) fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExecError {
@@ -222,7 +226,7 @@ impl fmt::Display for ExecError {
 
 impl error::Error for ExecError {}
 
-/// The kind is that of the errno; the text is that of this error.
+/// Keeps the kind of the errno, and the text of this error.
 impl From<ExecError> for io::Error {
     fn from(err: ExecError) -> io::Error {
         io::Error::new(io::Error::from_raw_os_error(err.raw_os_error()).kind(), err)
@@ -233,14 +237,15 @@ impl From<ExecError> for io::Error {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// The process with the new program.
+    /// The credentials after execution.
     pub after: Credentials,
-    /// Whether the program is told to distrust its environment (`AT_SECURE`): the dynamic linker
-    /// then ignores `LD_LIBRARY_PATH` and `LD_PRELOAD`. (getauxval(3), ld.so(8))
+    /// Whether `AT_SECURE` is set: the dynamic linker then ignores `LD_LIBRARY_PATH` and
+    /// `LD_PRELOAD`. (getauxval(3), ld.so(8))
     pub is_secure: bool,
     /// The capabilities that the permitted, effective and ambient sets gained and lost, and those
-    /// that were withheld, each with the rule behind it. No capability of a set is in two of them.
+    /// that were withheld, each with the rule. A capability of a set is in at most one of them.
     ///
-    /// One that was effective and is no longer permitted is lost from the permitted set alone.
+    /// A capability that is no longer permitted is listed as lost from the permitted set, and not
+    /// from the effective set.
     pub changes: Vec<Change>,
 }

@@ -17,24 +17,24 @@ use std::fmt;
 use super::{Credentials, FileFacts};
 use crate::{CapSet, securebits::Securebits};
 
-/// The origin of capabilities that a process holds.
+/// The origin of capabilities in a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Held {
-    /// The ambient set, which programs inherit from whoever executes them.
+    /// The ambient set, which executed programs inherit.
     Ambient,
     /// The permitted set of the program's file.
     FilePermitted,
     /// The inheritable set of the file and of the process.
     FileInheritable,
-    /// The user id 0, which is granted the bounding set.
+    /// User 0, which gets the bounding set.
     RootBounding,
-    /// The user id 0, which is granted the inheritable set.
+    /// User 0, which gets the inheritable set.
     RootInheritable,
-    /// The user id 0, before the bounding set was reduced.
+    /// User 0, before the bounding set was reduced.
     RootEarlier,
-    /// No set explains them: the process changed its user or its capabilities since it was
+    /// Not explained by any set: the process changed its user or its capabilities after it was
     /// executed.
     Earlier,
 }
@@ -53,16 +53,16 @@ impl fmt::Display for Held {
     }
 }
 
-/// The reason why a process lacks capabilities, or does not use them.
+/// The reason for which a process lacks capabilities or does not use them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum Lacking {
     /// The bounding set lacks them.
     Bounding,
-    /// The process is user 0 and gave them up after it was executed.
+    /// The process is user 0 and dropped them after it was executed.
     GivenUp,
-    /// They are permitted and not effective.
+    /// They are permitted but not effective.
     NotEffective,
 }
 
@@ -79,10 +79,9 @@ impl fmt::Display for Lacking {
     }
 }
 
-/// Returns the permitted capabilities of a process by their origin. Each is in one row.
-///
-/// `file` is the file that the process executes; its capabilities explain nothing if they were
-/// changed since.
+/// Returns the permitted capabilities of a process by origin, each in one row. `file` is the file
+/// that the process executes. If the file's capabilities were changed since, they do not explain
+/// anything.
 pub fn held(process: &Credentials, file: Option<&FileFacts>) -> Vec<(CapSet, Held)> {
     let of_file = file.and_then(|file| file.caps).unwrap_or_default();
     let of_root = |caps| if is_root(process) { caps } else { CapSet::empty() };
@@ -104,8 +103,8 @@ pub fn held(process: &Credentials, file: Option<&FileFacts>) -> Vec<(CapSet, Hel
     rows.filter(|(caps, _)| !caps.is_empty()).collect()
 }
 
-/// Returns the capabilities that a process lacks or does not use, by the reason. `supported` are
-/// those of the kernel: [`CapSet::supported`].
+/// Returns the capabilities that a process lacks or does not use, by reason. `supported` has the
+/// capabilities of the kernel, as returned by [`CapSet::supported`].
 pub fn lacking(process: &Credentials, supported: CapSet) -> Vec<(CapSet, Lacking)> {
     let given_up =
         if is_root(process) { process.bounding - process.caps.permitted } else { CapSet::empty() };
@@ -117,8 +116,8 @@ pub fn lacking(process: &Credentials, supported: CapSet) -> Vec<(CapSet, Lacking
     rows.into_iter().filter(|(caps, _)| !caps.is_empty()).collect()
 }
 
-/// Returns whether the process is, or can become again, a user 0 to whom the kernel grants
-/// capabilities.
+/// Returns whether the process is, or can become again, a user 0 with the special treatment of the
+/// kernel.
 fn is_root(process: &Credentials) -> bool {
     !process.securebits.contains(Securebits::NOROOT)
         && [process.uid.real, process.uid.effective, process.uid.saved].contains(&0)

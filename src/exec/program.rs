@@ -19,13 +19,13 @@ use nix::{
 use super::FileFacts;
 use crate::{Error, Op, Result, file, proc::IdMap};
 
-/// How many bytes the kernel reads to recognise the format of a file. (`BINPRM_BUF_SIZE`)
+/// The number of bytes that the kernel reads to detect the format of a file. (`BINPRM_BUF_SIZE`)
 const HEAD: usize = 256;
-/// How many scripts may be interpreters of one another. (`exec_binprm` of fs/exec.c)
+/// The maximum number of scripts that interpret each other. (`exec_binprm` of fs/exec.c)
 const SCRIPTS: usize = 5;
 
-/// A program as execve(2) finds it: a file and, if that is a script, its interpreter, which may be
-/// a script in turn.
+/// A program for execve(2): a file and, if it is a script, its interpreter, which may be a script
+/// again.
 ///
 /// ```
 /// use rcap::exec::{self, Credentials, Kernel, Program};
@@ -39,7 +39,7 @@ const SCRIPTS: usize = 5;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Program {
-    /// The files, from the named one to the one whose capabilities and bits count.
+    /// The files, from the named file to the one whose capabilities and bits apply.
     pub chain: Vec<ProgramFile>,
 }
 
@@ -47,9 +47,9 @@ pub struct Program {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ProgramFile {
-    /// The path as it was named.
+    /// The path by which the file was named.
     pub path: PathBuf,
-    /// The facts that execve(2) decides by.
+    /// The facts for execve(2).
     pub file: FileFacts,
     /// The permission bits, with the set-user-ID, set-group-ID and sticky bits.
     pub mode: u32,
@@ -58,20 +58,20 @@ pub struct ProgramFile {
 }
 
 impl Program {
-    /// Reads the facts about a program in the file system and the user namespace of this process.
-    /// Symbolic links are followed. A file that may not be read is not taken for a script.
+    /// Reads the facts about a program in the file system and user namespace of this process.
+    /// Symbolic links are followed. An unreadable file is not treated as a script.
     ///
     /// # Errors
     ///
-    /// `EACCES` if a file is not a regular file, `ELOOP` if more than five scripts are
-    /// interpreters of one another, the error of opening a file, and
-    /// [`Error::MalformedFileCaps`], for which execve(2) fails with `EINVAL`.
+    /// `EACCES` if a file is not a regular file, `ELOOP` for more than five nested scripts, an
+    /// error of opening a file, and [`Error::MalformedFileCaps`], for which execve(2) fails with
+    /// `EINVAL`.
     pub fn open(path: impl AsRef<Path>) -> Result<Program> {
         Program::below(Path::new(""), path.as_ref())
     }
 
-    /// Reads the facts about a program below a directory, such as `/proc/PID/root`: absolute
-    /// paths, those of interpreters among them, begin there.
+    /// Reads the facts about a program below a directory such as `/proc/PID/root`, in which
+    /// absolute paths start, including those of interpreters.
     ///
     /// # Errors
     ///
@@ -93,10 +93,10 @@ impl Program {
         }
     }
 
-    /// Returns the file whose capabilities and bits count: the last interpreter, or the file
-    /// itself if it is not a script.
+    /// Returns the file whose capabilities and bits apply: the last interpreter, or the file itself
+    /// if it is not a script.
     pub fn executed(&self) -> &ProgramFile {
-        // There is always one: the file that was named.
+        // The chain always has the named file.
         &self.chain[self.chain.len() - 1]
     }
 
@@ -122,7 +122,7 @@ fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
     let flags = fstatvfs(&handle).map_err(|err| failed(err.into()))?.flags();
     let is_nosuid = flags.contains(FsFlags::ST_NOSUID);
     let (caps, is_foreign) = match file::read_fd(&handle) {
-        // The kernel does not read the capabilities of a file on such a mount.
+        // The kernel does not read capabilities on such a mount.
         Err(Error::MalformedFileCaps { .. }) if is_nosuid => (None, false),
         Err(Error::ForeignRootid { .. }) => (None, true),
         other => {
@@ -136,7 +136,7 @@ fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
         caps,
         is_foreign,
         set_uid: (mode & libc::S_ISUID != 0).then_some(uid),
-        // Without the execute bit of the group, this bit stands for mandatory locking.
+        // Without the group's execute bit, this bit stands for mandatory locking.
         set_gid: (mode & 0o2010 == 0o2010).then_some(gid),
         is_unmapped: uids.lacks(uid) || gids.lacks(gid),
         is_nosuid,
@@ -146,13 +146,13 @@ fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
     Ok((ProgramFile { path, file, mode: mode & 0o7777, is_noexec }, head))
 }
 
-/// Returns whether a root id is neither the root of this user namespace nor that of its parent, the
-/// only ancestor that can be told apart. (`rootid_owns_currentns` of security/commoncap.c)
+/// Returns whether a root ID is neither the root of this user namespace nor of its parent, the only
+/// ancestor that is visible. (`rootid_owns_currentns` of security/commoncap.c)
 fn is_foreign(rootid: u32) -> bool {
     rootid != 0 && IdMap::of_users().outside(rootid) != Some(0)
 }
 
-/// Returns the first bytes of the file with this device and inode, if the file may be read.
+/// Reads the first bytes of the file, if it is readable and has this device and inode.
 fn read_head(path: &Path, id: (u64, u64)) -> Vec<u8> {
     let mut head = Vec::new();
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
@@ -164,7 +164,8 @@ fn read_head(path: &Path, id: (u64, u64)) -> Vec<u8> {
     head
 }
 
-/// Returns the interpreter that the first line of a script names. (`load_script` of fs/binfmt_script.c)
+/// Returns the interpreter that the first line of a script names. (`load_script` of
+/// fs/binfmt_script.c)
 fn interpreter(head: &[u8]) -> Option<&Path> {
     let line = head.strip_prefix(b"#!")?;
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
@@ -172,7 +173,7 @@ fn interpreter(head: &[u8]) -> Option<&Path> {
     let begin = line.iter().position(|byte| !is_blank(byte))?;
     let rest = line.get(begin..end.unwrap_or(line.len()))?;
     let length = rest.iter().position(|byte| is_blank(byte) || *byte == 0);
-    // The kernel refuses a path that its buffer cuts off.
+    // The kernel rejects a path that its buffer truncates.
     if end.is_none() && length.is_none() && head.len() == HEAD {
         return None;
     }

@@ -1,4 +1,4 @@
-//! The rules themselves. Each is written once, together with the change that it makes.
+//! The rules of execve(2). Each is written once, together with the change that it makes.
 
 use std::result::Result;
 
@@ -8,10 +8,10 @@ use super::{
 };
 use crate::{file::FileCaps, proc::Ids, securebits::Securebits};
 
-/// Returns the credentials after the process `before` has executed `file`, and the rule behind
-/// each change.
+/// Returns the credentials of the process `before` after it executes `file`, and the rule for each
+/// change.
 ///
-/// Whether the process may execute the file at all, by its permission bits, is another question.
+/// This does not check whether the file's permission bits allow the execution.
 ///
 /// ```
 /// use rcap::{CapSet, exec::{self, Credentials, Effect, FileFacts, Kernel, Rule}};
@@ -52,8 +52,7 @@ pub fn execute(
     let root_ignored =
         ids_ignored.filter(|_| makes_user_0).or_else(|| new.root_ignored(file_caps.is_some()));
 
-    // Offers that come to nothing. The last entry on a capability counts: what is granted after
-    // all is granted below.
+    // Offers that are denied. The last entry for a capability applies, so grants follow below.
     let root_caps = old.bounding | old.caps.inheritable;
     if let (true, Some(rule)) = (makes_user_0, root_ignored) {
         permitted.deny(root_caps, rule);
@@ -74,7 +73,7 @@ pub fn execute(
     if let Some(caps) = file_caps {
         grant_file_caps(&mut permitted, caps, old, kernel)?;
     }
-    // The rule that keeps the effective set from being the permitted one.
+    // The rule that keeps the effective set smaller than the permitted set.
     let mut not_effective = match file_caps {
         Some(FileCaps { effective: true, .. }) => None,
         _ => Some(Rule::NoEffectiveBit),
@@ -88,7 +87,7 @@ pub fn execute(
         not_effective = not_effective.and(is_real_alone.then_some(Rule::RealRootAlone));
     }
 
-    // No new privileges. (cap_bprm_creds_from_file)
+    // no-new-privs (cap_bprm_creds_from_file)
     let ids_changed = if kernel.compares_with_real_ids {
         new.uid.effective != old.uid.real || new.gid.effective != old.gid.real
     } else {
@@ -103,7 +102,7 @@ pub fn execute(
     new.uid = Ids { saved: new.uid.effective, filesystem: new.uid.effective, ..new.uid };
     new.gid = Ids { saved: new.gid.effective, filesystem: new.gid.effective, ..new.gid };
 
-    // The ambient set, and the effective one.
+    // The ambient set, and the effective set.
     let mut ambient = Ledger::new(Set::Ambient, old.ambient);
     let clears_ambient = match file_caps {
         Some(_) => Some(Rule::FileCapsClearAmbient),
@@ -136,7 +135,7 @@ pub fn execute(
     Ok(Outcome { after: new, is_secure, changes })
 }
 
-/// Grants what the file has, as far as the bounding and the inheritable set let it.
+/// Grants the file's capabilities within the bounding and inheritable sets.
 fn grant_file_caps(
     permitted: &mut Ledger,
     caps: FileCaps,
@@ -156,8 +155,8 @@ fn grant_file_caps(
 }
 
 impl Credentials {
-    /// Returns the rule by which the user id 0 grants nothing, once the set-user-ID bit has been
-    /// followed. (`root_privileged` and `handle_privileged_root`)
+    /// Returns the rule that denies user 0 its grant, after the set-user-ID bit was applied.
+    /// (`root_privileged` and `handle_privileged_root`)
     fn root_ignored(&self, has_file_caps: bool) -> Option<Rule> {
         if self.securebits.contains(Securebits::NOROOT) {
             Some(Rule::NoRoot)
@@ -170,7 +169,7 @@ impl Credentials {
 }
 
 impl FileFacts {
-    /// Returns the rule by which the capabilities of the file are ignored. (`get_file_caps`)
+    /// Returns the rule for which the file's capabilities are ignored. (`get_file_caps`)
     fn caps_ignored(&self) -> Option<Rule> {
         if self.is_nosuid {
             Some(Rule::NoSuid)
@@ -181,7 +180,7 @@ impl FileFacts {
         }
     }
 
-    /// Returns the rule by which the set-user-ID and set-group-ID bits are ignored.
+    /// Returns the rule for which the set-user-ID and set-group-ID bits are ignored.
     /// (`bprm_fill_uid`)
     fn ids_ignored(&self, process: &Credentials) -> Option<Rule> {
         if self.is_nosuid {

@@ -25,8 +25,8 @@ fn with_caps(permitted: CapSet, inheritable: CapSet, effective: bool) -> FileFac
     FileFacts::with_caps(FileCaps { permitted, inheritable, effective, rootid: None })
 }
 
-/// Returns the permitted and the effective set afterwards, and the changes of the permitted and the
-/// ambient set.
+/// Returns the permitted and effective sets after execution, and the changes of the permitted and
+/// ambient sets.
 fn outcome(process: &Credentials, file: &FileFacts) -> (CapSet, CapSet, Vec<(Effect, Rule)>) {
     let outcome = execute(process, file, Kernel::LATEST).unwrap();
     let rules = outcome.changes.iter().filter(|change| change.set != Set::Effective);
@@ -34,7 +34,7 @@ fn outcome(process: &Credentials, file: &FileFacts) -> (CapSet, CapSet, Vec<(Eff
     (outcome.after.caps.permitted, outcome.after.caps.effective, rules)
 }
 
-/// A name, a process, the file that it executes, and the result as [`outcome`] returns it.
+/// A name, a process, the file that it executes, and the result of [`outcome`].
 type Row = (&'static str, Credentials, FileFacts, CapSet, CapSet, &'static [(Effect, Rule)]);
 
 #[test]
@@ -87,11 +87,11 @@ fn what_people_lose_days_on() {
         ("not in the file", keeps, with_caps(CHOWN, NONE, true), CHOWN, CHOWN,
             &[(Gained, Rule::FilePermitted), (Lost, Rule::NotInFile)]),
         ("not inherited",   not_inherited, passes, NONE, NONE, &[(Lost, Rule::NotInheritable)]),
-        // Only a change to user 0 makes the capabilities of the file come first.
+        // The file's capabilities take precedence only if the user changes to 0.
         ("root, set-uid, caps", root(), FileFacts { set_uid: Some(0), ..raw }, all, all, &[]),
         ("effective root, caps", effective_root, raw, NET_RAW, NET_RAW,
             &[(Gained, Rule::FilePermitted), (Lost, Rule::NotInFile)]),
-        // User 0 would have what the file does not give.
+        // User 0 would get the capabilities that the file does not grant.
         ("locked root, nosuid", locked_root, nosuid, NONE, NONE, &[(Withheld, Rule::NoNewPrivs)]),
     ];
     for (name, process, file, permitted, effective, rules) in rows {
@@ -105,7 +105,7 @@ fn what_people_lose_days_on() {
     assert_eq!(outcome(&less, &without_e), (CHOWN, CHOWN, vec![(Lost, Rule::Bounding)]));
 }
 
-/// A set, and the effect of a rule on a capability of it, for each rule.
+/// For each rule, a set and the effect on one of its capabilities.
 #[test]
 fn every_rule_has_a_case() {
     use Effect::{Gained, Lost, Withheld};
@@ -219,7 +219,7 @@ fn file() -> impl Strategy<Value = FileFacts> {
     })
 }
 
-/// The union of the changes of a set that have an effect, if no capability is in two of them.
+/// Returns the union of the changes of a set with an effect. Fails if a capability is in two.
 fn changed(changes: &[Change], set: Set, effect: Effect) -> Option<CapSet> {
     let mut changes = changes.iter().filter(|change| (change.set, change.effect) == (set, effect));
     changes.try_fold(CapSet::empty(), |all, change| {
@@ -238,7 +238,7 @@ proptest! {
             return Ok(());
         };
         let of = |set, effect| changed(&changes, set, effect).expect("one rule for each");
-        // What is no longer permitted is lost from the permitted set alone.
+        // A capability that is no longer permitted is listed as lost from the permitted set only.
         let effective = before.caps.effective & after.caps.permitted;
         prop_assert_eq!(
             before.caps.effective - effective,

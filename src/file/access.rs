@@ -1,4 +1,4 @@
-//! Reading, writing and removing the attribute.
+//! Reads, writes and removes the attribute.
 
 use std::{
     fs::File,
@@ -30,64 +30,67 @@ use crate::{
     sys,
 };
 
-/// What became of capabilities that were written.
+/// The result of writing capabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[must_use = "capabilities on a file system mounted nosuid have no effect"]
 pub struct Written {
-    /// The file system is mounted nosuid: executing the file gives none of them.
+    /// Whether the file system is mounted with nosuid, so that executing the file grants nothing.
     pub nosuid: bool,
 }
 
-/// The capabilities of the file at `path`, or `None` if it has none, which is also what a file
-/// has whose file system cannot store any. A symbolic link is not followed and has none. It
-/// takes one system call and no right to read the file.
+/// Returns the capabilities of the file at `path`, or `None` if the file has none or its file
+/// system cannot store any.
+///
+/// A symbolic link is not followed, and has no capabilities. This makes one system call, which does
+/// not need read permission.
 ///
 /// # Errors
 ///
-/// The path does not lead to a file; [`Error::ForeignRootid`]; [`Error::MalformedFileCaps`].
+/// An error of the path, [`Error::ForeignRootid`] and [`Error::MalformedFileCaps`].
 #[doc(alias = "cap_get_file")]
 pub fn read(path: impl AsRef<Path>) -> Result<Option<FileCaps>> {
     let path = path.as_ref();
     decode(xattr::get(path, ATTRIBUTE), || path.into())
 }
 
-/// The capabilities of the file behind a descriptor, which may be an `O_PATH` one.
+/// Returns the capabilities of an open file, whose descriptor may be an `O_PATH` one.
 ///
 /// # Errors
 ///
-/// As [`read`].
+/// Those of [`read`].
 #[doc(alias = "cap_get_fd")]
 pub fn read_fd(fd: impl AsFd) -> Result<Option<FileCaps>> {
     let target = Target::descriptor(fd, Op::ReadFileCaps)?;
     decode(target.get(), || target.subject.clone())
 }
 
-/// Gives the file at `path` exactly these capabilities. A symbolic link is not followed.
+/// Sets the capabilities of the file at `path`, without following a symbolic link.
 ///
 /// # Errors
 ///
-/// [`Error::Refused`] where the reason is known: not a regular file, a read-only file system or
-/// one without security attributes, no effective `CAP_SETFCAP`, an owner that is foreign to the
-/// user namespace, a root id that is not mapped. The file is then as it was.
+/// [`Error::Refused`] if the reason is known: the file is not regular, the file system is read-only
+/// or has no security attributes, `CAP_SETFCAP` is not effective, or the owner or the root ID is
+/// not mapped in the user namespace. The file is not changed in case of an error.
 #[doc(alias = "cap_set_file")]
 pub fn write(path: impl AsRef<Path>, caps: &FileCaps) -> Result<Written> {
     Target::open(path.as_ref())?.write(caps)
 }
 
-/// Gives the file behind a descriptor, which may be an `O_PATH` one, exactly these capabilities.
+/// Sets the capabilities of an open file, whose descriptor may be an `O_PATH` one.
 ///
 /// # Errors
 ///
-/// As [`write()`].
+/// Those of [`write()`].
 #[doc(alias = "cap_set_fd")]
 pub fn write_fd(fd: impl AsFd, caps: &FileCaps) -> Result<Written> {
     Target::descriptor(fd, Op::WriteFileCaps)?.write(caps)
 }
 
-/// Gives the file at `path` what `change` makes of its capabilities, where `None` is none. They
-/// are read and written through one descriptor: a file that takes its place meanwhile is not
-/// touched, and lends it nothing.
+/// Replaces the capabilities of the file at `path` with the result of `change`.
+///
+/// `None` stands for no capabilities. The capabilities are read and written through one descriptor,
+/// so a file that is moved to the path in between is neither read nor changed.
 ///
 /// ```no_run
 /// use rcap::{Cap, file};
@@ -102,7 +105,7 @@ pub fn write_fd(fd: impl AsFd, caps: &FileCaps) -> Result<Written> {
 ///
 /// # Errors
 ///
-/// As [`read`] and [`write()`], and that of `change`, in which case nothing is written.
+/// Those of [`read`] and [`write()`], and those of `change`, after which nothing is written.
 pub fn update(
     path: impl AsRef<Path>,
     change: impl FnOnce(Option<FileCaps>) -> Result<Option<FileCaps>>,
@@ -116,38 +119,39 @@ pub fn update(
     }
 }
 
-/// What [`write()`] would do, without doing it: the reasons for a refusal that can be known before
-/// are those that it would give. `CAP_SETFCAP` is looked for in the permitted set, since it can
-/// be made effective.
+/// Returns the result that [`write()`] would have, without changing anything.
+///
+/// The reasons for a refusal are the same, as far as they can be known beforehand. `CAP_SETFCAP`
+/// need only be permitted, because it can be raised.
 ///
 /// # Errors
 ///
-/// As [`write()`].
+/// Those of [`write()`].
 pub fn check_write(path: impl AsRef<Path>, caps: Option<&FileCaps>) -> Result<Written> {
     Target::open(path.as_ref())?.check(caps)
 }
 
-/// Takes the capabilities away from the file at `path`, and says whether it had any. A symbolic
-/// link is not followed.
+/// Removes the capabilities of the file at `path`, and returns whether it had any. A symbolic link
+/// is not followed.
 ///
 /// # Errors
 ///
-/// As [`write()`].
+/// Those of [`write()`].
 pub fn remove(path: impl AsRef<Path>) -> Result<bool> {
     Target::open(path.as_ref())?.remove()
 }
 
-/// Takes the capabilities away from the file behind a descriptor, which may be an `O_PATH` one,
-/// and says whether it had any.
+/// Removes the capabilities of an open file, whose descriptor may be an `O_PATH` one, and returns
+/// whether it had any.
 ///
 /// # Errors
 ///
-/// As [`write()`].
+/// Those of [`write()`].
 pub fn remove_fd(fd: impl AsFd) -> Result<bool> {
     Target::descriptor(fd, Op::RemoveFileCaps)?.remove()
 }
 
-/// What a value of the attribute, as it was read, means.
+/// Decodes a value of the attribute that was read from `subject`.
 pub(super) fn decode(
     value: io::Result<Option<impl AsRef<[u8]>>>,
     subject: impl Fn() -> Subject,
@@ -165,22 +169,24 @@ pub(super) fn decode(
     }
 }
 
-/// Opens a file of any type with `O_PATH`: without a right to it, and without an effect on it.
+/// Opens a file of any type with `O_PATH`, which needs no permission on the file and has no effect
+/// on it.
 ///
-/// With musl, std's `custom_flags` drops `O_PATH`, which counts as an access mode there.
+/// std's `custom_flags` drops `O_PATH` with musl, where it counts as an access mode.
 pub(crate) fn locate(path: &Path, flags: OFlag) -> io::Result<File> {
     let flags = flags | OFlag::O_PATH | OFlag::O_CLOEXEC;
     Ok(open(path, flags, Mode::empty())?.into())
 }
 
-/// A file that is open, and so cannot be exchanged for another.
+/// An open file, which cannot be replaced by another one.
 struct Target {
     file: File,
     subject: Subject,
 }
 
 impl Target {
-    /// Opens `path` without following it, and without any right to the file or effect on it.
+    /// Opens `path` without following it, without permission on the file and without an effect on
+    /// it.
     fn open(path: &Path) -> Result<Target> {
         match locate(path, OFlag::O_NOFOLLOW) {
             Ok(file) => Ok(Target { file, subject: path.into() }),
@@ -251,7 +257,7 @@ impl Target {
         Err(Error::Refused { subject: subject(), refusal: Refusal::NotRegular(kind), source: None })
     }
 
-    /// The error for what the kernel answered, with the reason where one is found.
+    /// Returns the error for the errno, with the reason if there is one.
     fn refused(&self, op: Op, caps: Option<&FileCaps>, source: io::Error) -> Error {
         let setfcap = CapState::current().is_ok_and(|state| state.effective.contains(Cap::SETFCAP));
         let subject = self.subject.clone();
@@ -261,9 +267,9 @@ impl Target {
         }
     }
 
-    /// What can be found out of the file and the process; what cannot counts as no hindrance.
+    /// Collects facts about the file and the process. Unknown facts do not count as obstacles.
     fn facts(&self, setfcap: bool) -> WriteFacts {
-        // Of STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND.
+        // STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND
         const IMMUTABLE: u64 = 0x10 | 0x20;
         let attributes = sys::statx_attributes(self.file.as_fd()).unwrap_or(0);
         let [uids, gids] = [IdMap::of_users(), IdMap::of_groups()];
@@ -285,7 +291,7 @@ impl Target {
         fstatvfs(&self.file).is_ok_and(|stat| stat.flags().contains(flag))
     }
 
-    /// The mount that the file was opened in, found by its number.
+    /// Returns the mount in which the file was opened, found by its ID.
     fn mount(&self) -> Option<Mount> {
         let info = own::read(&format!("fdinfo/{}", self.file.as_raw_fd())).ok()?;
         let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();

@@ -1,8 +1,8 @@
-//! One call on the attribute of a file that is held open, whatever its descriptor is good for.
+//! One call on the attribute of an open file, with any kind of descriptor.
 //!
-//! An `O_PATH` descriptor has no way to the attributes of its own: fsetxattr(2) refuses it, and so
-//! does setxattrat(2) with `AT_EMPTY_PATH`. Its name in `/proc/thread-self/fd` leads to the file,
-//! and is resolved from a descriptor of that directory, which [`own`] has checked.
+//! An `O_PATH` descriptor gives no access to the attributes: fsetxattr(2) rejects it, and so does
+//! setxattrat(2) with `AT_EMPTY_PATH`. Its name in `/proc/thread-self/fd` leads to the file, and is
+//! resolved from a descriptor of that directory, which [`own`] has checked.
 
 use std::{
     ffi::{CStr, CString},
@@ -28,13 +28,13 @@ use xattr::FileExt;
 use super::ATTRIBUTE;
 use crate::{proc::own, sys};
 
-/// The name of the attribute, as the kernel takes it.
+/// The name of the attribute, for system calls.
 pub(super) const NAME: &CStr = c"security.capability";
 
-/// The longest value of any attribute: `XATTR_SIZE_MAX`.
+/// The longest value of an attribute: `XATTR_SIZE_MAX`.
 const LONGEST: usize = 64 * 1024;
 
-/// The call: what it returns is the value for [`Call::Get`], and `None` for the others.
+/// A call. The result of [`Call::Get`] is the value, and the result of the others is `None`.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Call<'a> {
     Get,
@@ -45,8 +45,7 @@ pub(super) enum Call<'a> {
 type Outcome = io::Result<Option<Vec<u8>>>;
 
 impl Call<'_> {
-    /// Makes the call on `file`. `path` is the path that it was opened by, if any: where /proc is
-    /// not mounted, it has to be opened again.
+    /// Makes the call on `file`. Without /proc, the file is opened again by `path`, if it has one.
     pub(super) fn on(self, file: &File, path: Option<&Path>) -> Outcome {
         match self.by_descriptor(file) {
             Err(err) if errno(&err) == Errno::EBADF => {}
@@ -58,18 +57,18 @@ impl Call<'_> {
         }
     }
 
-    /// By the name that `file` has in the directory of this thread's descriptors.
+    /// Makes the call through the name of `file` in this thread's directory of descriptors.
     fn by_link(self, descriptors: &OwnedFd, file: &File) -> Outcome {
         let name = file.as_raw_fd().to_string();
         let unsupported = match self.by_entry(descriptors, &CString::new(&*name)?) {
-            // Before Linux 6.13, or in a sandbox that does not know the call.
+            // The kernel is older than Linux 6.13, or a sandbox does not know the call.
             Err(err) if matches!(errno(&err), Errno::ENOSYS | Errno::EPERM) => err,
             outcome => return outcome,
         };
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
         match openat(descriptors, &*name, flags, Mode::empty()) {
             Ok(again) => self.by_descriptor(&File::from(again)),
-            // The file may not be read, which the call does not ask for.
+            // The file is unreadable, but the call does not need read permission.
             Err(_) => match within(descriptors, || self.by_name(Path::new(&name))) {
                 Ok(outcome) => outcome,
                 Err(_) if errno(&unsupported) == Errno::EPERM => Err(unsupported),
@@ -115,8 +114,8 @@ impl Call<'_> {
     }
 }
 
-/// Calls `call` in a thread whose current directory is `directory`; that of this thread stays.
-/// An error is that of getting there.
+/// Calls `call` in a thread whose current directory is `directory`. Returns an error if that thread
+/// cannot be prepared.
 fn within<T: Send>(directory: &OwnedFd, call: impl FnOnce() -> T + Send) -> io::Result<T> {
     let there = || -> io::Result<T> {
         unshare(CloneFlags::CLONE_FS)?;
@@ -129,13 +128,13 @@ fn within<T: Send>(directory: &OwnedFd, call: impl FnOnce() -> T + Send) -> io::
     })
 }
 
-/// The file, opened for reading by its path.
+/// Opens the file for reading by its path.
 fn reopened_by_path(file: &File, path: Option<&Path>) -> io::Result<File> {
     let path = path.ok_or(Errno::EBADF)?;
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let again = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let [was, is] = [file.metadata()?, again.metadata()?];
-    // Another file may have taken its place, and nothing of that has been checked.
+    // Another file may have replaced it, and has not been checked.
     if (was.dev(), was.ino()) == (is.dev(), is.ino()) {
         Ok(again)
     } else {

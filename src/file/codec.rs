@@ -1,17 +1,17 @@
 //! The value of the attribute: `struct vfs_cap_data` and `struct vfs_ns_cap_data` of
-//! <linux/capability.h>, 32-bit words in little-endian order.
+//! `<linux/capability.h>`, 32-bit words in little-endian order.
 //!
 //! ```text
 //! revision 1    0x0100000E  permitted inheritable
 //! revision 2    0x0200000E  permitted inheritable  permitted>>32 inheritable>>32
 //! revision 3    0x0300000E  permitted inheritable  permitted>>32 inheritable>>32  rootid
-//!                       E   1 if the whole is effective
+//!                       E   the effective bit
 //! ```
 
 use super::{FileCaps, Malformed};
 use crate::CapSet;
 
-/// `XATTR_CAPS_SZ_3`: the longest value.
+/// The longest value: `XATTR_CAPS_SZ_3`.
 pub(super) const LONGEST: usize = 24;
 
 const REVISION_1: u32 = 0x0100_0000;
@@ -20,11 +20,11 @@ const REVISION_3: u32 = 0x0300_0000;
 const EFFECTIVE: u32 = 1;
 
 impl FileCaps {
-    /// The capabilities that a value of the attribute stands for, of revision 1, 2 or 3.
+    /// Decodes a value of the attribute with revision 1, 2 or 3.
     ///
     /// # Errors
     ///
-    /// What the kernel would not accept in it.
+    /// [`Malformed`] if the kernel would reject the value.
     pub fn decode(value: &[u8]) -> Result<FileCaps, Malformed> {
         let length = Malformed::Length(value.len());
         if value.len() > LONGEST || value.len() % 4 != 0 {
@@ -53,8 +53,8 @@ impl FileCaps {
         })
     }
 
-    /// The value of the attribute for these capabilities: of revision 3 with a root id, else of
-    /// revision 2.
+    /// Encodes these capabilities as revision 3 if they have a root ID, and as revision 2
+    /// otherwise.
     pub fn encode(&self) -> Vec<u8> {
         let revision = if self.rootid.is_some() { REVISION_3 } else { REVISION_2 };
         let magic = revision | if self.effective { EFFECTIVE } else { 0 };
@@ -111,7 +111,7 @@ mod tests {
         assert_eq!(FileCaps::decode(&[0; 13]), Err(Malformed::Length(13)));
     }
 
-    /// Values that libcap 2.76 wrote.
+    /// Compares with values that libcap 2.76 wrote.
     #[test]
     fn encode() {
         let raw =

@@ -1,4 +1,4 @@
-//! The entries that a scan comes upon, and what is read of each.
+//! The entries of a scan, and their attributes.
 
 use std::{
     ffi::{CStr, OsStr},
@@ -20,7 +20,7 @@ use nix::{
 use super::{FileCaps, attribute::errno};
 use crate::{Error, Result, sys};
 
-/// Something that a [`Scan`](super::Scan) came upon.
+/// An entry of a [`Scan`](super::Scan).
 #[derive(Debug)]
 pub struct Entry<'a> {
     pub(super) directory: Option<&'a Path>,
@@ -29,37 +29,37 @@ pub struct Entry<'a> {
     pub(super) owner: Option<Owner>,
 }
 
-/// The mode and the owner of a regular file, with [`Scan::owners`](super::Scan::owners).
+/// The mode and owner of a regular file, with [`Scan::owners`](super::Scan::owners).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Owner {
     /// The permission bits, with the set-user-ID, set-group-ID and sticky bits.
     pub mode: u32,
-    /// The user id of the owner.
+    /// The user ID of the owner.
     pub uid: u32,
-    /// The group id of the file.
+    /// The group ID of the file.
     pub gid: u32,
 }
 
-/// What it is.
+/// The type of an entry, and the capabilities of a file.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Found {
-    /// A regular file, and its capabilities, if it has any.
+    /// A regular file, and its capabilities.
     File(Result<Option<FileCaps>>),
     /// A FIFO, a socket or a device.
     Special,
-    /// A directory, whose entries follow unless its file system is left out.
+    /// A directory. Its entries follow, unless its file system is excluded.
     Directory,
     /// A symbolic link.
     SymbolicLink,
-    /// It could not be looked at, or it is a directory that could not be read to its end. What is
-    /// removed meanwhile is not meant.
+    /// An entry that could not be examined, or a directory that could not be read to its end.
+    /// Entries removed during the scan are not reported.
     Unreadable(Error),
 }
 
 impl Entry<'_> {
-    /// Its path: that which the scan began with, and the names on the way.
+    /// Returns the path, which starts with the scan's argument.
     pub fn path(&self) -> PathBuf {
         match self.directory {
             Some(directory) => directory.join(self.name),
@@ -67,29 +67,29 @@ impl Entry<'_> {
         }
     }
 
-    /// What it is.
+    /// Returns the type of the entry.
     pub fn found(&self) -> &Found {
         &self.found
     }
 
-    /// Returns the mode and the owner, if it is a regular file and [`Scan::owners`](super::Scan::owners) is
-    /// set.
+    /// Returns the mode and owner, if the entry is a regular file and
+    /// [`Scan::owners`](super::Scan::owners) is set.
     pub fn owner(&self) -> Option<Owner> {
         self.owner
     }
 }
 
-/// The status of an entry that is not followed. (std asks for it so that the numbers of large files
-/// and inodes fit on 32-bit machines, which nix does not.)
+/// Returns the status of an entry, without following a link. std supports large files and inodes on
+/// 32-bit machines, and nix does not.
 pub(super) fn stat(directory: &File, name: &CStr) -> io::Result<Metadata> {
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     File::from(openat(directory, name, flags, Mode::empty())?).metadata()
 }
 
-/// Returns the mode and the owner of an entry that is not followed.
+/// Returns the mode and owner of an entry, without following a link.
 pub(super) fn owner(directory: &File, name: &CStr) -> io::Result<Owner> {
     let (mode, uid, gid) = match sys::mode_and_owner(directory.as_fd(), name) {
-        // Before Linux 4.11, or in a sandbox that does not know the call.
+        // The kernel is older than Linux 4.11, or a sandbox does not know the call.
         Err(err) if matches!(errno(&err), Errno::ENOSYS | Errno::EPERM) => {
             let stat = stat(directory, name)?;
             (stat.mode(), stat.uid(), stat.gid())
@@ -99,8 +99,8 @@ pub(super) fn owner(directory: &File, name: &CStr) -> io::Result<Owner> {
     Ok(Owner { mode: mode & 0o7777, uid, gid })
 }
 
-/// Returns whether a directory is on a file system that the kernel makes up, from which nothing
-/// can be executed. (include/uapi/linux/magic.h)
+/// Returns whether a directory is on a virtual file system of the kernel, from which nothing can be
+/// executed. (include/uapi/linux/magic.h)
 pub(super) fn is_of_kernel(directory: &File) -> bool {
     #[rustfmt::skip]
     const MAGICS: [u32; 15] = [

@@ -1,8 +1,9 @@
-//! The capabilities of files: the extended attribute `security.capability`.
-//! (capabilities(7), "File capabilities")
+//! File capabilities: the extended attribute `security.capability`. (capabilities(7), "File
+//! capabilities")
 //!
-//! Nothing here follows a symbolic link that a path ends in. What is written is written through
-//! a descriptor of the file that was looked at, so that no other can take its place meanwhile.
+//! Functions of this module do not follow a symbolic link as the last component of a path. They
+//! write through the descriptor of the file that they checked, so another file cannot replace it in
+//! between.
 //!
 //! ```no_run
 //! use rcap::{Cap, file::{self, FileCaps}};
@@ -10,7 +11,7 @@
 //! let caps = FileCaps { permitted: Cap::NET_BIND_SERVICE.into(), effective: true, ..FileCaps::EMPTY };
 //! let written = file::write("/usr/local/bin/server", &caps)?;
 //! if written.nosuid {
-//!     eprintln!("it is on a file system mounted nosuid: exec will ignore the capabilities");
+//!     eprintln!("the file system is mounted with nosuid: execve(2) ignores the capabilities");
 //! }
 //! assert_eq!(file::read("/usr/local/bin/server")?, Some(caps));
 //! # Ok::<(), rcap::Error>(())
@@ -39,27 +40,27 @@ pub const ATTRIBUTE: &str = "security.capability";
 
 /// The capabilities of a file.
 ///
-/// A [`CapState`] says more than a file can hold: see [`FileCaps::try_from`].
+/// [`FileCaps::try_from`] converts a [`CapState`], which can express more than a file can store.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[expect(clippy::exhaustive_structs, reason = "the attribute holds nothing else")]
 pub struct FileCaps {
-    /// What becomes permitted when the file is executed, as far as the bounding set has it.
+    /// The capabilities that become permitted when the file is executed, limited by the bounding
+    /// set.
     pub permitted: CapSet,
-    /// What becomes permitted if it is inheritable in the thread that executes the file.
+    /// The capabilities that become permitted if they are also inheritable in the executing thread.
     pub inheritable: CapSet,
-    /// Whether all that becomes permitted becomes effective too.
+    /// The effective bit: whether the permitted capabilities also become effective.
     pub effective: bool,
-    /// The user id of the root of the user namespace in which alone the capabilities count, with
-    /// its descendants. `None`: the one in which the file system was mounted, as a rule the
-    /// initial one.
+    /// The user ID of root in the user namespace in which the capabilities are valid. `None` stands
+    /// for the namespace in which the file system was mounted, usually the initial one.
     #[doc(alias("nsowner", "cap_get_nsowner"))]
     pub rootid: Option<u32>,
 }
 
 impl FileCaps {
-    /// No capabilities. A file with these is not one without: executing it empties the ambient
-    /// set.
+    /// Empty sets. A file with this value differs from a file without the attribute: executing it
+    /// clears the ambient set.
     pub const EMPTY: FileCaps = FileCaps {
         permitted: CapSet::empty(),
         inheritable: CapSet::empty(),
@@ -68,8 +69,8 @@ impl FileCaps {
     };
 }
 
-/// The sets of a file, with all that it permits effective if any is: the form in which libcap
-/// prints and compares them. The root id has no place in it.
+/// Returns the sets as libcap prints and compares them: if the effective bit is set, all
+/// capabilities are effective. The root ID is lost.
 impl From<FileCaps> for CapState {
     fn from(caps: FileCaps) -> CapState {
         let FileCaps { permitted, inheritable, effective, rootid: _ } = caps;
@@ -78,12 +79,12 @@ impl From<FileCaps> for CapState {
     }
 }
 
-/// The capabilities of a file that has these sets, and no root id.
+/// Returns the file capabilities with these sets, and without a root ID.
 ///
 /// # Errors
 ///
-/// [`Error::UnstorableEffective`]: a file has one bit for its whole effective set, which must
-/// therefore be empty or just what is permitted or inheritable.
+/// [`Error::UnstorableEffective`]: a file has one effective bit, so the effective set must be empty
+/// or equal to the union of the others.
 impl TryFrom<CapState> for FileCaps {
     type Error = Error;
 

@@ -1,4 +1,4 @@
-//! Why the kernel refuses to change the capabilities of a file: its rules as a pure function.
+//! The kernel's reasons for refusing to change a file's capabilities, as a pure function.
 //! (`vfs_setxattr`, `xattr_permission` and `cap_convert_nscap` of fs/xattr.c and
 //! security/commoncap.c)
 
@@ -10,7 +10,7 @@ use crate::{
     proc::IdMap,
 };
 
-/// All that the answer depends on.
+/// The facts that determine the answer.
 #[derive(Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct WriteFacts {
@@ -24,8 +24,8 @@ pub(super) struct WriteFacts {
 }
 
 impl WriteFacts {
-    /// Why it is refused to give the file these capabilities, or with `None` to remove them: the
-    /// reason that the kernel comes upon first, or with `errno` the first that has it.
+    /// Returns the reason for which these capabilities cannot be set, or removed for `None`. It is
+    /// the first reason that the kernel checks, or the first one that results in `errno`.
     pub(super) fn refusal(&self, caps: Option<&FileCaps>, errno: Option<Errno>) -> Option<Refusal> {
         let rootid = caps.and_then(|caps| caps.rootid).filter(|&rootid| !self.uids.has(rootid));
         let reasons = [
@@ -72,7 +72,7 @@ mod tests {
         let rows = [
             (&fine,      set,           None,                None),
             (&fine,      Some(&rootid), None,                None),
-            (&fine,      set,           Some(Errno::EPERM),  None), // a security module, say
+            (&fine,      set,           Some(Errno::EPERM),  None), // for example a security module
             (&fine,      set,           Some(Errno::ENOSPC), None),
             (&read_only, set,           None,                Some(Refusal::ReadOnly)),
             (&read_only, set,           Some(Errno::EROFS),  Some(Refusal::ReadOnly)),

@@ -32,11 +32,11 @@ use super::{
 };
 use crate::{Op, sys};
 
-/// A walk through trees of directories that reads the capabilities of every file: one system call
-/// a file, several threads, and memory that does not grow with the number of files.
+/// A walk through directory trees that reads the capabilities of every file.
 ///
-/// Symbolic links are not followed, neither to files nor into directories, and a directory that
-/// is exchanged for a link meanwhile is not entered.
+/// It makes one system call per file and uses several threads, and its memory does not grow with
+/// the number of files. Symbolic links are not followed. A directory that is replaced by a link
+/// during the walk is not entered.
 ///
 /// ```
 /// use std::{ops::ControlFlow, sync::Mutex};
@@ -60,66 +60,65 @@ pub struct Scan {
     threads: usize,
 }
 
-/// A directory that is still to be read. Its name is looked up in its parent and nowhere else.
+/// A directory that has not been read yet. Its name is resolved only in its parent.
 struct Task {
     parent: Option<Arc<Parent>>,
     name: CString,
     path: PathBuf,
 }
 
-/// A directory that was read and whose subdirectories wait. It stays open while descriptors last,
-/// and is else opened again, from the root of the tree.
+/// A directory that was read, and that has pending subdirectories. It may be closed when
+/// descriptors run out, and is then reopened from the root of the tree.
 struct Parent {
-    /// Its path below the root, by which it is opened again.
+    /// The path below the root, by which it is reopened.
     below: PathBuf,
-    /// Its device and inode: another directory of that path is not entered.
+    /// The device and inode. A different directory at the same path is not entered.
     id: (u64, u64),
     open: Mutex<Option<Arc<File>>>,
 }
 
-/// The last added is taken first: what waits are the directories beside the current path, and not
-/// the tree.
+/// A stack, so that only the siblings of the current path are pending, and not the whole tree.
 struct Queue {
     tasks: Vec<Task>,
-    /// How many threads are at work and may add more.
+    /// The number of working threads, which may add tasks.
     busy: usize,
 }
 
-/// What the threads of one run share.
+/// The state that the threads of one run share.
 struct Run<'a, F> {
     scan: &'a Scan,
     visit: F,
     queue: Mutex<Queue>,
     added: Condvar,
     stopped: AtomicBool,
-    /// The device of the tree's root, with [`Scan::one_file_system`].
+    /// The device of the root, with [`Scan::one_file_system`].
     device: Option<u64>,
     /// Whether the kernel has getxattrat(2).
     getxattrat: AtomicBool,
     /// The root of the tree, which stays open.
     root: OnceLock<Arc<File>>,
-    /// Those that may be open, in the order in which they were opened.
+    /// The parents that may be open, in the order of opening.
     parents: Mutex<VecDeque<Weak<Parent>>>,
 }
 
 impl Scan {
-    /// Whether directories on other file systems than that of the tree's root are left out, as
-    /// with the option `-xdev` of find(1).
+    /// Sets whether the walk stays on the file system of its root, like the option `-xdev` of
+    /// find(1).
     #[must_use]
     pub fn one_file_system(mut self, stay: bool) -> Scan {
         self.one_file_system = stay;
         self
     }
 
-    /// Sets whether file systems of the kernel's own, such as proc, sysfs and cgroup2, are left out.
-    /// Nothing on them can be executed.
+    /// Sets whether virtual file systems of the kernel, such as proc, sysfs and cgroup2, are
+    /// skipped. Nothing on them can be executed.
     #[must_use]
     pub fn skip_kernel_file_systems(mut self, skip: bool) -> Scan {
         self.skip_kernel = skip;
         self
     }
 
-    /// Sets whether the mode and the owner of each regular file are read: one more system call a
+    /// Sets whether the mode and owner of each regular file are read, with one more system call per
     /// file.
     #[must_use]
     pub fn owners(mut self, read: bool) -> Scan {
@@ -127,25 +126,25 @@ impl Scan {
         self
     }
 
-    /// Leaves out what matches `pattern`, with all that lies in it. The pattern is one of
-    /// fnmatch(3) for the whole path if it has a slash, and for the name alone if it has none.
-    /// A pattern with a NUL matches nothing.
+    /// Excludes files and directories that match `pattern`, a pattern of fnmatch(3). It must match
+    /// the whole path if it contains a slash, and the name otherwise. A pattern with a NUL matches
+    /// nothing.
     #[must_use]
     pub fn exclude(mut self, pattern: impl AsRef<OsStr>) -> Scan {
         self.exclude.extend(CString::new(pattern.as_ref().as_bytes()));
         self
     }
 
-    /// How many threads read at once. 0, as is the default, is one for each processor, at most 8.
+    /// Sets the number of threads. The default is 0, for one thread per processor and at most 8.
     #[must_use]
     pub fn threads(mut self, threads: usize) -> Scan {
         self.threads = threads;
         self
     }
 
-    /// Calls `visit` for `root`, if it is a directory for all that is in it too, until it breaks.
-    /// What follows what is not defined, but that a directory comes before its entries; with one
-    /// thread it is the same every time. `visit` is called by several threads at once.
+    /// Calls `visit` for `root` and everything below it, until `visit` breaks. Entries are visited
+    /// in no particular order, except that a directory precedes its entries. With one thread, the
+    /// order is always the same. Several threads call `visit` concurrently.
     pub fn run<F>(&self, root: &Path, visit: F)
     where
         F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync,
@@ -204,8 +203,8 @@ impl Scan {
     }
 }
 
-/// Says that a directory has been read when it is dropped, also by a panic of `visit`: the other
-/// threads must not wait for ever.
+/// Marks a directory as read when dropped, even if `visit` panics, so that the other threads do not
+/// wait indefinitely.
 struct Busy<'a, F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync>(&'a Run<'a, F>);
 
 impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Drop for Busy<'_, F> {
@@ -231,7 +230,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         self.added.notify_one();
     }
 
-    /// Reads all that is queued in so many threads, of which the caller is one.
+    /// Processes the queue with this many threads, including the caller.
     fn work_in(&self, threads: usize) {
         let threads = match threads {
             0 => thread::available_parallelism().map_or(1, |count| count.get().min(8)),
@@ -239,14 +238,14 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         };
         thread::scope(|scope| {
             for _ in 1..threads {
-                // Where no thread can be had, the caller does all the work.
+                // If no thread can be started, the caller does all the work.
                 let _ = thread::Builder::new().spawn_scoped(scope, || self.work());
             }
             self.work();
         });
     }
 
-    /// Reads directories until there are none left and nobody can add any.
+    /// Reads directories until no task is pending and no thread can add one.
     fn work(&self) {
         while let Some(task) = self.next() {
             let _busy = Busy(self);
@@ -256,7 +255,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         }
     }
 
-    /// The next directory, once there is one. It counts as work until [`Busy`] is dropped.
+    /// Waits for the next task. It counts as work until [`Busy`] is dropped.
     fn next(&self) -> Option<Task> {
         let mut queue = self.queue();
         loop {
@@ -284,8 +283,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         }
     }
 
-    /// Makes a call that takes descriptors, again after parents were closed where there are too
-    /// few.
+    /// Makes a call that needs descriptors. If none are left, closes parents and repeats the call.
     fn with_descriptors<T>(&self, call: impl Fn() -> io::Result<T>) -> io::Result<T> {
         loop {
             match call() {
@@ -295,29 +293,29 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         }
     }
 
-    /// Closes half of the parents, and at least one: those that were opened first, which are
-    /// needed last. `false` if none is open.
+    /// Closes half of the open parents, and at least one, starting with the oldest, which are
+    /// needed last. Returns whether any was open.
     fn close_parents(&self) -> bool {
         let mut parents = lock(&self.parents);
         parents.retain(|parent| parent.strong_count() > 0);
         let half = parents.len().div_ceil(2);
         let parents: Vec<_> = parents.drain(..half).collect();
         let close = |parent: &Weak<Parent>| parent.upgrade()?.open.try_lock().ok()?.take();
-        // All of them: each attempt counts.
+        // `count` visits all of them.
         parents.iter().filter_map(close).count() > 0
     }
 
-    /// Notes that a parent is open.
+    /// Registers an open parent.
     fn register(&self, parent: &Arc<Parent>) {
         let mut parents = lock(&self.parents);
-        // The list grows with those that wait, and not with the tree.
+        // The list grows with the pending parents, not with the tree.
         if parents.len() == parents.capacity() {
             parents.retain(|parent| parent.strong_count() > 0);
         }
         parents.push_back(Arc::downgrade(parent));
     }
 
-    /// The descriptor of a parent, which is opened again if it was closed.
+    /// Returns the descriptor of a parent, and reopens it if it was closed.
     fn descriptor(&self, parent: &Arc<Parent>) -> io::Result<Arc<File>> {
         let mut open = lock(&parent.open);
         if let Some(directory) = &*open {
@@ -423,7 +421,8 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 let caps = decode(value, || {
                     path.join(OsStr::from_bytes(name.to_bytes())).as_path().into()
                 });
-                // A file that is gone by now has just been read, and is reported without.
+                // A file that has just been removed was still read, and is reported without an
+                // owner.
                 let owner = self.scan.owners.then(|| owner(directory, name).ok()).flatten();
                 self.visit(&Entry { owner, ..entry(Found::File(caps)) });
             }
@@ -431,7 +430,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         }
     }
 
-    /// The length of the attribute's value, which is put into `value`.
+    /// Reads the attribute into `value`, and returns its length.
     fn attribute(
         &self,
         directory: &File,
@@ -443,11 +442,11 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 Ok(length) => return Ok(Some(length)),
                 Err(err) => match errno(&err) {
                     Errno::ENODATA => return Ok(None),
-                    // Before Linux 6.13, or in a sandbox that does not know it.
+                    // The kernel is older than Linux 6.13, or a sandbox does not know the call.
                     Errno::ENOSYS | Errno::EPERM => {
                         self.getxattrat.store(false, Ordering::Relaxed);
                     }
-                    // Too long a value: it is read whole below, to say how long it is.
+                    // The value is too long. It is read whole below, to report its length.
                     Errno::ERANGE => {}
                     _ => return Err(err),
                 },
@@ -457,15 +456,15 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         let Some(whole) = self.with_descriptors(get)? else {
             return Ok(None);
         };
-        // What does not fit is no valid value, and neither is what then fills the space.
+        // A value that does not fit is invalid, and so is its beginning.
         let length = whole.len().min(value.len());
         value[..length].copy_from_slice(&whole[..length]);
         Ok(Some(length))
     }
 }
 
-/// A file, opened for reading where that is permitted, since its attributes are then one call
-/// away, and else as `O_PATH`.
+/// Opens a file for reading if permitted, because reading its attributes is then one call, and with
+/// `O_PATH` otherwise.
 fn held(directory: &File, name: &CStr) -> io::Result<File> {
     let held = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let readable = held | OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
@@ -474,12 +473,12 @@ fn held(directory: &File, name: &CStr) -> io::Result<File> {
     Ok(File::from(file))
 }
 
-/// Whether something has been removed since its name was read, and with it what there was to say.
+/// Returns whether a file was removed after its name was read.
 fn is_gone(err: &io::Error) -> bool {
     matches!(errno(err), Errno::ENOENT | Errno::ESRCH)
 }
 
-/// Whether there was no descriptor left, in this process or on the machine.
+/// Returns whether descriptors ran out, in this process or on the machine.
 fn is_exhausted(errno: Errno) -> bool {
     matches!(errno, Errno::EMFILE | Errno::ENFILE)
 }
@@ -488,7 +487,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The `DT_*` of a file.
+/// Returns the `DT_*` type of a file.
 fn kind_of(stat: &Metadata) -> u8 {
     match SFlag::from_bits_truncate(stat.mode() & SFlag::S_IFMT.bits()) {
         SFlag::S_IFDIR => libc::DT_DIR,

@@ -4,14 +4,15 @@ mod common;
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader, Read, Write},
     os::unix::{
-        fs::{PermissionsExt, chown},
+        fs::{OpenOptionsExt, PermissionsExt, chown},
         process::CommandExt,
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
     slice,
+    time::Duration,
 };
 
 use common::{Ran, directory, program, ran, unified, wait_until};
@@ -44,6 +45,8 @@ tests! {
         nothing_is_recorded_of_what_runs,
         nothing_is_recorded_by_minimize,
         switched_off,
+        changed_for_a_while,
+        read_by_others,
         switched_off_for_minimize,
         a_held_instance_is_left_alone,
         closed_standard_streams,
@@ -265,6 +268,56 @@ fn switched_off() {
     fs::write(own_instance(&tracefs).join("tracing_on"), "0").unwrap();
     let gaps = recorder.stop().unwrap().gaps;
     assert!(matches!(&*gaps, [Gap::Changed { setting, .. }] if setting == "tracing_on"));
+}
+
+/// A setting that is as it was when the recording ends.
+fn changed_for_a_while() {
+    let tracefs = tracefs();
+    let mut recorder = Recorder::new(&Options::new(Backend::Tracepoint)).unwrap();
+    let instance = own_instance(&tracefs);
+    for (file, changed, unchanged) in [
+        ("tracing_on", "0", "1"),
+        ("events/capability/cap_capable/enable", "0", "1"),
+        ("events/capability/cap_capable/filter", "cap==5", "0"),
+        ("options/event-fork", "0", "1"),
+    ] {
+        recorder.attach(&[std::process::id()]).unwrap();
+        fs::write(instance.join(file), changed).unwrap();
+        std::thread::sleep(Duration::from_millis(20));
+        recorder.drain().unwrap();
+        fs::write(instance.join(file), unchanged).unwrap();
+        let gaps = recorder.stop().unwrap().gaps;
+        assert!(matches!(&*gaps, [Gap::Changed { setting, .. }] if setting == file), "{gaps:?}");
+        // It is a gap of that recording alone.
+        recorder.attach(&[std::process::id()]).unwrap();
+        assert_eq!(recorder.stop().unwrap().gaps, [], "{file}");
+    }
+}
+
+/// Records that the recorder does not get to read.
+fn read_by_others() {
+    let tracefs = tracefs();
+    let mut recorder = Recorder::new(&Options::new(Backend::Tracepoint)).unwrap();
+    let instance = own_instance(&tracefs);
+    let read = || {
+        let mut pipe = fs::File::options();
+        let pipe = pipe.read(true).custom_flags(libc::O_NONBLOCK);
+        let mut pipe = pipe.open(instance.join("trace_pipe")).unwrap();
+        assert!(pipe.read(&mut [0; 64 * 1024]).unwrap() > 0);
+    };
+    let empty = || fs::write(instance.join("trace"), "").unwrap();
+    let rows: [(&dyn Fn(), &[Gap]); 3] =
+        [(&read, &[Gap::Taken]), (&empty, &[Gap::Taken]), (&|| (), &[])];
+    for (what, want) in rows {
+        recorder.attach(&[std::process::id()]).unwrap();
+        recorder.drain().unwrap();
+        let dir = directory();
+        let file = dir.path().join("file");
+        fs::write(&file, "").unwrap();
+        (0..50).for_each(|id| chown(&file, Some(id), None).unwrap());
+        what();
+        assert_eq!(recorder.stop().unwrap().gaps, want);
+    }
 }
 
 fn switched_off_for_minimize() {

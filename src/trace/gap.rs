@@ -25,6 +25,8 @@ pub enum Gap {
         /// The file of the setting.
         setting: String,
     },
+    /// Another process read records out of the trace buffer, or emptied it.
+    Taken,
     /// Processes left the control groups that were recorded.
     LeftCgroup,
 }
@@ -35,6 +37,7 @@ impl fmt::Display for Gap {
             Gap::Changed { setting } => {
                 write!(f, "another process changed {setting} of the trace buffer")
             }
+            Gap::Taken => f.write_str("another process read or emptied the trace buffer"),
             Gap::LeftCgroup => f.write_str(
                 "processes left the control group, and what they did after that was not recorded",
             ),

@@ -7,7 +7,7 @@ use std::{
     os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -54,6 +54,9 @@ pub const MARK: u32 = crate::Cap::SETPCAP.number() as u32;
 /// The largest that a buffer grows to by itself.
 const KILOBYTES: u32 = 128 * 1024;
 
+/// How often a recording checks that nobody changes the settings of its buffer.
+const CHECK: Duration = Duration::from_millis(20);
+
 /// Records the kernel's checks of capabilities, and what is needed to tell what they mean.
 ///
 /// One recording after the other can be made with it. The first event of each is a check of
@@ -64,6 +67,8 @@ pub struct Recorder {
     formats: Formats,
     /// One for each processor, with what it has read.
     readers: Vec<(Reader, Vec<Event>)>,
+    /// How many records it has read.
+    taken: u64,
     kilobytes: u32,
     /// Processes that ran before, and what they run.
     known: Vec<Event>,
@@ -73,6 +78,9 @@ pub struct Recorder {
     counted: u64,
     /// The files of the instance that nobody else is to change, and their text.
     settings: Vec<(String, Option<String>)>,
+    /// The first of them that somebody has changed in this recording, and when this was checked.
+    changed: Option<String>,
+    checked: Instant,
     // In this order: a probe stays as long as an instance uses it.
     instance: Instance,
     _probes: Option<Probes>,
@@ -154,9 +162,12 @@ impl Recorder {
             kilobytes: options.kilobytes,
             known: Vec::new(),
             followed: BTreeSet::new(),
+            taken: 0,
             lost: Some(0),
             counted: 0,
             settings,
+            changed: None,
+            checked: Instant::now(),
             instance,
             _probes: probes,
             _tracefs: tracefs,
@@ -316,6 +327,9 @@ impl Recorder {
         // What is being written while this reads is left for the next time.
         let until = settled()?;
         self.read()?;
+        if self.checked.elapsed() >= CHECK {
+            self.check_settings();
+        }
         Ok(self.take_until(until))
     }
 
@@ -333,6 +347,7 @@ impl Recorder {
                 length += page.len();
                 let Some(page) = Page::parse(page) else { break };
                 self.lost = self.lost.zip(page.lost).map(|(lost, more)| lost + more);
+                self.taken += page.records().count() as u64;
                 self.formats.read(&page, events);
             }
             most = most.max(length);
@@ -361,8 +376,16 @@ impl Recorder {
         }
     }
 
+    /// Notes the first setting that is not as this recorder has left it.
+    fn check_settings(&mut self) {
+        if self.changed.is_none() {
+            self.changed = self.setting_changed().map(str::to_owned);
+        }
+        self.checked = Instant::now();
+    }
+
     /// The first setting that is not as this recorder has left it.
-    fn changed(&self) -> Option<&str> {
+    fn setting_changed(&self) -> Option<&str> {
         let read = |file: &str| self.instance.read(file).ok();
         let is = |file, wanted: &str| {
             read(file).is_some_and(|text| text.lines().any(|line| line == wanted))
@@ -394,14 +417,20 @@ impl Recorder {
     ///
     /// Only where the file system is gone.
     pub fn stop(&mut self) -> Result<Rest> {
-        let changed = self.changed().map(|file| Gap::Changed { setting: file.to_owned() });
+        self.check_settings();
         self.instance.write("tracing_on", "0")?;
         self.read()?;
+        let taken = self.readers.iter().map(|(reader, _)| reader.taken());
+        let taken = taken.sum::<io::Result<u64>>().map_err(|err| Op::ReadTrace.thread(err))?;
+        // From here on, the count is the kernel's.
+        let others = std::mem::replace(&mut self.taken, taken) != taken;
         let counted = self.count_lost()?;
         let before = std::mem::replace(&mut self.counted, counted);
         let lost = self.lost.replace(0).map(|known| known.max(counted.saturating_sub(before)));
         self.followed.clear();
         let events = self.take_until(u64::MAX);
-        Ok(Rest { events, lost, gaps: changed.into_iter().collect() })
+        let changed = self.changed.take().map(|setting| Gap::Changed { setting });
+        let gaps = changed.into_iter().chain(others.then_some(Gap::Taken)).collect();
+        Ok(Rest { events, lost, gaps })
     }
 }

@@ -324,8 +324,23 @@ impl Reader {
     ///
     /// The statistics cannot be read.
     pub fn lost(&self) -> io::Result<u64> {
+        self.count(&["overrun: ", "commit overrun: ", "dropped events: "])
+    }
+
+    /// How many records all readers of the buffer together have taken out of it since it was last
+    /// emptied.
+    ///
+    /// # Errors
+    ///
+    /// The statistics cannot be read.
+    pub fn taken(&self) -> io::Result<u64> {
+        self.count(&["read events: "])
+    }
+
+    /// The sum of these statistics.
+    fn count(&self, keys: &[&str]) -> io::Result<u64> {
         let text = fs::read_to_string(&self.statistics)?;
-        Ok(["overrun: ", "commit overrun: ", "dropped events: "]
+        Ok(keys
             .iter()
             .filter_map(|key| text.lines().find_map(|line| line.strip_prefix(key)))
             .filter_map(|count| count.trim().parse::<u64>().ok())

@@ -303,7 +303,7 @@ fn read_by_others() {
         let mut pipe = fs::File::options();
         let pipe = pipe.read(true).custom_flags(libc::O_NONBLOCK);
         let mut pipe = pipe.open(instance.join("trace_pipe")).unwrap();
-        assert!(pipe.read(&mut [0; 64 * 1024]).unwrap() > 0);
+        assert!(pipe.read(&mut vec![0; 64 * 1024]).unwrap() > 0);
     };
     let empty = || fs::write(instance.join("trace"), "").unwrap();
     let rows: [(&dyn Fn(), &[Gap]); 3] =

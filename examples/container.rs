@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use rcap::{CapSet, CapState, Iab, identity::Identity, launch::Launcher, proc::Proc};
+use rcap::{CapSet, CapState, identity::Identity, launch::Launcher, proc::Proc};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let user = Identity::of_user("nobody")?;
@@ -45,10 +45,5 @@ fn main() -> Result<(), Box<dyn Error>> {
 /// Starts a program as `user`, with these capabilities and no way to others.
 fn start(names: &[&str], user: &Identity, command: Command) -> Result<Child, Box<dyn Error>> {
     let keep: CapSet = names.join(",").parse()?;
-    Ok(Launcher::new()
-        .identity(user)
-        .bounding(keep)
-        .iab(Iab::new(keep, keep, CapSet::empty()))
-        .no_new_privs()
-        .spawn(command)?)
+    Ok(Launcher::new().identity(user).bounding(keep).ambient(keep).no_new_privs().spawn(command)?)
 }

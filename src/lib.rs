@@ -85,7 +85,7 @@ pub mod tools;
 
 pub use caps::{
     Cap, CapIter, CapSet, CapState, ExternalError, Iab, InvalidNumber, Mode, ParseError,
-    Securebits, UnknownCap,
+    Securebits, UncertainMode, UnknownCap,
 };
 pub use error::{Error, Op, Result, Subject};
 pub use thread::{ambient, bounding, identity, no_new_privs, securebits, threads};

@@ -33,6 +33,7 @@ tests! {
         nothing_is_left_behind;
     UserNamespace:
         a_program_has_what_was_asked_for,
+        a_command_that_others_start,
         a_function_has_what_was_asked_for,
         a_root_directory,
         environment_directory_and_streams,
@@ -42,6 +43,7 @@ tests! {
     UserNamespace ["busybox"]:
         a_relative_root_directory;
     Root:
+        a_command_of_tokio,
         a_user_with_ambient_capabilities,
         ids_that_cannot_be_had,
         from_a_process_with_threads;
@@ -185,6 +187,59 @@ fn a_program_has_what_was_asked_for() {
     assert!(!no_new_privs::is_set().unwrap());
     let caps = |status: &str| ["CapPrm", "CapInh", "CapBnd"].map(|name| set(status, name));
     assert_eq!(caps(&status_of(&Launcher::new())), caps(&before));
+}
+
+/// The steps are taken each time, and one that fails gives its errno.
+fn a_command_that_others_start() {
+    let dir = directory();
+    let mut cat = Command::new("cat");
+    cat.arg("/proc/self/status");
+    Launcher::new().bounding(NET_RAW).ambient(Cap::NET_RAW).apply_to(&mut cat).unwrap();
+    for _ in 0..2 {
+        let status = String::from_utf8(cat.output().unwrap().stdout).unwrap();
+        for name in ["CapPrm", "CapEff", "CapInh", "CapAmb", "CapBnd"] {
+            assert_eq!(set(&status, name), NET_RAW, "{name}");
+        }
+    }
+    // Other inheritable capabilities stay, and other ambient ones do not.
+    let iab = "^cap_kill,cap_chown".parse().unwrap();
+    let status = status_of(&Launcher::new().ambient(NET_RAW).iab(iab));
+    assert_eq!(set(&status, "CapInh"), NET_RAW | Cap::KILL | Cap::CHOWN);
+    assert_eq!(set(&status, "CapAmb"), NET_RAW);
+
+    let mut pwd = Command::new("pwd");
+    pwd.current_dir(dir.path());
+    Launcher::new().no_new_privs().apply_to(&mut pwd).unwrap();
+    let want = format!("{}\n", dir.path().display());
+    assert_eq!(String::from_utf8(pwd.output().unwrap().stdout).unwrap(), want);
+
+    let started = |launcher: &Launcher, program: &str| {
+        let mut command = Command::new(program);
+        launcher.apply_to(&mut command).unwrap();
+        command.status().map_err(|err| err.raw_os_error())
+    };
+    let nowhere = Launcher::new().root("/nonexistent");
+    assert_eq!(started(&nowhere, "true"), Err(Some(libc::ENOENT)));
+    assert_eq!(started(&Launcher::new().uid(1), "true"), Err(Some(libc::EINVAL)));
+    assert_eq!(started(&Launcher::new(), "/"), Err(Some(libc::EACCES)));
+    let err = Launcher::new().root("a\0b").apply_to(&mut Command::new("true")).unwrap_err();
+    assert_eq!(err.raw_os_error(), Some(libc::EINVAL));
+}
+
+/// An asynchronous runtime has threads, and starts programs in its own way.
+fn a_command_of_tokio() {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let output = runtime.block_on(async {
+        let mut cat = tokio::process::Command::new("cat");
+        cat.arg("/proc/self/status");
+        nobody().ambient(NET_RAW).apply_to(cat.as_std_mut()).unwrap();
+        cat.output().await.unwrap()
+    });
+    let status = String::from_utf8(output.stdout).unwrap();
+    assert_eq!(field(&status, "Uid"), "65534\t65534\t65534\t65534");
+    for name in ["CapPrm", "CapEff", "CapInh", "CapAmb"] {
+        assert_eq!(set(&status, name), NET_RAW, "{name}");
+    }
 }
 
 fn a_function_has_what_was_asked_for() {
@@ -331,8 +386,7 @@ fn nobody() -> Launcher {
 }
 
 fn a_user_with_ambient_capabilities() {
-    let ambient = Iab::new(NET_RAW, NET_RAW, CapSet::empty());
-    let status = status_of(&nobody().bounding(NET_RAW).iab(ambient).no_new_privs());
+    let status = status_of(&nobody().bounding(NET_RAW).ambient(NET_RAW).no_new_privs());
     for name in ["Uid", "Gid"] {
         assert_eq!(field(&status, name), "65534\t65534\t65534\t65534");
     }

@@ -38,6 +38,36 @@ impl Iab {
         Iab { inheritable: inheritable.union(ambient), ambient, dropped }
     }
 
+    /// Returns this value with another inheritable set. Ambient capabilities that are not in it stop
+    /// being ambient, as in the kernel.
+    ///
+    /// ```
+    /// use rcap::{Cap, CapSet, Iab};
+    ///
+    /// let iab: Iab = "^cap_net_raw,!cap_kill".parse()?;
+    /// assert_eq!(iab.with_inheritable(Cap::CHOWN.into()).to_string(), "cap_chown,!cap_kill");
+    /// assert_eq!(iab.with_ambient(CapSet::empty()).to_string(), "!cap_kill,cap_net_raw");
+    /// assert_eq!(iab.with_dropped(CapSet::empty()).to_string(), "^cap_net_raw");
+    /// # Ok::<(), rcap::ParseError>(())
+    /// ```
+    #[must_use]
+    #[doc(alias = "cap_iab_set_vector")]
+    pub const fn with_inheritable(self, inheritable: CapSet) -> Iab {
+        Iab { inheritable, ambient: self.ambient.intersection(inheritable), ..self }
+    }
+
+    /// Returns this value with another ambient set. Its capabilities also become inheritable.
+    #[must_use]
+    pub const fn with_ambient(self, ambient: CapSet) -> Iab {
+        Iab::new(self.inheritable, ambient, self.dropped)
+    }
+
+    /// Returns this value with another set of capabilities to drop from the bounding set.
+    #[must_use]
+    pub const fn with_dropped(self, dropped: CapSet) -> Iab {
+        Iab { dropped, ..self }
+    }
+
     /// Returns the inheritable set.
     pub const fn inheritable(self) -> CapSet {
         self.inheritable
@@ -148,6 +178,24 @@ mod tests {
         for (text, want) in rows {
             let got = text.parse::<Iab>().map(|iab| iab.to_string());
             assert_eq!(got, want.map(str::to_owned), "input {text:?}");
+        }
+    }
+
+    #[test]
+    fn one_part() {
+        let set = |caps: &[Cap]| CapSet::of(caps);
+        let iab = Iab::new(set(&[Cap::CHOWN]), set(&[Cap::KILL]), set(&[Cap::SETUID]));
+        let [chown, kill, setuid] = [Cap::CHOWN, Cap::KILL, Cap::SETUID].map(CapSet::from);
+        #[rustfmt::skip]
+        let rows = [
+            (iab.with_inheritable(CapSet::empty()), [CapSet::empty(), CapSet::empty(), setuid]),
+            (iab.with_inheritable(kill | setuid),   [kill | setuid,   kill,            setuid]),
+            (iab.with_ambient(CapSet::empty()),     [chown | kill,    CapSet::empty(), setuid]),
+            (iab.with_ambient(setuid),              [CapSet::from_bits(0xa1), setuid,  setuid]),
+            (iab.with_dropped(kill),                [chown | kill,    kill,            kill]),
+        ];
+        for (got, want) in rows {
+            assert_eq!([got.inheritable(), got.ambient(), got.dropped()], want, "{got}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! The value types: a capability, sets of capabilities, and their text forms. This module makes no
 //! system calls.
 
+#![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
+
 mod cap;
 mod external;
 mod iab;
@@ -20,7 +22,7 @@ pub(crate) use cap::number;
 pub use cap::{Cap, InvalidNumber};
 pub use external::ExternalError;
 pub use iab::Iab;
-pub use mode::Mode;
+pub use mode::{Mode, UncertainMode};
 pub use names::UnknownCap;
 #[cfg(feature = "cli")]
 pub use names::most_alike;

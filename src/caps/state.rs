@@ -14,13 +14,14 @@ use super::CapSet;
 /// let before = CapState::current()?;
 /// // Keep at most CAP_NET_BIND_SERVICE, and drop everything else permanently.
 /// let keep = before.permitted & CapSet::of(&[Cap::NET_BIND_SERVICE]);
-/// CapState { effective: keep, permitted: keep, inheritable: CapSet::empty() }.apply()?;
+/// CapState::effective(keep).apply()?;
 /// assert_eq!(CapState::current()?.permitted, keep);
 /// # Ok::<(), rcap::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[doc(alias = "cap_t")]
+#[expect(clippy::exhaustive_structs, reason = "capget(2) and capset(2) have these three sets")]
 pub struct CapState {
     /// The capabilities that the kernel checks.
     pub effective: CapSet,
@@ -37,4 +38,28 @@ impl CapState {
         permitted: CapSet::empty(),
         inheritable: CapSet::empty(),
     };
+
+    /// Returns the state in which `caps` are permitted and effective.
+    ///
+    /// ```
+    /// use rcap::{Cap, CapSet, CapState};
+    ///
+    /// const RAW: CapState = CapState::effective(CapSet::of(&[Cap::NET_RAW]));
+    /// assert_eq!(RAW.to_text(CapSet::NAMED).to_string(), "cap_net_raw=ep");
+    /// ```
+    pub const fn effective(caps: CapSet) -> CapState {
+        CapState { effective: caps, ..CapState::permitted(caps) }
+    }
+
+    /// Returns the state in which `caps` are permitted, and no capability is effective.
+    ///
+    /// ```
+    /// use rcap::{Cap, CapSet, CapState};
+    ///
+    /// const RAW: CapState = CapState::permitted(CapSet::of(&[Cap::NET_RAW]));
+    /// assert_eq!(RAW.to_text(CapSet::NAMED).to_string(), "cap_net_raw=p");
+    /// ```
+    pub const fn permitted(caps: CapSet) -> CapState {
+        CapState { permitted: caps, ..CapState::EMPTY }
+    }
 }

@@ -3,43 +3,38 @@
 #![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
 
 use std::{
-    ffi::CString,
-    fs::File,
-    io::{self, Read},
-    os::{
-        fd::{AsRawFd, OwnedFd},
-        unix::{
-            ffi::OsStrExt,
-            process::{CommandExt, ExitStatusExt},
-        },
-    },
+    io,
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
-    process::{Child, Command, ExitStatus, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use nix::{
     errno::Errno,
-    fcntl::{FcntlArg, OFlag, fcntl, open},
-    sys::{
-        stat::Mode as FileMode,
-        wait::{WaitStatus, waitpid},
-    },
-    unistd::{self, Pid},
+    fcntl::{FcntlArg, OFlag, fcntl},
 };
 
 use crate::{
-    Cap, CapSet, CapState, Error, Iab, Mode, Op, Result, Subject, bounding,
-    identity::{self, GroupList, Identity},
-    no_new_privs,
-    securebits::{self, Securebits},
+    CapSet, CapState, Error, Iab, Mode, Op, Result, Subject,
+    identity::{GroupList, Identity},
+    securebits::Securebits,
     sys, threads,
 };
 
+mod forked;
 #[cfg(feature = "cli")]
 mod search;
+mod steps;
 
+pub use forked::Forked;
+#[cfg(feature = "cli")]
+pub(crate) use forked::exit_status;
 #[cfg(feature = "cli")]
 pub use search::{Place, find_program, helper, program};
+pub(crate) use steps::above_standard;
+#[cfg(feature = "cli")]
+pub(crate) use steps::change_root;
+use steps::{Pipe, Sets, Steps, Told, c_path};
 
 /// The privileges that a child process is to have. (cap_launch(3))
 ///
@@ -50,27 +45,31 @@ pub use search::{Place, find_program, helper, program};
 /// 3. [`uid`](Launcher::uid), and keeps what is permitted, for the following steps;
 /// 4. [`mode`](Launcher::mode), which empties the ambient set;
 /// 5. [`iab`](Launcher::iab), which fills it, as a change of the user would clear it;
-/// 6. [`bounding`](Launcher::bounding), since what is outside of it cannot become inheritable;
-/// 7. [`securebits`](Launcher::securebits), which could forbid that;
-/// 8. [`caps`](Launcher::caps), since the steps before need some;
-/// 9. [`no_new_privs`](Launcher::no_new_privs).
+/// 6. [`ambient`](Launcher::ambient), for the same reason;
+/// 7. [`bounding`](Launcher::bounding), since what is outside of it cannot become inheritable;
+/// 8. [`securebits`](Launcher::securebits), which could forbid that;
+/// 9. [`caps`](Launcher::caps), since the steps before need some;
+/// 10. [`no_new_privs`](Launcher::no_new_privs).
 ///
 /// A capability that a step needs has to be permitted and not effective. Between fork and exec
 /// the child makes system calls only and takes no memory from the heap, so that a process may
 /// launch from any of its threads. None of its own threads changes.
+///
+/// Change the user and the groups here, and not by `uid`, `gid` or `groups` of the [`Command`]: std
+/// changes them before the steps, which then fail with `EPERM` for lack of capabilities.
 ///
 /// A web server as `nobody` that can bind port 80 and nothing else:
 ///
 /// ```no_run
 /// use std::process::Command;
 ///
-/// use rcap::{Cap, CapSet, Iab, identity::Identity, launch::Launcher};
+/// use rcap::{Cap, CapSet, identity::Identity, launch::Launcher};
 ///
 /// let port_80 = CapSet::of(&[Cap::NET_BIND_SERVICE]);
 /// let mut server = Launcher::new()
 ///     .identity(&Identity::of_user("nobody")?)
 ///     .bounding(port_80)
-///     .iab(Iab::new(port_80, port_80, CapSet::empty()))
+///     .ambient(port_80)
 ///     .no_new_privs()
 ///     .spawn(Command::new("/usr/local/bin/server"))?;
 /// # let _ = server.wait();
@@ -84,17 +83,6 @@ pub struct Launcher {
     groups: Option<(u32, Vec<u32>)>,
     uid: Option<u32>,
     sets: Sets,
-}
-
-/// What the child does without further memory.
-#[derive(Clone, Copy, Debug, Default)]
-struct Sets {
-    bounding: Option<CapSet>,
-    mode: Option<Mode>,
-    iab: Option<Iab>,
-    securebits: Option<Securebits>,
-    caps: Option<CapState>,
-    no_new_privs: bool,
 }
 
 impl Launcher {
@@ -155,6 +143,13 @@ impl Launcher {
         self
     }
 
+    /// Makes `caps` the ambient set, and its members inheritable: programs of any user keep them.
+    /// `CAP_SETPCAP` if a member is neither permitted nor inheritable.
+    pub fn ambient(mut self, caps: impl Into<CapSet>) -> Launcher {
+        self.sets.ambient = Some(caps.into());
+        self
+    }
+
     /// Sets the securebits. `CAP_SETPCAP`, but for those of interpreters.
     pub fn securebits(mut self, bits: Securebits) -> Launcher {
         self.sets.securebits = Some(bits);
@@ -205,6 +200,42 @@ impl Launcher {
                 Ok(Told::Nothing) | Err(_) => Op::Fork.thread(err),
             }
         })
+    }
+
+    /// Makes `command` take the steps whenever it is started, by std or by an asynchronous runtime:
+    /// `tokio::process::Command` converts from a `std::process::Command`, and lends its own by
+    /// `as_std_mut`.
+    ///
+    /// Set the working directory of `command` before, so that it is one below the new root directory.
+    ///
+    /// ```
+    /// use std::process::Command;
+    ///
+    /// use rcap::launch::Launcher;
+    ///
+    /// let mut command = Command::new("grep");
+    /// command.args(["NoNewPrivs", "/proc/self/status"]);
+    /// Launcher::new().no_new_privs().apply_to(&mut command)?;
+    /// assert_eq!(command.output()?.stdout, b"NoNewPrivs:\t1\n");
+    /// # Ok::<(), std::io::Error>(())
+    /// ```
+    ///
+    /// Starting `command` then also fails if a step does, with the errno of that step and without its
+    /// name, which [`Launcher::spawn`] reports.
+    ///
+    /// # Errors
+    ///
+    /// `EINVAL` for a directory whose path has a NUL.
+    #[expect(unsafe_code, reason = "the child takes the steps")]
+    pub fn apply_to(&self, command: &mut Command) -> Result<()> {
+        let mut steps = self.steps_of(command)?;
+        let take = move || {
+            let errno = |err: Error| err.raw_os_error().unwrap_or(libc::EPERM);
+            steps.take().map_err(|err| io::Error::from_raw_os_error(errno(err)))
+        };
+        // SAFETY: the steps make system calls only.
+        unsafe { command.pre_exec(take) };
+        Ok(())
     }
 
     /// Runs the program of `command` to its end, and collects its output. Standard output and
@@ -380,211 +411,5 @@ impl Launcher {
             uid: self.uid,
             sets: self.sets,
         })
-    }
-}
-
-/// A [`Launcher`] with the memory that its steps need.
-#[derive(Debug)]
-struct Steps {
-    root: Option<CString>,
-    /// The working directory below it.
-    directory: Option<CString>,
-    groups: Option<(u32, GroupList)>,
-    uid: Option<u32>,
-    sets: Sets,
-}
-
-impl Steps {
-    /// In the child: takes the steps and says what came of them.
-    fn take_and_tell(&mut self, pipe: &OwnedFd) -> io::Result<()> {
-        let result = self.take();
-        let told = match &result {
-            Ok(()) => Told::DONE,
-            Err(err) => Told::failed(err),
-        };
-        // If the parent is gone, nobody waits for it.
-        let _ = unistd::write(pipe, &told);
-        result.map_err(|_| io::Error::from(Errno::EPERM))
-    }
-
-    /// System calls only: no memory from the heap, no locks.
-    fn take(&mut self) -> Result<()> {
-        if let Some(root) = &self.root {
-            change_root(root)?;
-        }
-        if let Some(directory) = &self.directory {
-            unistd::chdir(&**directory).map_err(|err| Op::ChangeDirectory.thread(err))?;
-        }
-        if let Some((gid, groups)) = &mut self.groups {
-            identity::change_groups(*gid, groups)?;
-        }
-        if let Some(uid) = self.uid {
-            identity::change_uid(uid)?;
-        }
-        let Sets { bounding, mode, iab, securebits, caps, no_new_privs } = self.sets;
-        if let Some(mode) = mode {
-            mode.apply()?;
-        }
-        if let Some(iab) = iab {
-            iab.apply()?;
-        }
-        if let Some(keep) = bounding {
-            let drop = bounding::current()? - keep;
-            if !drop.is_empty() {
-                Op::DropBounding.with_raised(Cap::SETPCAP, || bounding::drop(drop))?;
-            }
-        }
-        if let Some(bits) = securebits {
-            CapState::with_setpcap(|| securebits::set(bits))?;
-        }
-        if let Some(caps) = caps {
-            caps.apply_with_setpcap()?;
-        }
-        if no_new_privs { no_new_privs::set() } else { Ok(()) }
-    }
-}
-
-/// Makes `path` the root directory of the process and its working directory.
-pub(crate) fn change_root(path: &std::ffi::CStr) -> Result<()> {
-    Op::Chroot.with_raised(Cap::SYS_CHROOT, || {
-        unistd::chroot(path).map_err(|err| Op::Chroot.thread(err))
-    })?;
-    unistd::chdir(c"/").map_err(|err| Op::Chroot.thread(err))
-}
-
-/// What a child says of its steps, in a few bytes.
-#[derive(Debug)]
-enum Told {
-    Done,
-    Failed(Error),
-    Nothing,
-}
-
-impl Told {
-    /// A byte that is no [`Op`], and none of an errno.
-    const DONE: [u8; 5] = [u8::MAX, 0, 0, 0, 0];
-
-    fn failed(err: &Error) -> [u8; 5] {
-        let op = match err {
-            Error::Os { op, .. } => *op as u8,
-            _ => Op::Fork as u8,
-        };
-        let [a, b, c, d] = err.raw_os_error().unwrap_or(0).to_ne_bytes();
-        [op, a, b, c, d]
-    }
-
-    /// What stands in the pipe, which may be held open by others.
-    fn read(pipe: OwnedFd) -> io::Result<Told> {
-        let mut bytes = [0; Told::DONE.len()];
-        match File::from(pipe).read_exact(&mut bytes) {
-            Ok(()) => {}
-            Err(err) if err.kind() == io::ErrorKind::UnexpectedEof => return Ok(Told::Nothing),
-            Err(err) => return Err(err),
-        }
-        let [op, a, b, c, d] = bytes;
-        let errno = i32::from_ne_bytes([a, b, c, d]);
-        Ok(match Op::ALL.iter().find(|known| **known as u8 == op) {
-            Some(&op) => Told::Failed(Error::Os {
-                op,
-                subject: Subject::Child,
-                source: io::Error::from_raw_os_error(errno),
-            }),
-            None => Told::Done,
-        })
-    }
-}
-
-/// A path as the kernel takes it, for `op`.
-fn c_path(op: Op, path: &Path) -> Result<CString> {
-    CString::new(path.as_os_str().as_bytes()).map_err(|_| op.on(path, Errno::EINVAL))
-}
-
-/// A pipe whose descriptors a child does not take for its standard streams.
-struct Pipe {
-    read: OwnedFd,
-    write: OwnedFd,
-    /// Those of the descriptors 0 to 2 that were closed. While they are held, neither this crate
-    /// nor std opens anything else there; a program that is executed finds them closed.
-    standard: Vec<OwnedFd>,
-}
-
-impl Pipe {
-    fn new() -> Result<Pipe> {
-        let failed = |err: Errno| Op::Fork.thread(err);
-        let (read, write) = unistd::pipe2(OFlag::O_CLOEXEC).map_err(failed)?;
-        let [read, write] = [above_standard(read)?, above_standard(write)?];
-        let mut standard = Vec::new();
-        loop {
-            // The lowest number that is free.
-            let fd = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, FileMode::empty());
-            let fd = fd.map_err(failed)?;
-            if fd.as_raw_fd() > libc::STDERR_FILENO {
-                return Ok(Pipe { read, write, standard });
-            }
-            standard.push(fd);
-        }
-    }
-}
-
-/// Moves a descriptor to another number if a child could take it for a standard stream.
-pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd> {
-    if fd.as_raw_fd() > libc::STDERR_FILENO {
-        return Ok(fd);
-    }
-    // std's duplicates begin at 3.
-    fd.try_clone().map_err(|err| Op::Fork.thread(err))
-}
-
-/// A child process that runs a function. One that is not waited for stays a zombie until this
-/// process ends.
-#[derive(Debug)]
-#[must_use]
-pub struct Forked(Pid);
-
-impl Forked {
-    /// Its process id.
-    pub fn pid(&self) -> u32 {
-        self.0.as_raw().unsigned_abs()
-    }
-
-    /// Sends it a signal. (kill(2))
-    ///
-    /// # Errors
-    ///
-    /// `EINVAL` if there is no signal of this number.
-    pub fn kill(&self, signal: i32) -> Result<()> {
-        sys::signal::kill(self.0.as_raw(), signal)
-            .map_err(|err| Op::Signal.on(Subject::Process(self.pid()), err))
-    }
-
-    /// Waits for its end. (waitpid(2))
-    ///
-    /// # Errors
-    ///
-    /// `ECHILD` if this process ignores SIGCHLD, or if somebody else has waited for it.
-    pub fn wait(self) -> Result<ExitStatus> {
-        loop {
-            match waitpid(self.0, None) {
-                Ok(status) => {
-                    if let Some(status) = exit_status(status) {
-                        return Ok(status);
-                    }
-                }
-                Err(Errno::EINTR) => {}
-                Err(err) => return Err(Op::Wait.on(Subject::Process(self.pid()), err)),
-            }
-        }
-    }
-}
-
-/// How a process ended, if it has.
-pub(crate) fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
-    match status {
-        WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
-        WaitStatus::Signaled(_, signal, core) => {
-            let core = if core { 0x80 } else { 0 };
-            Some(ExitStatus::from_raw(signal as i32 | core))
-        }
-        _ => None,
     }
 }

@@ -531,7 +531,7 @@ fn file_capabilities_of_two_namespaces() {
     assert!(foreign.err.contains("user namespace"), "{foreign:?}");
     let refused = as_root_of(others, "setcap cap_kill=ep f");
     assert_eq!(refused.status, Some(1));
-    assert!(refused.err.contains("has no id in this user namespace"), "{refused:?}");
+    assert!(refused.err.contains("is not mapped in this user namespace"), "{refused:?}");
     assert_eq!(
         common::run(dir.path(), "getcap", ["-n", "f"]),
         printed("f cap_net_raw=ep [rootid=100000]\n")
@@ -657,6 +657,6 @@ fn an_identity_is_changed_or_nothing_is() {
         refused(libc::EPERM, for_invalid);
     }
     let no_such = Identity::of_user("no-such-user").unwrap_err();
-    assert_eq!(no_such.to_string(), "there is no user no-such-user");
+    assert_eq!(no_such.to_string(), "no-such-user: no such user");
     assert_eq!(Identity::of_user("root").unwrap().uid, 0);
 }

@@ -101,7 +101,7 @@ fn one_thread_or_several() {
     }
     thread::spawn(|| {
         let err = threads::ensure_single_threaded().unwrap_err();
-        assert_eq!(err.to_string(), "this process has 2 threads and not just one");
+        assert_eq!(err.to_string(), "not possible in a process with 2 threads");
         assert!(matches!(Launcher::new().call(|| 0), Err(Error::Threads { .. })));
     })
     .join()

@@ -495,7 +495,7 @@ fn units_and_containers_of_others() {
     let trace = |option: &str, name: &str| rcap(&["trace", option, name, "--for", "0ms"]);
     let assert_foreign = |ran: &Ran, path: &Path| {
         assert_eq!(ran.status, Some(125), "{ran:?}");
-        assert!(ran.err.contains("made the control groups of this name"), "{ran:?}");
+        assert!(ran.err.contains("created the matching control groups"), "{ran:?}");
         assert!(
             ran.err.contains(path.to_str().unwrap()) && ran.err.contains("--cgroup"),
             "{ran:?}"

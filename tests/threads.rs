@@ -516,7 +516,7 @@ fn another_pid_namespace() {
         // Without threads of its own, it still knows how many it has.
         thread::spawn(|| {
             let err = rcap::threads::ensure_single_threaded().unwrap_err();
-            assert_eq!(err.to_string(), "this process has 2 threads and not just one");
+            assert_eq!(err.to_string(), "not possible in a process with 2 threads");
         })
         .join()
         .unwrap();

@@ -329,7 +329,10 @@ fn a_running_process() {
     go(dir.path());
     child.wait().unwrap();
     let none = trace(&["--pid", "4194304"]);
-    assert_eq!((none.status, &*none.err), (Some(125), "rcap trace: there is no process 4194304\n"));
+    assert_eq!(
+        (none.status, &*none.err),
+        (Some(125), "rcap trace: process 4194304: does not exist\n")
+    );
 }
 
 /// BPF and the tracepoint say the same of the same; who enters the group later is seen too.
@@ -401,7 +404,7 @@ fn a_unit() {
     let none = trace(&["--unit", &name]);
     fs::remove_dir(&group).unwrap();
     assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
-    let want = format!("rcap trace: there is no control group of {name}\n");
+    let want = format!("rcap trace: {name}: no control group found\n");
     assert_eq!((none.status, none.err), (Some(125), want));
 }
 

@@ -120,7 +120,7 @@ pub fn most_alike<'a, T>(
 impl fmt::Display for UnknownCap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dots = if self.is_cut { "..." } else { "" };
-        write!(f, "there is no capability {:?}{dots}", self.name)?;
+        write!(f, "unknown capability {:?}{dots}", self.name)?;
         self.alike().map_or(Ok(()), |known| write!(f, "; did you mean {known}?"))
     }
 }
@@ -156,7 +156,7 @@ mod tests {
             assert_eq!(got, want.map_err(str::to_owned), "{text}");
         }
         let err = CapSet::from_names(&"x".repeat(1 << 24), all).unwrap_err();
-        assert_eq!(err.to_string(), format!("there is no capability {:?}...", "x".repeat(40)));
+        assert_eq!(err.to_string(), format!("unknown capability {:?}...", "x".repeat(40)));
     }
 
     #[test]

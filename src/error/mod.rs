@@ -373,60 +373,59 @@ impl fmt::Display for Error {
                 "this kernel has neither the tracepoint capability:cap_capable nor kprobe events",
             ),
             Error::PidNamespace => f.write_str(
-                "tracefs: process ids are those of the initial PID namespace, and this process is \
-                 in another; run rcap in the host's PID namespace, or record a control group with \
-                 the bpf backend",
+                "tracefs: needs process IDs of the initial PID namespace; run in the host's PID \
+                 namespace, or record a control group with the bpf backend",
             ),
-            Error::NoProc => {
-                f.write_str("/proc: not mounted, or belongs to another PID namespace")
+            Error::NoProc => f.write_str("/proc: not mounted, or belongs to another PID namespace"),
+            Error::NoMark => {
+                f.write_str("recording does not work: the kernel did not record rcap's own check")
             }
-            Error::NoMark => f.write_str(
-                "recording does not work: the kernel did not record the check that rcap made itself",
-            ),
             Error::UnsupportedTarget => {
-                f.write_str("the bpf backend records control groups of the unified hierarchy alone")
+                f.write_str("the bpf backend records only control groups of the unified hierarchy")
             }
             Error::NoCgroup { name, found } if found.is_empty() => {
-                write!(f, "there is no control group of {name}")
+                write!(f, "{name}: no control group found")
             }
             Error::NoCgroup { name, found } => {
-                write!(f, "several control groups can be meant by {name}:")?;
+                write!(f, "{name}: several control groups match:")?;
                 found.iter().try_for_each(|path| write!(f, " {}", path.display()))
             }
             Error::ForeignCgroup { name, found } => {
-                write!(f, "{name}: a user or another unit made the control groups of this name, ")?;
-                f.write_str("which are to be given by their directories (--cgroup):")?;
+                write!(f, "{name}: a user or another unit created the matching control groups; ")?;
+                f.write_str("select one with --cgroup:")?;
                 found.iter().try_for_each(|path| write!(f, " {}", path.display()))
             }
-            Error::NoProcess { pid } => write!(f, "there is no process {pid}"),
-            Error::Unreadable { pid, .. } => write!(f, "process {pid} may not be read"),
+            Error::NoProcess { pid } => write!(f, "process {pid}: does not exist"),
+            Error::Unreadable { pid, .. } => write!(f, "cannot read process {pid}"),
             Error::MalformedStatus { pid, field } => {
-                write!(f, "/proc/{pid}/status has no valid field {field}")
+                write!(f, "/proc/{pid}/status: missing or invalid field {field}")
             }
             Error::Refused { subject, refusal, .. } => write!(f, "{subject}: {refusal}"),
             Error::MalformedFileCaps { subject, .. } => {
-                write!(f, "the capabilities of {subject} are malformed")
+                write!(f, "{subject}: invalid capability attribute")
             }
             Error::ForeignRootid { subject, .. } => write!(
                 f,
-                "the capabilities of {subject} belong to a user namespace whose root has no id here"
+                "{subject}: the capabilities belong to a user namespace whose root has no ID here"
             ),
             Error::UnstorableEffective { differing } => write!(
                 f,
-                "a file has one effective bit for all its capabilities: the effective ones must \
-                 be none, or all that are permitted or inheritable, which {differing} breaks"
+                "cannot store {differing}: a file has one effective bit, so either none or all \
+                 capabilities must be effective"
             ),
             Error::Threads { count: Some(count) } => {
-                write!(f, "this process has {count} threads and not just one")
+                write!(f, "not possible in a process with {count} threads")
             }
-            Error::Threads { count: None } => f.write_str("this process has more than one thread"),
+            Error::Threads { count: None } => {
+                f.write_str("not possible in a process with several threads")
+            }
             Error::ThreadsNotChanged { threads, changed, .. } => {
                 f.write_str("threads")?;
                 threads.iter().try_for_each(|tid| write!(f, " {tid}"))?;
                 write!(f, ": not changed, but {changed} other threads have changed")
             }
-            Error::NoUser { name } => write!(f, "there is no user {name}"),
-            Error::NoGroup { name } => write!(f, "there is no group {name}"),
+            Error::NoUser { name } => write!(f, "{name}: no such user"),
+            Error::NoGroup { name } => write!(f, "{name}: no such group"),
             Error::Parse(err) => err.fmt(f),
         }
     }

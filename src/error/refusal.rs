@@ -70,26 +70,25 @@ impl fmt::Display for Refusal {
                     FileKind::Socket => "a socket",
                     FileKind::Device => "a device",
                 };
-                write!(f, "only a regular file can have capabilities, and it is {what}")
+                write!(f, "not a regular file but {what}")
             }
-            Refusal::ReadOnly => f.write_str("it is on a file system that is mounted read-only"),
+            Refusal::ReadOnly => f.write_str("the file system is mounted read-only"),
             Refusal::Immutable => {
-                f.write_str("it has the immutable or the append-only flag (see lsattr)")
+                f.write_str("the immutable or append-only attribute is set (see lsattr)")
             }
-            Refusal::NoAttributes(Some(Mount { fs, on })) => write!(
-                f,
-                "the file system {fs} on {on} has no security attributes, and capabilities are one"
-            ),
+            Refusal::NoAttributes(Some(Mount { fs, on })) => {
+                write!(f, "{fs} on {on} does not support file capabilities")
+            }
             Refusal::NoAttributes(None) => {
-                f.write_str("its file system has no security attributes, and capabilities are one")
+                f.write_str("the file system does not support file capabilities")
             }
             Refusal::UnmappedRootid(rootid) => {
-                write!(f, "the root id {rootid} is not mapped in this user namespace")
+                write!(f, "the root ID {rootid} is not mapped in this user namespace")
             }
-            Refusal::NoSetfcap => f.write_str("setting capabilities takes CAP_SETFCAP"),
-            Refusal::UnmappedOwner => f.write_str(
-                "its owner or group has no id in this user namespace, where alone CAP_SETFCAP counts",
-            ),
+            Refusal::NoSetfcap => f.write_str("setting capabilities needs CAP_SETFCAP"),
+            Refusal::UnmappedOwner => {
+                f.write_str("the owner or group is not mapped in this user namespace")
+            }
         }
     }
 }
@@ -107,8 +106,8 @@ pub enum Malformed {
 impl fmt::Display for Malformed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Malformed::Magic(word) => write!(f, "{word:#010x} is no known revision"),
-            Malformed::Length(bytes) => write!(f, "{bytes} bytes are too many or too few"),
+            Malformed::Magic(word) => write!(f, "unknown revision {word:#010x}"),
+            Malformed::Length(bytes) => write!(f, "invalid length of {bytes} bytes"),
         }
     }
 }

@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn no_number_behind_the_text() {
         let err = crate::CapState::of_pid(u32::MAX).unwrap_err();
-        assert_eq!(chain(&err), "there is no process 4294967295");
+        assert_eq!(chain(&err), "process 4294967295: does not exist");
         let err = crate::file::read("/nonexistent").unwrap_err();
         assert_eq!(
             chain(&err),

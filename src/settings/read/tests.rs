@@ -131,7 +131,7 @@ fn arguments() {
         ("pid:4294967296",    "by its number"),
         ("--cap-add=net_row", "did you mean cap_net_raw"),
         ("cap_net_raw=x",     "cap_net_raw=x"),
-        ("",                  "there is no capability"),
+        ("",                  "unknown capability"),
     ];
     for (text, words) in rows {
         let err = one(text).unwrap_err();
@@ -148,7 +148,7 @@ fn arguments_that_name_a_place() {
         ("/nonexistent",       file(None, "/nonexistent")),
         ("nonexistent.yaml:w", file(None, "nonexistent.yaml:w")),
         ("./docker",           file(None, "./docker")),
-        ("-",                  Err("there is no capability \"-\"")),
+        ("-",                  Err("unknown capability \"-\"")),
         ("compose:docker:w",   file(Some(InputFormat::Compose), "docker:w")),
         ("unit:-",             file(Some(InputFormat::Unit), "-")),
         ("words:",             file(Some(InputFormat::Words), "")),
@@ -172,7 +172,7 @@ fn texts_that_are_refused() {
     let rows = [
         ("a: 1\n",                                     "is none of: a Compose file"),
         ("a: [",                                       "unclosed"),
-        ("services: {w: {cap_add: [NET_ROW]}}",        "service w: there is no capability \"net_row\"; did you mean"),
+        ("services: {w: {cap_add: [NET_ROW]}}",        "service w: unknown capability \"net_row\"; did you mean"),
         ("services: {w: {cap_add: [7.5]}}",            "service w: 7.5 is no name"),
         ("[Service]\nCapabilityBoundingSet=NET_ROW\n", "did you mean cap_net_raw"),
         ("{\"schema\": 1}",                            "is none of: a Compose file"),

@@ -11,16 +11,16 @@ fn one(argument: &str) -> Result<Settings, String> {
 fn arguments() {
     #[rustfmt::skip]
     let rows = [
-        ("net_row",           "net_row: there is no capability \"net_row\"; did you mean cap_net_raw"),
+        ("net_row",           "net_row: unknown capability \"net_row\"; did you mean cap_net_raw"),
         ("/nonexistent",      "no such file"),
         ("nonexistent.yaml",  "nonexistent.yaml: no such file"),
         ("nonexistent.yaml:w", "nonexistent.yaml:w: no such file"),
         ("compose:nonexistent", "nonexistent: no such file"),
         ("pid:x",             "by its number"),
-        ("pid:4294967295",    "there is no process"),
+        ("pid:4294967295",    "does not exist"),
         ("--cap-add=net_row", "did you mean cap_net_raw"),
         ("cap_net_raw=x",     "cap_net_raw=x"),
-        ("",                  "there is no capability"),
+        ("",                  "unknown capability"),
     ];
     for (text, words) in rows {
         let err = one(text).unwrap_err();

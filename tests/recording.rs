@@ -11,11 +11,14 @@ use std::{
     },
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    slice,
+    thread,
     time::Duration,
 };
 
-use common::{Ran, directory, program, ran, unified, wait_until};
+use common::{
+    Ran, directory, instances, program, ran, refuse_calls, tracefs, unified, unshare_mounts,
+    wait_until,
+};
 use nix::{
     errno::Errno,
     mount::{MsFlags, mount},
@@ -28,7 +31,7 @@ use serde_json::Value;
 use rcap::{
     Cap, Error,
     launch::Launcher,
-    trace::{Backend, CgroupRecorder, Event, EventKind, Gap, Options, Recorder, Rest, Tracefs},
+    trace::{Backend, Gap, Options, Recording, Target, Tracer},
 };
 
 tests! {
@@ -57,23 +60,8 @@ fn rcap(args: &[&str]) -> Ran {
     ran(program("rcap").args(args).stdin(Stdio::null()))
 }
 
-/// Puts this process into a mount namespace from which nothing gets out.
-fn unshare_mounts() {
-    unshare(CloneFlags::CLONE_NEWNS).unwrap();
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-}
-
 fn mount_on(kind: &str, path: &str) {
     mount(Some(kind), path, Some(kind), MsFlags::empty(), None::<&str>).unwrap();
-}
-
-/// Tracefs, mounted for this process and its children.
-fn tracefs() -> PathBuf {
-    let path = "/sys/kernel/tracing";
-    unshare_mounts();
-    mount_on("tracefs", path);
-    path.into()
 }
 
 /// Runs `body` as the first process of a new PID namespace.
@@ -187,25 +175,28 @@ fn without_proc() {
 
 /// The directory of the one instance of this process.
 fn own_instance(tracefs: &Path) -> PathBuf {
-    let own = format!("rcap-{}-", std::process::id());
-    let names = Tracefs::open().unwrap().instances().unwrap();
-    let name = names.into_iter().find(|name| name.starts_with(&own)).expect("it has been made");
-    tracefs.join("instances").join(name)
+    instances(tracefs, std::process::id()).pop().unwrap()
 }
 
-/// A recorder whose event somebody has switched off.
-fn deaf(tracefs: &Path) -> Recorder {
-    let recorder = Recorder::new(&Options::new(Backend::Tracepoint)).unwrap();
+fn by_tracepoint() -> Options {
+    let mut options = Options::default();
+    options.backend = Some(Backend::Tracepoint);
+    options
+}
+
+/// A tracer whose event somebody has switched off.
+fn deaf(tracefs: &Path) -> Tracer {
+    let tracer = Tracer::new(&by_tracepoint()).unwrap();
     let event = own_instance(tracefs).join("events/capability/cap_capable/enable");
     fs::write(event, "0").unwrap();
-    recorder
+    tracer
 }
 
 /// The program does not go on unrecorded either.
 fn nothing_is_recorded() {
-    let mut recorder = deaf(&tracefs());
+    let mut tracer = deaf(&tracefs());
     let mut command = Command::new("sleep");
-    let started = recorder.start(
+    let started = tracer.start(
         {
             command.arg("1000");
             command
@@ -216,8 +207,10 @@ fn nothing_is_recorded() {
     assert_eq!(wait(), Err(Errno::ECHILD));
 }
 
+/// The check that begins the recording is not made where a sandbox forbids its system call.
 fn nothing_is_recorded_of_what_runs() {
-    let attached = deaf(&tracefs()).attach(&[std::process::id()]);
+    refuse_calls(&[libc::SYS_prctl.try_into().unwrap()]);
+    let attached = Tracer::attach(&[Target::Process(std::process::id())], &by_tracepoint());
     assert!(matches!(attached, Err(Error::NoMark)), "{attached:?}");
 }
 
@@ -263,60 +256,60 @@ fn switched_off() {
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!((&report["gaps"], &report["lost"]), (&serde_json::json!([]), &0.into()));
     // What is recorded already ends as incomplete as well.
-    let mut recorder = Recorder::new(&Options::new(Backend::Tracepoint)).unwrap();
-    recorder.attach(&[std::process::id()]).unwrap();
+    let own = [Target::Process(std::process::id())];
+    let mut tracer = Tracer::attach(&own, &by_tracepoint()).unwrap();
     fs::write(own_instance(&tracefs).join("tracing_on"), "0").unwrap();
-    let gaps = recorder.stop().unwrap().gaps;
+    let gaps = tracer.finish(|_| ()).unwrap().gaps;
     assert!(matches!(&*gaps, [Gap::Changed { setting, .. }] if setting == "tracing_on"));
 }
 
 /// A setting that is as it was when the recording ends.
 fn changed_for_a_while() {
     let tracefs = tracefs();
-    let mut recorder = Recorder::new(&Options::new(Backend::Tracepoint)).unwrap();
-    let instance = own_instance(&tracefs);
+    let attach =
+        || Tracer::attach(&[Target::Process(std::process::id())], &by_tracepoint()).unwrap();
     for (file, changed, unchanged) in [
         ("tracing_on", "0", "1"),
         ("events/capability/cap_capable/enable", "0", "1"),
         ("events/capability/cap_capable/filter", "cap==5", "0"),
         ("options/event-fork", "0", "1"),
     ] {
-        recorder.attach(&[std::process::id()]).unwrap();
+        let mut tracer = attach();
+        let instance = own_instance(&tracefs);
         fs::write(instance.join(file), changed).unwrap();
-        std::thread::sleep(Duration::from_millis(20));
-        recorder.drain().unwrap();
+        thread::sleep(Duration::from_millis(20));
+        tracer.poll(|_| ()).unwrap();
         fs::write(instance.join(file), unchanged).unwrap();
-        let gaps = recorder.stop().unwrap().gaps;
+        let gaps = tracer.finish(|_| ()).unwrap().gaps;
         assert!(matches!(&*gaps, [Gap::Changed { setting, .. }] if setting == file), "{gaps:?}");
         // It is a gap of that recording alone.
-        recorder.attach(&[std::process::id()]).unwrap();
-        assert_eq!(recorder.stop().unwrap().gaps, [], "{file}");
+        drop(tracer);
+        assert_eq!(attach().finish(|_| ()).unwrap().gaps, [], "{file}");
     }
 }
 
 /// Records that the recorder does not get to read.
 fn read_by_others() {
     let tracefs = tracefs();
-    let mut recorder = Recorder::new(&Options::new(Backend::Tracepoint)).unwrap();
-    let instance = own_instance(&tracefs);
+    let own = [Target::Process(std::process::id())];
     let read = || {
         let mut pipe = fs::File::options();
         let pipe = pipe.read(true).custom_flags(libc::O_NONBLOCK);
-        let mut pipe = pipe.open(instance.join("trace_pipe")).unwrap();
+        let mut pipe = pipe.open(own_instance(&tracefs).join("trace_pipe")).unwrap();
         assert!(pipe.read(&mut vec![0; 64 * 1024]).unwrap() > 0);
     };
-    let empty = || fs::write(instance.join("trace"), "").unwrap();
+    let empty = || fs::write(own_instance(&tracefs).join("trace"), "").unwrap();
     let rows: [(&dyn Fn(), &[Gap]); 3] =
         [(&read, &[Gap::Taken]), (&empty, &[Gap::Taken]), (&|| (), &[])];
     for (what, want) in rows {
-        recorder.attach(&[std::process::id()]).unwrap();
-        recorder.drain().unwrap();
+        let mut tracer = Tracer::attach(&own, &by_tracepoint()).unwrap();
+        tracer.poll(|_| ()).unwrap();
         let dir = directory();
         let file = dir.path().join("file");
         fs::write(&file, "").unwrap();
         (0..50).for_each(|id| chown(&file, Some(id), None).unwrap());
         what();
-        assert_eq!(recorder.stop().unwrap().gaps, want);
+        assert_eq!(tracer.finish(|_| ()).unwrap().gaps, want);
     }
 }
 
@@ -372,30 +365,35 @@ fn burst() {
     }
 }
 
-const BURST: usize = 100_000;
+const BURST: u64 = 100_000;
 
-fn assert_held(rest: &Rest) {
-    assert_eq!((rest.lost, &*rest.gaps), (Some(0), &[][..]));
-    let is_chown = |event: &&Event| matches!(&event.kind, EventKind::Check(check) if check.cap() == Some(Cap::CHOWN));
-    let count = rest.events.iter().filter(is_chown).count();
-    let is_end = |event: &&Event| matches!(event.kind, EventKind::SystemCall { returned: 0, .. });
-    assert!(count >= BURST && rest.events.iter().filter(is_end).count() >= BURST, "{count}");
+fn assert_held(recording: &Recording) {
+    assert_eq!((recording.lost, &*recording.gaps), (Some(0), &[][..]));
+    let needs = recording.analysis.needs.iter();
+    let needs = needs.filter(|need| need.cap == Cap::CHOWN && need.returned == Some(0));
+    assert!(needs.map(|need| need.count).sum::<u64>() >= BURST, "{recording:?}");
 }
 
 /// By the default buffer, although nobody reads before the end.
 fn a_burst_is_held() {
-    let mut recorder = Recorder::new(&Options::new(Backend::Tracepoint)).unwrap();
-    recorder.attach(&[std::process::id()]).unwrap();
+    let own = [Target::Process(std::process::id())];
+    let mut tracer = Tracer::attach(&own, &by_tracepoint()).unwrap();
     burst();
-    assert_held(&recorder.stop().unwrap());
+    assert_held(&tracer.finish(|_| ()).unwrap());
 }
 
 fn a_burst_is_held_by_bpf() {
     let group = Group::new();
-    let recorder = CgroupRecorder::new(slice::from_ref(&group.path), true).unwrap();
+    let mut tracer = by_bpf(&group);
     group.enter();
     burst();
-    assert_held(&recorder.stop().unwrap());
+    assert_held(&tracer.finish(|_| ()).unwrap());
+}
+
+fn by_bpf(group: &Group) -> Tracer {
+    let mut options = Options::default();
+    options.backend = Some(Backend::Bpf);
+    Tracer::attach(&[Target::Cgroup(group.path.clone())], &options).unwrap()
 }
 
 /// A control group for this process, which is removed again.
@@ -436,41 +434,41 @@ fn ask() {
 /// BPF sees it by the first check outside, or if it was listed before.
 fn a_process_that_leaves_its_group() {
     let group = Group::new();
-    let start = || CgroupRecorder::new(slice::from_ref(&group.path), true).unwrap();
-    let gaps = |recorder: CgroupRecorder| recorder.stop().unwrap().gaps;
+    let start = || by_bpf(&group);
+    let gaps = |mut tracer: Tracer| tracer.finish(|_| ()).unwrap().gaps;
     // It was asked something inside, and outside.
-    let recorder = start();
+    let tracer = start();
     group.enter();
     ask();
     group.leave();
     ask();
-    assert_eq!(gaps(recorder), [Gap::LeftCgroup]);
+    assert_eq!(gaps(tracer), [Gap::LeftCgroup]);
     // It was inside before, and is outside at the end.
     group.enter();
-    let recorder = start();
+    let tracer = start();
     group.leave();
-    assert_eq!(gaps(recorder), [Gap::LeftCgroup]);
+    assert_eq!(gaps(tracer), [Gap::LeftCgroup]);
     // It stays, or others are outside.
-    let recorder = start();
+    let tracer = start();
     ask();
     group.enter();
     ask();
-    assert_eq!(gaps(recorder), []);
+    assert_eq!(gaps(tracer), []);
     // A process that has ended has not left.
-    let recorder = start();
+    let tracer = start();
     assert!(Command::new("true").status().unwrap().success());
     group.leave();
-    assert_eq!(gaps(recorder), [Gap::LeftCgroup]);
-    let mut recorder = start();
+    assert_eq!(gaps(tracer), [Gap::LeftCgroup]);
+    let mut tracer = start();
     let enter = format!("echo $$ > {}/cgroup.procs; read line", group.path.display());
     let mut child = Command::new("sh");
     let mut child = child.args(["-c", &enter]).stdin(Stdio::piped()).spawn().unwrap();
-    while recorder.living().is_empty() {
-        std::thread::yield_now();
+    while tracer.living().unwrap().is_empty() {
+        thread::yield_now();
     }
     drop(child.stdin.take());
     child.wait().unwrap();
-    assert_eq!(gaps(recorder), []);
+    assert_eq!(gaps(tracer), []);
 }
 
 /// A name that an unprivileged user can give to a control group says nothing.

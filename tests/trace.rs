@@ -13,7 +13,9 @@ use std::{
     time::Duration,
 };
 
-use common::{Followed, directory, program, ran, unified, until_exists, wait_until};
+use common::{
+    Followed, directory, instances, program, ran, tracefs, unified, until_exists, wait_until,
+};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::Value;
 
@@ -21,7 +23,7 @@ use rcap::{
     Cap,
     identity::Identity,
     launch::Launcher,
-    trace::{Backend, Check, Event, EventKind, MARK, Options, Recorder, Symbols},
+    trace::{Meaning, Need, Options, Recording, Seen, Tracer},
 };
 
 tests! {
@@ -33,6 +35,8 @@ tests! {
         json,
         what_it_ends_with,
         a_daemon_is_waited_for,
+        a_daemon_is_left_running,
+        a_program_for_a_while,
         what_can_be_done_here,
         a_running_process,
         a_control_group_by_either_backend,
@@ -54,41 +58,30 @@ tests! {
         known_programs;
 }
 
-/// What was recorded of a program.
-struct Recording {
-    events: Vec<Event>,
-    lost: Option<u64>,
-}
-
-fn record(command: &mut Command) -> Recording {
+/// Records a program, without its output, and collects its checks.
+fn record(command: &mut Command) -> (Recording, Vec<Seen>) {
     let mut program = Command::new(command.get_program());
     program.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::null());
-    let mut recorder = Recorder::new(&options()).unwrap();
-    recorder.start(program, &Launcher::new()).unwrap().wait().unwrap();
-    let rest = recorder.stop().unwrap();
-    assert_eq!(rest.gaps, []);
-    Recording { events: rest.events, lost: rest.lost }
+    let mut seen = Vec::new();
+    let mut tracer = Tracer::new(&options(1024)).unwrap();
+    let mut child = tracer.start(program, &Launcher::new()).unwrap();
+    while child.try_wait().unwrap().is_none() || !tracer.living().unwrap().is_empty() {
+        tracer.poll(|one| seen.push(one.clone())).unwrap();
+    }
+    let recording = tracer.finish(|one| seen.push(one.clone())).unwrap();
+    assert!(recording.is_complete(), "{recording:?}");
+    (recording, seen)
 }
 
-fn options() -> Options {
-    Options { kilobytes: 1024, ..Options::new(Backend::best().unwrap()) }
+fn options(kilobytes: u32) -> Options {
+    let mut options = Options::default();
+    options.kilobytes = kilobytes;
+    options
 }
 
-/// The checks of a capability behind the mark, and in which functions they were made.
-fn checks(recording: &Recording, cap: Cap) -> Vec<(Check, Vec<String>)> {
-    let all = recording.events.iter().filter_map(|event| match &event.kind {
-        EventKind::Check(check) => Some(check),
-        _ => None,
-    });
-    let symbols = Symbols::load();
-    assert_eq!(all.clone().next().map(|check| check.number), Some(MARK));
-    all.skip(1)
-        .filter(|check| check.cap() == Some(cap))
-        .map(|check| {
-            let name = |address: &u64| symbols.name(*address).map(str::to_owned);
-            (check.clone(), check.stack.iter().filter_map(name).collect())
-        })
-        .collect()
+/// The needs of one capability.
+fn needs(recording: &Recording, cap: Cap) -> Vec<&Need> {
+    recording.analysis.needs.iter().filter(|need| need.cap == cap).collect()
 }
 
 fn a_file_is_given_away() {
@@ -96,57 +89,47 @@ fn a_file_is_given_away() {
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
     chown(&file, Some(0), Some(0)).unwrap();
-    let recording = record(Command::new("chown").arg("1000").arg(&file));
-    assert_eq!(recording.lost, Some(0));
-    let checks = checks(&recording, Cap::CHOWN);
-    assert!(!checks.is_empty());
-    for (check, functions) in &checks {
-        assert_eq!(check.granted, Some(true));
-        assert!(functions.iter().any(|name| name == "setattr_prepare"), "{functions:?}");
-        assert!(functions.iter().any(|name| name.contains("chown")), "{functions:?}");
-    }
-    let kinds = || recording.events.iter().map(|event| &event.kind);
-    let executed = kinds().any(|kind| {
-        matches!(kind, EventKind::Exec { path } if path.to_string_lossy().ends_with("chown"))
-    });
-    assert!(executed);
-    assert!(kinds().any(|kind| matches!(kind, EventKind::SystemCall { returned: 0, .. })));
-    assert!(recording.events.is_sorted_by_key(|event| event.time));
+    let (recording, seen) = record(Command::new("chown").arg("1000").arg(&file));
+    assert_eq!(recording.analysis.candidates, Cap::CHOWN.into());
+    let needs = needs(&recording, Cap::CHOWN);
+    assert_eq!(needs.len(), 1, "{needs:?}");
+    let Need { meaning, granted, function, system_call, returned, program, .. } = needs[0];
+    assert_eq!((*meaning, *granted, *returned), (Meaning::Candidate, true, Some(0)));
+    assert_eq!((&**function, system_call.as_deref()), ("setattr_prepare", Some("fchownat")));
+    assert!(program.ends_with("/chown"), "{program}");
+    assert!(seen.is_sorted_by_key(|one| one.time));
+    let count = seen.iter().filter(|one| one.cap == Cap::CHOWN).count();
+    assert_eq!(u64::try_from(count), Ok(needs[0].count));
 }
 
 fn threads_and_children_are_followed() {
     let dir = directory();
-    let script = format!("(chown 1000 {0}/a; chown 1000 {0}/b) & wait", dir.path().display());
+    let script = format!("(chown 1000 {0}/a; chown 1000 {0}/b) &", dir.path().display());
     for name in ["a", "b"] {
         fs::write(dir.path().join(name), "").unwrap();
     }
-    let recording = record(Command::new("sh").args(["-c", &script]));
-    let asked = checks(&recording, Cap::CHOWN);
-    assert_eq!(asked.len(), 2, "{asked:?}");
-    let is_chown = |kind: &EventKind| matches!(kind, EventKind::Exec { path } if path.to_string_lossy().ends_with("/chown"));
-    let programs = recording.events.iter().filter(|event| is_chown(&event.kind));
-    let tids: Vec<_> = programs.map(|event| event.tid).collect();
+    let (recording, seen) = record(Command::new("sh").args(["-c", &script]));
+    let needs = needs(&recording, Cap::CHOWN);
+    assert!(needs.len() == 1 && needs[0].count == 2, "{needs:?}");
+    let mut tids: Vec<_> =
+        seen.iter().filter(|one| one.cap == Cap::CHOWN).map(|one| one.tid).collect();
+    tids.dedup();
     assert_eq!(tids.len(), 2);
-    for tid in tids {
-        let started = |kind: &EventKind| *kind == EventKind::Started { tid };
-        assert!(recording.events.iter().any(|event| started(&event.kind)));
-    }
 }
 
 fn nothing_is_left_behind() {
+    let tracefs = tracefs();
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
     for _ in 0..3 {
         record(&mut Command::new("true"));
     }
-    let mut recorder = Recorder::new(&options()).unwrap();
-    recorder.start(Command::new("/nonexistent"), &Launcher::new()).unwrap_err();
-    drop(recorder);
+    let mut tracer = Tracer::new(&options(1024)).unwrap();
+    assert_eq!(instances(&tracefs, std::process::id()).len(), 1);
+    tracer.start(Command::new("/nonexistent"), &Launcher::new()).unwrap_err();
+    drop(tracer);
     assert_eq!(descriptors(), before);
-    let tracefs = rcap::trace::Tracefs::open().unwrap();
-    let own = format!("rcap-{}-", std::process::id());
-    let left = tracefs.instances().unwrap().into_iter().find(|name| name.starts_with(&own));
-    assert_eq!(left, None);
+    assert!(instances(&tracefs, std::process::id()).is_empty());
 }
 
 fn usage() {
@@ -218,6 +201,48 @@ fn a_daemon_is_waited_for() {
     let daemon = format!("(sleep 0.3; chown 1000 {}) >/dev/null 2>&1 &", file.display());
     let report = trace(&["sh", "-c", &daemon]);
     assert!(report.err.starts_with("Candidates: cap_chown\n"), "{}", report.err);
+}
+
+/// The first signal after the end of the program ends the recording, and not the daemon.
+fn a_daemon_is_left_running() {
+    let dir = directory();
+    let [file, pid] = ["file", "pid"].map(|name| dir.path().join(name));
+    fs::write(&file, "").unwrap();
+    let daemon = format!(
+        "(chown 1000 {}; exec sleep 1000) >/dev/null 2>&1 & echo $! > {}",
+        file.display(),
+        pid.display()
+    );
+    let mut child = program("rcap")
+        .args(["trace", "--json", "--", "sh", "-c", &daemon])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.ends_with("Ctrl-C ends the recording."), "{line}");
+    let signal = |pid: i32, signal| nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal);
+    signal(child.id().cast_signed(), nix::sys::signal::Signal::SIGINT).unwrap();
+    let line = lines.next().unwrap().unwrap();
+    assert!(line.ends_with("are still running."), "{line}");
+    let output = child.wait_with_output().unwrap();
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert_eq!(
+        (names(&report["candidates"]), &report["exit"]["code"]),
+        (vec!["cap_chown"], &0.into())
+    );
+    assert_eq!(report["gaps"], serde_json::json!([]));
+    let daemon = fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    signal(daemon, nix::sys::signal::Signal::SIGKILL).unwrap();
+}
+
+fn a_program_for_a_while() {
+    let ended = trace(&["--for", "100ms", "--", "sleep", "1000"]);
+    assert_eq!(ended.status, Some(128 + libc::SIGTERM), "{ended:?}");
+    assert!(ended.err.starts_with("Candidates: none\n"), "{ended:?}");
 }
 
 fn report(args: &[&str]) -> Value {
@@ -576,23 +601,23 @@ fn interrupted() {
 }
 
 fn what_a_killed_one_leaves() {
+    let tracefs = tracefs();
     let mut child = program("rcap")
         .args(["trace", "cat"]) // which ends when nobody writes to it any more
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let tracefs = rcap::trace::Tracefs::open().unwrap();
-    let own = format!("rcap-{}-", child.id());
-    let is_there = || tracefs.instances().unwrap().iter().any(|name| name.starts_with(&own));
+    let is_there = || !instances(&tracefs, child.id()).is_empty();
     wait_until(is_there);
+    let pid = child.id();
     let input = child.stdin.take();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(is_there());
+    assert!(!instances(&tracefs, pid).is_empty());
     drop(input);
     report(&["true"]);
-    assert!(!is_there());
+    assert!(instances(&tracefs, pid).is_empty());
 }
 
 /// A program that makes many checks when it is told to.
@@ -609,18 +634,23 @@ fn buffers_grow() {
     let dir = directory();
     let mut command = Command::new("python3");
     command.args(["-c", BURSTS]).arg(dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut recorder = Recorder::new(&Options { kilobytes: 64, ..options() }).unwrap();
-    let mut child = recorder.start(command, &Launcher::new()).unwrap();
+    let mut tracer = Tracer::new(&options(64)).unwrap();
+    let mut child = tracer.start(command, &Launcher::new()).unwrap();
     let mut input = child.stdin.take().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
+    // Until the names of the kernel's functions are known, checks wait.
+    let mut any = false;
+    while !any {
+        tracer.poll(|_| any = true).unwrap();
+    }
     let mut burst = || {
         writeln!(input, "{CHECKS}").unwrap();
         assert_eq!(output.next().unwrap().unwrap(), "done");
+        let mut count = 0;
         // The last millisecond is held back.
         thread::sleep(Duration::from_millis(2));
-        let events = recorder.drain().unwrap();
-        let chown = |event: &&Event| matches!(&event.kind, EventKind::Check(check) if check.cap() == Some(Cap::CHOWN));
-        events.iter().filter(chown).count()
+        tracer.poll(|one| count += usize::from(one.cap == Cap::CHOWN)).unwrap();
+        count
     };
     assert!(burst() < CHECKS);
     // Each time that something is lost, it doubles.
@@ -628,8 +658,8 @@ fn buffers_grow() {
     assert!(grown.is_some());
     drop(input);
     child.wait().unwrap();
-    // What had no place is missing, and nobody has counted all of it.
-    assert_eq!(recorder.stop().unwrap().lost, None);
+    // Records were lost, and the kernel did not count all of them.
+    assert_eq!(tracer.finish(|_| ()).unwrap().lost, None);
 }
 
 /// What a recording lacks is said in its report.

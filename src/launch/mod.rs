@@ -36,6 +36,16 @@ pub(crate) use steps::above_standard;
 pub(crate) use steps::change_root;
 use steps::{Pipe, Sets, Steps, Told, c_path};
 
+/// Returns the capabilities that a program started by this process can hold at most, whatever file
+/// it executes: those of the bounding set, and the inheritable ones.
+///
+/// # Errors
+///
+/// Only where a sandbox forbids a call.
+pub fn attainable() -> Result<CapSet> {
+    Ok(bounding::current()? | CapState::current()?.inheritable)
+}
+
 /// The privileges that a child process is to have. (cap_launch(3))
 ///
 /// What is not asked for is inherited. The child takes these steps, in this order:

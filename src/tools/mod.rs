@@ -19,6 +19,7 @@ pub mod getpcaps;
 pub mod json;
 mod options;
 pub mod setcap;
+pub mod signals;
 mod stream;
 
 pub use self::stream::Stream;

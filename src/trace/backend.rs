@@ -8,7 +8,7 @@ use nix::{
     sys::stat::fstatat,
 };
 
-use super::{CgroupRecorder, Tracefs};
+use super::record::{CgroupRecorder, Tracefs};
 use crate::{Error, Result, proc::own};
 
 /// How the kernel is asked for its checks.
@@ -24,7 +24,7 @@ pub enum Backend {
     Tracepoint,
     /// Probes of the function `cap_capable` and of its return. (`CONFIG_KPROBE_EVENTS`)
     Kprobe,
-    /// BPF programs at that tracepoint, for control groups alone: a [`CgroupRecorder`].
+    /// BPF programs at that tracepoint, for control groups only.
     Bpf,
 }
 
@@ -49,7 +49,7 @@ impl Backend {
     /// # Errors
     ///
     /// [`Error::NoBackend`] if the kernel lacks it; [`Error::PidNamespace`] and [`Error::NoProc`]
-    /// for those that record by process ids; those of [`Tracefs::open`].
+    /// for those that record by process ids; `EPERM` without `CAP_SYS_ADMIN`.
     pub fn check(self) -> Result<()> {
         let has = |name| {
             require_initial_pid_namespace()?;

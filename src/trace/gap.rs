@@ -1,19 +1,6 @@
-//! Why a recording lacks something, besides records that had no place.
+//! Reasons why a recording is not complete, other than lost records.
 
 use std::fmt;
-
-use super::Event;
-
-/// The end of a recording.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Rest {
-    /// The events that were not taken before, in the order of time.
-    pub events: Vec<Event>,
-    /// How many records had no place and are missing; `None`: some, and nobody counted.
-    pub lost: Option<u64>,
-    /// What else is missing. A recording that lacks something says nothing of what was not seen.
-    pub gaps: Vec<Gap>,
-}
 
 /// A reason why a recording is not complete.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use super::{Analysis, Exit, Need, Rule};
+use super::{Analysis, Exit, Meaning, Need};
 use crate::{Cap, CapSet};
 
 /// Finds a minimal part of `all`, by trying parts of it.
@@ -157,7 +157,7 @@ pub fn failures(all: &Observation, run: &Observation) -> Vec<Failure> {
     if run.output != all.output {
         failures.push(Failure::Output);
     }
-    let missing = |one: &&Need| one.rule == Rule::Missing;
+    let missing = |one: &&Need| one.meaning == Meaning::Missing;
     let key = |need| {
         let need: &Need = need;
         (need.cap, need.function.clone())

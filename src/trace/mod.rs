@@ -1,46 +1,48 @@
-//! What the kernel asked for: its checks of capabilities, recorded while programs run.
+//! Recording which capabilities the kernel asks a program for, and what its questions mean.
 //!
-//! The recording is the kernel's own, by tracefs; here are the values that it is read into. What
-//! they mean is another matter: the kernel asks far more often than a program needs.
+//! The kernel asks far more often than a program needs. A [`Tracer`] records every check, with the
+//! kernel functions that it came from and the result of the system call; an [`Analysis`] sorts the
+//! checks by [`Meaning`] and names the candidates.
+//!
+//! Record a program and print the capabilities that it may need:
+//!
+//! ```no_run
+//! use std::process::Command;
+//! use rcap::{launch::Launcher, trace::{Options, Tracer}};
+//!
+//! let mut tracer = Tracer::new(&Options::default())?;
+//! let mut child = tracer.start(Command::new("ping"), &Launcher::new())?;
+//! while child.try_wait()?.is_none() {
+//!     tracer.poll(|_| ())?;
+//! }
+//! let recording = tracer.finish(|_| ())?;
+//! println!("{} (complete: {})", recording.analysis.candidates, recording.is_complete());
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`Tracer::attach`] records processes that are already running. A tracer handles no signals and
+//! waits for no children: both remain the caller's.
+//!
+//! Recording requires `CAP_SYS_ADMIN` in the initial user namespace. [`Backend::check`] reports
+//! what a machine supports.
 
 mod analysis;
 mod backend;
-mod bpf;
-mod event;
 mod exit;
-mod format;
 mod gap;
-mod kprobe;
-mod minimize;
+pub mod minimize;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod overlay;
-mod page;
 mod record;
-#[cfg(feature = "serde")]
-mod report;
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod session;
-mod symbols;
+pub mod report;
+pub mod run;
 mod target;
-mod tracefs;
-#[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod watch;
+mod tracer;
 
-pub use analysis::{Analyser, Analysis, Need, Origin, Place, Rule, Seen};
+pub use analysis::{Analysis, Meaning, Need, Place, Seen};
 pub use backend::Backend;
-pub use bpf::CgroupRecorder;
-pub use event::{Check, Event, EventKind, Formats};
 pub use exit::Exit;
-pub use format::Format;
-pub use gap::{Gap, Rest};
-pub use minimize::{Failure, Observation, Output, failures, minimal};
-pub use page::{Page, Record};
-pub use record::{MARK, Options, Recorder};
-#[cfg(feature = "serde")]
-pub use report::{Merged, Report, Run, Shared};
-pub use symbols::Symbols;
+pub use gap::Gap;
 pub use target::Target;
-pub use tracefs::{Instance, Reader, Tracefs};
+pub use tracer::{Options, Recording, Tracer};

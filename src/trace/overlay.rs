@@ -19,7 +19,8 @@ use std::{
         },
     },
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
+    thread,
     time::Duration,
 };
 
@@ -38,17 +39,18 @@ use nix::{
 };
 use xattr::FileExt;
 
-use super::session::with_children;
+use super::tracer::with_children;
 use crate::{Op, Result, error::chain, file, sys};
 
 /// The namespaces of one run, with the process that keeps them.
 #[derive(Debug)]
 pub struct Overlay {
+    init: Option<Child>,
     mounts: File,
     processes: File,
     /// The input of the init process. A byte announces that the program is in the namespace; the
     /// end of file ends the run.
-    pipe: OwnedFd,
+    pipe: Option<OwnedFd>,
 }
 
 impl Overlay {
@@ -79,7 +81,7 @@ impl Overlay {
         };
         let (mounts, processes) = (namespace("mnt")?, namespace("pid")?);
         let pipe = init.stdin.take().ok_or_else(|| fork(Errno::EPIPE.into()))?;
-        Ok(Overlay { mounts, processes, pipe: pipe.into() })
+        Ok(Overlay { init: Some(init), mounts, processes, pipe: Some(pipe.into()) })
     }
 
     /// The PID namespace in which the program has to be started.
@@ -97,11 +99,13 @@ impl Overlay {
     pub fn enter_in(&self, command: &mut Command) -> Result<()> {
         let failed = |err: io::Error| Op::Fork.thread(err);
         let mounts = self.mounts.try_clone().map_err(failed)?;
-        let pipe = self.pipe.try_clone().map_err(failed)?;
+        let pipe = self.pipe.as_ref().map(OwnedFd::try_clone).transpose().map_err(failed)?;
         let current = std::env::current_dir().unwrap_or_else(|_| "/".into());
         let current = CString::new(current.into_os_string().into_vec()).unwrap_or_default();
         let enter = move || {
-            nix::unistd::write(&pipe, b"1")?;
+            if let Some(pipe) = &pipe {
+                nix::unistd::write(pipe, b"1")?;
+            }
             setns(&mounts, CloneFlags::CLONE_NEWNS)?;
             sys::close_on_exec_from(3)?;
             Ok(chdir(&*current).or_else(|_| chdir(c"/"))?)
@@ -109,6 +113,16 @@ impl Overlay {
         // SAFETY: `enter` makes system calls only.
         unsafe { command.pre_exec(enter) };
         Ok(())
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        // The init process ends, and the kernel ends whatever is left in its namespace first.
+        drop(self.pipe.take());
+        if let Some(mut init) = self.init.take() {
+            thread::spawn(move || init.wait());
+        }
     }
 }
 

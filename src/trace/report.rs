@@ -1,14 +1,13 @@
-//! What a recording came to, as it is saved and read again.
+//! The results of recordings as files, and several of them merged. (docs/json.md)
 
 use std::cmp::Reverse;
-
-use serde::{Deserialize, Serialize};
 
 use super::{Analysis, Backend, Exit, Need};
 use crate::CapSet;
 
 /// One run of a program, or a while of processes that ran already. (docs/json.md)
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Report {
     /// The version of this layout.
     pub schema: u32,
@@ -27,14 +26,15 @@ pub struct Report {
     /// How many records had no place; `None`: some.
     pub lost: Option<u64>,
     /// Why it is not complete, besides lost records, in words.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub gaps: Vec<String>,
     /// What was not seen, in words.
     pub unseen: Vec<String>,
 }
 
 /// Several runs as one: what any of them needed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Merged {
     /// The version of this layout.
     pub schema: u32,
@@ -43,21 +43,22 @@ pub struct Merged {
     /// What was missing in any run.
     pub missing: CapSet,
     /// The runs, without their checks.
-    pub runs: Vec<Run>,
+    pub runs: Vec<MergedRun>,
     /// The checks of all runs.
-    pub checks: Vec<Shared>,
+    pub checks: Vec<MergedNeed>,
     /// How many records had no place in all of them; `None`: some.
     pub lost: Option<u64>,
     /// Why any of them is not complete, besides lost records, in words.
-    #[serde(default)]
+    #[cfg_attr(feature = "serde", serde(default))]
     pub gaps: Vec<String>,
     /// What was not seen, in words.
     pub unseen: Vec<String>,
 }
 
 /// A run of several.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Run {
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct MergedRun {
     /// As in [`Report::command`].
     pub command: Vec<String>,
     /// As in [`Report::exit`].
@@ -71,10 +72,11 @@ pub struct Run {
 }
 
 /// Checks of one or of several runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Shared {
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+pub struct MergedNeed {
     /// The checks; how many in all runs.
-    #[serde(flatten)]
+    #[cfg_attr(feature = "serde", serde(flatten))]
     pub need: Need,
     /// The runs, numbered from 0 as in [`Merged::runs`].
     pub runs: Vec<usize>,
@@ -100,8 +102,8 @@ impl From<Report> for Merged {
             schema,
             candidates,
             missing,
-            runs: vec![Run { command, exit, candidates, missing, lost }],
-            checks: checks.into_iter().map(|need| Shared { need, runs: vec![0] }).collect(),
+            runs: vec![MergedRun { command, exit, candidates, missing, lost }],
+            checks: checks.into_iter().map(|need| MergedNeed { need, runs: vec![0] }).collect(),
             lost,
             gaps,
             unseen,
@@ -153,8 +155,8 @@ impl Merged {
     fn limit(&mut self) {
         let joined = self.runs.len().saturating_sub(Merged::RUNS);
         if joined > 0 {
-            let oldest: Vec<Run> = self.runs.drain(..=joined).collect();
-            let first = Run {
+            let oldest: Vec<MergedRun> = self.runs.drain(..=joined).collect();
+            let first = MergedRun {
                 command: vec!["(earlier runs)".to_owned()],
                 exit: None,
                 candidates: union(&oldest, |run| run.candidates),
@@ -167,11 +169,11 @@ impl Merged {
             }
         }
         self.join();
-        let is_other = |shared: &Shared| shared.need.program == Analysis::OTHERS;
+        let is_other = |shared: &MergedNeed| shared.need.program == Analysis::OTHERS;
         if self.checks.iter().filter(|shared| !is_other(shared)).count() > Analysis::ROWS {
             // The rules are in the order of their weight.
             self.checks.sort_by_key(|shared| {
-                (is_other(shared), Reverse((shared.need.rule, shared.need.count)))
+                (is_other(shared), Reverse((shared.need.meaning, shared.need.count)))
             });
             for shared in &mut self.checks[Analysis::ROWS..] {
                 Analysis::OTHERS.clone_into(&mut shared.need.program);
@@ -203,7 +205,7 @@ impl Merged {
     }
 }
 
-fn union(runs: &[Run], set: impl Fn(&Run) -> CapSet) -> CapSet {
+fn union(runs: &[MergedRun], set: impl Fn(&MergedRun) -> CapSet) -> CapSet {
     runs.iter().fold(CapSet::empty(), |all, run| all | set(run))
 }
 
@@ -215,12 +217,12 @@ fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{Cap, trace::Rule};
+    use crate::{Cap, trace::Meaning};
 
-    fn report(command: &str, needs: &[(Cap, Rule, u64)], lost: Option<u64>) -> Report {
-        let need = |&(cap, rule, count): &(Cap, Rule, u64)| Need {
+    fn report(command: &str, needs: &[(Cap, Meaning, u64)], lost: Option<u64>) -> Report {
+        let need = |&(cap, rule, count): &(Cap, Meaning, u64)| Need {
             cap,
-            rule,
+            meaning: rule,
             granted: true,
             function: "f".into(),
             reason: None,
@@ -247,9 +249,13 @@ mod tests {
     #[test]
     fn what_any_run_needed() {
         let reports = [
-            report("a", &[(Cap::CHOWN, Rule::Candidate, 2), (Cap::KILL, Rule::Weak, 1)], Some(0)),
-            report("b", &[(Cap::CHOWN, Rule::Candidate, 3)], Some(7)),
-            report("c", &[(Cap::FOWNER, Rule::Missing, 1)], Some(1)),
+            report(
+                "a",
+                &[(Cap::CHOWN, Meaning::Candidate, 2), (Cap::KILL, Meaning::Weak, 1)],
+                Some(0),
+            ),
+            report("b", &[(Cap::CHOWN, Meaning::Candidate, 3)], Some(7)),
+            report("c", &[(Cap::FOWNER, Meaning::Missing, 1)], Some(1)),
         ];
         let merged = Merged::new(&reports);
         assert_eq!(merged.candidates, Cap::CHOWN.into());
@@ -268,7 +274,8 @@ mod tests {
     #[test]
     fn counts_and_rows_have_limits() {
         let many = |program: usize| {
-            let mut one = report("a", &[(Cap::CHOWN, Rule::Candidate, u64::MAX)], Some(u64::MAX));
+            let mut one =
+                report("a", &[(Cap::CHOWN, Meaning::Candidate, u64::MAX)], Some(u64::MAX));
             one.checks[0].program = format!("/bin/{program}");
             one
         };
@@ -291,10 +298,10 @@ mod tests {
 
     #[test]
     fn it_reads_what_it_writes() {
-        let merged = Merged::new(&[report("a", &[(Cap::CHOWN, Rule::OneNeed, 2)], None)]);
+        let merged = Merged::new(&[report("a", &[(Cap::CHOWN, Meaning::OneNeed, 2)], None)]);
         let text = serde_json::to_string(&merged).unwrap();
         assert_eq!(serde_json::from_str::<Merged>(&text).unwrap(), merged);
-        let report = report("a", &[(Cap::CHOWN, Rule::OneNeed, 2)], None);
+        let report = report("a", &[(Cap::CHOWN, Meaning::OneNeed, 2)], None);
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
         // Earlier ones had no gaps.

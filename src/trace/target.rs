@@ -10,11 +10,15 @@ use crate::{Error, Op, Result, proc::Proc};
 
 /// What is to be recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Target {
     /// A process and its descendants.
     Process(u32),
     /// The processes of a control group and of those below it. (cgroups(7))
     Cgroup(PathBuf),
+    /// A process that a container runtime prepares, and its descendants. Only checks inside the
+    /// container count.
+    NewContainer(u32),
 }
 
 impl Target {
@@ -49,7 +53,7 @@ impl Target {
     /// [`Error::NoProcess`]; the control group cannot be read.
     pub fn processes(&self) -> Result<Vec<u32>> {
         match self {
-            Target::Process(pid) => {
+            Target::Process(pid) | Target::NewContainer(pid) => {
                 let tree = Proc::default().tree()?;
                 if tree.get(*pid).is_none() {
                     return Err(Error::NoProcess { pid: *pid });
@@ -137,7 +141,7 @@ fn find(
 /// Where the unified hierarchy is mounted.
 pub(super) fn unified() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
-    hierarchies(&mounts).into_iter().find(|root| super::CgroupRecorder::is_unified(root))
+    hierarchies(&mounts).into_iter().find(|root| super::record::CgroupRecorder::is_unified(root))
 }
 
 /// Where control groups are mounted, the unified hierarchy first.

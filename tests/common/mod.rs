@@ -22,7 +22,11 @@ use std::{
 };
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use nix::{sched::CloneFlags, unistd};
+use nix::{
+    mount::{MsFlags, mount},
+    sched::{CloneFlags, unshare},
+    unistd,
+};
 use rcap::{CapSet, CapState};
 use serde_json::Value;
 
@@ -448,4 +452,27 @@ pub(crate) fn unified() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     mounts.find(|fields| fields[2] == "cgroup2").expect("it is mounted")[1].into()
+}
+
+/// Puts this process into a mount namespace of its own, from which no mount propagates.
+pub(crate) fn unshare_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
+}
+
+/// Mounts tracefs for this process and its children, and returns its directory.
+pub(crate) fn tracefs() -> PathBuf {
+    let path = "/sys/kernel/tracing";
+    unshare_mounts();
+    mount(Some("tracefs"), path, Some("tracefs"), MsFlags::empty(), None::<&str>).unwrap();
+    path.into()
+}
+
+/// Returns the directories of the instances that the process `pid` has made in `tracefs`.
+pub(crate) fn instances(tracefs: &Path, pid: u32) -> Vec<PathBuf> {
+    let own = format!("rcap-{pid}-");
+    let entries = fs::read_dir(tracefs.join("instances")).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    paths.filter(|path| path.file_name().unwrap().to_string_lossy().starts_with(&own)).collect()
 }

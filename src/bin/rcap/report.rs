@@ -17,7 +17,7 @@ use super::{
 };
 use rcap::{
     settings::Settings,
-    trace::{Merged, Report},
+    trace::report::{Merged, Report},
 };
 
 pub(crate) fn command() -> Command {

@@ -1,6 +1,7 @@
 //! Each rule, on events that are made and on events that kernels have recorded.
 
-use super::*;
+use super::{analyser::PIVOT_ROOT, places::is_borrowed, *};
+use crate::trace::record::{Check, Event, EventKind, Symbols};
 
 /// Functions at 0x100, 0x200 and so on.
 const FUNCTIONS: &[&str] = &[
@@ -75,8 +76,8 @@ fn analyse(held: CapSet, kinds: &[EventKind]) -> Analysis {
 }
 
 /// The rule of the first check, in the order of capabilities.
-fn rule_of(kinds: &[EventKind]) -> Rule {
-    analyse(CapSet::NAMED, kinds).needs.first().expect("one").rule
+fn rule_of(kinds: &[EventKind]) -> Meaning {
+    analyse(CapSet::NAMED, kinds).needs.first().expect("one").meaning
 }
 
 #[test]
@@ -89,19 +90,19 @@ fn each_rule() {
     let [eperm, enoent] = [libc::EPERM, libc::ENOENT].map(|errno| -i64::from(errno));
     #[rustfmt::skip]
     let rows = [
-        (asked(true,  &chown, 0),                            Rule::Candidate),
-        (asked(true,  &chown, 7),                            Rule::Candidate),
-        (asked(true,  &chown, enoent),                       Rule::Weak),
-        (asked(false, &chown, 0),                            Rule::NotNeeded),
-        (asked(false, &chown, eperm),                        Rule::Missing),
-        (asked(false, &chown, -i64::from(libc::EACCES)),     Rule::Missing),
-        (asked(false, &chown, enoent),                       Rule::Unclear),
-        (vec![check(Cap::CHOWN, false, &chown)],             Rule::Unclear),
-        (vec![check(Cap::CHOWN, true, &chown)],              Rule::Candidate),
-        (asked(true,  &with("cap_vm_enough_memory"), 0),     Rule::Overcommit),
-        (asked(false, &with("cap_vm_enough_memory"), eperm), Rule::Overcommit),
-        (asked(false, &with("ns_capable_noaudit"), eperm),   Rule::Speculative),
-        (asked(true,  &with("ovl_path_open"), 0),            Rule::Borrowed),
+        (asked(true,  &chown, 0),                            Meaning::Candidate),
+        (asked(true,  &chown, 7),                            Meaning::Candidate),
+        (asked(true,  &chown, enoent),                       Meaning::Weak),
+        (asked(false, &chown, 0),                            Meaning::NotNeeded),
+        (asked(false, &chown, eperm),                        Meaning::Missing),
+        (asked(false, &chown, -i64::from(libc::EACCES)),     Meaning::Missing),
+        (asked(false, &chown, enoent),                       Meaning::Unclear),
+        (vec![check(Cap::CHOWN, false, &chown)],             Meaning::Unclear),
+        (vec![check(Cap::CHOWN, true, &chown)],              Meaning::Candidate),
+        (asked(true,  &with("cap_vm_enough_memory"), 0),     Meaning::Overcommit),
+        (asked(false, &with("cap_vm_enough_memory"), eperm), Meaning::Overcommit),
+        (asked(false, &with("ns_capable_noaudit"), eperm),   Meaning::Speculative),
+        (asked(true,  &with("ovl_path_open"), 0),            Meaning::Borrowed),
     ];
     for (kinds, want) in rows {
         assert_eq!(rule_of(&kinds), want, "{kinds:?}");
@@ -132,7 +133,7 @@ fn one_need_of_two() {
     let write = check(Cap::DAC_OVERRIDE, true, &open);
     let both = analyse(CapSet::NAMED, &[search.clone(), write.clone(), returned(3)]);
     assert_eq!(both.candidates, Cap::DAC_OVERRIDE.into());
-    assert!(both.needs.iter().any(|need| need.rule == Rule::OneNeed));
+    assert!(both.needs.iter().any(|need| need.meaning == Meaning::OneNeed));
     // In two system calls they are two matters.
     let apart = [search.clone(), returned(-13), write.clone(), returned(3)];
     let apart = analyse(CapSet::NAMED, &apart);
@@ -144,8 +145,8 @@ fn one_need_of_two() {
         analyser.push(Event { time: 0, tid: PID, kind });
     }
     let analysis = analyser.finish();
-    let rules: Vec<_> = analysis.needs.iter().map(|need| (need.rule, need.count)).collect();
-    assert_eq!(rules, [(Rule::Candidate, 2), (Rule::Candidate, 1), (Rule::OneNeed, 1)]);
+    let rules: Vec<_> = analysis.needs.iter().map(|need| (need.meaning, need.count)).collect();
+    assert_eq!(rules, [(Meaning::Candidate, 2), (Meaning::Candidate, 1), (Meaning::OneNeed, 1)]);
 }
 
 #[test]
@@ -167,15 +168,15 @@ fn namespaces() {
         })
     };
     #[rustfmt::skip]
-    let rows: [(&[EventKind], Rule); 7] = [
-        (&[asked(true,  OWN, None),       returned(0)],  Rule::Candidate),
-        (&[asked(true,  0xd, None),       returned(0)],  Rule::OtherNamespace),
-        (&[asked(true,  OWN, Some(OWN)),  returned(0)],  Rule::Candidate),
+    let rows: [(&[EventKind], Meaning); 7] = [
+        (&[asked(true,  OWN, None),       returned(0)],  Meaning::Candidate),
+        (&[asked(true,  0xd, None),       returned(0)],  Meaning::OtherNamespace),
+        (&[asked(true,  OWN, Some(OWN)),  returned(0)],  Meaning::Candidate),
         // In a namespace that it has made itself.
-        (&[asked(true,  0xd, Some(0xd)),  returned(0)],  Rule::OtherNamespace),
-        (&[asked(false, 0xd, None),       returned(0)],  Rule::OtherNamespace),
-        (&[asked(true,  0xd, Some(OWN)),  returned(0)],  Rule::OtherNamespace),
-        (&[asked(false, 0xd, None),       returned(-1)], Rule::OtherNamespace),
+        (&[asked(true,  0xd, Some(0xd)),  returned(0)],  Meaning::OtherNamespace),
+        (&[asked(false, 0xd, None),       returned(0)],  Meaning::OtherNamespace),
+        (&[asked(true,  0xd, Some(OWN)),  returned(0)],  Meaning::OtherNamespace),
+        (&[asked(false, 0xd, None),       returned(-1)], Meaning::OtherNamespace),
     ];
     for (kinds, want) in rows {
         assert_eq!(rule_of(kinds), want, "{kinds:?}");
@@ -194,12 +195,12 @@ fn answers_that_come_later() {
     inner.granted = None;
     let eperm = -i64::from(libc::EPERM);
     let answer = |granted| EventKind::Answer { granted };
-    assert_eq!(rule_of(&[asked.clone(), answer(true), returned(0)]), Rule::Candidate);
-    assert_eq!(rule_of(&[asked.clone(), answer(false), returned(eperm)]), Rule::Missing);
-    assert_eq!(rule_of(&[asked.clone(), returned(0)]), Rule::NotNeeded);
+    assert_eq!(rule_of(&[asked.clone(), answer(true), returned(0)]), Meaning::Candidate);
+    assert_eq!(rule_of(&[asked.clone(), answer(false), returned(eperm)]), Meaning::Missing);
+    assert_eq!(rule_of(&[asked.clone(), returned(0)]), Meaning::NotNeeded);
     let EventKind::Check(inner) = &mut asked else { unreachable!() };
     inner.unaudited = true;
-    assert_eq!(rule_of(&[asked, answer(true), returned(0)]), Rule::Speculative);
+    assert_eq!(rule_of(&[asked, answer(true), returned(0)]), Meaning::Speculative);
 }
 
 #[test]
@@ -227,12 +228,15 @@ fn what_a_container_s_runtime_does() {
     ];
     let analysis = analyse_all(Origin::Started(RUNTIME), CapSet::NAMED, &events);
     assert_eq!(analysis.candidates, Cap::CHOWN.into());
-    let rows = analysis.needs.iter().map(|need| (need.rule, &*need.program, need.count));
-    let want = [(Rule::Candidate, "/bin/sh", 1), (Rule::Runtime, "/usr/sbin/runc", 3)];
+    let rows = analysis.needs.iter().map(|need| (need.meaning, &*need.program, need.count));
+    let want = [(Meaning::Candidate, "/bin/sh", 1), (Meaning::Runtime, "/usr/sbin/runc", 3)];
     assert_eq!(rows.collect::<Vec<_>>(), want);
     // A container that a hook is told of, and which then executes nothing, has asked nothing.
     let analysis = analyse_all(Origin::Container, CapSet::NAMED, &events[1..3]);
-    assert_eq!(analysis.needs.iter().map(|need| need.rule).collect::<Vec<_>>(), [Rule::Runtime]);
+    assert_eq!(
+        analysis.needs.iter().map(|need| need.meaning).collect::<Vec<_>>(),
+        [Meaning::Runtime]
+    );
 }
 
 #[test]
@@ -258,7 +262,7 @@ fn refusals_are_not_hidden() {
     let kinds =
         [asked(true), returned(0), asked(false), returned(0), asked(false), returned(eperm)];
     let needs = analyse(CapSet::NAMED, &kinds).needs;
-    assert!(needs.iter().all(|need| need.rule == Rule::Speculative && need.count == 1));
+    assert!(needs.iter().all(|need| need.meaning == Meaning::Speculative && need.count == 1));
     let rows: Vec<_> = needs.iter().map(|need| (need.granted, need.is_refusal())).collect();
     assert_eq!(rows, [(false, false), (false, true), (true, false)]);
 }
@@ -266,10 +270,10 @@ fn refusals_are_not_hidden() {
 #[test]
 fn a_thread_that_ends_in_a_check() {
     let kinds = [check(Cap::CHOWN, true, &["setattr_prepare"]), EventKind::Ended];
-    assert_eq!(rule_of(&kinds), Rule::Candidate);
+    assert_eq!(rule_of(&kinds), Meaning::Candidate);
 }
 
-/// A recording in tests/data/, as examples/events.rs has printed it.
+/// A recording in tests/data/, as the test `print_events` prints it.
 fn recorded(text: &str) -> Analysis {
     let addresses = |names: &str, known: &mut Vec<String>| -> Vec<u64> {
         let mut address = |name: &str| {
@@ -331,8 +335,8 @@ fn recorded(text: &str) -> Analysis {
 fn what_kernels_have_recorded() {
     let rules = |analysis: &Analysis, cap| {
         let of_cap = analysis.needs.iter().filter(|need| need.cap == cap);
-        let rows = of_cap.filter(|need| need.rule != Rule::Overcommit);
-        rows.map(|need| (need.rule, need.count)).collect::<Vec<_>>()
+        let rows = of_cap.filter(|need| need.meaning != Meaning::Overcommit);
+        rows.map(|need| (need.meaning, need.count)).collect::<Vec<_>>()
     };
     // busybox: chown, ping, and chown without its capability.
     for text in [
@@ -342,8 +346,8 @@ fn what_kernels_have_recorded() {
         let analysis = recorded(text);
         assert_eq!(analysis.candidates - Cap::SETPCAP, CapSet::of(&[Cap::CHOWN, Cap::NET_RAW]));
         assert_eq!(analysis.missing, Cap::CHOWN.into());
-        assert_eq!(rules(&analysis, Cap::CHOWN), [(Rule::Missing, 1), (Rule::Candidate, 2)]);
-        assert_eq!(rules(&analysis, Cap::NET_RAW), [(Rule::Candidate, 1)]);
+        assert_eq!(rules(&analysis, Cap::CHOWN), [(Meaning::Missing, 1), (Meaning::Candidate, 2)]);
+        assert_eq!(rules(&analysis, Cap::NET_RAW), [(Meaning::Candidate, 1)]);
     }
     // Debian's chown and ping, with more than it needs and with less; cat of another's file; and
     // a user namespace of its own, from which nothing can be mounted outside.
@@ -353,11 +357,11 @@ fn what_kernels_have_recorded() {
         CapSet::of(&[Cap::CHOWN, Cap::DAC_OVERRIDE, Cap::SETPCAP, Cap::NET_RAW])
     );
     assert_eq!(analysis.missing, CapSet::of(&[Cap::CHOWN, Cap::SYS_ADMIN]));
-    assert_eq!(rules(&analysis, Cap::DAC_READ_SEARCH), [(Rule::OneNeed, 1)]);
-    assert_eq!(rules(&analysis, Cap::DAC_OVERRIDE), [(Rule::Candidate, 1)]);
-    assert_eq!(rules(&analysis, Cap::SETUID), [(Rule::NotNeeded, 1)]);
-    assert!(!analysis.needs.iter().any(|need| need.rule == Rule::Unclear));
-    let own = |need: &&Need| need.rule == Rule::OtherNamespace;
+    assert_eq!(rules(&analysis, Cap::DAC_READ_SEARCH), [(Meaning::OneNeed, 1)]);
+    assert_eq!(rules(&analysis, Cap::DAC_OVERRIDE), [(Meaning::Candidate, 1)]);
+    assert_eq!(rules(&analysis, Cap::SETUID), [(Meaning::NotNeeded, 1)]);
+    assert!(!analysis.needs.iter().any(|need| need.meaning == Meaning::Unclear));
+    let own = |need: &&Need| need.meaning == Meaning::OtherNamespace;
     let own: CapSet = analysis.needs.iter().filter(own).map(|need| need.cap).collect();
     assert_eq!(own, Cap::SYS_ADMIN.into());
 }
@@ -368,14 +372,17 @@ fn what_kernels_have_recorded() {
 fn what_an_overlay_has_recorded() {
     let analysis = recorded(include_str!("../../../tests/data/linux-6.18-overlay.events"));
     let count = |cap, rule| -> u64 {
-        let alike = analysis.needs.iter().filter(|need| need.cap == cap && need.rule == rule);
+        let alike = analysis.needs.iter().filter(|need| need.cap == cap && need.meaning == rule);
         alike.map(|need| need.count).sum()
     };
     assert_eq!(analysis.candidates, CapSet::of(&[Cap::CHOWN, Cap::DAC_READ_SEARCH]));
-    assert_eq!((count(Cap::CHOWN, Rule::Candidate), count(Cap::CHOWN, Rule::Borrowed)), (1, 2));
-    assert_eq!(count(Cap::DAC_READ_SEARCH, Rule::Candidate), 1);
-    assert_eq!(count(Cap::DAC_READ_SEARCH, Rule::Weak), 1);
-    assert_eq!(count(Cap::DAC_OVERRIDE, Rule::Borrowed), 1);
-    assert!(count(Cap::SYS_ADMIN, Rule::Speculative) > 0);
-    assert!(count(Cap::SYS_ADMIN, Rule::Borrowed) > 0);
+    assert_eq!(
+        (count(Cap::CHOWN, Meaning::Candidate), count(Cap::CHOWN, Meaning::Borrowed)),
+        (1, 2)
+    );
+    assert_eq!(count(Cap::DAC_READ_SEARCH, Meaning::Candidate), 1);
+    assert_eq!(count(Cap::DAC_READ_SEARCH, Meaning::Weak), 1);
+    assert_eq!(count(Cap::DAC_OVERRIDE, Meaning::Borrowed), 1);
+    assert!(count(Cap::SYS_ADMIN, Meaning::Speculative) > 0);
+    assert!(count(Cap::SYS_ADMIN, Meaning::Borrowed) > 0);
 }

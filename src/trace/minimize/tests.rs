@@ -95,7 +95,7 @@ proptest! {
 fn observation(code: i32, refused: &[(Cap, &str)]) -> Observation {
     let need = |&(cap, function): &(Cap, &str)| Need {
         cap,
-        rule: Rule::Missing,
+        meaning: Meaning::Missing,
         granted: false,
         function: function.into(),
         reason: None,

@@ -13,7 +13,7 @@ use nix::{
     sys::stat::{Mode, fchmod},
 };
 
-use rcap::trace::Output;
+use rcap::trace::minimize::Output;
 
 /// How much of the end of a stream is kept, to find its last line in.
 const TAIL: usize = 4096;

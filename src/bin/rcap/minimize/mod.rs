@@ -19,12 +19,14 @@ use super::{
 use rcap::{
     Cap, CapSet, Error, Iab, Op,
     identity::Identity,
-    launch::Launcher,
+    launch::{Launcher, attainable},
     settings::{SettingsError, User},
+    tools::signals,
     trace::{
-        self, Backend, Failure, Observation, Rule, failures, minimal,
+        self, Backend, Meaning, Tracer,
+        minimize::{Failure, Observation, failures, minimal},
         overlay::{self, Overlay},
-        session::{self, Check, Run, Tracer, shell},
+        run::{HealthCheck, Run, shell},
     },
 };
 
@@ -186,15 +188,14 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
 
 impl<'a> Minimizer<'a> {
     fn new(matches: &'a ArgMatches, words: Vec<OsString>) -> rcap::Result<Minimizer<'a>> {
-        let options = options(matches)?;
-        session::prepare()?;
+        signals::catch()?;
         let set = |id: &str| matches.get_one::<CapSet>(id).copied().unwrap_or(CapSet::empty());
         let identity = matches.get_one::<String>("user");
-        let most = session::attainable()? - set("drop");
+        let most = attainable()? - set("drop");
         Ok(Minimizer {
             matches,
             words,
-            tracer: Tracer::new(options)?,
+            tracer: Tracer::new(&options(matches))?,
             identity: identity.map(|name| Identity::of_user(name)).transpose()?,
             most,
             keep: set("keep") & most,
@@ -216,11 +217,11 @@ impl<'a> Minimizer<'a> {
     fn search(&mut self) -> Result<(), Stop> {
         self.run_baseline()?;
         let analysis = &self.baseline.analysis;
-        let rule = |rule| {
-            let of_rule = move |need: &&trace::Need| need.rule == rule;
-            analysis.needs.iter().filter(of_rule).map(|need| need.cap).collect::<CapSet>()
+        let meaning = |meaning| {
+            let of_meaning = move |need: &&trace::Need| need.meaning == meaning;
+            analysis.needs.iter().filter(of_meaning).map(|need| need.cap).collect::<CapSet>()
         };
-        let mut all = (analysis.candidates | rule(Rule::Weak) | self.keep) & self.most;
+        let mut all = (analysis.candidates | meaning(Meaning::Weak) | self.keep) & self.most;
         if self.tracer.backend() == Backend::Kprobe {
             // Which it cannot see.
             all |= CapSet::from(Cap::SETPCAP) & self.most;
@@ -336,14 +337,14 @@ impl<'a> Minimizer<'a> {
             overlay.enter_in(&mut command)?;
         }
         let launcher = self.launcher(set);
-        let mut check = self.matches.get_one::<String>("check").map(|command| Check::new(command));
-        let mut ignore = |_: &trace::Seen| ();
-        let mut run = Run::new(command, &launcher, self.most, &mut ignore);
+        let mut check =
+            self.matches.get_one::<String>("check").map(|command| HealthCheck::new(command));
+        let mut cancelled = || signals::caught().is_some();
+        let mut run = Run::new(command, &launcher, &mut cancelled);
         run.check = check.as_mut();
-        run.ends_with_us = true;
         run.pid_namespace = overlay.as_ref().map(Overlay::pid_namespace);
         run.timeout = self.timeout.or(run.check.is_some().then_some(Duration::from_secs(60)));
-        let recorded = match self.tracer.run(run) {
+        let ended = match run.record(&mut self.tracer) {
             // Without a capability it may be that the program cannot be executed at all.
             Err(Error::Os { op: Op::Execute, source, .. }) if !self.trials.is_empty() => {
                 let mut message = super::chain(&source);
@@ -355,27 +356,27 @@ impl<'a> Minimizer<'a> {
             }
             other => other?,
         };
-        if recorded.interrupted {
+        if ended.cancelled {
             return Err(Stop::Interrupted);
         }
-        if let Some(gap) = recorded.gaps.first() {
+        if let Some(gap) = ended.recording.gaps.first() {
             return Err(Stop::Unfit(format!("the recording of a run is not complete: {gap}")));
         }
         let [out, err] = capture.finish();
         let output = self.matches.get_flag("same-output").then(|| out.output());
         let message = err.last_line().or_else(|| out.last_line());
-        let stopped = check.as_ref().is_some_and(|check| check.passed);
-        let exit = recorded.status.filter(|_| !stopped && !recorded.timed_out);
+        let stopped = check.as_ref().is_some_and(HealthCheck::passed);
+        let exit = ended.status.filter(|_| !stopped && !ended.timed_out);
         Ok((
             Observation {
                 exit: exit.map(|status: ExitStatus| status.into()),
-                timed_out: recorded.timed_out,
-                check: check.map(|check| check.passed),
+                timed_out: ended.timed_out,
+                check: check.map(|check| check.passed()),
                 output,
                 message: message.unwrap_or_default(),
-                analysis: recorded.analysis,
+                analysis: ended.recording.analysis,
             },
-            recorded.lost,
+            ended.recording.lost,
         ))
     }
 

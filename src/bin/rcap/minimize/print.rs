@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::{Found, Trial};
 use rcap::{
     Cap, CapSet,
-    trace::{Failure, Need},
+    trace::{Need, minimize::Failure},
 };
 
 use crate::{Escaped, json::SCHEMA, trace::asked};

@@ -22,13 +22,15 @@ use rcap::{
     Error, Op, Result,
     launch::Launcher,
     settings::Settings,
+    tools::signals,
     trace::{
-        Backend, Merged, Options, Origin, Report, Seen, Target,
-        session::{self, Run, Tracer},
-        watch,
+        Backend, Options, Seen, Target, Tracer,
+        report::{Merged, Report},
+        run::Run,
     },
 };
 
+mod follow;
 mod print;
 
 pub(super) use print::{asked, print_merged};
@@ -77,8 +79,7 @@ pub(crate) fn command() -> Command {
                 .help("Record a container, by its id or the name that Docker or Podman know"),
             value("for", "DURATION")
                 .value_parser(duration)
-                .requires("running")
-                .help("End after that long, as 90s, 5m or 2h; else when it is interrupted"),
+                .help("End after DURATION, such as 90s, 5m or 2h; a program gets SIGTERM then"),
             value("starting", "ID")
                 .requires("pid")
                 .help("The process is to be container ID, which is being made: leave that out"),
@@ -193,36 +194,31 @@ pub(super) fn refuse(program: &str, err: &Error, io: &mut Io<'_>) -> io::Result<
 }
 
 /// How a program is recorded: by the backend that was asked for, or by the best one.
-pub(super) fn options(matches: &ArgMatches) -> Result<Options> {
-    let backend = matches.get_one("backend").copied();
-    Ok(options_with(matches, backend.map_or_else(Backend::best, Ok)?))
-}
-
-fn options_with(matches: &ArgMatches, backend: Backend) -> Options {
-    let options = Options::new(backend);
-    let kilobytes = matches.get_one("buffer").copied().unwrap_or(options.kilobytes);
+pub(super) fn options(matches: &ArgMatches) -> Options {
+    let mut options = Options::default();
+    options.backend = matches.get_one("backend").copied();
+    options.kilobytes = matches.get_one("buffer").copied().unwrap_or(options.kilobytes);
     // `minimize` has no such option.
-    let without = matches.try_get_one("no-outcomes").ok().flatten() == Some(&true);
-    Options { kilobytes, outcomes: !without, ..options }
+    options.outcomes = matches.try_get_one("no-outcomes").ok().flatten() != Some(&true);
+    options
 }
 
 /// A program from its first instruction, or what runs already.
 fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitStatus>)> {
     let as_json = matches.get_flag("json");
     let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
-    // What runs already may be recorded by another backend than a program.
-    let options = if words.is_empty() { None } else { Some(options(matches)?) };
+    let options = options(matches);
     // Before anything runs: a file that cannot be written is known then.
     let save = matches.get_one::<PathBuf>("save");
     let save = save.map(|path| Pending::new(path)).transpose()?;
-    session::prepare()?;
+    signals::catch()?;
     let mut failed = Ok(());
     let all = matches.get_flag("all");
     let Io { out, err, .. } = io;
     let mut follow = |seen: &Seen| {
         let line = if as_json {
             writeln!(out, "{}", print::seen_json(seen)).and_then(|()| out.flush())
-        } else if all || print::counts(seen.rule) {
+        } else if all || print::counts(seen.meaning) {
             print::seen(seen, err)
         } else {
             Ok(())
@@ -232,35 +228,22 @@ fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitS
     let mut ignore = |_: &Seen| ();
     let each: &mut dyn FnMut(&Seen) =
         if matches.get_flag("follow") { &mut follow } else { &mut ignore };
-    let (recorded, words) =
-        if let (Some((program, args)), Some(options)) = (words.split_first(), options) {
-            let mut command = super::program(program);
-            command.args(args);
-            if as_json {
-                command.stdout(Stdio::from(io::stderr()));
-            }
-            let held = session::attainable()?;
-            let launcher = &Launcher::new();
-            let recorded = Tracer::new(options)?.run(Run::new(command, launcher, held, each))?;
-            (recorded, words.iter().map(|word| word.to_string_lossy().into_owned()).collect())
-        } else {
-            let (targets, mut names) = targets(matches)?;
-            let duration = matches.get_one("for").copied();
-            let mut origin = Origin::Running;
-            if let Some(id) = matches.get_one::<String>("starting") {
-                origin = Origin::Container;
-                names = vec![format!("--container={id}")];
-            }
-            let mut begun = |count: usize| {
-                let _ = writeln!(io::stderr(), "Recording {count} processes.");
-            };
-            let backend = matches.get_one::<Backend>("backend").copied();
-            let options = |backend| options_with(matches, backend);
-            let how: (_, &dyn Fn(Backend) -> Options) = (backend, &options);
-            (watch::watch(&targets, origin, how, duration, each, &mut begun)?, names)
-        };
-    let status = recorded.status;
-    let report = recorded.report(words);
+    let duration = matches.get_one("for").copied();
+    let (recording, status, words) = if let Some((program, args)) = words.split_first() {
+        let mut command = super::program(program);
+        command.args(args);
+        if as_json {
+            command.stdout(Stdio::from(io::stderr()));
+        }
+        let mut tracer = Tracer::new(&options)?;
+        let (recording, status) = follow::program(&mut tracer, command, duration, each)?;
+        let words = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+        (recording, status, words)
+    } else {
+        let (targets, names) = targets(matches)?;
+        (follow::running(&targets, &options, duration, each)?, None, names)
+    };
+    let report = recording.report(words, status.map(Into::into));
     if let Some(save) = save {
         save.write(matches.get_flag("add"), |former| match former {
             Some(text) => {
@@ -277,8 +260,12 @@ fn record(matches: &ArgMatches, io: &mut Io<'_>) -> Result<(Report, Option<ExitS
 /// What is to be recorded, and its names.
 fn targets(matches: &ArgMatches) -> Result<(Vec<Target>, Vec<String>)> {
     let mut targets = Vec::new();
+    let starting = matches.get_one::<String>("starting");
     for pid in matches.get_many("pid").into_iter().flatten() {
-        targets.push((Target::Process(*pid), format!("--pid={pid}")));
+        targets.push(match starting {
+            Some(id) => (Target::NewContainer(*pid), format!("--container={id}")),
+            None => (Target::Process(*pid), format!("--pid={pid}")),
+        });
     }
     for path in matches.get_many::<PathBuf>("cgroup").into_iter().flatten() {
         targets.push((Target::Cgroup(path.clone()), format!("--cgroup={}", path.display())));
@@ -327,18 +314,20 @@ fn check(io: &mut Io<'_>) -> io::Result<Exit> {
         writeln!(io.out, "{:<24}{state}", format!("backend {backend}"))?;
     }
     let works = Backend::best().and_then(|backend| {
-        session::prepare()?;
         let mut command = Program::new("/proc/self/exe");
         command.arg("--version").stdout(Stdio::null());
         // The change of its groups is checked by a function that every backend sees.
         let launcher = Launcher::new().groups(getegid().as_raw(), &[]);
-        let held = session::attainable()?;
-        let mut ignore = |_: &Seen| ();
-        let run = Run::new(command, &launcher, held, &mut ignore);
-        Ok((backend, Tracer::new(Options::new(backend))?.run(run)?))
+        let mut options = Options::default();
+        options.backend = Some(backend);
+        let ended =
+            Run::new(command, &launcher, &mut || false).record(&mut Tracer::new(&options)?)?;
+        Ok((backend, ended.recording))
     });
     match works {
-        Ok((backend, recorded)) => recording_works(backend, &recorded.report(Vec::new()), io),
+        Ok((backend, recording)) => {
+            recording_works(backend, &recording.report(Vec::new(), None), io)
+        }
         Err(err) => refuse("rcap trace", &err, io),
     }
 }
@@ -370,8 +359,7 @@ mod tests {
     #[test]
     fn the_default_buffer() {
         let matches = command().get_matches_from(["trace", "true"]);
-        let default = Options::new(Backend::Tracepoint).kilobytes;
-        assert_eq!(options_with(&matches, Backend::Tracepoint).kilobytes, default);
+        assert_eq!(options(&matches).kilobytes, Options::default().kilobytes);
     }
 
     #[test]

@@ -12,20 +12,23 @@ use serde_json::{Value, json};
 
 use rcap::{
     Cap, CapSet,
-    trace::{Merged, Need, Report, Rule, Seen},
+    trace::{
+        Meaning, Need, Seen,
+        report::{Merged, Report},
+    },
 };
 
 use crate::Escaped;
 
 /// What is part of the answer.
-pub(super) fn counts(rule: Rule) -> bool {
-    matches!(rule, Rule::Candidate | Rule::Missing | Rule::Unclear | Rule::Weak)
+pub(super) fn counts(rule: Meaning) -> bool {
+    matches!(rule, Meaning::Candidate | Meaning::Missing | Meaning::Unclear | Meaning::Weak)
 }
 
 /// What has a row of its own: that, and what was refused and failed for that reason or another.
 fn is_shown(need: &Need) -> bool {
-    let never = [Rule::Overcommit, Rule::BeforeTheProgram, Rule::Runtime];
-    counts(need.rule) || need.is_refusal() && !never.contains(&need.rule)
+    let never = [Meaning::Overcommit, Meaning::BeforeTheProgram, Meaning::Runtime];
+    counts(need.meaning) || need.is_refusal() && !never.contains(&need.meaning)
 }
 
 pub(super) fn print(report: &Report, all: bool, out: &mut dyn Write) -> io::Result<()> {
@@ -109,9 +112,9 @@ pub(crate) fn table(
     out: &mut dyn Write,
 ) -> io::Result<()> {
     let (rows, aside): (Vec<_>, Vec<_>) = needs.iter().partition(|(need, _)| is_shown(need) || all);
-    let mut lines: BTreeMap<(Cap, Rule, bool, bool, String, &str), Line<'_>> = BTreeMap::new();
+    let mut lines: BTreeMap<(Cap, Meaning, bool, bool, String, &str), Line<'_>> = BTreeMap::new();
     for (need, extra) in rows {
-        let key = (need.cap, need.rule, need.granted, need.is_refusal(), asked(need), &**extra);
+        let key = (need.cap, need.meaning, need.granted, need.is_refusal(), asked(need), &**extra);
         let line = lines.entry(key);
         let (count, commonest, programs) = line.or_insert_with(|| (0, need, BTreeSet::new()));
         *count = count.saturating_add(need.count);
@@ -158,11 +161,12 @@ pub(crate) fn table(
     if !aside.is_empty() {
         writeln!(out, "\nSet aside (--all shows them):")?;
     }
-    let mut rules: Vec<Rule> = aside.iter().map(|(need, _)| need.rule).collect();
+    let mut rules: Vec<Meaning> = aside.iter().map(|(need, _)| need.meaning).collect();
     rules.sort_unstable();
     rules.dedup();
     for rule in rules {
-        let of_rule = || aside.iter().map(|(need, _)| need).filter(move |need| need.rule == rule);
+        let of_rule =
+            || aside.iter().map(|(need, _)| need).filter(move |need| need.meaning == rule);
         let caps: CapSet = of_rule().map(|need| need.cap).collect();
         let count = of_rule().map(|need| need.count).fold(0, u64::saturating_add);
         writeln!(out, "{count:>7}  {caps}: {}", rule.about())?;
@@ -186,7 +190,7 @@ pub(crate) fn asked(need: &Need) -> String {
 /// Which program may need what, where there are several.
 fn by_program(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     let mut programs: BTreeMap<&str, CapSet> = BTreeMap::new();
-    for need in report.checks.iter().filter(|need| need.rule == Rule::Candidate) {
+    for need in report.checks.iter().filter(|need| need.meaning == Meaning::Candidate) {
         *programs.entry(&need.program).or_insert(CapSet::empty()) |= CapSet::from(need.cap);
     }
     if programs.len() > 1 {
@@ -253,7 +257,7 @@ pub(super) fn seen_json(seen: &Seen) -> Value {
         "program": &*seen.program,
         "cap": seen.cap,
         "granted": seen.granted,
-        "rule": seen.rule,
+        "rule": seen.meaning,
         "function": seen.place.function,
         "reason": seen.place.reason,
         "system_call": seen.place.system_call,
@@ -265,7 +269,7 @@ pub(super) fn seen_json(seen: &Seen) -> Value {
 mod tests {
     use super::*;
 
-    fn need(rule: Rule, granted: bool, returned: i64) -> Need {
+    fn need(rule: Meaning, granted: bool, returned: i64) -> Need {
         serde_json::from_value(json!({
             "cap": "cap_chown", "rule": rule, "granted": granted, "function": "f", "reason": null,
             "count": 3, "system_call": "fchownat", "returned": returned, "program": "/bin/p",
@@ -284,15 +288,15 @@ mod tests {
         let eperm = -i64::from(libc::EPERM);
         #[rustfmt::skip]
         let rows = [
-            (Rule::Candidate,   true,  0,     true),
-            (Rule::Missing,     false, eperm, true),
-            (Rule::NotNeeded,   false, 0,     false),
-            (Rule::Speculative, true,  0,     false),
+            (Meaning::Candidate,   true,  0,     true),
+            (Meaning::Missing,     false, eperm, true),
+            (Meaning::NotNeeded,   false, 0,     false),
+            (Meaning::Speculative, true,  0,     false),
             // What was refused and failed for lack of permission is not hidden.
-            (Rule::Speculative, false, eperm, true),
-            (Rule::Borrowed,    false, eperm, true),
-            (Rule::Overcommit,  false, eperm, false),
-            (Rule::Runtime,     false, eperm, false),
+            (Meaning::Speculative, false, eperm, true),
+            (Meaning::Borrowed,    false, eperm, true),
+            (Meaning::Overcommit,  false, eperm, false),
+            (Meaning::Runtime,     false, eperm, false),
         ];
         for (rule, granted, returned, row) in rows {
             let need = need(rule, granted, returned);
@@ -301,6 +305,6 @@ mod tests {
             assert_eq!(text.contains("Set aside"), !row, "{text}");
             assert!(printed(&need, true).contains("p, fchownat"));
         }
-        assert!(printed(&need(Rule::Borrowed, false, eperm), false).contains(" (EPERM)  "));
+        assert!(printed(&need(Meaning::Borrowed, false, eperm), false).contains(" (EPERM)  "));
     }
 }

@@ -3,20 +3,20 @@
 /// A page: records in the order in which one processor made them.
 /// (include/linux/ring_buffer.h, kernel/trace/ring_buffer.c)
 #[derive(Clone, Copy, Debug)]
-pub struct Page<'a> {
+pub(crate) struct Page<'a> {
     time: u64,
     records: &'a [u8],
     /// How many records were lost before this page; `None` if some were, and nobody counted.
-    pub lost: Option<u64>,
+    pub(crate) lost: Option<u64>,
 }
 
 /// A record of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Record<'a> {
+pub(crate) struct Record<'a> {
     /// When it was made, by the clock of the trace, in nanoseconds.
-    pub time: u64,
+    pub(crate) time: u64,
     /// Its bytes, which begin with the number of the event.
-    pub data: &'a [u8],
+    pub(crate) data: &'a [u8],
 }
 
 /// Before the records: the time of the first, and how many bytes they are.
@@ -28,7 +28,7 @@ const MISSED_STORED: u64 = 1 << 30;
 
 impl<'a> Page<'a> {
     /// The page in these bytes; `None` if they are none.
-    pub fn parse(bytes: &'a [u8]) -> Option<Page<'a>> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Option<Page<'a>> {
         let word = |at: usize| -> Option<u64> {
             Some(u64::from_ne_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
         };
@@ -44,7 +44,7 @@ impl<'a> Page<'a> {
     }
 
     /// Its records. What cannot be one ends them.
-    pub fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
+    pub(crate) fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
         let (mut time, mut rest) = (self.time, self.records);
         std::iter::from_fn(move || {
             loop {

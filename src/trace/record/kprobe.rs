@@ -1,7 +1,7 @@
 //! Probes of the kernel's function, where it has no tracepoint.
 //! (Documentation/trace/kprobetrace.rst)
 
-use super::{Instance, Tracefs};
+use super::tracefs::{Instance, Tracefs};
 use crate::Result;
 
 /// The probes of one recording, in a group of their own. They are removed when they are dropped.
@@ -13,7 +13,7 @@ pub(super) struct Probes {
 
 impl Probes {
     /// Probes that are named after an instance, by which they are known as its owner's.
-    pub(super) fn new(tracefs: &Tracefs, instance: &Instance) -> Result<Probes> {
+    pub(crate) fn new(tracefs: &Tracefs, instance: &Instance) -> Result<Probes> {
         // A group has a name as in C.
         let group = instance.name().replace('-', "_");
         let probes = Probes { group, tracefs: tracefs.clone() };
@@ -31,16 +31,16 @@ impl Probes {
         )
     }
 
-    pub(super) fn check(&self) -> String {
+    pub(crate) fn check(&self) -> String {
         format!("{}/check", self.group)
     }
 
-    pub(super) fn answer(&self) -> String {
+    pub(crate) fn answer(&self) -> String {
         format!("{}/answer", self.group)
     }
 
     /// Removes those that processes which no longer live have left behind.
-    pub(super) fn reap(tracefs: &Tracefs, is_left: impl Fn(&str) -> bool) {
+    pub(crate) fn reap(tracefs: &Tracefs, is_left: impl Fn(&str) -> bool) {
         let probes = tracefs.read("kprobe_events").unwrap_or_default();
         for line in probes.lines() {
             // `p:group/event function …`

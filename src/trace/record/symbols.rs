@@ -4,7 +4,7 @@ use std::{fs, ops::Range};
 
 /// Functions by where they are.
 #[derive(Clone, Debug, Default)]
-pub struct Symbols {
+pub(crate) struct Symbols {
     text: String,
     /// In ascending order of their addresses, with where their names stand in the text.
     functions: Vec<(u64, Range<u32>)>,
@@ -12,13 +12,13 @@ pub struct Symbols {
 
 impl Symbols {
     /// Those of the running kernel; none if they cannot be read.
-    pub fn load() -> Symbols {
+    pub(crate) fn load() -> Symbols {
         Symbols::parse(fs::read_to_string("/proc/kallsyms").unwrap_or_default())
     }
 
     /// The functions in a text of `/proc/kallsyms`. To those who may not see addresses all are 0,
     /// and there is none.
-    pub fn parse(text: impl Into<String>) -> Symbols {
+    pub(crate) fn parse(text: impl Into<String>) -> Symbols {
         let text = text.into();
         let mut functions = Vec::with_capacity(text.len() / 64);
         let mut at = 0;
@@ -35,12 +35,12 @@ impl Symbols {
     }
 
     /// Whether no address is known.
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.functions.is_empty()
     }
 
     /// The function that has `address` in it: the nearest one that begins at or before it.
-    pub fn name(&self, address: u64) -> Option<&str> {
+    pub(crate) fn name(&self, address: u64) -> Option<&str> {
         let at = self.functions.partition_point(|(begin, _)| *begin <= address);
         let (_, name) = self.functions.get(at.checked_sub(1)?)?;
         self.text.get(name.start as usize..name.end as usize)

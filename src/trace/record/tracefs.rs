@@ -16,12 +16,12 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Format, kprobe::Probes};
+use super::{format::Format, kprobe::Probes};
 use crate::{Op, Result, sys};
 
 /// The file system of the kernel's tracing.
 #[derive(Clone, Debug)]
-pub struct Tracefs {
+pub(crate) struct Tracefs {
     root: PathBuf,
     /// What keeps it mounted, where it is mounted for this process alone.
     _mount: Option<Arc<OwnedFd>>,
@@ -33,7 +33,7 @@ impl Tracefs {
     /// # Errors
     ///
     /// `EPERM` without `CAP_SYS_ADMIN`, where none is mounted; `ENODEV` on a kernel without.
-    pub fn open() -> Result<Tracefs> {
+    pub(crate) fn open() -> Result<Tracefs> {
         let mounts = fs::read("/proc/self/mounts").unwrap_or_default();
         if let Some(root) = mounted(&String::from_utf8_lossy(&mounts)) {
             return Ok(Tracefs { root, _mount: None });
@@ -45,7 +45,7 @@ impl Tracefs {
     }
 
     /// Whether the kernel has a file or directory of this name there.
-    pub fn has(&self, name: &str) -> bool {
+    pub(crate) fn has(&self, name: &str) -> bool {
         self.root.join(name).exists()
     }
 
@@ -54,7 +54,7 @@ impl Tracefs {
     /// # Errors
     ///
     /// The kernel does not have the file.
-    pub fn read(&self, file: &str) -> Result<String> {
+    pub(crate) fn read(&self, file: &str) -> Result<String> {
         let path = self.root.join(file);
         fs::read_to_string(&path).map_err(|err| Op::Open.on(&*path, err))
     }
@@ -64,7 +64,7 @@ impl Tracefs {
     /// # Errors
     ///
     /// The kernel does not have the file, or does not take the text.
-    pub(super) fn append(&self, file: &str, text: &str) -> Result<()> {
+    pub(crate) fn append(&self, file: &str, text: &str) -> Result<()> {
         let path = self.root.join(file);
         let mut opened = OpenOptions::new()
             .append(true)
@@ -79,7 +79,7 @@ impl Tracefs {
     /// # Errors
     ///
     /// It cannot be read.
-    pub fn format(&self, event: &str) -> Result<Option<Format>> {
+    pub(crate) fn format(&self, event: &str) -> Result<Option<Format>> {
         let path = self.root.join("events").join(event).join("format");
         match fs::read_to_string(&path) {
             Ok(text) => Ok(Format::parse(&text)),
@@ -94,7 +94,7 @@ impl Tracefs {
     /// # Errors
     ///
     /// `EACCES` and `EPERM` for those who may not trace; `ENOMEM`.
-    pub fn instance(&self, kilobytes: u32) -> Result<Instance> {
+    pub(crate) fn instance(&self, kilobytes: u32) -> Result<Instance> {
         let instance = {
             let _alone = self.lock()?;
             self.reap();
@@ -149,7 +149,7 @@ impl Tracefs {
     /// # Errors
     ///
     /// The directory of instances cannot be read.
-    pub fn instances(&self) -> Result<Vec<String>> {
+    pub(crate) fn instances(&self) -> Result<Vec<String>> {
         let path = self.root.join("instances");
         let entries = fs::read_dir(&path).map_err(|err| Op::ReadDirectory.on(&*path, err))?;
         let names = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
@@ -198,7 +198,7 @@ fn start_time(pid: u32) -> Option<u64> {
 }
 
 /// Whether a thread has not ended. One that has stays known until its parent asks for it.
-pub(super) fn lives(tid: u32) -> bool {
+pub(crate) fn lives(tid: u32) -> bool {
     stat(tid, 0).is_some_and(|state| state != "Z" && state != "X")
 }
 
@@ -215,7 +215,7 @@ fn stat(pid: u32, field: usize) -> Option<String> {
 
 /// A buffer of one's own. It is removed when it is dropped.
 #[derive(Debug)]
-pub struct Instance {
+pub(crate) struct Instance {
     path: PathBuf,
     /// Keeps other processes from removing it.
     hold: Option<File>,
@@ -223,7 +223,7 @@ pub struct Instance {
 
 impl Instance {
     /// Its name.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
@@ -232,7 +232,7 @@ impl Instance {
     /// # Errors
     ///
     /// The kernel does not have the file.
-    pub fn read(&self, file: impl AsRef<Path>) -> Result<String> {
+    pub(crate) fn read(&self, file: impl AsRef<Path>) -> Result<String> {
         let path = self.path.join(file);
         fs::read_to_string(&path).map_err(|err| Op::ReadTrace.on(&*path, err))
     }
@@ -242,7 +242,7 @@ impl Instance {
     /// # Errors
     ///
     /// The kernel does not have the file, or does not take the value.
-    pub fn write(&self, file: impl AsRef<Path>, value: &str) -> Result<()> {
+    pub(crate) fn write(&self, file: impl AsRef<Path>, value: &str) -> Result<()> {
         let path = self.path.join(file);
         fs::write(&path, value).map_err(|err| Op::SetUpTracing.on(&*path, err))
     }
@@ -252,7 +252,7 @@ impl Instance {
     /// # Errors
     ///
     /// The kernel does not have it.
-    pub fn enable(&self, event: &str) -> Result<()> {
+    pub(crate) fn enable(&self, event: &str) -> Result<()> {
         self.write(Path::new("events").join(event).join("enable"), "1")
     }
 
@@ -261,7 +261,7 @@ impl Instance {
     /// # Errors
     ///
     /// The kernel does not have it.
-    pub fn open(&self, file: impl AsRef<Path>) -> Result<File> {
+    pub(crate) fn open(&self, file: impl AsRef<Path>) -> Result<File> {
         let path = self.path.join(file);
         let opened = OpenOptions::new().append(true).open(&path);
         opened.map_err(|err| Op::SetUpTracing.on(&*path, err))
@@ -272,7 +272,7 @@ impl Instance {
     /// # Errors
     ///
     /// The directories cannot be read.
-    pub fn readers(&self) -> Result<Vec<Reader>> {
+    pub(crate) fn readers(&self) -> Result<Vec<Reader>> {
         let dir = self.path.join("per_cpu");
         let failed = |err| Op::ReadDirectory.on(&*dir, err);
         let mut readers = Vec::new();
@@ -298,7 +298,7 @@ impl Drop for Instance {
 
 /// The records of one processor.
 #[derive(Debug)]
-pub struct Reader {
+pub(crate) struct Reader {
     file: File,
     statistics: PathBuf,
 }
@@ -309,7 +309,7 @@ impl Reader {
     /// # Errors
     ///
     /// Only where the file system is gone.
-    pub fn page<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
+    pub(crate) fn page<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
         match self.file.read(buffer) {
             Ok(0) => Ok(None),
             Ok(length) => Ok(Some(&buffer[..length])),
@@ -323,7 +323,7 @@ impl Reader {
     /// # Errors
     ///
     /// The statistics cannot be read.
-    pub fn lost(&self) -> io::Result<u64> {
+    pub(crate) fn lost(&self) -> io::Result<u64> {
         self.count(&["overrun: ", "commit overrun: ", "dropped events: "])
     }
 
@@ -333,7 +333,7 @@ impl Reader {
     /// # Errors
     ///
     /// The statistics cannot be read.
-    pub fn taken(&self) -> io::Result<u64> {
+    pub(crate) fn taken(&self) -> io::Result<u64> {
         self.count(&["read events: "])
     }
 

@@ -3,24 +3,24 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
-use super::{Format, Page};
+use super::{format::Format, page::Page};
 use crate::Cap;
 
 /// Something that a thread did.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
+pub(crate) struct Event {
     /// When, in nanoseconds of `CLOCK_MONOTONIC`.
-    pub time: u64,
+    pub(crate) time: u64,
     /// The thread.
-    pub tid: u32,
+    pub(crate) tid: u32,
     /// What.
-    pub kind: EventKind,
+    pub(crate) kind: EventKind,
 }
 
 /// What a thread did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum EventKind {
+pub(crate) enum EventKind {
     /// The kernel asked whether it has a capability.
     Check(Check),
     /// The answer to the last check of the thread, where that came without one.
@@ -51,53 +51,53 @@ pub enum EventKind {
 
 /// A question of the kernel's whether a thread has a capability.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Check {
+pub(crate) struct Check {
     /// The number of the capability; one that is no [`Cap`] is a mark of the recorder's own.
-    pub number: u32,
+    pub(crate) number: u32,
     /// Whether the answer was yes; `None` if it comes as an [`EventKind::Answer`].
-    pub granted: Option<bool>,
+    pub(crate) granted: Option<bool>,
     /// The user namespace over which it was to be had, as an address that means nothing but
     /// itself.
-    pub namespace: u64,
+    pub(crate) namespace: u64,
     /// The user namespace of the credentials that were asked, if that is known.
-    pub own_namespace: Option<u64>,
+    pub(crate) own_namespace: Option<u64>,
     /// Whether the kernel said that nobody is to hear of it (`CAP_OPT_NOAUDIT`).
-    pub unaudited: bool,
+    pub(crate) unaudited: bool,
     /// The places in the kernel from which it was asked, the innermost first; empty if they are
     /// not known.
-    pub stack: Vec<u64>,
+    pub(crate) stack: Vec<u64>,
 }
 
 impl Check {
     /// The capability.
-    pub fn cap(&self) -> Option<Cap> {
+    pub(crate) fn cap(&self) -> Option<Cap> {
         u8::try_from(self.number).ok().and_then(Cap::from_number)
     }
 }
 
 /// The layouts of the events that are understood. What the kernel does not have is not seen.
 #[derive(Clone, Debug, Default)]
-pub struct Formats {
+pub(crate) struct Formats {
     /// `capability/cap_capable`, or a probe of that function
-    pub check: Option<Format>,
+    pub(crate) check: Option<Format>,
     /// A probe of its return
-    pub answer: Option<Format>,
+    pub(crate) answer: Option<Format>,
     /// `ftrace/kernel_stack`
-    pub stack: Option<Format>,
+    pub(crate) stack: Option<Format>,
     /// `raw_syscalls/sys_exit`
-    pub system_call: Option<Format>,
+    pub(crate) system_call: Option<Format>,
     /// `sched/sched_process_exec`
-    pub exec: Option<Format>,
+    pub(crate) exec: Option<Format>,
     /// `task/task_newtask`
-    pub started: Option<Format>,
+    pub(crate) started: Option<Format>,
     /// `sched/sched_process_exit`
-    pub ended: Option<Format>,
+    pub(crate) ended: Option<Format>,
 }
 
 impl Formats {
     /// Adds the events of one page to those of the pages before it, of the same processor. A
     /// stack is part of the check before it, which may be the last of the page before.
-    pub fn read(&self, page: &Page<'_>, events: &mut Vec<Event>) {
+    pub(crate) fn read(&self, page: &Page<'_>, events: &mut Vec<Event>) {
         for record in page.records() {
             let Some((id, _)) = record.data.split_first_chunk::<2>() else { continue };
             let id = u16::from_ne_bytes(*id);

@@ -2,20 +2,10 @@
 
 /// The fields of an event. Their places differ between kernels and are never known beforehand.
 /// (Documentation/trace/events.rst)
-///
-/// ```
-/// use rcap::trace::Format;
-///
-/// let format = Format::parse(
-///     "name: x\nID: 7\nformat:\n\tfield:int cap;\toffset:4;\tsize:4;\tsigned:1;\n",
-/// ).unwrap();
-/// assert_eq!(format.id, 7);
-/// assert_eq!(format.signed(&[0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff], "cap"), Some(-1));
-/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Format {
+pub(crate) struct Format {
     /// The number that records of this event begin with.
-    pub id: u16,
+    pub(crate) id: u16,
     fields: Vec<Field>,
 }
 
@@ -30,7 +20,7 @@ struct Field {
 
 impl Format {
     /// The layout that this text describes; `None` if it is none.
-    pub fn parse(text: &str) -> Option<Format> {
+    pub(crate) fn parse(text: &str) -> Option<Format> {
         let id = text.lines().find_map(|line| line.strip_prefix("ID: "))?.trim().parse().ok()?;
         let fields = text.lines().filter_map(Field::parse).collect();
         Some(Format { id, fields })
@@ -46,7 +36,7 @@ impl Format {
     }
 
     /// The number in a field of at most eight bytes, in the byte order of this machine.
-    pub fn unsigned(&self, record: &[u8], name: &str) -> Option<u64> {
+    pub(crate) fn unsigned(&self, record: &[u8], name: &str) -> Option<u64> {
         let bytes = self.bytes(record, name)?;
         Some(match *bytes {
             [a] => a.into(),
@@ -57,7 +47,7 @@ impl Format {
     }
 
     /// The same, with a sign.
-    pub fn signed(&self, record: &[u8], name: &str) -> Option<i64> {
+    pub(crate) fn signed(&self, record: &[u8], name: &str) -> Option<i64> {
         let bytes = self.bytes(record, name)?;
         Some(match *bytes {
             [a] => i8::from_ne_bytes([a]).into(),
@@ -68,7 +58,7 @@ impl Format {
     }
 
     /// The text in a field, up to its first NUL.
-    pub fn text<'a>(&self, record: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    pub(crate) fn text<'a>(&self, record: &'a [u8], name: &str) -> Option<&'a [u8]> {
         let mut bytes = self.bytes(record, name)?;
         if self.field(name)?.elsewhere {
             let place = u32::from_ne_bytes(bytes.try_into().ok()?);
@@ -79,7 +69,7 @@ impl Format {
     }
 
     /// As many numbers of eight bytes as the record has from where a field begins.
-    pub fn words<'a>(
+    pub(crate) fn words<'a>(
         &self,
         record: &'a [u8],
         name: &str,

@@ -16,40 +16,18 @@ use nix::{
 };
 
 use super::{
-    Backend, Event, EventKind, Formats, Gap, Instance, Page, Reader, Rest, Tracefs,
-    backend::require_initial_pid_namespace,
+    Event, EventKind, MARK, Rest, Tracefs,
+    event::Formats,
     kprobe::Probes,
-    tracefs::{NOBODY, lives},
+    page::Page,
+    tracefs::{Instance, NOBODY, Reader, lives},
 };
 use crate::{
     Error, Op, Result,
     launch::{Launcher, above_standard},
     sys,
+    trace::{Backend, Gap, Options, backend::require_initial_pid_namespace},
 };
-
-/// How to record.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// How the kernel is asked.
-    pub backend: Backend,
-    /// Kilobytes for records that wait, for each processor, of the kernel's memory. A buffer that
-    /// was too small grows.
-    pub kilobytes: u32,
-    /// Whether the end of every system call is recorded too, which tells what came of a check.
-    pub outcomes: bool,
-}
-
-impl Options {
-    /// Outcomes, and as many kilobytes as a burst of 100,000 checks by one thread takes that nobody
-    /// reads before its end: 160 bytes for a check from 12 functions, 250 from 23, and 28 for what
-    /// came of the system call.
-    pub const fn new(backend: Backend) -> Options {
-        Options { backend, kilobytes: 32 * 1024, outcomes: true }
-    }
-}
-
-/// The number of the capability that the recorder asks about before anything else is recorded.
-pub const MARK: u32 = crate::Cap::SETPCAP.number() as u32;
 
 /// The largest that a buffer grows to by itself.
 const KILOBYTES: u32 = 128 * 1024;
@@ -63,7 +41,7 @@ const CHECK: Duration = Duration::from_millis(20);
 /// [`MARK`] by the recorded process itself, or by one that is made for that, about its own user
 /// namespace: without it, the recording does not begin.
 #[derive(Debug)]
-pub struct Recorder {
+pub(crate) struct ProcessRecorder {
     formats: Formats,
     /// One for each processor, with what it has read.
     readers: Vec<(Reader, Vec<Event>)>,
@@ -89,25 +67,25 @@ pub struct Recorder {
 
 /// The time before which all events have their places in the buffers, in nanoseconds of
 /// `CLOCK_MONOTONIC`.
-pub(super) fn settled() -> Result<u64> {
+pub(crate) fn settled() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|err| Op::ReadTrace.thread(err))?;
     let before = Duration::from(now).saturating_sub(Duration::from_millis(1));
     Ok(u64::try_from(before.as_nanos()).unwrap_or(u64::MAX))
 }
 
-impl Recorder {
+impl ProcessRecorder {
     /// Sets up the recording of nobody.
     ///
     /// # Errors
     ///
     /// Those of setting up tracing, for which it takes root; [`Error::PidNamespace`] and
     /// [`Error::NoProc`], as processes are recorded by their ids; [`Error::UnsupportedTarget`] with
-    /// [`Backend::Bpf`], which is for a [`CgroupRecorder`](super::CgroupRecorder).
-    pub fn new(options: &Options) -> Result<Recorder> {
+    /// [`Backend::Bpf`], which is for a `CgroupRecorder`.
+    pub(crate) fn new(backend: Backend, options: &Options) -> Result<ProcessRecorder> {
         require_initial_pid_namespace()?;
         let tracefs = Tracefs::open()?;
         let instance = tracefs.instance(options.kilobytes)?;
-        let probes = match options.backend {
+        let probes = match backend {
             Backend::Kprobe => Some(Probes::new(&tracefs, &instance)?),
             Backend::Tracepoint => None,
             Backend::Bpf => return Err(Error::UnsupportedTarget),
@@ -156,7 +134,7 @@ impl Recorder {
         });
         let settings = settings.collect();
         let readers = instance.readers()?.into_iter().map(|reader| (reader, Vec::new())).collect();
-        Ok(Recorder {
+        Ok(ProcessRecorder {
             formats,
             readers,
             kilobytes: options.kilobytes,
@@ -181,7 +159,7 @@ impl Recorder {
     ///
     /// Those of [`Launcher::spawn`]; [`Error::NoMark`] if nothing is recorded: the program has been
     /// ended then.
-    pub fn start(&mut self, mut command: Command, launcher: &Launcher) -> Result<Child> {
+    pub(crate) fn start(&mut self, mut command: Command, launcher: &Launcher) -> Result<Child> {
         self.mark(&mut command, None)?;
         let child = launcher.spawn(command);
         let marked = self.expect_mark(child.as_ref().ok().map(Child::id));
@@ -201,13 +179,13 @@ impl Recorder {
     }
 
     /// Records `processes`, their threads and all that they start. More can be
-    /// [`Recorder::follow`]ed later.
+    /// [`ProcessRecorder::follow`]ed later.
     ///
     /// # Errors
     ///
     /// The first of the processes, by whose user namespace the checks are judged, has ended;
     /// [`Error::NoMark`] if nothing is recorded.
-    pub fn attach(&mut self, processes: &[u32]) -> Result<()> {
+    pub(crate) fn attach(&mut self, processes: &[u32]) -> Result<()> {
         // A process that ends before it executes anything marks in the name of the first.
         let namespace = |pid: &str| {
             let path = PathBuf::from(format!("/proc/{pid}/ns/user"));
@@ -280,7 +258,7 @@ impl Recorder {
     /// # Errors
     ///
     /// Only where the file system is gone.
-    pub fn follow(&mut self, processes: &[u32]) -> Result<()> {
+    pub(crate) fn follow(&mut self, processes: &[u32]) -> Result<()> {
         for &pid in processes {
             let program = std::fs::read_link(format!("/proc/{pid}/exe"));
             let program = program.or_else(|_| std::fs::read_link(format!("/proc/{pid}/comm")));
@@ -310,7 +288,7 @@ impl Recorder {
     /// # Errors
     ///
     /// Only where the file system is gone.
-    pub fn living(&self) -> Result<Vec<u32>> {
+    pub(crate) fn living(&self) -> Result<Vec<u32>> {
         let text = self.instance.read("set_event_pid")?;
         let listed = text.lines().filter_map(|line| line.trim().parse().ok());
         // Of those that have ended, some are still on the list.
@@ -323,7 +301,7 @@ impl Recorder {
     /// # Errors
     ///
     /// Only where the file system is gone.
-    pub fn drain(&mut self) -> Result<Vec<Event>> {
+    pub(crate) fn drain(&mut self) -> Result<Vec<Event>> {
         // What is being written while this reads is left for the next time.
         let until = settled()?;
         self.read()?;
@@ -416,7 +394,7 @@ impl Recorder {
     /// # Errors
     ///
     /// Only where the file system is gone.
-    pub fn stop(&mut self) -> Result<Rest> {
+    pub(crate) fn stop(&mut self) -> Result<Rest> {
         self.check_settings();
         self.instance.write("tracing_on", "0")?;
         self.read()?;

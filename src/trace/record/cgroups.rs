@@ -18,13 +18,14 @@ use nix::sys::{
     statfs::{CGROUP2_SUPER_MAGIC, statfs},
 };
 
-use super::{Check, Event, EventKind, Gap, MARK, Rest, Target, record::settled};
+use super::{Check, Event, EventKind, MARK, Rest, processes::settled};
 use crate::{
     Error, Op, Result,
     sys::{
         self,
         bpf::{self, Cgroups, Counter, Ids, Queue},
     },
+    trace::{Gap, Target, target::unified},
 };
 
 mod program;
@@ -33,7 +34,7 @@ use program::{CHECK, END, Maps, STACK};
 
 /// Records what the processes of control groups are asked for, those that enter them later too.
 #[derive(Debug)]
-pub struct CgroupRecorder {
+pub(crate) struct CgroupRecorder {
     checks: Queue<CHECK>,
     ends: Queue<END>,
     /// How many events had no place.
@@ -59,13 +60,13 @@ const TASKS: u32 = 32 * 1024;
 
 impl CgroupRecorder {
     /// Whether a directory is one of the unified hierarchy, whose groups BPF knows.
-    pub fn is_unified(path: &Path) -> bool {
+    pub(crate) fn is_unified(path: &Path) -> bool {
         statfs(path).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
     }
 
     /// Whether this kernel and this process can, and some unified hierarchy is mounted.
-    pub(super) fn check() -> Result<()> {
-        let root = super::target::unified().ok_or(Error::NoBackend)?;
+    pub(crate) fn check() -> Result<()> {
+        let root = unified().ok_or(Error::NoBackend)?;
         match CgroupRecorder::new(&[root], true) {
             Err(err) if err.raw_os_error() == Some(libc::ENOENT) => Err(Error::NoBackend),
             other => other.map(drop),
@@ -80,7 +81,7 @@ impl CgroupRecorder {
     /// `EPERM` without `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`; `ENOENT` where the kernel
     /// lacks the tracepoint; `EBADF` for what is no such directory; [`Error::NoMark`] if nothing is
     /// recorded.
-    pub fn new(cgroups: &[PathBuf], outcomes: bool) -> Result<CgroupRecorder> {
+    pub(crate) fn new(cgroups: &[PathBuf], outcomes: bool) -> Result<CgroupRecorder> {
         let failed = |err: io::Error| Op::LoadBpf.thread(err);
         // A program has so many instructions at most.
         let count = i16::try_from(cgroups.len()).ok().filter(|count| (1..=64).contains(count));
@@ -120,7 +121,7 @@ impl CgroupRecorder {
         }
         links.push(run(c"cap_capable", &program::check(&maps))?);
         // All processes, for as long as it takes this one to make its mark.
-        set(for_mark, &super::target::unified().ok_or(Error::NoBackend)?)?;
+        set(for_mark, &unified().ok_or(Error::NoBackend)?)?;
         // No such capability: it fails, and yet the kernel asks first.
         let _ = sys::capbset_drop(u8::MAX);
         groups.clear(for_mark).map_err(failed)?;
@@ -153,7 +154,7 @@ impl CgroupRecorder {
 
     /// The processes that are in the groups now. To be called now and then: a process that was
     /// seen in a group and left it is a [`Gap`] of the recording.
-    pub fn living(&mut self) -> Vec<u32> {
+    pub(crate) fn living(&mut self) -> Vec<u32> {
         let processes = self.groups.iter().filter_map(|group| group.processes().ok());
         let living: BTreeSet<u32> = processes.flatten().collect();
         let group_of = |pid: u32| fs::read(format!("/proc/{pid}/cgroup")).ok();
@@ -180,7 +181,7 @@ impl CgroupRecorder {
     /// # Errors
     ///
     /// None that is known.
-    pub fn drain(&mut self) -> Result<Vec<Event>> {
+    pub(crate) fn drain(&mut self) -> Result<Vec<Event>> {
         // What is being written while this reads is left for the next time.
         let until = settled()?;
         let mut events = self.read()?;
@@ -214,7 +215,7 @@ impl CgroupRecorder {
     /// # Errors
     ///
     /// Those of [`CgroupRecorder::drain`].
-    pub fn stop(mut self) -> Result<Rest> {
+    pub(crate) fn stop(&mut self) -> Result<Rest> {
         self.living();
         self.links.clear();
         let events = self.read()?;

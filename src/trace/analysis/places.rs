@@ -1,4 +1,54 @@
-//! What the kernel asked a capability for, by the functions that it was in.
+//! The place in the kernel that a check was made from, and what it asked for.
+
+use super::Meaning;
+use crate::trace::record::Symbols;
+
+/// The place in the kernel that a check was made from.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub struct Place {
+    /// The function that asked; empty if it is not known.
+    pub function: String,
+    /// What it asked for, in words.
+    pub reason: Option<&'static str>,
+    /// The system call, if it is known.
+    pub system_call: Option<String>,
+    /// The meaning, if the functions alone decide it.
+    pub(super) meaning: Option<Meaning>,
+}
+
+impl Place {
+    pub(super) fn new(stack: &[u64], symbols: &Symbols) -> Place {
+        let functions: Vec<&str> =
+            stack.iter().filter_map(|address| symbols.name(*address)).collect();
+        // The first functions belong to the recording.
+        let after = functions.iter().position(|name| name.starts_with("cap_capable"));
+        let functions = &functions[after.map_or(0, |at| at + 1)..];
+        let has = |part: &str| functions.iter().any(|name| name.contains(part));
+        let (function, reason) = reason(functions);
+        let meaning = if has("vm_enough_memory") {
+            Some(Meaning::Overcommit)
+        } else if has("_noaudit") {
+            Some(Meaning::Speculative)
+        } else if is_borrowed(functions) {
+            Some(Meaning::Borrowed)
+        } else {
+            None
+        };
+        let system_call = system_call(functions).map(str::to_owned);
+        Place { function: function.to_owned(), reason, system_call, meaning }
+    }
+}
+
+/// Whether overlayfs asked for who mounted it: it looks at its own inode with the credentials of
+/// the caller, and at all others with those. (fs/overlayfs/inode.c)
+pub(super) fn is_borrowed(functions: &[&str]) -> bool {
+    const CALLERS: [(&str, &str); 2] =
+        [("generic_permission", "ovl_permission"), ("setattr_prepare", "ovl_setattr")];
+    let Some(at) = functions.iter().position(|name| name.starts_with("ovl_")) else { return false };
+    let inner = at.checked_sub(1).map(|at| functions[at]);
+    !CALLERS.iter().any(|(asks, of)| inner == Some(asks) && functions[at].starts_with(of))
+}
 
 /// Functions that only hand the question on: what asked is behind them.
 const HANDS_ON: &[&str] = &[
@@ -57,7 +107,7 @@ const REASONS: &[(&str, &str)] = &[
 ];
 
 /// The function that asked, and for what.
-pub(super) fn reason<'a>(functions: &[&'a str]) -> (&'a str, Option<&'static str>) {
+fn reason<'a>(functions: &[&'a str]) -> (&'a str, Option<&'static str>) {
     let known = |name: &&str| {
         let at = REASONS.binary_search_by_key(name, |(function, _)| function).ok()?;
         Some(REASONS[at].1)
@@ -76,7 +126,7 @@ fn hands_on(name: &str) -> bool {
 }
 
 /// The system call, by its entry in the kernel.
-pub(super) fn system_call<'a>(functions: &[&'a str]) -> Option<&'a str> {
+fn system_call<'a>(functions: &[&'a str]) -> Option<&'a str> {
     const ENTRIES: [&str; 7] =
         ["__x64_sys_", "__arm64_sys_", "__riscv_sys_", "__do_sys_", "__se_sys_", "ksys_", "__sys_"];
     functions

@@ -1,0 +1,289 @@
+//! The analyser: events in, needs out.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{
+    Analysis, Meaning, Need, Place, Seen,
+    rules::{self, Open, lacks_permission},
+};
+use crate::{
+    Cap, CapSet,
+    trace::record::{Check, Event, EventKind, Symbols},
+};
+
+/// The number has 32 bits where a long has.
+#[allow(clippy::cast_lossless, clippy::unnecessary_cast)]
+pub(super) const PIVOT_ROOT: i64 = libc::SYS_pivot_root as i64;
+
+/// What is recorded: a program from its first instruction, or what ran already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::trace) enum Origin {
+    /// The program that this process executes. What comes before is the making of the process.
+    Started(u32),
+    /// Processes that run already. What they do counts at once.
+    Running,
+    /// A process that a container's runtime prepares: what counts is what is in the container.
+    Container,
+}
+
+/// Reads events in the order of time, and says what the checks among them mean.
+///
+/// The first check is taken for the recorder's own, which asks with the credentials of what is
+/// recorded about their own user namespace.
+#[derive(Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
+pub(in crate::trace) struct Analyser {
+    origin: Origin,
+    held: CapSet,
+    /// Whether system calls are recorded too.
+    outcomes: bool,
+    symbols: Arc<Symbols>,
+    places: HashMap<Vec<u64>, Arc<Place>>,
+    marked: bool,
+    /// The user namespace of what is recorded, if it is one for all.
+    home: Option<u64>,
+    begun: bool,
+    threads: HashMap<u32, Thread>,
+    needs: BTreeMap<Key, Need>,
+    is_cut: bool,
+}
+
+/// Checks that are alike in this are one need. As [`super::NeedKey`], without copies.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key {
+    cap: Cap,
+    meaning: Meaning,
+    granted: bool,
+    refusal: bool,
+    place: Arc<Place>,
+    program: Arc<str>,
+    /// Whether it was in a container.
+    inside: bool,
+}
+
+/// What is known of a thread.
+#[derive(Clone, Debug, Default)]
+struct Thread {
+    program: Arc<str>,
+    /// The user namespace that counts as its own.
+    home: Option<u64>,
+    /// It has changed its root directory by pivot_root(2): what it executes next is in a
+    /// container.
+    pivoted: bool,
+    inside: bool,
+    /// The checks of the system call that has not ended.
+    open: Vec<Open>,
+}
+
+/// How many stacks are remembered with their places.
+const PLACES: usize = 16 * 1024;
+/// How many checks of one system call wait for its outcome.
+const OPEN: usize = 1024;
+
+impl Analyser {
+    /// For programs that could hold `held` at most: nothing outside of it is ever a candidate.
+    /// `outcomes` says whether the ends of system calls are among the events.
+    pub(in crate::trace) fn new(
+        origin: Origin,
+        held: CapSet,
+        outcomes: bool,
+        symbols: Arc<Symbols>,
+    ) -> Analyser {
+        Analyser {
+            origin,
+            held,
+            outcomes,
+            symbols,
+            places: HashMap::new(),
+            marked: false,
+            home: None,
+            begun: !matches!(origin, Origin::Started(_)),
+            threads: HashMap::new(),
+            needs: BTreeMap::new(),
+            is_cut: false,
+        }
+    }
+
+    /// Takes the next event, and gives the checks whose outcome is known with it.
+    pub(in crate::trace) fn push(&mut self, event: Event) -> Vec<Seen> {
+        let Event { time, tid, kind } = event;
+        match kind {
+            EventKind::Check(check) => return self.check(time, tid, &check),
+            EventKind::Answer { granted } => {
+                if let Some(open) =
+                    self.threads.get_mut(&tid).and_then(|thread| thread.open.last_mut())
+                {
+                    open.granted.get_or_insert(granted);
+                }
+            }
+            EventKind::SystemCall { number, returned } => {
+                if number == PIVOT_ROOT && returned == 0 {
+                    self.thread(tid).pivoted = true;
+                }
+                return self.settle(tid, Some(returned));
+            }
+            EventKind::Exec { path } => {
+                self.begun |= self.origin == Origin::Started(tid);
+                let (program, cut) = shorten(&path.to_string_lossy());
+                self.is_cut |= cut;
+                let thread = self.thread(tid);
+                // Its own file under this name, which says less.
+                if path != "/proc/self/exe" || thread.program.is_empty() {
+                    thread.program = program.into();
+                }
+                if thread.pivoted && !thread.inside {
+                    thread.inside = true;
+                    thread.home = None;
+                }
+            }
+            EventKind::Started { tid: child } => {
+                // One of the same id has ended, and nobody has said so.
+                let seen = self.settle(child, None);
+                let parent = self.thread(tid);
+                let thread = Thread { open: Vec::new(), ..parent.clone() };
+                self.threads.insert(child, thread);
+                return seen;
+            }
+            EventKind::Ended => {
+                let seen = self.settle(tid, None);
+                self.threads.remove(&tid);
+                return seen;
+            }
+        }
+        Vec::new()
+    }
+
+    fn thread(&mut self, tid: u32) -> &mut Thread {
+        let home = self.home;
+        self.threads.entry(tid).or_insert_with(|| Thread { home, ..Thread::default() })
+    }
+
+    fn check(&mut self, time: u64, tid: u32, check: &Check) -> Vec<Seen> {
+        let Some(cap) = check.cap() else { return Vec::new() };
+        if !self.marked {
+            self.marked = true;
+            self.home = Some(check.namespace).filter(|&namespace| namespace != 0);
+            return Vec::new();
+        }
+        let place = if let Some(place) = self.places.get(&check.stack) {
+            Arc::clone(place)
+        } else {
+            let place = Arc::new(Place::new(&check.stack, &self.symbols));
+            if self.places.len() >= PLACES {
+                self.places.clear();
+            }
+            self.places.insert(check.stack.clone(), Arc::clone(&place));
+            place
+        };
+        let (before, outcomes) = (!self.begun, self.outcomes);
+        let thread = self.thread(tid);
+        // A program that enters a namespace of its own is granted everything there, which is
+        // nothing to be given from outside. One that is in another from the start, as in a
+        // container, has that for its own.
+        if thread.home.is_none() && place.meaning.is_none() {
+            thread.home = check.own_namespace.or(Some(check.namespace));
+        }
+        let open = Open {
+            time,
+            cap,
+            granted: check.granted,
+            unaudited: check.unaudited,
+            other_namespace: thread.home.is_some_and(|home| home != check.namespace),
+            before,
+            place,
+        };
+        // Where no system call is seen to end, a check ends with the next one, but for the second
+        // of a pair.
+        let goes_on = outcomes
+            || open.cap == Cap::DAC_OVERRIDE
+                && thread.open.last().is_some_and(|last| last.cap == Cap::DAC_READ_SEARCH);
+        // A system call that asks for ever has no place to wait for its end.
+        let goes_on = goes_on && self.thread(tid).open.len() < OPEN;
+        let seen = if goes_on { Vec::new() } else { self.settle(tid, None) };
+        self.thread(tid).open.push(open);
+        seen
+    }
+
+    /// Judges the checks of a thread's system call that has ended.
+    fn settle(&mut self, tid: u32, returned: Option<i64>) -> Vec<Seen> {
+        let Some(thread) = self.threads.get_mut(&tid) else { return Vec::new() };
+        if thread.open.is_empty() {
+            return Vec::new();
+        }
+        let open = std::mem::take(&mut thread.open);
+        let (program, inside) = (Arc::clone(&thread.program), thread.inside);
+        let overridden =
+            open.iter().any(|one| one.cap == Cap::DAC_OVERRIDE && one.granted == Some(true));
+        let seen = open.into_iter().map(|one| Seen {
+            meaning: rules::meaning(&one, self.held, overridden, returned),
+            time: one.time,
+            tid,
+            program: Arc::clone(&program),
+            cap: one.cap,
+            granted: one.granted == Some(true),
+            place: one.place,
+            returned,
+            inside,
+        });
+        let seen: Vec<Seen> = seen.collect();
+        for one in &seen {
+            self.count(one);
+        }
+        seen
+    }
+
+    fn count(&mut self, seen: &Seen) {
+        let refusal = !seen.granted && seen.returned.is_some_and(lacks_permission);
+        let (place, program) = (Arc::clone(&seen.place), Arc::clone(&seen.program));
+        let Seen { cap, meaning, granted, inside, .. } = *seen;
+        let mut key = Key { cap, meaning, granted, refusal, place, program, inside };
+        if self.needs.len() >= Analysis::ROWS && !self.needs.contains_key(&key) {
+            key.program = Analysis::OTHERS.into();
+            self.is_cut = true;
+        }
+        let program = key.program.to_string();
+        let need = self.needs.entry(key).or_insert_with(|| Need {
+            cap: seen.cap,
+            meaning: seen.meaning,
+            granted: seen.granted,
+            function: seen.place.function.clone(),
+            reason: seen.place.reason.map(str::to_owned),
+            count: 0,
+            system_call: seen.place.system_call.clone(),
+            returned: seen.returned,
+            program,
+        });
+        need.count = need.count.saturating_add(1);
+    }
+
+    /// What all of it comes to.
+    pub(in crate::trace) fn finish(mut self) -> Analysis {
+        let open: Vec<u32> = self.threads.keys().copied().collect();
+        for tid in open {
+            self.settle(tid, None);
+        }
+        // With a container, what happened outside of it is its runtime's.
+        let contained = self.origin == Origin::Container
+            || self.needs.keys().any(|key| key.inside)
+            || self.threads.values().any(|thread| thread.inside);
+        let needs = self.needs.into_iter().map(|(key, mut need)| {
+            if contained && !key.inside && need.meaning != Meaning::BeforeTheProgram {
+                need.meaning = Meaning::Runtime;
+            }
+            need
+        });
+        Analysis { is_cut: self.is_cut, ..Analysis::new(needs.collect()) }
+    }
+}
+
+/// The end of a path that is too long, which has the name of the file, and whether it was.
+fn shorten(path: &str) -> (String, bool) {
+    let Some(excess) = path.len().checked_sub(Analysis::PATH).filter(|excess| *excess > 0) else {
+        return (path.to_owned(), false);
+    };
+    let start = (excess + 3..path.len()).find(|&at| path.is_char_boundary(at));
+    (format!("...{}", &path[start.unwrap_or(path.len())..]), true)
+}

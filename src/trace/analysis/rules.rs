@@ -1,0 +1,113 @@
+//! The meaning of a check: the rules, in the order in which they are tried.
+
+use std::sync::Arc;
+
+use super::Place;
+use crate::{Cap, CapSet};
+
+/// What a check means for the program. The rules are tried in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+#[non_exhaustive]
+pub enum Meaning {
+    /// It was made before the program was executed.
+    BeforeTheProgram,
+    /// It was made outside of the container that the program has started.
+    Runtime,
+    /// Whether memory may be overcommitted: the answer changes how much is kept back for root,
+    /// and nothing else. (`cap_vm_enough_memory` in security/commoncap.c)
+    Overcommit,
+    /// The kernel asked without logging it, to choose between two ways that both work.
+    Speculative,
+    /// A file system asked on behalf of who mounted it.
+    Borrowed,
+    /// It was about another user namespace than the program's own.
+    OtherNamespace,
+    /// To read, one of two would do: the kernel asked for `CAP_DAC_READ_SEARCH`, was refused, and
+    /// was granted `CAP_DAC_OVERRIDE` in the same system call.
+    OneNeed,
+    /// It was refused, and the system call succeeded.
+    NotNeeded,
+    /// It was refused, and the system call ended in `EPERM` or `EACCES`.
+    Missing,
+    /// It was refused, and how the system call ended says nothing of it.
+    Unclear,
+    /// It was granted, and the system call failed all the same.
+    Weak,
+    /// It was granted to the program, and the system call succeeded.
+    Candidate,
+}
+
+impl Meaning {
+    /// Returns the meaning in words.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Meaning::BeforeTheProgram => "before the program was executed",
+            Meaning::Runtime => "by the container's runtime, not in the container",
+            Meaning::Overcommit => "whether memory may be overcommitted: never needed",
+            Meaning::Speculative => "asked only to choose between two ways",
+            Meaning::Borrowed => "asked of who mounted a file system",
+            Meaning::OtherNamespace => "about another user namespace",
+            Meaning::OneNeed => "another capability did instead",
+            Meaning::NotNeeded => "refused, and it worked",
+            Meaning::Missing => "refused, and it failed for lack of permission",
+            Meaning::Unclear => "refused, and it is unclear whether it mattered",
+            Meaning::Weak => "granted, and it failed all the same",
+            Meaning::Candidate => "granted, and it worked",
+        }
+    }
+}
+
+/// A check whose outcome is not known yet.
+#[derive(Clone, Debug)]
+pub(super) struct Open {
+    pub(super) time: u64,
+    pub(super) cap: Cap,
+    pub(super) granted: Option<bool>,
+    pub(super) unaudited: bool,
+    /// Whether it was about another user namespace than that of the thread.
+    pub(super) other_namespace: bool,
+    pub(super) before: bool,
+    pub(super) place: Arc<Place>,
+}
+
+/// Whether a system call has failed: not that it goes on, or begins anew after a signal.
+fn has_failed(returned: i64) -> bool {
+    /// ERESTARTSYS to ERESTART_RESTARTBLOCK (include/linux/errno.h)
+    const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
+    (-4095..0).contains(&returned)
+        && returned != -i64::from(libc::EINPROGRESS)
+        && !RESTARTS.contains(&returned)
+}
+
+pub(super) fn lacks_permission(returned: i64) -> bool {
+    [libc::EPERM, libc::EACCES].map(|errno| -i64::from(errno)).contains(&returned)
+}
+
+/// Returns what a check means. `overridden`: another capability was granted instead, in the same
+/// system call.
+pub(super) fn meaning(
+    open: &Open,
+    held: CapSet,
+    overridden: bool,
+    returned: Option<i64>,
+) -> Meaning {
+    let granted = open.granted == Some(true);
+    match (open.place.meaning, returned) {
+        _ if open.before => Meaning::BeforeTheProgram,
+        (Some(rule), _) => rule,
+        _ if open.unaudited => Meaning::Speculative,
+        _ if granted && !held.contains(open.cap) => Meaning::Borrowed,
+        _ if open.other_namespace => Meaning::OtherNamespace,
+        _ if !granted && open.cap == Cap::DAC_READ_SEARCH && overridden => Meaning::OneNeed,
+        (_, Some(returned)) if !granted && lacks_permission(returned) => Meaning::Missing,
+        (_, Some(returned)) if !granted && returned >= 0 => Meaning::NotNeeded,
+        _ if !granted => Meaning::Unclear,
+        (_, Some(returned)) if has_failed(returned) => Meaning::Weak,
+        _ => Meaning::Candidate,
+    }
+}

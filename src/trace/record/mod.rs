@@ -1,0 +1,135 @@
+//! The recorder: what the kernel provides by its three backends, read into one kind of event.
+//!
+//! `processes` records process trees through tracefs, by the tracepoint or by kprobes. `cgroups`
+//! records control groups by BPF.
+
+use std::{
+    path::PathBuf,
+    process::{Child, Command},
+};
+
+use super::{Backend, Gap, Target, tracer::Options};
+use crate::{Error, Result, launch::Launcher};
+
+mod cgroups;
+mod event;
+mod format;
+mod kprobe;
+mod page;
+mod processes;
+mod symbols;
+mod tracefs;
+
+pub(super) use self::{
+    cgroups::CgroupRecorder,
+    event::{Check, Event, EventKind},
+    processes::ProcessRecorder,
+    symbols::Symbols,
+    tracefs::Tracefs,
+};
+
+/// The number of the capability that the recorder asks about before anything else is recorded.
+const MARK: u32 = crate::Cap::SETPCAP.number() as u32;
+
+/// The end of a recording.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Rest {
+    /// The events that were not taken before, in the order of time.
+    pub(super) events: Vec<Event>,
+    /// The number of lost records; `None` if some were lost and the kernel did not count them.
+    pub(super) lost: Option<u64>,
+    /// Other reasons why the recording is not complete.
+    pub(super) gaps: Vec<Gap>,
+}
+
+/// A recorder of any backend.
+#[derive(Debug)]
+pub(super) enum Recorder {
+    Processes(Box<ProcessRecorder>),
+    Cgroups(CgroupRecorder),
+}
+
+impl Recorder {
+    /// Sets up a recorder for programs that [`Recorder::start`] starts.
+    pub(super) fn new(options: &Options) -> Result<(Recorder, Backend)> {
+        let backend = options.backend.map_or_else(Backend::best, Ok)?;
+        let recorder = ProcessRecorder::new(backend, options)?;
+        Ok((Recorder::Processes(Box::new(recorder)), backend))
+    }
+
+    /// Records the processes of `targets`, of which `first` are running now.
+    pub(super) fn attach(
+        targets: &[Target],
+        first: &[u32],
+        options: &Options,
+    ) -> Result<(Recorder, Backend)> {
+        let unified = |target: &Target| match target {
+            Target::Cgroup(path) if CgroupRecorder::is_unified(path) => Some(path.clone()),
+            _ => None,
+        };
+        let cgroups: Option<Vec<PathBuf>> = targets.iter().map(unified).collect();
+        let by_ids = |options: &Options| {
+            let (mut recorder, backend) = Recorder::new(options)?;
+            if let Recorder::Processes(recorder) = &mut recorder {
+                recorder.attach(first)?;
+            }
+            Ok((recorder, backend))
+        };
+        match (cgroups, options.backend) {
+            (Some(cgroups), None | Some(Backend::Bpf)) => {
+                match CgroupRecorder::new(&cgroups, options.outcomes) {
+                    Ok(recorder) => Ok((Recorder::Cgroups(recorder), Backend::Bpf)),
+                    Err(err) if options.backend.is_some() => Err(err),
+                    // If the programs cannot be loaded, process ids may still be usable.
+                    Err(err) => match Backend::best() {
+                        Err(Error::PidNamespace) => Err(err),
+                        other => by_ids(&Options { backend: Some(other?), ..options.clone() }),
+                    },
+                }
+            }
+            (None, Some(Backend::Bpf)) => Err(Error::UnsupportedTarget),
+            _ => by_ids(options),
+        }
+    }
+
+    pub(super) fn start(&mut self, command: Command, launcher: &Launcher) -> Result<Child> {
+        match self {
+            Recorder::Processes(recorder) => recorder.start(command, launcher),
+            Recorder::Cgroups(_) => Err(Error::UnsupportedTarget),
+        }
+    }
+
+    /// Records more processes. BPF follows control groups by itself.
+    pub(super) fn follow(&mut self, processes: &[u32]) -> Result<()> {
+        match self {
+            Recorder::Processes(recorder) => recorder.follow(processes),
+            Recorder::Cgroups(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn drain(&mut self) -> Result<Vec<Event>> {
+        match self {
+            Recorder::Processes(recorder) => recorder.drain(),
+            Recorder::Cgroups(recorder) => recorder.drain(),
+        }
+    }
+
+    /// Returns the recorded threads, or the processes of the recorded groups, that are alive.
+    pub(super) fn living(&mut self) -> Result<Vec<u32>> {
+        match self {
+            Recorder::Processes(recorder) => recorder.living(),
+            Recorder::Cgroups(recorder) => Ok(recorder.living()),
+        }
+    }
+
+    /// Ends the recording. A process recorder can start another one.
+    pub(super) fn stop(&mut self) -> Result<Rest> {
+        match self {
+            Recorder::Processes(recorder) => recorder.stop(),
+            Recorder::Cgroups(recorder) => recorder.stop(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

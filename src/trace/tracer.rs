@@ -1,0 +1,346 @@
+//! A recording from its beginning to its end.
+
+use std::{
+    fs::File,
+    path::Path,
+    process::{Child, Command},
+    sync::Arc,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use nix::sched::{CloneFlags, setns};
+
+use super::{
+    Analysis, Backend, Exit, Gap, Seen, Target,
+    analysis::{Analyser, Origin},
+    record::{Event, Recorder, Rest, Symbols},
+    report::Report,
+};
+use crate::{
+    CapSet, Op, Result,
+    launch::{Launcher, attainable},
+    proc::Proc,
+};
+
+/// How long [`Tracer::poll`] waits at least and at most.
+const PULSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
+/// After this many events at once, the next wait is short.
+const BUSY: usize = 10_000;
+
+/// How to record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Options {
+    /// The way in which the kernel is asked. `None`: the best one for the target.
+    pub backend: Option<Backend>,
+    /// The size of the kernel's buffer for each processor, in KiB. A buffer that was too small
+    /// grows.
+    pub kilobytes: u32,
+    /// Whether the results of system calls are recorded, which tell what came of a check.
+    pub outcomes: bool,
+}
+
+/// The best backend, outcomes, and a buffer that holds a burst of 100,000 checks by one thread: a
+/// check takes 160 bytes with 12 functions on its stack and 250 with 23, and its outcome 28.
+impl Default for Options {
+    fn default() -> Options {
+        Options { backend: None, kilobytes: 32 * 1024, outcomes: true }
+    }
+}
+
+/// Records the capability checks of programs, or of processes that are already running.
+///
+/// A tracer can record one program after the other; [`Tracer::finish`] ends a recording. It never
+/// waits for a child process and handles no signal.
+#[derive(Debug)]
+pub struct Tracer {
+    recorder: Recorder,
+    backend: Backend,
+    outcomes: bool,
+    names: Names,
+    /// What [`Tracer::attach`] was given.
+    targets: Vec<Target>,
+    current: Current,
+    pulse: Duration,
+}
+
+/// The recording that is going on.
+#[derive(Debug)]
+struct Current {
+    origin: Origin,
+    held: CapSet,
+    analyser: Option<Analyser>,
+    /// Events from before the names of the kernel's functions were known.
+    waiting: Vec<Event>,
+}
+
+impl Current {
+    fn new(origin: Origin, held: CapSet) -> Current {
+        Current { origin, held, analyser: None, waiting: Vec::new() }
+    }
+}
+
+/// The result of a recording.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Recording {
+    /// The checks, and what they mean.
+    pub analysis: Analysis,
+    /// The number of lost records; `None` if some were lost and the kernel did not count them.
+    pub lost: Option<u64>,
+    /// Other reasons why the recording is not complete.
+    pub gaps: Vec<Gap>,
+    /// The backend that recorded.
+    pub backend: Backend,
+    /// What this recording could not see, in words.
+    pub unseen: Vec<String>,
+}
+
+impl Recording {
+    fn new(analysis: Analysis, rest: Rest, backend: Backend, names: &Symbols) -> Recording {
+        let mut unseen: Vec<String> =
+            backend.unseen().iter().map(|&words| words.to_owned()).collect();
+        if names.is_empty() {
+            unseen.push(
+                "what the kernel asked for: kernel.kptr_restrict hides the addresses in \
+                 /proc/kallsyms, so no check was set aside for its reason"
+                    .to_owned(),
+            );
+        }
+        if analysis.is_cut {
+            unseen.push(Analysis::CUT.to_owned());
+        }
+        Recording { analysis, lost: rest.lost, gaps: rest.gaps, backend, unseen }
+    }
+
+    /// Returns whether no record is known to be missing. [`Recording::unseen`] still applies.
+    pub fn is_complete(&self) -> bool {
+        self.lost == Some(0) && self.gaps.is_empty()
+    }
+
+    /// Returns the report of this recording of `command`, which ended as `exit` says.
+    pub fn report(self, command: Vec<String>, exit: Option<Exit>) -> Report {
+        let mut unseen = self.unseen;
+        let command = first_words(command, &mut unseen);
+        Report {
+            schema: Report::SCHEMA,
+            command,
+            exit,
+            backend: self.backend,
+            candidates: self.analysis.candidates,
+            missing: self.analysis.missing,
+            checks: self.analysis.needs,
+            lost: self.lost,
+            gaps: self.gaps.iter().map(Gap::to_string).collect(),
+            unseen,
+        }
+    }
+}
+
+/// Returns as many words of a command as a report has room for.
+fn first_words(mut words: Vec<String>, unseen: &mut Vec<String>) -> Vec<String> {
+    const LONGEST: usize = 16 * 1024;
+    let mut length = 0;
+    let fits = words.iter().take_while(|word| {
+        length += word.len();
+        length <= LONGEST
+    });
+    let fits = fits.count();
+    if fits < words.len() {
+        words.truncate(fits);
+        words.push("...".to_owned());
+        unseen.push("the words of the command after its first 16 KiB".to_owned());
+    }
+    words
+}
+
+/// The names of the kernel's functions, read by a thread while the recording begins.
+#[derive(Debug)]
+struct Names {
+    loading: Option<JoinHandle<Symbols>>,
+    symbols: Option<Arc<Symbols>>,
+}
+
+impl Names {
+    fn load() -> Names {
+        // EINVAL if the children of this process are made in another PID namespace.
+        let loading = thread::Builder::new().spawn(Symbols::load).ok();
+        Names { loading, symbols: None }
+    }
+
+    fn are_known(&self) -> bool {
+        self.loading.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    fn get(&mut self) -> Arc<Symbols> {
+        let symbols = self.symbols.get_or_insert_with(|| {
+            let loaded = self.loading.take().and_then(|thread| thread.join().ok());
+            Arc::new(loaded.unwrap_or_else(Symbols::load))
+        });
+        Arc::clone(symbols)
+    }
+}
+
+impl Tracer {
+    /// Sets up a tracer for programs that [`Tracer::start`] starts.
+    ///
+    /// # Errors
+    ///
+    /// `EPERM` and `EACCES` without `CAP_SYS_ADMIN` in the initial user namespace;
+    /// [`Error::NoBackend`](crate::Error::NoBackend) if the kernel supports no backend;
+    /// [`Error::PidNamespace`](crate::Error::PidNamespace) and
+    /// [`Error::NoProc`](crate::Error::NoProc), because processes are recorded by their ids;
+    /// [`Error::UnsupportedTarget`](crate::Error::UnsupportedTarget) with [`Backend::Bpf`], which
+    /// records control groups only.
+    pub fn new(options: &Options) -> Result<Tracer> {
+        let names = Names::load();
+        let (recorder, backend) = Recorder::new(options)?;
+        Ok(Tracer {
+            recorder,
+            backend,
+            outcomes: options.outcomes,
+            names,
+            targets: Vec::new(),
+            current: Current::new(Origin::Running, CapSet::empty()),
+            pulse: PULSE[0],
+        })
+    }
+
+    /// Records processes that are already running, their threads, their descendants, and whatever
+    /// enters their control groups later.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tracer::new`] and [`Target::processes`]; the first process has ended;
+    /// [`Error::NoMark`](crate::Error::NoMark) if nothing is recorded.
+    pub fn attach(targets: &[Target], options: &Options) -> Result<Tracer> {
+        let names = Names::load();
+        let first = processes(targets)?;
+        let held = first.iter().map(|&pid| held_by(pid)).reduce(|held, more| held | more);
+        // Nothing is known of the processes that enter an empty control group.
+        let held = held.unwrap_or_else(CapSet::supported);
+        let (mut recorder, backend) = Recorder::attach(targets, &first, options)?;
+        // Some processes were started while the first ones were being added.
+        recorder.follow(&processes(targets)?)?;
+        let is_new = |target: &Target| matches!(target, Target::NewContainer(_));
+        let origin = if targets.iter().any(is_new) { Origin::Container } else { Origin::Running };
+        Ok(Tracer {
+            recorder,
+            backend,
+            outcomes: options.outcomes,
+            names,
+            targets: targets.to_vec(),
+            current: Current::new(origin, held),
+            pulse: PULSE[0],
+        })
+    }
+
+    /// Returns the backend that records.
+    pub fn backend(&self) -> Backend {
+        self.backend
+    }
+
+    /// Starts the program of `command` with the privileges of `launcher`, and records it, its
+    /// threads and its descendants.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Launcher::spawn`]; [`Error::NoMark`](crate::Error::NoMark) if nothing is
+    /// recorded, in which case the program has been killed;
+    /// [`Error::UnsupportedTarget`](crate::Error::UnsupportedTarget) after [`Tracer::attach`] to
+    /// control groups.
+    pub fn start(&mut self, command: Command, launcher: &Launcher) -> Result<Child> {
+        let held = attainable()?;
+        let child = self.recorder.start(command, launcher)?;
+        self.current = Current::new(Origin::Started(child.id()), held);
+        self.pulse = PULSE[0];
+        Ok(child)
+    }
+
+    /// Waits for 1 to 20 ms, and then passes each check whose outcome is known to `each`. Call it
+    /// in a loop: the kernel's buffer is bounded.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's buffer cannot be read.
+    pub fn poll(&mut self, mut each: impl FnMut(&Seen)) -> Result<()> {
+        thread::sleep(self.pulse);
+        if self.targets.iter().any(|target| matches!(target, Target::Cgroup(_))) {
+            // Processes that entered a group are not descendants of its first ones.
+            self.recorder.follow(&processes(&self.targets).unwrap_or_default())?;
+        }
+        let events = self.recorder.drain()?;
+        self.pulse = if events.len() > BUSY { PULSE[0] } else { PULSE[1].min(self.pulse * 2) };
+        self.current.waiting.extend(events);
+        // The kernel's buffer is emptied even while the names are being read.
+        if self.names.are_known() {
+            self.analyse(&mut each);
+        }
+        Ok(())
+    }
+
+    fn analyse(&mut self, each: &mut dyn FnMut(&Seen)) {
+        let Current { origin, held, analyser, waiting } = &mut self.current;
+        let analyser = analyser
+            .get_or_insert_with(|| Analyser::new(*origin, *held, self.outcomes, self.names.get()));
+        for event in waiting.drain(..) {
+            analyser.push(event).iter().for_each(&mut *each);
+        }
+    }
+
+    /// Returns the ids of the recorded threads that are alive, in the initial PID namespace; for
+    /// control groups, of the processes.
+    ///
+    /// # Errors
+    ///
+    /// The file system of the kernel's tracing is gone.
+    pub fn living(&mut self) -> Result<Vec<u32>> {
+        self.recorder.living()
+    }
+
+    /// Ends the recording, and passes the last checks to `each`. Recorded processes that are alive
+    /// keep running. [`Tracer::start`] can then record another program.
+    ///
+    /// # Errors
+    ///
+    /// The kernel's buffer cannot be read.
+    pub fn finish(&mut self, mut each: impl FnMut(&Seen)) -> Result<Recording> {
+        let mut rest = self.recorder.stop()?;
+        self.current.waiting.append(&mut rest.events);
+        self.analyse(&mut each);
+        let analysis = self.current.analyser.take().map(Analyser::finish).unwrap_or_default();
+        Ok(Recording::new(analysis, rest, self.backend, &self.names.get()))
+    }
+}
+
+fn processes(targets: &[Target]) -> Result<Vec<u32>> {
+    let all = targets.iter().map(Target::processes).collect::<Result<Vec<_>>>()?;
+    Ok(all.concat())
+}
+
+/// Returns what a process can hold, and so what the kernel can grant it.
+fn held_by(pid: u32) -> CapSet {
+    match Proc::default().status(pid) {
+        Ok(status) => status.bounding | status.caps.permitted,
+        // A control group lists a process of an outer PID namespace as 0. Nothing is known of it.
+        Err(_) if pid == 0 => CapSet::supported(),
+        // It has ended.
+        Err(_) => CapSet::empty(),
+    }
+}
+
+/// Calls `call` while the children of this thread are made in another PID namespace, which `enter`
+/// enters. Threads cannot be started meanwhile.
+pub(super) fn with_children<T>(
+    enter: impl FnOnce() -> nix::Result<()>,
+    call: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    let path = Path::new("/proc/self/ns/pid");
+    let own = File::open(path).map_err(|err| Op::Open.on(path, err))?;
+    let failed = |err| Op::EnterNamespace.thread(err);
+    enter().map_err(failed)?;
+    let result = call();
+    setns(&own, CloneFlags::CLONE_NEWPID).map_err(failed)?;
+    result
+}

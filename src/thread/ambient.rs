@@ -1,21 +1,21 @@
-//! The ambient set of the calling thread: what stays permitted and effective when it executes a
-//! file that has no privilege of its own. (capabilities(7), since Linux 4.3)
+//! The ambient set of the calling thread: the capabilities that stay permitted and effective when
+//! it executes a file without privileges. (capabilities(7), since Linux 4.3)
 
 use super::kernel;
 use crate::{Cap, CapSet, Op, Result, sys};
 
-/// Whether `cap` is in the ambient set.
+/// Returns whether `cap` is in the ambient set.
 ///
 /// # Errors
 ///
-/// `EINVAL` if the kernel does not have `cap`.
+/// `EINVAL` if the kernel does not support `cap`.
 #[doc(alias("cap_get_ambient", "PR_CAP_AMBIENT_IS_SET"))]
 pub fn contains(cap: Cap) -> Result<bool> {
     sys::cap_ambient(libc::PR_CAP_AMBIENT_IS_SET, cap.number())
         .map_err(|err| Op::ReadAmbient.thread(err))
 }
 
-/// The ambient set, read by one prctl(2) for each capability of the kernel; /proc is not needed.
+/// Returns the ambient set, with one prctl(2) call per capability and without /proc.
 ///
 /// # Errors
 ///
@@ -24,7 +24,7 @@ pub fn current() -> Result<CapSet> {
     kernel::filter_supported(contains)
 }
 
-/// Makes `caps` the ambient set: lowers the others, then raises those that are missing.
+/// Sets the ambient set: lowers all capabilities that are not in `caps`, and raises missing ones.
 ///
 /// ```
 /// use rcap::{CapSet, ambient};
@@ -36,8 +36,7 @@ pub fn current() -> Result<CapSet> {
 ///
 /// # Errors
 ///
-/// Those of [`raise`] and [`lower`]. The ambient set then has no member that it did not have
-/// before.
+/// Those of [`raise`] and [`lower`]. In case of an error, the ambient set has no new members.
 pub fn set(caps: impl Into<CapSet>) -> Result<()> {
     let caps = caps.into();
     let before = current()?;
@@ -48,28 +47,28 @@ pub fn set(caps: impl Into<CapSet>) -> Result<()> {
     })
 }
 
-/// Adds `cap` to the ambient set.
+/// Raises `cap` in the ambient set.
 ///
 /// # Errors
 ///
-/// `EPERM` if `cap` is not both permitted and inheritable, or the securebit
-/// no-cap-ambient-raise is set; `EINVAL` if the kernel does not have it.
+/// `EPERM` if `cap` is not both permitted and inheritable, or if the securebit no-cap-ambient-raise
+/// is set. `EINVAL` if the kernel does not support `cap`.
 #[doc(alias("cap_set_ambient", "PR_CAP_AMBIENT_RAISE"))]
 pub fn raise(cap: Cap) -> Result<()> {
     change(libc::PR_CAP_AMBIENT_RAISE, cap.number(), Op::RaiseAmbient)
 }
 
-/// Takes `cap` out of the ambient set.
+/// Lowers `cap` in the ambient set.
 ///
 /// # Errors
 ///
-/// `EINVAL` if the kernel does not have it.
+/// `EINVAL` if the kernel does not support `cap`.
 #[doc(alias = "PR_CAP_AMBIENT_LOWER")]
 pub fn lower(cap: Cap) -> Result<()> {
     change(libc::PR_CAP_AMBIENT_LOWER, cap.number(), Op::LowerAmbient)
 }
 
-/// Empties the ambient set.
+/// Clears the ambient set.
 ///
 /// # Errors
 ///

@@ -1,4 +1,4 @@
-//! The bounding set of the calling thread: what executing a file can at most make permitted.
+//! The bounding set of the calling thread: the limit on capabilities that executing a file grants.
 //! (capabilities(7), "Capability bounding set")
 
 use nix::errno::Errno;
@@ -6,11 +6,11 @@ use nix::errno::Errno;
 use super::kernel;
 use crate::{Cap, CapSet, Op, Result, sys};
 
-/// Whether `cap` is in the bounding set. One that the kernel does not have is not in it.
+/// Returns whether `cap` is in the bounding set. An unsupported capability is not in the set.
 ///
 /// # Errors
 ///
-/// Only where a sandbox forbids the call.
+/// [`Error::Os`](crate::Error::Os) if a sandbox forbids the call.
 #[doc(alias("cap_get_bound", "PR_CAPBSET_READ"))]
 pub fn contains(cap: Cap) -> Result<bool> {
     sys::capbset_read(cap.number()).or_else(|err| match err.raw_os_error() {
@@ -19,17 +19,17 @@ pub fn contains(cap: Cap) -> Result<bool> {
     })
 }
 
-/// The bounding set, read by one prctl(2) for each capability of the kernel; /proc is not needed.
+/// Returns the bounding set, with one prctl(2) call per capability and without /proc.
 ///
 /// # Errors
 ///
-/// Only where a sandbox forbids the call.
+/// [`Error::Os`](crate::Error::Os) if a sandbox forbids the call.
 pub fn current() -> Result<CapSet> {
     kernel::filter_supported(contains)
 }
 
-/// Drops capabilities from the bounding set, for good. The other sets do not change: what is
-/// permitted stays permitted until the next execve(2).
+/// Drops capabilities from the bounding set permanently. The permitted set does not change until
+/// the next execve(2).
 ///
 /// ```no_run
 /// use rcap::{Cap, CapState, bounding};
@@ -40,9 +40,9 @@ pub fn current() -> Result<CapSet> {
 ///
 /// # Errors
 ///
-/// `EPERM` without an effective `CAP_SETPCAP`, also for a capability that is not in the set; none
-/// has been dropped then. `EINVAL` for one that the kernel does not have; those with a lower
-/// number have been dropped then.
+/// `EPERM` without an effective `CAP_SETPCAP`, even for a capability that is not in the set;
+/// nothing is dropped. `EINVAL` for a capability that the kernel does not support; those with lower
+/// numbers are dropped.
 #[doc(alias("cap_drop_bound", "PR_CAPBSET_DROP"))]
 pub fn drop(caps: impl Into<CapSet>) -> Result<()> {
     caps.into().iter().try_for_each(|cap| {
@@ -50,12 +50,12 @@ pub fn drop(caps: impl Into<CapSet>) -> Result<()> {
     })
 }
 
-/// Drops every capability that is not in `keep` from the bounding set, for good. If there is none
-/// to drop, no privilege is needed.
+/// Drops all capabilities except `keep` from the bounding set permanently. If there is nothing to
+/// drop, this needs no privilege.
 ///
 /// # Errors
 ///
-/// `EPERM` without an effective `CAP_SETPCAP`; none has been dropped then.
+/// `EPERM` without an effective `CAP_SETPCAP`; nothing is dropped.
 pub fn retain(keep: impl Into<CapSet>) -> Result<()> {
     drop(current()? - keep.into())
 }

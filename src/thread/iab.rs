@@ -4,8 +4,8 @@ use super::{ambient, bounding};
 use crate::{Cap, CapSet, CapState, Iab};
 
 impl Iab {
-    /// The tuple of the calling thread; what the kernel has and the bounding set lacks counts as
-    /// dropped.
+    /// Returns the sets of the calling thread. Supported capabilities that are missing from the
+    /// bounding set count as dropped.
     ///
     /// # Errors
     ///
@@ -16,9 +16,11 @@ impl Iab {
         Ok(Iab::new(CapState::current()?.inheritable, ambient::current()?, dropped))
     }
 
-    /// Gives the calling thread this inheritable and this ambient set, and drops from its
-    /// bounding set. `CAP_SETPCAP` is effective for as long as it takes, where it takes it:
-    /// to make inheritable what is neither permitted nor inheritable, and to drop.
+    /// Sets the inheritable and ambient sets of the calling thread, and drops from its bounding
+    /// set.
+    ///
+    /// Dropping, and making a capability inheritable that is neither permitted nor inheritable,
+    /// needs `CAP_SETPCAP`, which is raised for the call.
     ///
     /// ```
     /// use rcap::Iab;
@@ -30,9 +32,9 @@ impl Iab {
     ///
     /// # Errors
     ///
-    /// `EPERM` if `CAP_SETPCAP` is needed and not permitted, if what is to be ambient is not
-    /// permitted, if what is to be inheritable is not in the bounding set, or if the securebit
-    /// no-cap-ambient-raise is set. The thread is then as it was.
+    /// `EPERM` if `CAP_SETPCAP` is needed and not permitted, if an ambient capability is not
+    /// permitted, if an inheritable capability is not in the bounding set, or if the securebit
+    /// no-cap-ambient-raise is set. The sets do not change in case of an error.
     #[doc(alias = "cap_iab_set_proc")]
     pub fn apply(self) -> crate::Result<()> {
         let before = CapState::current()?;
@@ -42,11 +44,11 @@ impl Iab {
         CapState::with_raised(needed, || {
             let ambient_before = ambient::current()?;
             let now = CapState::current()?;
-            // What stops being inheritable stops being ambient.
+            // Capabilities that are no longer inheritable are no longer ambient.
             CapState { inheritable: self.inheritable(), ..now }.apply()?;
             let dropped = || bounding::drop(drop);
             ambient::set(self.ambient()).and_then(|()| dropped()).inspect_err(|_| {
-                // Nothing was dropped: if one can be, all can.
+                // Nothing was dropped: if one capability can be dropped, all can.
                 let _ = CapState { inheritable: before.inheritable, ..now }.apply();
                 let _ = ambient::set(ambient_before);
             })

@@ -1,9 +1,8 @@
-//! The user and group ids, changed without losing what is permitted. (credentials(7),
-//! cap_setuid(3))
+//! User and group IDs, changed without losing the permitted set. (credentials(7), cap_setuid(3))
 //!
-//! Of a process with several threads, the C library changes the ids of all and ends the process
-//! if one cannot follow, while securebits and capabilities are those of the calling thread alone.
-//! What is here is therefore for a process that has not started its threads yet.
+//! In a process with several threads, the C library changes the IDs of all threads and aborts if
+//! one of them fails, while securebits and capabilities belong to the calling thread. Use these
+//! functions before the process starts threads.
 
 use std::ffi::CString;
 
@@ -19,7 +18,7 @@ use crate::{
     sys, threads,
 };
 
-/// Who a process is: a user, a group and supplementary groups.
+/// The identity of a process: a user, a group and supplementary groups.
 ///
 /// ```no_run
 /// use rcap::identity::Identity;
@@ -31,20 +30,20 @@ use crate::{
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[expect(clippy::exhaustive_structs, reason = "a process has no other ids to set")]
 pub struct Identity {
-    /// The real, effective and saved user id.
+    /// The real, effective and saved user ID.
     pub uid: u32,
-    /// The real, effective and saved group id.
+    /// The real, effective and saved group ID.
     pub gid: u32,
     /// The supplementary groups.
     pub groups: Vec<u32>,
 }
 
 impl Identity {
-    /// The user of this name, and the groups that the user is in.
+    /// Returns the user with this name, and the user's groups.
     ///
     /// # Errors
     ///
-    /// [`Error::NoUser`], or that of asking the user database.
+    /// [`Error::NoUser`], and an error of the user database.
     pub fn of_user(name: &str) -> Result<Identity> {
         let failed = |err| Op::LookUpUser.thread(err);
         let no_user = || Error::NoUser { name: name.to_owned() };
@@ -58,12 +57,12 @@ impl Identity {
         })
     }
 
-    /// Returns the user with this id, and the groups that the user is in. As in Docker, an id that
-    /// is not in the user database has the group 0 and no others.
+    /// Returns the user with this ID, and the user's groups. An ID that is not in the user database
+    /// has the group 0 and no others, as in Docker.
     ///
     /// # Errors
     ///
-    /// That of asking the user database for the groups.
+    /// An error of the user database.
     pub fn of_uid(uid: u32) -> Result<Identity> {
         match user_name(uid) {
             Some(name) => Identity::of_user(&name),
@@ -71,18 +70,17 @@ impl Identity {
         }
     }
 
-    /// Makes the process this user: first the groups, then the user, as [`set_groups`] and
-    /// [`set_uid`] do.
+    /// Changes the groups and then the user of the process, like [`set_groups`] and [`set_uid`].
     ///
     /// # Errors
     ///
-    /// Theirs. The process is then as it was.
+    /// Those of [`set_groups`] and [`set_uid`]. The IDs do not change in case of an error.
     pub fn apply(&self) -> Result<()> {
         threads::ensure_single_threaded()?;
         self.change()
     }
 
-    /// For a caller that knows that its process has one thread.
+    /// Changes the identity. The caller ensures that the process has one thread.
     pub(crate) fn change(&self) -> Result<()> {
         let before = Groups::current()?;
         change_groups(self.gid, &mut GroupList::new(&self.groups))
@@ -91,12 +89,12 @@ impl Identity {
     }
 }
 
-/// Returns the name of the user with this id, if the user database has one.
+/// Returns the name of the user with this ID, if the user database has it.
 pub fn user_name(uid: u32) -> Option<String> {
     User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name)
 }
 
-/// Returns the id of the group with this name.
+/// Returns the ID of the group with this name.
 ///
 /// # Errors
 ///
@@ -106,10 +104,10 @@ pub fn group_id(name: &str) -> Result<u32> {
     group.map(|group| group.gid.as_raw()).ok_or_else(|| Error::NoGroup { name: name.to_owned() })
 }
 
-/// The user ids, the group ids and the supplementary groups of the calling thread, without /proc.
+/// Returns the IDs and supplementary groups of the calling thread without /proc.
 pub(crate) fn current() -> Result<(Ids, Ids, Vec<u32>)> {
     let failed = |err| Op::ReadIdentity.thread(err);
-    // An id that is none changes nothing, and the call returns the present one in any case.
+    // The ID -1 changes nothing, and the call returns the present ID in any case.
     let [uid, gid] = [
         unistd::setfsuid(Uid::from_raw(u32::MAX)).as_raw(),
         unistd::setfsgid(Gid::from_raw(u32::MAX)).as_raw(),
@@ -125,32 +123,33 @@ pub(crate) fn current() -> Result<(Ids, Ids, Vec<u32>)> {
     ))
 }
 
-/// Makes `uid` the real, effective and saved user id. What is permitted stays so; nothing is
-/// effective afterwards, and keep-caps is off. A user other than 0 has no ambient capabilities at
-/// first, unless the securebit no-setuid-fixup is set. `CAP_SETUID` is effective for the call
-/// alone.
+/// Sets the real, effective and saved user ID. The permitted set is preserved.
+///
+/// Afterwards, the effective set is empty and keep-caps is off. For a non-root user, the ambient
+/// set is empty too, unless the securebit no-setuid-fixup is set. `CAP_SETUID` is raised for the
+/// call.
 ///
 /// # Errors
 ///
 /// `EPERM` if `CAP_SETUID` is not permitted, or if the permitted set would be lost because the
-/// securebit keep-caps is locked; `EINVAL` if the user namespace does not map the id. The process
-/// is then as it was. `ENOTRECOVERABLE` if the kernel reports success and has other ids.
-/// [`Error::Threads`] if the process has several.
+/// securebit keep-caps is locked. `EINVAL` if the ID is not mapped in the user namespace.
+/// [`Error::Threads`] if the process has several threads. The IDs do not change in these cases.
+/// `ENOTRECOVERABLE` if the kernel reports success and the IDs differ.
 #[doc(alias("cap_setuid", "setresuid"))]
 pub fn set_uid(uid: u32) -> Result<()> {
     threads::ensure_single_threaded()?;
     change_uid(uid)
 }
 
-/// Makes `gid` the real, effective and saved group id, and `groups` the supplementary groups.
-/// `CAP_SETGID` is effective for the calls alone.
+/// Sets the real, effective and saved group ID, and the supplementary groups. `CAP_SETGID` is
+/// raised for the calls.
 ///
 /// # Errors
 ///
-/// `EPERM` if `CAP_SETGID` is not permitted, or if the user namespace denies setgroups(2);
-/// `EINVAL` if the user namespace does not map an id, or for more groups than the kernel takes.
-/// The process is then as it was. `ENOTRECOVERABLE` if the kernel reports success and has other
-/// ids. [`Error::Threads`] if the process has several.
+/// `EPERM` if `CAP_SETGID` is not permitted, or if the user namespace denies setgroups(2). `EINVAL`
+/// if an ID is not mapped in the user namespace, or if there are more groups than the kernel
+/// supports. [`Error::Threads`] if the process has several threads. The IDs do not change in these
+/// cases. `ENOTRECOVERABLE` if the kernel reports success and the IDs differ.
 #[doc(alias("cap_setgroups", "setresgid", "setgroups"))]
 pub fn set_groups(gid: u32, groups: &[u32]) -> Result<()> {
     threads::ensure_single_threaded()?;
@@ -158,7 +157,7 @@ pub fn set_groups(gid: u32, groups: &[u32]) -> Result<()> {
     change_groups(gid, &mut GroupList::new(groups)).inspect_err(|_| before.restore())
 }
 
-/// What [`set_uid`] does, without memory from the heap: between fork and exec there is none.
+/// Implements [`set_uid`] without allocating memory, which is not possible between fork and exec.
 pub(crate) fn change_uid(uid: u32) -> Result<()> {
     valid(uid, Op::SetUid)?;
     let ids = || {
@@ -184,7 +183,7 @@ pub(crate) fn change_uid(uid: u32) -> Result<()> {
     verified(ids()? == [uid; 3], Op::SetUid)
 }
 
-/// Supplementary groups in ascending order, and the memory to read back as many and one more.
+/// Supplementary groups in ascending order, and memory to read back one more than that.
 #[derive(Clone, Debug)]
 pub(crate) struct GroupList {
     groups: Vec<Gid>,
@@ -199,7 +198,7 @@ impl GroupList {
     }
 }
 
-/// What [`set_groups`] does, without memory from the heap, and without a way back.
+/// Implements [`set_groups`] without allocating memory, and without undoing a partial change.
 pub(crate) fn change_groups(gid: u32, list: &mut GroupList) -> Result<()> {
     valid(gid, Op::SetGid)?;
     let id = Gid::from_raw(gid);
@@ -216,25 +215,25 @@ pub(crate) fn change_groups(gid: u32, list: &mut GroupList) -> Result<()> {
     verified(groups.iter().copied().eq(list.groups.iter().map(|gid| gid.as_raw())), Op::SetGroups)
 }
 
-/// setuid(2), with what is effective.
+/// Calls setuid(2) without raising capabilities.
 #[cfg(feature = "cli")]
 pub(crate) fn setuid(uid: u32) -> Result<()> {
     unistd::setuid(Uid::from_raw(uid)).map_err(|err| Op::SetUid.thread(err))
 }
 
-/// setgid(2), with what is effective.
+/// Calls setgid(2) without raising capabilities.
 #[cfg(feature = "cli")]
 pub(crate) fn setgid(gid: u32) -> Result<()> {
     unistd::setgid(Gid::from_raw(gid)).map_err(|err| Op::SetGid.thread(err))
 }
 
-/// setgroups(2), with what is effective.
+/// Calls setgroups(2) without raising capabilities.
 #[cfg(feature = "cli")]
 pub(crate) fn setgroups(groups: &[u32]) -> Result<()> {
     unistd::setgroups(&GroupList::new(groups).groups).map_err(|err| Op::SetGroups.thread(err))
 }
 
-/// -1 would mean to leave an id as it is.
+/// Rejects -1, which would leave an ID unchanged.
 fn valid(id: u32, op: Op) -> Result<()> {
     if id == u32::MAX { Err(op.thread(Errno::EINVAL)) } else { Ok(()) }
 }
@@ -243,7 +242,7 @@ fn verified(holds: bool, op: Op) -> Result<()> {
     if holds { Ok(()) } else { Err(op.thread(Errno::ENOTRECOVERABLE)) }
 }
 
-/// The groups of the process, to go back to.
+/// The groups of the process, to be restored after an error.
 struct Groups {
     gid: ResGid,
     groups: Vec<Gid>,
@@ -256,7 +255,7 @@ impl Groups {
         Ok(Groups { gid, groups: unistd::getgroups().map_err(failed)? })
     }
 
-    /// As far as it can be: there is another error to report already.
+    /// Restores the groups if possible. Another error is being reported already.
     fn restore(&self) {
         let ResGid { real, effective, saved } = self.gid;
         let _ = CapState::with_raised(Cap::SETGID, || {

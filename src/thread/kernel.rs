@@ -1,20 +1,20 @@
-//! What the running kernel has.
+//! The capabilities that the running kernel supports.
 
 use std::sync::OnceLock;
 
 use crate::{Cap, CapSet, Result, caps::NAMED, sys};
 
 impl CapSet {
-    /// The capabilities that the running kernel has. Asked for once, with two prctl(2) calls on
-    /// a kernel whose last capability has a name here.
+    /// Returns the capabilities that the running kernel supports. The kernel is asked once, with
+    /// two prctl(2) calls if its last capability has a name here.
     #[doc(alias = "cap_max_bits")]
     pub fn supported() -> CapSet {
         supported()
     }
 }
 
-/// See [`CapSet::supported`]. The kernel has no holes: a number is known if and only if every
-/// lower one is (`cap_valid` in include/uapi/linux/capability.h).
+/// Implements [`CapSet::supported`]. A number is supported if and only if all lower numbers are.
+/// (`cap_valid` in include/uapi/linux/capability.h)
 fn supported() -> CapSet {
     static COUNT: OnceLock<u8> = OnceLock::new();
     CapSet::first(*COUNT.get_or_init(|| count(|number| sys::capbset_read(number).is_ok())))
@@ -31,8 +31,8 @@ pub(crate) fn filter_supported(holds: impl Fn(Cap) -> Result<bool>) -> Result<Ca
     Ok(set)
 }
 
-/// How many numbers from 0 up are known, where `known` says it of one. [`NAMED`] is tried first:
-/// most kernels have just what has a name here.
+/// Returns how many numbers, starting at 0, are `known`. [`NAMED`] is tried first, because most
+/// kernels support exactly the named capabilities.
 fn count(known: impl Fn(u8) -> bool) -> u8 {
     let (mut low, mut high) = match (known(NAMED - 1), known(NAMED)) {
         (true, false) => return NAMED,
@@ -47,7 +47,7 @@ fn count(known: impl Fn(u8) -> bool) -> u8 {
             high = middle;
         }
     }
-    // A sandbox that forbids the question says nothing of the answer.
+    // If a sandbox forbids the call, the answer is unknown.
     if low == 0 { NAMED } else { low }
 }
 

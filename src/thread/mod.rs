@@ -1,4 +1,4 @@
-//! The calling thread, and all threads of the process: what they hold, read and changed.
+//! The calling thread and all threads of the process: their privileges, read and changed.
 
 #![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
 

@@ -5,27 +5,27 @@ use nix::errno::Errno;
 use super::{ambient, bounding, no_new_privs, securebits};
 use crate::{Cap, CapSet, CapState, Error, Mode, Op, Result, Securebits};
 
-/// What decides about a mode.
+/// The facts that determine a mode.
 #[derive(Clone, Copy, Debug)]
 struct Facts {
     securebits: Securebits,
     caps: CapState,
-    /// `None`: the kernel has no ambient set.
+    /// The ambient set, or `None` if the kernel has none.
     ambient: Option<CapSet>,
     bounding: CapSet,
 }
 
 impl Mode {
-    /// The mode that the calling thread is in; `None` if it is none of them, which libcap calls
-    /// uncertain.
+    /// Returns the mode of the calling thread, or `None` if the state is not one of the modes,
+    /// which libcap calls uncertain.
     ///
-    /// It is told by the securebits first: without any it is [`Mode::Hybrid`], whatever the sets
-    /// are. After [`Mode::Pure1e`] was set it is found as [`Mode::Pure1eInit`] until something is
-    /// inheritable.
+    /// The securebits decide first: without any, the mode is [`Mode::Hybrid`] regardless of the
+    /// sets. [`Mode::Pure1e`] is reported as [`Mode::Pure1eInit`] while the inheritable set is
+    /// empty.
     ///
     /// # Errors
     ///
-    /// Only where a sandbox forbids the calls.
+    /// [`Error::Os`] if a sandbox forbids a call.
     #[doc(alias = "cap_get_mode")]
     pub fn current() -> Result<Option<Mode>> {
         Ok(Mode::of(&Facts {
@@ -57,25 +57,26 @@ impl Mode {
         })
     }
 
-    /// Puts the calling thread into this mode, for good unless it is [`Mode::Hybrid`]. Nothing is
-    /// effective afterwards; what is permitted stays so, except in [`Mode::NoPriv`].
+    /// Sets the mode of the calling thread, permanently unless it is [`Mode::Hybrid`]. The
+    /// effective set is empty afterwards, and the permitted set is preserved except in
+    /// [`Mode::NoPriv`].
     ///
     /// # Errors
     ///
-    /// `EPERM` without a permitted `CAP_SETPCAP`, or if a securebit is locked another way. The
-    /// thread is then as it was, but for the effective set, which is empty.
-    /// [`Error::Os`] of another errno only where a sandbox forbids a call; what came before it is
-    /// then done.
+    /// `EPERM` without a permitted `CAP_SETPCAP`, or if a securebit is locked with another value.
+    /// In these cases, only the effective set changes, and is empty. [`Error::Os`] with another
+    /// errno if a sandbox forbids a call; earlier steps then remain in effect.
     #[doc(alias = "cap_set_mode")]
     pub fn apply(self) -> Result<()> {
         let result = Op::SetSecurebits.with_raised(Cap::SETPCAP, || self.set());
-        // Also after an error: a thread that went on would do so with less, not with more.
+        // This also happens after an error, so that the thread continues with less and not with
+        // more.
         let now = CapState::current()?;
         let cleared = CapState { effective: CapSet::empty(), ..now }.apply();
         result.and(cleared)
     }
 
-    /// With `CAP_SETPCAP` effective. The securebits come first: they alone can be refused.
+    /// Needs an effective `CAP_SETPCAP`. Sets the securebits first, because only they can fail.
     fn set(self) -> Result<()> {
         if self == Mode::Hybrid {
             return securebits::set(Securebits::empty());
@@ -102,7 +103,7 @@ impl Mode {
     }
 }
 
-/// `None` for `EINVAL`, which a kernel without an ambient set answers.
+/// Returns `None` for `EINVAL`, the error of a kernel without an ambient set.
 fn supported(ambient: Result<CapSet>) -> Result<Option<CapSet>> {
     match ambient {
         Err(Error::Os { source, .. }) if source.raw_os_error() == Some(Errno::EINVAL as i32) => {

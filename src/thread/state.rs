@@ -3,35 +3,35 @@
 use crate::{Cap, CapSet, CapState, Error, Op, Result, sys};
 
 impl CapState {
-    /// The sets of the calling thread, by capget(2).
+    /// Returns the sets of the calling thread. (capget(2))
     ///
     /// # Errors
     ///
-    /// Only where a sandbox forbids the call.
+    /// [`Error::Os`] if a sandbox forbids the call.
     #[doc(alias("cap_get_proc", "capget"))]
     pub fn current() -> Result<CapState> {
         sys::capget(0).map(CapState::from).map_err(|err| Op::ReadSets.thread(err))
     }
 
-    /// Makes these the sets of the calling thread, by one capset(2): all three or none.
+    /// Sets all three sets of the calling thread with one capset(2) call.
     ///
     /// # Errors
     ///
-    /// `EPERM` where the kernel's rules are broken: `permitted` may only lose, `effective` must
-    /// lie within `permitted`, and what is new in `inheritable` must lie within the former
-    /// `permitted` and `inheritable`, or `CAP_SETPCAP` be effective, and within the bounding set.
-    /// The thread is then as it was. (capabilities(7), "Programmatically adjusting capability
-    /// sets"; `cap_capset` in security/commoncap.c)
+    /// `EPERM` if the change violates the kernel's rules: `permitted` can only lose members,
+    /// `effective` must be a subset of `permitted`, and new members of `inheritable` must be in the
+    /// bounding set and, without an effective `CAP_SETPCAP`, in the previous `permitted` or
+    /// `inheritable` set. The sets do not change in case of an error. (capabilities(7),
+    /// "Programmatically adjusting capability sets"; `cap_capset` in security/commoncap.c)
     #[doc(alias("cap_set_proc", "capset"))]
     pub fn apply(self) -> Result<()> {
         sys::capset(self.into()).map_err(|err| Op::SetSets.thread(err))
     }
 
     /// Calls `call` with `caps` effective in the calling thread, and then restores the effective
-    /// set, also if `call` panics. A capability that is effective already costs no system call.
+    /// set, even if `call` panics.
     ///
-    /// `call` returns any error that an [`Error`] converts into, so that it can be a caller's own
-    /// function.
+    /// If the capabilities are already effective, this makes no system call to raise them. `call`
+    /// may return any error that [`Error`] converts into.
     ///
     /// ```no_run
     /// use std::{io, net::TcpListener};
@@ -44,8 +44,8 @@ impl CapState {
     ///
     /// # Errors
     ///
-    /// The error of `call`; or `EPERM`, without a call, if one of `caps` is not permitted; or the
-    /// error of restoring the effective set, in which case `caps` may still be effective.
+    /// The error of `call`. `EPERM`, without calling `call`, if one of `caps` is not permitted. An
+    /// error of restoring the effective set, after which `caps` may still be effective.
     pub fn with_raised<T, E: From<Error>>(
         caps: impl Into<CapSet>,
         call: impl FnOnce() -> std::result::Result<T, E>,
@@ -56,14 +56,13 @@ impl CapState {
         Ok(value)
     }
 
-    /// Calls `call` with `CAP_SETPCAP` effective if it can be.
+    /// Calls `call` with `CAP_SETPCAP` effective, if it is permitted.
     pub(crate) fn with_setpcap<T>(call: impl FnOnce() -> Result<T>) -> Result<T> {
         let setpcap = CapSet::from(Cap::SETPCAP) & CapState::current()?.permitted;
         CapState::with_raised(setpcap, call)
     }
 
-    /// Makes these the sets of the calling thread, by way of an effective `CAP_SETPCAP` if it can
-    /// be.
+    /// Sets the sets of the calling thread, with `CAP_SETPCAP` raised if it is permitted.
     pub(crate) fn apply_with_setpcap(self) -> Result<()> {
         let now = CapState::current()?;
         if now.permitted.contains(Cap::SETPCAP) {
@@ -75,7 +74,7 @@ impl CapState {
     }
 }
 
-/// Capabilities that are effective until this is dropped. `None`: they were effective before.
+/// The effective set to restore when dropped, or `None` if nothing was raised.
 struct Raised {
     before: Option<CapSet>,
 }
@@ -90,7 +89,8 @@ impl Raised {
         Ok(Raised { before: Some(now.effective) })
     }
 
-    /// Restores the effective set. The others are read again: the call may have changed them.
+    /// Restores the effective set, and reads the others again, because the call may have changed
+    /// them.
     fn lower(mut self) -> Result<()> {
         self.before.take().map_or(Ok(()), restore)
     }
@@ -103,7 +103,7 @@ fn restore(effective: CapSet) -> Result<()> {
 
 impl Drop for Raised {
     fn drop(&mut self) {
-        // The call has failed, and its error is the one to report.
+        // The call has failed, and its error is reported.
         let _ = self.before.take().map_or(Ok(()), restore);
     }
 }
@@ -129,8 +129,7 @@ impl From<CapState> for sys::RawCaps {
 }
 
 impl Op {
-    /// Calls `call` with `caps` effective. If they cannot be raised, the error names this
-    /// operation.
+    /// Calls `call` with `caps` effective. An error of raising them names this operation.
     pub(crate) fn with_raised<T>(
         self,
         caps: impl Into<CapSet>,

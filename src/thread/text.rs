@@ -1,10 +1,10 @@
-//! The text form of a [`CapState`] on the running kernel, whose capabilities it depends on.
+//! The text form of a [`CapState`], which depends on the running kernel's capabilities.
 
 use std::{fmt, str::FromStr};
 
 use crate::{CapSet, CapState, ParseError};
 
-/// [`CapState::parse`] on the running kernel.
+/// Calls [`CapState::parse`] for the running kernel.
 impl FromStr for CapState {
     type Err = ParseError;
 
@@ -13,7 +13,7 @@ impl FromStr for CapState {
     }
 }
 
-/// [`CapState::to_text`] on the running kernel.
+/// Calls [`CapState::to_text`] for the running kernel.
 impl fmt::Display for CapState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.to_text(CapSet::supported()).fmt(f)

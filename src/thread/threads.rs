@@ -1,9 +1,9 @@
 //! Capabilities of a process with several threads.
 //!
-//! **Drop first, then start threads.** Linux keeps capabilities, securebits and no-new-privs for
-//! each thread, and a new thread begins with a copy of its creator's. A program that drops its
-//! privileges before it starts its first thread (or its runtime) needs nothing of this module
-//! but [`ensure_single_threaded`], which says so if it is too late:
+//! **Drop capabilities before you start threads.** Linux keeps capabilities, securebits and
+//! no-new-privs for each thread, and a new thread inherits its creator's. A program that drops its
+//! privileges before it starts threads or its runtime needs only [`ensure_single_threaded`], which
+//! returns an error if it is too late:
 //!
 //! ```
 //! use rcap::{Cap, CapSet, CapState, threads};
@@ -18,11 +18,11 @@
 //! }
 //! ```
 //!
-//! Where that cannot be, `Limits` (with the feature `all-threads`) drops them in every thread:
-//! for a program whose runtime binds the port, or a library that is called late.
+//! If that is not possible, `Limits` (with the feature `all-threads`) drops capabilities in every
+//! thread, for example after a runtime has bound a port, or in a library.
 //!
-//! Threads share their memory, so that one which kept a privilege keeps it for all. Neither this
-//! module nor the kernel separates threads of one process from each other.
+//! Threads share memory, so a thread that keeps a privilege keeps it for all of them. Neither this
+//! module nor the kernel isolates threads of one process from each other.
 
 use std::{
     thread,
@@ -44,20 +44,19 @@ mod tasks;
 pub use limits::{Applied, Limits};
 use tasks::Tasks;
 
-/// Returns an error unless the process is single-threaded. (unshare(2): `CLONE_THREAD` changes
-/// nothing, and is refused if there are several threads)
+/// Returns an error unless the process is single-threaded. (unshare(2): `CLONE_THREAD` has no
+/// effect, and fails if there are several threads)
 ///
-/// A thread that has been joined may still be ending in the kernel. This function waits until it
-/// has ended.
+/// A joined thread may still be exiting in the kernel; this function waits for it.
 ///
 /// # Errors
 ///
-/// [`Error::Threads`] if there are several; the error of reading /proc if a sandbox forbids
-/// unshare(2), so that /proc has to be read.
+/// [`Error::Threads`] if there are several threads. An error of reading /proc if a sandbox forbids
+/// unshare(2), so that /proc is needed.
 pub fn ensure_single_threaded() -> Result<()> {
-    /// How long a thread may take to end.
+    /// The time limit for an exiting thread.
     const PATIENCE: Duration = Duration::from_secs(5);
-    /// The same where /proc does not say which threads end.
+    /// The time limit if /proc does not show which threads are exiting.
     const MOMENT: Duration = Duration::from_millis(10);
     let begin = Instant::now();
     while !is_single_threaded()? {

@@ -1,4 +1,4 @@
-//! Privileges dropped in every thread.
+//! Dropping privileges in every thread.
 
 use std::{
     collections::BTreeSet,
@@ -20,12 +20,12 @@ use crate::{
     },
 };
 
-/// What each thread of the process keeps at most.
+/// The privileges that each thread of the process keeps at most.
 ///
-/// Each thread intersects its own sets with these, so that one which has less already keeps that,
-/// and cannot fail for it. To raise privileges in all threads is not offered: a thread can raise
-/// what it has permitted, and threads have different things permitted, so that it could succeed
-/// in some and fail in others, with no way back.
+/// Each thread intersects its own sets with these limits, so a thread with fewer privileges keeps
+/// those and does not fail. Raising privileges in all threads is not supported: threads may have
+/// different permitted sets, so a raise could succeed in some and fail in others, and could not be
+/// undone.
 ///
 /// A server whose runtime has bound its port:
 ///
@@ -45,45 +45,44 @@ use crate::{
 /// # Ok::<(), rcap::Error>(())
 /// ```
 ///
-/// # How it is done, and its limits
+/// # Method and limitations
 ///
-/// Every thread that has more than the limits allow is sent signal 33, and changes itself in the
-/// handler; glibc changes the user ids of a process in the same way.
+/// Every thread that exceeds the limits gets signal 33 and changes its own sets in the handler.
+/// glibc changes the user IDs of a process in the same way.
 ///
-/// - /proc has to be mounted, and belong to the PID namespace of the process. Anything else is an
-///   error before a thread has changed.
-/// - A thread may find that poll(2), epoll_wait(2), nanosleep(2) or a recv(2) with a timeout was
-///   interrupted (`EINTR`), as by any signal. Calls that can be restarted are.
-/// - The handler runs on the alternate signal stack where a thread has one (sigaltstack(2)), and
-///   blocks all signals. It needs 3 KB there in a build without optimisation, besides the
-///   kernel's own frame.
-/// - Threads that the kernel makes for io_uring take no signals. While one of them has more than
-///   the limits allow, nothing is changed, and the error names it: drop privileges before the
-///   ring is made.
-/// - It is not for a signal handler, nor for the child of a process that had threads when it
+/// - /proc must be mounted, and belong to the PID namespace of the process. Otherwise, this is an
+///   error before any thread has changed.
+/// - poll(2), epoll_wait(2), nanosleep(2) and recv(2) with a timeout may fail with `EINTR` in a
+///   thread, as with any signal. Calls that can be restarted are restarted.
+/// - The handler uses a thread's alternate signal stack if there is one (sigaltstack(2)), and
+///   blocks all signals. It needs 3 KB of stack in an unoptimized build, in addition to the
+///   kernel's frame.
+/// - io_uring threads of the kernel take no signals. If one of them exceeds the limits, nothing is
+///   changed, and the error names it. Drop privileges before creating the ring.
+/// - Do not use this in a signal handler, or in the child of a process that had threads when it
 ///   forked.
-/// - It is tested with glibc and musl on x86-64, and written for AArch64 and 64-bit RISC-V by
-///   their documentation and sources. On other machines the feature does not compile.
-/// - The user and group ids are not changed. After the limits, setgroups(3), setresgid(3) and
-///   setresuid(3) of the C library change them in all threads, if `CAP_SETGID` and `CAP_SETUID`
-///   were left in all; the kernel then clears what is permitted of a user that was 0.
+/// - It is tested with glibc and musl on x86-64. The code for AArch64 and 64-bit RISC-V follows
+///   documentation and sources. On other architectures the feature does not compile.
+/// - User and group IDs do not change. setgroups(3), setresgid(3) and setresuid(3) of the C library
+///   can then change them in all threads, if all threads kept `CAP_SETGID` and `CAP_SETUID`. When
+///   the user changes from 0, the kernel clears the permitted set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 #[doc(alias = "psx_syscall")]
 #[non_exhaustive]
 pub struct Limits {
-    /// The limits of the effective, permitted and inheritable set. What is not permitted is not
-    /// effective either.
+    /// The limits of the effective, permitted and inheritable sets. A capability must be permitted
+    /// to be effective.
     pub caps: CapState,
-    /// The limit of the ambient set, besides what is permitted and inheritable.
+    /// The limit of the ambient set, which must also be permitted and inheritable.
     pub ambient: CapSet,
-    /// The limit of the bounding set. To drop from it takes a permitted `CAP_SETPCAP` in each
-    /// thread that has more.
+    /// The limit of the bounding set. Dropping needs a permitted `CAP_SETPCAP` in each thread that
+    /// exceeds the limit.
     pub bounding: CapSet,
-    /// Securebits that are set in addition, such as locks. It takes a permitted `CAP_SETPCAP` in
-    /// each thread that does not have them.
+    /// Securebits to set in addition, such as locks. This needs a permitted `CAP_SETPCAP` in each
+    /// thread without these bits.
     pub securebits: Securebits,
-    /// Whether no-new-privs is set.
+    /// Whether to set no-new-privs.
     pub no_new_privs: bool,
 }
 
@@ -91,21 +90,21 @@ pub struct Limits {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Applied {
-    /// How many threads there are, each within the limits.
+    /// The number of threads, all of which are within the limits.
     pub threads: usize,
-    /// How often the threads were listed and changed: until none on the list had more than the
-    /// limits allow.
+    /// The number of times that the threads were listed and changed, until none exceeded the
+    /// limits.
     pub sweeps: usize,
 }
 
-/// How long a thread may leave the signal waiting.
+/// The time limit for a thread to take the signal.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long each further one may, if one has.
+/// The time limit for each further thread, after one has exceeded its limit.
 const IMPATIENCE: Duration = Duration::from_millis(100);
-/// How long threads may end before they can be looked at.
+/// The time limit while threads end before they can be examined.
 const CHURN: Duration = Duration::from_secs(20);
 
-/// One caller at a time.
+/// Ensures that only one caller is active.
 static TURN: Mutex<()> = Mutex::new(());
 
 impl Limits {
@@ -121,32 +120,32 @@ impl Limits {
         }
     }
 
-    /// Applies the limits to every thread of the process, the calling one first.
+    /// Applies the limits to every thread of the process, starting with the calling thread.
     ///
-    /// Before the first thread changes, each is asked whether it can. The wait for a thread that
-    /// does not answer ends after five seconds.
+    /// First, each thread checks whether it can change. Waiting for a thread that does not answer
+    /// ends after five seconds.
     ///
     /// # Errors
     ///
-    /// [`Error::ThreadsNotChanged`]: the calling thread has changed and others have, except for the
-    /// threads that the error names. A program should then end.
+    /// [`Error::ThreadsNotChanged`]: the calling thread and others have changed, except for the
+    /// threads in the error. A program should then exit.
     ///
-    /// Any other error: no thread has changed. [`Error::NoProc`] if /proc does not show
-    /// the threads of this process; [`Error::Os`] with
-    /// [`Subject::OtherThread`] or [`Subject::Thread`] if a thread lacks a right, cannot be looked
-    /// at, takes no signals, or does not answer (`ETIMEDOUT`), as under a debugger.
+    /// Any other error: no thread has changed. [`Error::NoProc`] if /proc does not show the threads
+    /// of this process. [`Error::Os`] with [`Subject::OtherThread`] or [`Subject::Thread`] if a
+    /// thread lacks a privilege, cannot be examined, takes no signals, or does not answer
+    /// (`ETIMEDOUT`), for example under a debugger.
     pub fn apply(&self) -> Result<Applied> {
         let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-        // Known from here on, so that handlers do not ask the kernel.
+        // The result is cached, so handlers do not need a system call.
         let _ = CapSet::supported();
         let mut tasks = Tasks::open()?;
         let result = self.check(&mut tasks).and_then(|others| self.change(&mut tasks, &others));
-        // A handler that stays hands on every signal that is not from here.
+        // If the handler stays, it forwards every signal that does not come from here.
         let _ = broadcast::uninstall();
         result
     }
 
-    /// Returns an error unless each thread can change. Returns the others that there are.
+    /// Checks whether each thread can change, and returns the other threads.
     fn check(&self, tasks: &mut Tasks) -> Result<BTreeSet<u32>> {
         self.take(Step::Check).map_err(|Refused(op, errno)| op.thread(errno))?;
         let job = self.job(Step::Check);
@@ -160,11 +159,10 @@ impl Limits {
         Ok(others.into_iter().collect())
     }
 
-    /// Changes each thread, until every one on a list is found within the limits.
+    /// Changes each thread, until all threads in one list are within the limits.
     ///
-    /// That is proof for the threads which are not on that list: they were started by threads
-    /// that are on it, or by their children, and each of those was changed before the list was
-    /// read.
+    /// Threads that are not in that list are within the limits too: they were started by threads in
+    /// the list, or by their children, each of which changed before the list was read.
     fn change(&self, tasks: &mut Tasks, known: &BTreeSet<u32>) -> Result<Applied> {
         let stragglers = |threads, changed, source: Error| Error::ThreadsNotChanged {
             threads,
@@ -189,7 +187,7 @@ impl Limits {
             let [mut gone, mut left] = [Vec::new(), Vec::new()];
             let mut reason = None;
             for &tid in &others {
-                // One that cannot be looked at is asked all the same.
+                // A thread that cannot be examined gets the signal anyway.
                 let visited = match tasks.thread(tid) {
                     Ok(None) => Ok(Visit::Gone),
                     thread => {
@@ -203,10 +201,10 @@ impl Limits {
                         is_clean = false;
                         changed.insert(tid);
                     }
-                    // It may have started another one first.
+                    // It may have started another thread before.
                     Ok(Visit::Gone) => gone.push(tid),
                     Ok(Visit::Ended) if ended.insert(tid) => gone.push(tid),
-                    // The threads that it started are on this list.
+                    // The threads that it started are in this list.
                     Ok(Visit::Ended) => {}
                     Err(err) => {
                         left.push(tid);
@@ -232,7 +230,7 @@ impl Limits {
         Arc::new(Box::new(move || number(limits.take(step))))
     }
 
-    /// Has another thread call `job`, unless it is known to be within the limits.
+    /// Makes another thread call `job`, unless it is known to be within the limits.
     #[expect(unsafe_code, reason = "a job runs in a signal handler of another thread")]
     fn visit(
         &self,
@@ -243,7 +241,7 @@ impl Limits {
     ) -> Result<Visit> {
         let failed = |op: Op, source: io::Error| Err(op.on(Subject::OtherThread(tid), source));
         if let Some(Thread { status, life }) = thread {
-            // The securebits of a thread that runs no program do not give it anything.
+            // The securebits of a thread that runs no program have no effect.
             let is_within = self.securebits.is_empty() || life != Life::Runs;
             match life {
                 _ if is_within && self.hold(&status) => return Ok(Visit::Within),
@@ -252,8 +250,8 @@ impl Limits {
                 Life::OfTheKernel => return failed(Op::Signal, Errno::EOPNOTSUPP.into()),
             }
         }
-        // SAFETY: TURN is held, so no other thread is there. A job is `take`, which makes system
-        // calls only.
+        // SAFETY: TURN is held, so no other thread is in this call. A job is `take`, which only
+        // makes system calls.
         match unsafe { broadcast::call_in(sys::pid_t(tid), job, patience) } {
             Ok(Answer::Returned(number)) => match answer(number) {
                 Ok(false) => Ok(Visit::Within),
@@ -266,8 +264,8 @@ impl Limits {
         }
     }
 
-    /// Whether a thread has no more than these, apart from its securebits, which the kernel tells
-    /// nobody else.
+    /// Returns whether a thread is within the limits, except for its securebits, which the kernel
+    /// reports only to the thread itself.
     fn hold(&self, status: &Status) -> bool {
         let Status { caps, ambient, bounding, no_new_privs, .. } = status;
         self.caps.effective.is_superset(caps.effective)
@@ -278,11 +276,11 @@ impl Limits {
             && (!self.no_new_privs || *no_new_privs == Some(true))
     }
 
-    /// In the calling thread, which may be in a signal handler on a small stack: system calls
-    /// only, no memory, no locks, and no error that is more than two numbers.
+    /// Limits the calling thread, which may be in a signal handler on a small stack: it may only
+    /// make system calls, and must not allocate memory, take locks, or return an error larger than
+    /// two numbers.
     ///
-    /// Returns whether the thread has more than the limits allow: whether it would change, or has
-    /// changed.
+    /// Returns whether the thread exceeds the limits and can change, or has changed.
     fn take(&self, step: Step) -> std::result::Result<bool, Refused> {
         let now = CapState::from(sys::capget(0).map_err(by(Op::ReadSets))?);
         let bits = sys::get_securebits().map_err(by(Op::ReadSecurebits))?;
@@ -316,7 +314,7 @@ impl Limits {
         }
         if matches!(step, Step::Check) {
             let setpcap = now.permitted.contains(Cap::SETPCAP);
-            // A bit that is locked at 0 can never be set.
+            // A bit that is locked at 0 cannot be set.
             let locked = (bits & LOCKS) >> 1;
             return match () {
                 () if !drop.is_empty() && !setpcap => Err(Refused(Op::DropBounding, Errno::EPERM)),
@@ -354,30 +352,30 @@ impl Limits {
     }
 }
 
-/// The securebits that lock the one before.
+/// The securebits that lock the preceding bit.
 const LOCKS: u32 = 0xaaa;
 
-/// What a thread is asked for.
+/// The request to a thread.
 #[derive(Clone, Copy)]
 enum Step {
-    /// Whether it can change.
+    /// Check whether the thread can change.
     Check,
     Change,
 }
 
-/// How a visit of another thread ended.
+/// The result of visiting another thread.
 enum Visit {
-    /// It had no more than the limits allow.
+    /// The thread was within the limits.
     Within,
-    /// It had more, and has changed or can change.
+    /// The thread exceeded the limits, and has changed or can change.
     Beyond,
-    /// It has ended, and is still on the list.
+    /// The thread has ended, and is still in the list.
     Ended,
-    /// It has ended.
+    /// The thread has ended.
     Gone,
 }
 
-/// Why a thread could not: an error that fits into a register.
+/// The reason for which a thread failed, small enough for a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Refused(Op, Errno);
 
@@ -385,7 +383,7 @@ fn by(op: Op) -> impl Fn(io::Error) -> Refused {
     move |err| Refused(op, Errno::from_raw(err.raw_os_error().unwrap_or(libc::EINVAL)))
 }
 
-/// The answer of a thread as a number.
+/// Encodes the answer of a thread as a number.
 fn number(answer: std::result::Result<bool, Refused>) -> u64 {
     match answer {
         Ok(changes) => changes.into(),
@@ -395,7 +393,7 @@ fn number(answer: std::result::Result<bool, Refused>) -> u64 {
     }
 }
 
-/// The answer of a thread from its number.
+/// Decodes the answer of a thread.
 fn answer(number: u64) -> std::result::Result<bool, Refused> {
     if number >> 63 == 0 {
         return Ok(number != 0);

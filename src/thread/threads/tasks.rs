@@ -1,4 +1,4 @@
-//! The threads of this process, listed and looked at.
+//! The threads of this process, listed and examined.
 
 use std::{
     fs::File,
@@ -21,8 +21,8 @@ use crate::{
     sys,
 };
 
-/// The directory `/proc/thread-self/..` of this process, kept open: whatever becomes of /proc and
-/// of free descriptors, the threads can be listed.
+/// The directory `/proc/thread-self/..` of this process, kept open so that threads can be listed
+/// even if /proc changes or descriptors run out.
 #[derive(Debug)]
 pub(super) struct Tasks {
     dir: File,
@@ -30,48 +30,47 @@ pub(super) struct Tasks {
     entries: Vec<u8>,
 }
 
-/// How long threads may come and go so fast that no list of them is complete.
+/// The time limit while threads start and end too fast for a complete list.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What is known of a thread.
+/// The state of a thread.
 #[cfg(feature = "all-threads")]
 #[derive(Debug)]
 pub(super) struct Thread {
     pub(super) status: Status,
-    /// What it was just after that.
+    /// Whether the thread was alive just after that.
     pub(super) life: Life,
 }
 
-/// What becomes of a signal to a thread.
+/// The effect of a signal to a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Life {
-    /// It takes the signal.
+    /// The thread takes the signal.
     Runs,
-    /// It has ended, or it ends and executes nothing of its program any more. The first thread of a
-    /// process stays on the list while others run.
+    /// The thread has ended, or is exiting and executes no more of its program. The first thread of
+    /// a process stays in the list while others run.
     Ended,
-    /// The kernel runs it for io_uring or vhost, and it takes no signals.
+    /// The kernel runs the thread for io_uring or vhost, and it takes no signals.
     OfTheKernel,
 }
 
 impl Tasks {
-    /// Opens the directory, and makes sure that its ids are those of the calling thread's PID
-    /// namespace.
+    /// Opens the directory, and checks that its IDs belong to the calling thread's PID namespace.
     pub(super) fn open() -> Result<Tasks> {
         let own = gettid().as_raw().unsigned_abs();
         Ok(Tasks { dir: own::tasks()?, own, entries: vec![0; 4096] })
     }
 
-    /// The ids of all threads but the calling one, from the youngest to the oldest: the youngest
-    /// are likely to end first.
+    /// Returns the IDs of all threads except the calling one, from youngest to oldest, because
+    /// young threads are likely to end first.
     ///
-    /// The kernel ends a list early if a thread ends just when its turn has come. A list of fewer
-    /// threads than there were when it was begun is therefore not complete, and read again.
+    /// The kernel truncates a list if a thread ends during its turn. A list that is shorter than
+    /// the number of threads at its start is incomplete, and is read again.
     ///
     /// # Errors
     ///
-    /// `ETIMEDOUT` if none is complete for five seconds; [`Error::NoProc`] if the calling thread is
-    /// not on it.
+    /// `ETIMEDOUT` if no list is complete within five seconds. [`Error::NoProc`] if the calling
+    /// thread is not in the list.
     pub(super) fn others(&mut self) -> Result<Vec<u32>> {
         let begin = Instant::now();
         while begin.elapsed() < PATIENCE {
@@ -88,13 +87,13 @@ impl Tasks {
         Err(Op::ReadProc.thread(Errno::ETIMEDOUT))
     }
 
-    /// One list, if it is complete.
+    /// Returns one list, if it is complete.
     fn list(&mut self) -> io::Result<Option<Vec<u32>>> {
-        // Besides its threads, the directory has the two links that each directory has.
+        // The link count includes the two links of every directory.
         let threads = self.dir.metadata()?.nlink().saturating_sub(2);
         lseek(&self.dir, 0, Whence::SeekSet)?;
         let length = sys::getdents64(self.dir.as_fd(), &mut self.entries)?;
-        // In a list of two parts, threads that end meanwhile make the second one begin too late.
+        // If a list is read in two parts, threads that end in between shift the second part.
         if sys::getdents64(self.dir.as_fd(), &mut [0; 512])? != 0 {
             self.entries.resize(2 * self.entries.len(), 0);
             return Ok(None);
@@ -104,7 +103,7 @@ impl Tasks {
         Ok((ids.len() as u64 >= threads).then_some(ids))
     }
 
-    /// Returns whether every thread but the calling one has ended or ends.
+    /// Returns whether all threads except the calling one have ended or are exiting.
     pub(super) fn others_end(&mut self) -> Result<bool> {
         for tid in self.others()? {
             let stat = self.read(tid, "stat").map_err(|err| Op::ReadProc.thread(err))?;
@@ -115,7 +114,7 @@ impl Tasks {
         Ok(true)
     }
 
-    /// Looks at a thread; `None` if it has ended.
+    /// Examines a thread. Returns `None` if it has ended.
     #[cfg(feature = "all-threads")]
     pub(super) fn thread(&self, tid: u32) -> io::Result<Option<Thread>> {
         let Some(status) = self.read(tid, "status")? else { return Ok(None) };
@@ -139,7 +138,7 @@ impl Tasks {
     }
 }
 
-/// The life of a thread by the text of its `stat`. The name, in parentheses, may hold anything.
+/// Parses the state of a thread from its `stat`. The name, in parentheses, may contain any byte.
 /// (proc_pid_stat(5); include/linux/sched.h)
 fn life(stat: &[u8]) -> Option<Life> {
     const PF_EXITING: u64 = 0x4;

@@ -53,7 +53,7 @@ impl Forked {
 }
 
 /// How a process ended, if it has.
-pub(crate) fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
+fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
     match status {
         WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),
         WaitStatus::Signaled(_, signal, core) => {

@@ -15,7 +15,7 @@ use nix::{
 };
 
 use crate::{
-    CapSet, CapState, Error, Iab, Mode, Op, Result, Subject,
+    CapSet, CapState, Error, Iab, Mode, Op, Result, Subject, bounding,
     identity::{GroupList, Identity},
     securebits::Securebits,
     sys, threads,
@@ -27,8 +27,6 @@ mod search;
 mod steps;
 
 pub use forked::Forked;
-#[cfg(feature = "cli")]
-pub(crate) use forked::exit_status;
 #[cfg(feature = "cli")]
 pub use search::{Place, find_program, helper, program};
 pub(crate) use steps::above_standard;

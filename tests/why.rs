@@ -127,7 +127,7 @@ fn ambient_and_a_file_with_empty_capabilities() {
     let rcap = program("rcap").get_program().to_owned();
     let ran = ran(program("rcap").args(caps).arg(rcap).args(["why", &path]));
     assert_eq!(ran.status, Some(0), "{ran:?}");
-    let words = "ambient loses cap_chown: a file with capabilities, be they none, clears";
+    let words = "ambient loses cap_chown: a file with a capability attribute, even an empty one,";
     assert!(ran.out.contains(words), "{}", ran.out);
     assert!(ran.out.contains("Do: Take the file's own capabilities away"), "{}", ran.out);
     let real = common::ran(program("rcap").args(caps).args([&*path, "/proc/self/status"]));

@@ -95,31 +95,31 @@ pub enum Rule {
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Rule::Root => "user 0 is given the bounding and the inheritable set",
-            Rule::FilePermitted => "the file gives it",
-            Rule::FileInheritable => "the file passes on what is inheritable",
-            Rule::AllEffective => "what is permitted is effective at once",
-            Rule::Ambient => "what is ambient stays permitted and is effective",
+            Rule::Root => "user 0 gets the bounding and inheritable sets",
+            Rule::FilePermitted => "the file grants it",
+            Rule::FileInheritable => "inheritable in the file and the process",
+            Rule::AllEffective => "permitted capabilities become effective at once",
+            Rule::Ambient => "ambient capabilities stay permitted and become effective",
             Rule::Bounding => "the bounding set lacks it",
-            Rule::NotInheritable => "the file would pass it on, and it is not inheritable",
-            Rule::NotInFile => "the file has capabilities, and not this",
-            Rule::NotAmbient => "of this user, only what is ambient stays permitted",
-            Rule::NoRoot => "the securebit noroot: user 0 is given nothing for being that",
+            Rule::NotInheritable => "the file grants it only if it is inheritable in the process",
+            Rule::NotInFile => "the file has capabilities, but not this one",
+            Rule::NotAmbient => "a non-root user keeps only ambient capabilities",
+            Rule::NoRoot => "the securebit noroot is set, so user 0 gets nothing",
             Rule::NoNewPrivs => "no-new-privs is set",
             Rule::NoSuid => "the file is on a mount with the option nosuid",
             Rule::ForeignRootid => {
-                "the file's capabilities have the root id of another user namespace"
+                "the file's capabilities belong to another user namespace"
             }
-            Rule::UnmappedOwner => "the file's owner or group has no id in this user namespace",
+            Rule::UnmappedOwner => "the file's owner or group is not mapped in this user namespace",
             Rule::CapsBeforeSetUid => {
-                "a set-user-ID-root file that has capabilities gives those alone"
+                "a set-user-ID-root file with capabilities grants only these"
             }
             Rule::FileCapsClearAmbient => {
-                "a file with capabilities, be they none, clears the ambient set"
+                "a file with a capability attribute, even an empty one, clears the ambient set"
             }
             Rule::IdsClearAmbient => "a change of the user or the group clears the ambient set",
             Rule::NoEffectiveBit => "the file has no effective bit",
-            Rule::RealRootAlone => "the effective user is not 0",
+            Rule::RealRootAlone => "the effective user ID is not 0",
         })
     }
 }

@@ -218,7 +218,7 @@ impl fmt::Display for ExecError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             ExecError::OutsideOfBounding(caps) => {
-                write!(f, "its file demands {caps}, which the bounding set lacks")
+                write!(f, "its file has {caps}, which the bounding set lacks")
             }
         }
     }

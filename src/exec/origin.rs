@@ -42,13 +42,13 @@ pub enum Held {
 impl fmt::Display for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Held::Ambient => "ambient: handed down by who started it, and by it to whom it starts",
-            Held::FilePermitted => "its file gives it",
-            Held::FileInheritable => "its file passes on what is inheritable",
-            Held::RootBounding => "user 0 is given the bounding set",
-            Held::RootInheritable => "user 0 is given the inheritable set",
-            Held::RootEarlier => "it had it before its bounding set was made smaller",
-            Held::Earlier => "it had it before it changed its user, or was given it by a launcher",
+            Held::Ambient => "ambient: inherited from its parent, and by its children",
+            Held::FilePermitted => "its file grants it",
+            Held::FileInheritable => "inheritable in its file and the process",
+            Held::RootBounding => "user 0 gets the bounding set",
+            Held::RootInheritable => "user 0 gets the inheritable set",
+            Held::RootEarlier => "from before its bounding set was reduced",
+            Held::Earlier => "from before it changed its user, or from a launcher",
         })
     }
 }
@@ -73,8 +73,8 @@ impl fmt::Display for Lacking {
                 "not in its bounding set: no program that it executes can have it from its file \
                  or as root"
             }
-            Lacking::GivenUp => "given up by the process itself",
-            Lacking::NotEffective => "permitted and not effective: it has it when it raises it",
+            Lacking::GivenUp => "dropped by the process itself",
+            Lacking::NotEffective => "permitted but not effective: the process can raise it",
         })
     }
 }

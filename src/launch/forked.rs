@@ -10,33 +10,34 @@ use nix::{
 
 use crate::{Op, Result, Subject, sys};
 
-/// A child process that runs a function. One that is not waited for stays a zombie until this
+/// A child process that runs a function. Without [`Forked::wait`], it stays a zombie until this
 /// process ends.
 #[derive(Debug)]
 #[must_use]
 pub struct Forked(pub(super) Pid);
 
 impl Forked {
-    /// Its process id.
+    /// Returns the process ID.
     pub fn pid(&self) -> u32 {
         self.0.as_raw().unsigned_abs()
     }
 
-    /// Sends it a signal. (kill(2))
+    /// Sends a signal to the child. (kill(2))
     ///
     /// # Errors
     ///
-    /// `EINVAL` if there is no signal of this number.
+    /// `EINVAL` if the signal number is invalid.
     pub fn kill(&self, signal: i32) -> Result<()> {
         sys::signal::kill(self.0.as_raw(), signal)
             .map_err(|err| Op::Signal.on(Subject::Process(self.pid()), err))
     }
 
-    /// Waits for its end. (waitpid(2))
+    /// Waits for the child to exit. (waitpid(2))
     ///
     /// # Errors
     ///
-    /// `ECHILD` if this process ignores SIGCHLD, or if somebody else has waited for it.
+    /// `ECHILD` if this process ignores SIGCHLD, or if another call has already waited for the
+    /// child.
     pub fn wait(self) -> Result<ExitStatus> {
         loop {
             match waitpid(self.0, None) {
@@ -52,7 +53,7 @@ impl Forked {
     }
 }
 
-/// How a process ended, if it has.
+/// Returns how a process ended, if it has ended.
 fn exit_status(status: WaitStatus) -> Option<ExitStatus> {
     match status {
         WaitStatus::Exited(_, code) => Some(ExitStatus::from_raw(code << 8)),

@@ -1,4 +1,4 @@
-//! Starting a program, or a function in a child process, with other privileges than one's own.
+//! Starting a program or a function in a child process with other privileges.
 
 #![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
 
@@ -34,36 +34,37 @@ pub(crate) use steps::above_standard;
 pub(crate) use steps::change_root;
 use steps::{Pipe, Sets, Steps, Told, c_path};
 
-/// Returns the capabilities that a program started by this process can hold at most, whatever file
-/// it executes: those of the bounding set, and the inheritable ones.
+/// Returns the capabilities that a program started by this process can have at most, for any
+/// executed file: the bounding and inheritable sets.
 ///
 /// # Errors
 ///
-/// Only where a sandbox forbids a call.
+/// [`Error::Os`] if a sandbox forbids a call.
 pub fn attainable() -> Result<CapSet> {
     Ok(bounding::current()? | CapState::current()?.inheritable)
 }
 
-/// The privileges that a child process is to have. (cap_launch(3))
+/// The privileges of a child process. (cap_launch(3))
 ///
-/// What is not asked for is inherited. The child takes these steps, in this order:
+/// Privileges that are not set are inherited. The child takes these steps, in this order:
 ///
-/// 1. [`root`](Launcher::root), while it may still change it, and the working directory below it;
-/// 2. [`groups`](Launcher::groups), which another user could not change any more;
-/// 3. [`uid`](Launcher::uid), and keeps what is permitted, for the following steps;
-/// 4. [`mode`](Launcher::mode), which empties the ambient set;
-/// 5. [`iab`](Launcher::iab), which fills it, as a change of the user would clear it;
+/// 1. [`root`](Launcher::root), while it may still change, and the working directory below it;
+/// 2. [`groups`](Launcher::groups), which another user could not change;
+/// 3. [`uid`](Launcher::uid), which preserves the permitted set for the following steps;
+/// 4. [`mode`](Launcher::mode), which clears the ambient set;
+/// 5. [`iab`](Launcher::iab), which fills it, because changing the user would clear it;
 /// 6. [`ambient`](Launcher::ambient), for the same reason;
-/// 7. [`bounding`](Launcher::bounding), since what is outside of it cannot become inheritable;
+/// 7. [`bounding`](Launcher::bounding), because capabilities outside of it cannot become
+///    inheritable;
 /// 8. [`securebits`](Launcher::securebits), which could forbid that;
-/// 9. [`caps`](Launcher::caps), since the steps before need some;
+/// 9. [`caps`](Launcher::caps), because the steps before need some;
 /// 10. [`no_new_privs`](Launcher::no_new_privs).
 ///
-/// A capability that a step needs has to be permitted and not effective. Between fork and exec
-/// the child makes system calls only and takes no memory from the heap, so that a process may
-/// launch from any of its threads. None of its own threads changes.
+/// A capability that a step needs must be permitted, but need not be effective. Between fork and
+/// exec, the child only makes system calls and allocates no memory, so any thread of a process may
+/// launch a child. The parent process is not affected.
 ///
-/// Change the user and the groups here, and not by `uid`, `gid` or `groups` of the [`Command`]: std
+/// Set the user and the groups here, and not with `uid`, `gid` or `groups` of the [`Command`]: std
 /// changes them before the steps, which then fail with `EPERM` for lack of capabilities.
 ///
 /// A web server as `nobody` that can bind port 80 and nothing else:
@@ -94,100 +95,100 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// No change: the child has what this thread has.
+    /// Returns a launcher without changes: the child inherits everything.
     #[doc(alias("cap_new_launcher", "cap_func_launcher"))]
     pub fn new() -> Launcher {
         Launcher::default()
     }
 
-    /// Makes `path` the root directory of the child, and its working directory. The working
-    /// directory of a [`Command`] is one below it. `CAP_SYS_CHROOT`.
+    /// Sets the root directory and the working directory of the child. The working directory of a
+    /// [`Command`] is below it. Needs `CAP_SYS_CHROOT`.
     #[doc(alias = "cap_launcher_set_chroot")]
     pub fn root(mut self, path: impl AsRef<Path>) -> Launcher {
         self.root = Some(path.as_ref().to_path_buf());
         self
     }
 
-    /// Changes the group ids and the supplementary groups. `CAP_SETGID`.
+    /// Sets the group IDs and the supplementary groups. Needs `CAP_SETGID`.
     #[doc(alias = "cap_launcher_setgroups")]
     pub fn groups(mut self, gid: u32, groups: &[u32]) -> Launcher {
         self.groups = Some((gid, groups.to_vec()));
         self
     }
 
-    /// Changes the user ids. `CAP_SETUID`.
+    /// Sets the user IDs. Needs `CAP_SETUID`.
     ///
-    /// What is permitted stays so and nothing is effective; a program that a user other than 0
-    /// executes loses it, but for what is ambient.
+    /// The permitted set is preserved and the effective set is cleared. A program executed by a
+    /// non-root user keeps only the ambient set.
     #[doc(alias = "cap_launcher_setuid")]
     pub fn uid(mut self, uid: u32) -> Launcher {
         self.uid = Some(uid);
         self
     }
 
-    /// [`Launcher::groups`] and [`Launcher::uid`] of a user.
+    /// Calls [`Launcher::groups`] and [`Launcher::uid`] for a user.
     pub fn identity(self, identity: &Identity) -> Launcher {
         self.groups(identity.gid, &identity.groups).uid(identity.uid)
     }
 
-    /// Drops what is not in `keep` from the bounding set. `CAP_SETPCAP`.
+    /// Drops all capabilities except `keep` from the bounding set. Needs `CAP_SETPCAP`.
     pub fn bounding(mut self, keep: CapSet) -> Launcher {
         self.sets.bounding = Some(keep);
         self
     }
 
-    /// Enters a mode. `CAP_SETPCAP`.
+    /// Enters a mode. Needs `CAP_SETPCAP`.
     #[doc(alias = "cap_launcher_set_mode")]
     pub fn mode(mut self, mode: Mode) -> Launcher {
         self.sets.mode = Some(mode);
         self
     }
 
-    /// Sets the inheritable and the ambient set, and drops from the bounding set. `CAP_SETPCAP`
-    /// where [`Iab::apply`] needs it.
+    /// Sets the inheritable and ambient sets, and drops from the bounding set. May need
+    /// `CAP_SETPCAP`; see [`Iab::apply`].
     #[doc(alias = "cap_launcher_set_iab")]
     pub fn iab(mut self, iab: Iab) -> Launcher {
         self.sets.iab = Some(iab);
         self
     }
 
-    /// Makes `caps` the ambient set, and its members inheritable: programs of any user keep them.
-    /// `CAP_SETPCAP` if a member is neither permitted nor inheritable.
+    /// Sets the ambient set and makes its members inheritable, so that programs of any user keep
+    /// them. Needs `CAP_SETPCAP` if a member is neither permitted nor inheritable.
     pub fn ambient(mut self, caps: impl Into<CapSet>) -> Launcher {
         self.sets.ambient = Some(caps.into());
         self
     }
 
-    /// Sets the securebits. `CAP_SETPCAP`, but for those of interpreters.
+    /// Sets the securebits. Needs `CAP_SETPCAP`, except for the bits for interpreters.
     pub fn securebits(mut self, bits: Securebits) -> Launcher {
         self.sets.securebits = Some(bits);
         self
     }
 
-    /// Sets the effective, permitted and inheritable set: for a function, since executing a
-    /// program gives it others.
+    /// Sets the effective, permitted and inheritable sets. This is useful for functions; executing
+    /// a program changes these sets again.
     pub fn caps(mut self, caps: CapState) -> Launcher {
         self.sets.caps = Some(caps);
         self
     }
 
-    /// Sets no-new-privs, for good.
+    /// Sets no-new-privs permanently.
     pub fn no_new_privs(mut self) -> Launcher {
         self.sets.no_new_privs = true;
         self
     }
 
     /// Starts the program of `command`, with its arguments, environment, streams and working
-    /// directory. A program without a slash is looked for in the new root directory.
+    /// directory. A program without a slash is searched for below the new root directory.
     ///
-    /// Descriptors of this process that are not closed on exec are the child's as well.
+    /// The child inherits descriptors of this process that are not close-on-exec.
     ///
     /// # Errors
     ///
-    /// The error of the step that failed, with [`Subject::Child`]; the child has then ended.
-    /// [`Op::Execute`], with the program, if all steps succeeded and it could not be executed.
-    /// [`Op::Chroot`] and [`Op::ChangeDirectory`] name the directory. [`Op::Fork`] if no child could
-    /// be made.
+    /// The error of the failed step, with [`Subject::Child`]; the child has then exited.
+    /// [`Op::Execute`], with the program, if all steps succeeded and the program could not be
+    /// executed. [`Op::Chroot`] and [`Op::ChangeDirectory`] name the directory. [`Op::Fork`] if the
+    /// child could not be created.
     #[doc(alias = "cap_launch")]
     #[expect(unsafe_code, reason = "the child takes the steps")]
     pub fn spawn(&self, mut command: Command) -> Result<Child> {
@@ -195,11 +196,11 @@ impl Launcher {
         let directory = command.get_current_dir().map(Path::to_path_buf);
         let Pipe { read, write, standard: _standard } = Pipe::new()?;
         let mut steps = self.steps_of(&mut command)?;
-        // SAFETY: the steps make system calls only.
+        // SAFETY: the steps only make system calls.
         unsafe { command.pre_exec(move || steps.take_and_tell(&write)) };
         command.spawn().map_err(|err| {
-            // The child has ended, and what it had to say is there. A process that another thread
-            // has forked meanwhile can hold the other end open.
+            // The child has exited, and its report is in the pipe. A process that another thread
+            // has just forked can hold the other end open.
             drop(command);
             let _ = fcntl(&read, FcntlArg::F_SETFL(OFlag::O_NONBLOCK));
             match Told::read(read) {
@@ -214,7 +215,7 @@ impl Launcher {
     /// `tokio::process::Command` converts from a `std::process::Command`, and lends its own by
     /// `as_std_mut`.
     ///
-    /// Set the working directory of `command` before, so that it is one below the new root directory.
+    /// Set the working directory of `command` first, so that it is below the new root directory.
     ///
     /// ```
     /// use std::process::Command;
@@ -228,12 +229,12 @@ impl Launcher {
     /// # Ok::<(), std::io::Error>(())
     /// ```
     ///
-    /// Starting `command` then also fails if a step does, with the errno of that step and without its
-    /// name, which [`Launcher::spawn`] reports.
+    /// If a step fails, starting `command` fails with the errno of that step, but does not name the
+    /// step. [`Launcher::spawn`] does.
     ///
     /// # Errors
     ///
-    /// `EINVAL` for a directory whose path has a NUL.
+    /// `EINVAL` for a directory whose path contains a NUL.
     #[expect(unsafe_code, reason = "the child takes the steps")]
     pub fn apply_to(&self, command: &mut Command) -> Result<()> {
         let mut steps = self.steps_of(command)?;
@@ -241,13 +242,13 @@ impl Launcher {
             let errno = |err: Error| err.raw_os_error().unwrap_or(libc::EPERM);
             steps.take().map_err(|err| io::Error::from_raw_os_error(errno(err)))
         };
-        // SAFETY: the steps make system calls only.
+        // SAFETY: the steps only make system calls.
         unsafe { command.pre_exec(take) };
         Ok(())
     }
 
-    /// Runs the program of `command` to its end, and collects its output. Standard output and
-    /// standard error are captured, whatever `command` says.
+    /// Runs the program of `command` to its end, and captures its standard output and standard
+    /// error, regardless of `command`'s settings.
     ///
     /// ```
     /// use std::process::Command;
@@ -261,7 +262,7 @@ impl Launcher {
     ///
     /// # Errors
     ///
-    /// Those of [`Launcher::spawn`]; [`Op::Wait`] if the output cannot be read.
+    /// Those of [`Launcher::spawn`]. [`Op::Wait`] if the output cannot be read.
     pub fn output(&self, mut command: Command) -> Result<Output> {
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let child = self.spawn(command)?;
@@ -269,11 +270,11 @@ impl Launcher {
         child.wait_with_output().map_err(|err| Op::Wait.on(Subject::Process(id), err))
     }
 
-    /// Executes the program of `command` in this process's place: the steps are taken by this
-    /// process itself, whose threads other than the calling one end.
+    /// Executes the program of `command` in place of this process, which takes the steps itself.
+    /// All threads except the calling one end.
     ///
-    /// Returns only if that failed. The steps before the one that failed have been taken then, so
-    /// that there is not much to do but to end.
+    /// Returns only in case of an error. Earlier steps remain in effect, so the caller should
+    /// usually exit.
     ///
     /// ```no_run
     /// use std::process::Command;
@@ -294,7 +295,7 @@ impl Launcher {
                 Ok(all) => all,
                 Err(err) => return err,
             };
-        // SAFETY: the steps make system calls only.
+        // SAFETY: the steps only make system calls.
         unsafe { command.pre_exec(move || steps.take_and_tell(&write)) };
         let err = command.exec();
         drop(command);
@@ -308,12 +309,12 @@ impl Launcher {
         }
     }
 
-    /// Runs `function` in a child process, which ends with the status that it returns, or with
-    /// 101 if it panics. Nothing of this process's that runs at its end runs there.
+    /// Runs `function` in a child process, which exits with its result, or with 101 if it panics.
+    /// Exit handlers of this process do not run in the child.
     ///
-    /// The child is a copy of the calling thread, in which other threads' locks would stay
-    /// locked for ever: a process may do this before it has started threads, and use
-    /// [`Launcher::spawn`] afterwards.
+    /// The child is a copy of the calling thread, in which locks of other threads would stay locked
+    /// forever. Call this before the process starts threads, and use [`Launcher::spawn`]
+    /// afterwards.
     ///
     /// ```
     /// use rcap::{CapState, launch::Launcher};
@@ -328,28 +329,28 @@ impl Launcher {
     ///
     /// # Errors
     ///
-    /// The error of the step that failed, with [`Subject::Child`]; the child has then ended,
-    /// without calling `function`. [`Op::Fork`] if no child could be made;
-    /// [`Error::Threads`] if this process has several.
+    /// The error of the failed step, with [`Subject::Child`]; the child has then exited without
+    /// calling `function`. [`Op::Fork`] if the child could not be created. [`Error::Threads`] if
+    /// this process has several threads.
     #[doc(alias = "cap_launch")]
     #[expect(unsafe_code, reason = "fork(2)")]
     pub fn call(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
         threads::ensure_single_threaded()?;
-        // SAFETY: this process has one thread, whose locks and memory the child has as they are.
+        // SAFETY: this process has one thread, so its locks and memory are consistent in the child.
         unsafe { self.call_among_threads(function) }
     }
 
-    /// [`Launcher::call`] in a process that may have several threads.
+    /// Runs `function` like [`Launcher::call`], in a process that may have several threads.
     ///
     /// # Errors
     ///
-    /// Those of [`Launcher::call`] but for [`Error::Threads`].
+    /// Those of [`Launcher::call`], except [`Error::Threads`].
     ///
     /// # Safety
     ///
-    /// If the process has other threads, `function` does only what is async-signal-safe
-    /// (signal-safety(7)), or what its C library allows in the child of such a process besides:
-    /// glibc and musl, to use the heap. A lock that another thread holds is never unlocked.
+    /// If the process has other threads, `function` must be async-signal-safe (signal-safety(7)),
+    /// except for functions that the C library allows in the child of such a process: glibc and
+    /// musl allow using the heap. A lock that another thread holds is never unlocked.
     #[expect(unsafe_code, reason = "the caller promises what a forked child may do")]
     pub unsafe fn call_among_threads(&self, function: impl FnOnce() -> u8) -> Result<Forked> {
         let Pipe { read, write, standard } = Pipe::new()?;
@@ -357,7 +358,7 @@ impl Launcher {
         let [mut read, mut write] = [Some(read), Some(write)];
         let mut steps = self.steps()?;
         let mut function = Some(function);
-        // What is only borrowed there is not freed there.
+        // Borrowed values are not freed in the child.
         let mut in_child = || {
             drop(read.take());
             let result = write.as_ref().map(|write| steps.take_and_tell(write));
@@ -367,7 +368,8 @@ impl Launcher {
                 _ => 1,
             }
         };
-        // SAFETY: the steps make system calls only, and the caller promises it of `function`.
+        // SAFETY: the steps only make system calls, and the caller promises the rest about
+        // `function`.
         let child = unsafe { sys::fork(&mut in_child) };
         let child = Forked(child.map_err(|err| Op::Fork.thread(err))?);
         drop(write);
@@ -378,15 +380,15 @@ impl Launcher {
                 Err(match other {
                     Ok(Told::Failed(err)) => err,
                     Err(err) => Op::Fork.thread(err),
-                    // It was killed.
+                    // The child was killed.
                     Ok(_) => Op::Fork.thread(Errno::ECHILD),
                 })
             }
         }
     }
 
-    /// The steps before `command` executes its program. It would enter its working directory before
-    /// they are taken: outside the new root directory, which could then not be relative.
+    /// Returns the steps to take before `command` executes its program, and takes its working
+    /// directory: std would enter it before the steps, outside of the new root directory.
     fn steps_of(&self, command: &mut Command) -> Result<Steps> {
         let mut steps = self.steps()?;
         if let Some(path) = command.get_current_dir() {
@@ -407,9 +409,9 @@ impl Launcher {
         Error::Os { op, subject: path.map_or(subject, Subject::from), source }
     }
 
-    /// All that needs memory, before there is a child.
+    /// Allocates all memory that the steps need, before the child exists.
     fn steps(&self) -> Result<Steps> {
-        // Known from here on, and no more looked for.
+        // The result is cached, so the child does not query it.
         let _ = CapSet::supported();
         let root = self.root.as_deref().map(|path| c_path(Op::Chroot, path));
         Ok(Steps {

@@ -1,4 +1,4 @@
-//! The programs that a command names, found as execve(2) would find them.
+//! Finding programs as execvp(3) would.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -13,11 +13,10 @@ use nix::fcntl::{OFlag, OpenHow, ResolveFlag, openat2};
 
 use crate::{CapState, file, sys};
 
-/// The directories of programs, for a process with more privileges than its caller.
+/// The directories of programs for a process with more privileges than its caller.
 const SAFE_PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Returns the directories of programs: those of `PATH`, unless this process has privileges that
-/// its caller lacks.
+/// Returns the directories in `PATH`, unless this process has privileges that its caller lacks.
 fn search_path() -> Option<OsString> {
     if sys::is_privileged_by_file() {
         return Some(SAFE_PATH.into());
@@ -25,7 +24,7 @@ fn search_path() -> Option<OsString> {
     std::env::var_os("PATH")
 }
 
-/// Returns the command for a program that the user names. A name without a slash is looked for in
+/// Returns the command for a program that the user named. A name without a slash is searched for in
 /// `PATH`, below the root directory of the child.
 pub fn program(name: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(name);
@@ -35,8 +34,8 @@ pub fn program(name: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// Returns the command for a program that this one needs for itself. Variables such as `HOME` can
-/// lead it to other programs, so it gets none of a caller with fewer privileges.
+/// Returns the command for a program that rcap itself needs. Under `AT_SECURE`, the environment is
+/// cleared, because variables such as `HOME` can affect the program.
 pub fn helper(name: &str) -> Command {
     let mut command = program(name);
     if sys::is_privileged_by_file() {
@@ -45,13 +44,13 @@ pub fn helper(name: &str) -> Command {
     command
 }
 
-/// The directories in which the program of a command is looked for.
+/// The directories in which a command's program is searched for.
 #[derive(Debug)]
 #[expect(clippy::exhaustive_structs, reason = "the programs alone make one")]
 pub struct Place<'a> {
-    /// The root directory, if not this process's.
+    /// The root directory, if it differs from that of this process.
     pub root: Option<&'a Path>,
-    /// The working directory below it, if not this process's or the root directory.
+    /// The working directory below the root, if it is set.
     pub directory: Option<&'a Path>,
     /// The directories of programs.
     pub path: OsString,

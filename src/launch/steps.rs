@@ -1,6 +1,6 @@
-//! The steps of a child process, and its report on them.
+//! The steps of a child process, and its report.
 //!
-//! Between fork and exec there is no memory to be had: whatever the steps need is made before.
+//! Between fork and exec, memory cannot be allocated, so it is allocated beforehand.
 
 use std::{
     ffi::{CStr, CString},
@@ -27,7 +27,7 @@ use crate::{
     securebits::{self, Securebits},
 };
 
-/// The steps that take no memory.
+/// The steps that need no memory.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Sets {
     pub(super) bounding: Option<CapSet>,
@@ -43,7 +43,7 @@ pub(super) struct Sets {
 #[derive(Debug)]
 pub(super) struct Steps {
     pub(super) root: Option<CString>,
-    /// The working directory below it.
+    /// The working directory below the root.
     pub(super) directory: Option<CString>,
     pub(super) groups: Option<(u32, GroupList)>,
     pub(super) uid: Option<u32>,
@@ -51,19 +51,19 @@ pub(super) struct Steps {
 }
 
 impl Steps {
-    /// In the child: takes the steps and says what came of them.
+    /// Takes the steps in the child, and reports the result.
     pub(super) fn take_and_tell(&mut self, pipe: &OwnedFd) -> io::Result<()> {
         let result = self.take();
         let told = match &result {
             Ok(()) => Told::DONE,
             Err(err) => Told::failed(err),
         };
-        // If the parent is gone, nobody waits for it.
+        // If the parent is gone, nobody reads the report.
         let _ = unistd::write(pipe, &told);
         result.map_err(|_| io::Error::from(Errno::EPERM))
     }
 
-    /// System calls only: no memory from the heap, no locks.
+    /// Takes the steps. Makes only system calls, without memory from the heap and without locks.
     pub(super) fn take(&mut self) -> Result<()> {
         if let Some(root) = &self.root {
             change_root(root)?;
@@ -104,7 +104,7 @@ impl Steps {
     }
 }
 
-/// Makes `path` the root directory of the process and its working directory.
+/// Changes the root directory and the working directory of the process to `path`.
 pub(crate) fn change_root(path: &CStr) -> Result<()> {
     Op::Chroot.with_raised(Cap::SYS_CHROOT, || {
         unistd::chroot(path).map_err(|err| Op::Chroot.thread(err))
@@ -112,7 +112,7 @@ pub(crate) fn change_root(path: &CStr) -> Result<()> {
     unistd::chdir(c"/").map_err(|err| Op::Chroot.thread(err))
 }
 
-/// What a child says of its steps, in a few bytes.
+/// The report of a child, in a few bytes.
 #[derive(Debug)]
 pub(super) enum Told {
     Done,
@@ -121,7 +121,7 @@ pub(super) enum Told {
 }
 
 impl Told {
-    /// A byte that is no [`Op`], and none of an errno.
+    /// A byte that is not an [`Op`], and zero for the errno.
     const DONE: [u8; 5] = [u8::MAX, 0, 0, 0, 0];
 
     fn failed(err: &Error) -> [u8; 5] {
@@ -133,7 +133,7 @@ impl Told {
         [op, a, b, c, d]
     }
 
-    /// What stands in the pipe, which may be held open by others.
+    /// Reads the report from the pipe, whose other end other processes may hold open.
     pub(super) fn read(pipe: OwnedFd) -> io::Result<Told> {
         let mut bytes = [0; Told::DONE.len()];
         match File::from(pipe).read_exact(&mut bytes) {
@@ -154,17 +154,17 @@ impl Told {
     }
 }
 
-/// A path as the kernel takes it, for `op`.
+/// Converts a path for system calls, or returns an error of `op`.
 pub(super) fn c_path(op: Op, path: &Path) -> Result<CString> {
     CString::new(path.as_os_str().as_bytes()).map_err(|_| op.on(path, Errno::EINVAL))
 }
 
-/// A pipe whose descriptors a child does not take for its standard streams.
+/// A pipe whose descriptors are not standard streams.
 pub(super) struct Pipe {
     pub(super) read: OwnedFd,
     pub(super) write: OwnedFd,
-    /// Those of the descriptors 0 to 2 that were closed. While they are held, neither this crate
-    /// nor std opens anything else there; a program that is executed finds them closed.
+    /// The descriptors from 0 to 2 that were closed. While they are held, neither this crate nor
+    /// std opens anything with these numbers. A program that is executed finds them closed.
     pub(super) standard: Vec<OwnedFd>,
 }
 
@@ -175,7 +175,7 @@ impl Pipe {
         let [read, write] = [above_standard(read)?, above_standard(write)?];
         let mut standard = Vec::new();
         loop {
-            // The lowest number that is free.
+            // open(2) returns the lowest free number.
             let fd = open("/", OFlag::O_PATH | OFlag::O_CLOEXEC, FileMode::empty());
             let fd = fd.map_err(failed)?;
             if fd.as_raw_fd() > libc::STDERR_FILENO {
@@ -186,11 +186,11 @@ impl Pipe {
     }
 }
 
-/// Moves a descriptor to another number if a child could take it for a standard stream.
+/// Moves a descriptor above the standard streams.
 pub(crate) fn above_standard(fd: OwnedFd) -> Result<OwnedFd> {
     if fd.as_raw_fd() > libc::STDERR_FILENO {
         return Ok(fd);
     }
-    // std's duplicates begin at 3.
+    // std duplicates to numbers from 3.
     fd.try_clone().map_err(|err| Op::Fork.thread(err))
 }

@@ -118,7 +118,7 @@ impl Proc {
     ///
     /// # Errors
     ///
-    /// An [`Error`](crate::Error) if /proc cannot be read, or if a process's status does not have
+    /// An [`Error`] if /proc cannot be read, or if a process's status does not have
     /// the kernel's format.
     pub fn tree(&self) -> Result<Tree> {
         let pids = self.processes()?;

@@ -1,4 +1,4 @@
-//! bpf(2): one function a command, and maps that know how long their values are.
+//! bpf(2): one function per command, and maps with checked value sizes.
 
 use std::{
     ffi::CStr,
@@ -8,12 +8,12 @@ use std::{
 
 use libc::{c_int, c_long};
 
-/// `union bpf_attr`, of which each command has a layout of its own. (include/uapi/linux/bpf.h)
+/// `union bpf_attr`, whose layout depends on the command. (include/uapi/linux/bpf.h)
 #[repr(C, align(8))]
 struct Attr([u8; Attr::SIZE]);
 
 impl Attr {
-    /// More than any command here uses; the kernel wants the rest to be zeros.
+    /// More than any command here uses. The kernel requires the rest to be zero.
     const SIZE: usize = 128;
 
     fn new() -> Attr {
@@ -53,19 +53,19 @@ const BPF_MAP_LOOKUP_AND_DELETE_ELEM: c_int = 21;
 ///
 /// # Safety
 ///
-/// Each address in `attr` is that of memory which is live, as long as `command` reads or writes
-/// there, and exclusively borrowed where it writes.
+/// Each address in `attr` points to memory that is live while `command` reads or writes it, and
+/// exclusively borrowed where it writes.
 #[expect(unsafe_code, reason = "the C library lacks the call")]
 unsafe fn bpf(command: c_int, attr: &Attr) -> io::Result<c_long> {
-    // SAFETY: the kernel reads as many bytes of `attr` as is said. The caller promises the rest.
+    // SAFETY: the kernel reads `SIZE` bytes of `attr`, and the caller promises the rest.
     super::result(unsafe { libc::syscall(libc::SYS_bpf, command, &raw const attr.0, Attr::SIZE) })
 }
 
-/// [`bpf`] for a command that opens a descriptor.
+/// Calls [`bpf`] for a command that opens a descriptor.
 ///
 /// # Safety
 ///
-/// That of [`bpf`], and `command` returns a new descriptor.
+/// The promises of [`bpf`], and `command` returns a new descriptor.
 #[expect(unsafe_code, reason = "it takes ownership of a descriptor")]
 unsafe fn descriptor(command: c_int, attr: &Attr) -> io::Result<OwnedFd> {
     // SAFETY: as the caller promises.
@@ -75,7 +75,7 @@ unsafe fn descriptor(command: c_int, attr: &Attr) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-/// `BPF_MAP_CREATE`: sizes in bytes, and for how many.
+/// `BPF_MAP_CREATE`, with sizes in bytes and the maximum number of entries.
 #[expect(unsafe_code, reason = "bpf(2)")]
 fn map_create(kind: u32, key: u32, value: u32, entries: u32) -> io::Result<OwnedFd> {
     let attr = Attr::new().word(0, kind).word(4, key).word(8, value).word(12, entries);
@@ -83,29 +83,29 @@ fn map_create(kind: u32, key: u32, value: u32, entries: u32) -> io::Result<Owned
     unsafe { descriptor(BPF_MAP_CREATE, &attr) }
 }
 
-/// A queue of values of `N` words.
+/// A queue of values with `N` words.
 #[derive(Debug)]
 pub(crate) struct Queue<const N: usize>(OwnedFd);
 
 impl<const N: usize> Queue<N> {
-    /// For so many values.
+    /// Creates a queue with room for this many values.
     pub(crate) fn new(entries: u32) -> io::Result<Queue<N>> {
         let value = u32::try_from(8 * N).map_err(|_| io::ErrorKind::InvalidInput)?;
         map_create(BPF_MAP_TYPE_QUEUE, 0, value, entries).map(Queue)
     }
 
-    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`. `ENOENT`: it is empty.
+    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`. `ENOENT`: the queue is empty.
     #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn pop(&self) -> io::Result<[u64; N]> {
         let mut words = [0; N];
         let attr = Attr::new().fd(0, self.0.as_fd()).long(16, words.as_mut_ptr() as u64);
-        // SAFETY: the kernel writes one value of the map, which `words` is as long as.
+        // SAFETY: the kernel writes one value of the map, which is as long as `words`.
         unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr) }?;
         Ok(words)
     }
 }
 
-/// One number, which programs count up.
+/// A number that programs increment.
 #[derive(Debug)]
 pub(crate) struct Counter(OwnedFd);
 
@@ -128,7 +128,7 @@ impl Counter {
     }
 }
 
-/// Control groups, for programs to ask whether a task is in one.
+/// Control groups, for programs that test whether a task is in one of them.
 #[derive(Debug)]
 pub(crate) struct Cgroups(OwnedFd);
 
@@ -137,7 +137,7 @@ impl Cgroups {
         map_create(BPF_MAP_TYPE_CGROUP_ARRAY, 4, 4, count).map(Cgroups)
     }
 
-    /// `BPF_MAP_UPDATE_ELEM`. `EBADF`: it is no directory of the unified hierarchy.
+    /// `BPF_MAP_UPDATE_ELEM`. `EBADF`: not a directory of the unified hierarchy.
     #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn set(&self, at: u32, group: BorrowedFd<'_>) -> io::Result<()> {
         let group = group.as_raw_fd();
@@ -149,7 +149,7 @@ impl Cgroups {
         unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
     }
 
-    /// `BPF_MAP_DELETE_ELEM`: no task is in the group at this place.
+    /// `BPF_MAP_DELETE_ELEM`: no task is in the group at this index.
     #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn clear(&self, at: u32) -> io::Result<()> {
         let attr = Attr::new().fd(0, self.0.as_fd()).long(8, &raw const at as u64);
@@ -158,7 +158,7 @@ impl Cgroups {
     }
 }
 
-/// The ids of processes or threads, of which the least used are forgotten.
+/// IDs of processes or threads. The least recently used ones are removed.
 #[derive(Debug)]
 pub(crate) struct Ids(OwnedFd);
 
@@ -170,7 +170,7 @@ impl Ids {
 
 /// A map, for the instructions of programs.
 pub(crate) trait Map {
-    /// The number of its descriptor.
+    /// Returns the number of the map's descriptor.
     fn number(&self) -> c_int;
 }
 
@@ -198,7 +198,7 @@ impl Map for Ids {
     }
 }
 
-/// `BPF_PROG_LOAD` of a program for raw tracepoints.
+/// `BPF_PROG_LOAD` for a raw tracepoint program.
 #[expect(unsafe_code, reason = "bpf(2)")]
 pub(crate) fn prog_load(instructions: &[u64], license: &CStr) -> io::Result<OwnedFd> {
     let count = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
@@ -212,7 +212,7 @@ pub(crate) fn prog_load(instructions: &[u64], license: &CStr) -> io::Result<Owne
     unsafe { descriptor(BPF_PROG_LOAD, &attr) }
 }
 
-/// `BPF_RAW_TRACEPOINT_OPEN`: the program runs as long as the descriptor is open.
+/// `BPF_RAW_TRACEPOINT_OPEN`: the program runs while the descriptor is open.
 #[expect(unsafe_code, reason = "bpf(2)")]
 pub(crate) fn raw_tracepoint_open(name: &CStr, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let attr = Attr::new().long(0, name.as_ptr() as u64).fd(8, program);

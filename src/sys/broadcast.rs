@@ -1,10 +1,10 @@
 //! Calling a function in another thread of this process, by a signal.
 //!
-//! The signal is 33, which no thread blocks for long: glibc and musl take it out of every mask
-//! that a program sets. It is theirs (glibc's setuid(3) uses it, musl's pthread_cancel(3)), so
-//! their handler is called for every signal that is not from here, and put back afterwards. What
-//! is from here has the code `SI_QUEUE`, which their handlers pass over: one that arrives late
-//! does no harm.
+//! The signal is 33, which no thread blocks for long, because glibc and musl remove it from every
+//! mask that a program sets. They use it themselves, for setuid(3) in glibc and pthread_cancel(3)
+//! in musl, so the previous handler is called for every other signal 33, and restored afterwards.
+//! Signals from here have the code `SI_QUEUE`, which those handlers ignore, so a late one is
+//! harmless.
 
 use std::{
     io,
@@ -29,22 +29,23 @@ compile_error!("the feature all-threads is for x86-64, AArch64 and 64-bit RISC-V
 
 const SIGNAL: c_int = 33;
 
-/// What a call comes to.
+/// The result of a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// What the function returned.
+    /// The return value of the function.
     Returned(u64),
     /// The thread has ended.
     Gone,
-    /// The thread did not answer in time. It will not call the function, unless it has begun
-    /// and was stopped meanwhile.
+    /// The thread did not answer in time. It will not call the function, unless it has started the
+    /// call and was stopped.
     Silent,
 }
 
 /// A function that threads call.
 pub(crate) type Job = Box<dyn Fn() -> u64 + Send + Sync>;
 
-/// The thread that is to call; [`NOBODY`]; [`TAKEN`] while it does; [`ANSWERED`] afterwards.
+/// The thread that is to call the job, or [`NOBODY`]; [`TAKEN`] during the call; [`ANSWERED`] after
+/// it.
 static TARGET: AtomicI32 = AtomicI32::new(NOBODY);
 const NOBODY: i32 = 0;
 const TAKEN: i32 = -1;
@@ -54,7 +55,7 @@ const ANSWERED: i32 = -2;
 static JOB: AtomicPtr<Job> = AtomicPtr::new(ptr::null_mut());
 static RETURNED: AtomicU64 = AtomicU64::new(0);
 
-/// The handler that was there before, and its attributes.
+/// The previous handler, and its attributes.
 static FORMER: AtomicUsize = AtomicUsize::new(libc::SIG_DFL);
 static FORMER_FLAGS: AtomicU64 = AtomicU64::new(0);
 static FORMER_MASK: AtomicU64 = AtomicU64::new(0);
@@ -65,13 +66,13 @@ static FORMER_RESTORER: AtomicUsize = AtomicUsize::new(0);
 ///
 /// # Errors
 ///
-/// `EBUSY` if a thread that has not finished an earlier call still does not finish it.
+/// `EBUSY` if a thread has still not finished an earlier call.
 ///
 /// # Safety
 ///
-/// Only one thread of this process is in this function at a time. `job` runs in a signal handler:
-/// it is async-signal-safe (signal-safety(7)), restores what it changes of the thread except its
-/// privileges, and does not panic.
+/// Only one thread of this process may be in this function at a time. `job` runs in a signal
+/// handler: it must be async-signal-safe (signal-safety(7)), must restore the thread's state except
+/// its privileges, and must not panic.
 #[expect(unsafe_code, reason = "the caller promises what may run in a signal handler")]
 pub(crate) unsafe fn call_in(tid: c_int, job: &Arc<Job>, patience: Duration) -> io::Result<Answer> {
     if !within(patience, || [NOBODY, ANSWERED].contains(&TARGET.load(Ordering::Acquire))) {
@@ -91,7 +92,7 @@ pub(crate) unsafe fn call_in(tid: c_int, job: &Arc<Job>, patience: Duration) -> 
         match queue(tid) {
             Ok(()) => {}
             Err(err) if err.raw_os_error() == Some(libc::ESRCH) => break Ok(Answer::Gone),
-            // As many signals wait as may; they are taken in time.
+            // The maximum number of signals is pending; threads will take them in time.
             Err(err) if err.raw_os_error() == Some(libc::EAGAIN) => {}
             Err(err) => break Err(err),
         }
@@ -106,16 +107,16 @@ pub(crate) unsafe fn call_in(tid: c_int, job: &Arc<Job>, patience: Duration) -> 
     if TARGET.compare_exchange(tid, NOBODY, Ordering::AcqRel, Ordering::Acquire).is_ok() {
         return outcome;
     }
-    // It has begun after all, and makes a few system calls that do not wait.
+    // The thread has started the call after all, and makes a few system calls that do not block.
     if within(Duration::from_secs(1), is_answered) {
         return returned();
     }
-    // It was stopped meanwhile. Whenever it goes on, it finds the job.
+    // The thread was stopped during the call. It finds the job when it continues.
     mem::forget(Arc::clone(job));
     Ok(Answer::Silent)
 }
 
-/// Whether `holds` returns true before this time is over.
+/// Returns whether `holds` becomes true within this time.
 fn within(time: Duration, holds: impl Fn() -> bool) -> bool {
     let begin = Instant::now();
     let mut turns = 0_u32;
@@ -146,7 +147,7 @@ struct Action {
 
 const SA_RESTORER: c_ulong = 0x0400_0000;
 
-/// The function that the kernel returns to from a handler, which the C library keeps to itself.
+/// The function to which the kernel returns from a handler, which the C library does not export.
 #[cfg(target_arch = "x86_64")]
 #[expect(unsafe_code, reason = "it is written in assembly, since it has no stack frame")]
 mod restorer {
@@ -161,7 +162,7 @@ mod restorer {
         rt_sigreturn = const libc::SYS_rt_sigreturn,
     );
 
-    // SAFETY: this is its signature. Only the kernel calls it.
+    // SAFETY: this is its signature, and only the kernel calls it.
     unsafe extern "C" {
         pub(super) fn rcap_restore_from_signal();
     }
@@ -176,8 +177,8 @@ impl Action {
             restorer: restorer::rcap_restore_from_signal as *const () as usize,
             #[cfg(target_arch = "aarch64")]
             restorer: 0,
-            // Every signal, those of the C library's pthread_cancel(3) among them: a handler that
-            // unwinds this one would leave the caller without an answer.
+            // Every signal, including those of pthread_cancel(3), whose handler would unwind this
+            // one and leave the caller without an answer.
             mask: u64::MAX,
         }
     }
@@ -189,19 +190,19 @@ impl Action {
         unsafe { Action::exchange(None) }
     }
 
-    /// Sets an action, if one is given, and returns the action before.
+    /// Sets an action, if one is given, and returns the previous action.
     ///
     /// # Safety
     ///
-    /// The handler of `new` is a function that may be called for this signal with its flags,
-    /// whenever and in whichever thread, and its restorer is one.
+    /// The handler of `new` is a function that may be called for this signal with its flags, at any
+    /// time and in any thread, and its restorer is a restorer.
     #[expect(unsafe_code, reason = "rt_sigaction(2): the C library hides this signal")]
     unsafe fn exchange(new: Option<Action>) -> io::Result<Action> {
         let mut old = Action::new(libc::SIG_DFL, 0);
         let new = new.as_ref().map_or(ptr::null(), ptr::from_ref);
-        // SAFETY: the kernel reads `new`, if any, and writes `old`; both are live and laid out as
-        // its own, and the last argument is the size of its mask. The caller promises what is
-        // needed of the handler.
+        // SAFETY: the kernel reads `new`, if any, and writes `old`. Both are live and have the
+        // kernel's layout, and the last argument is the size of the mask. The caller promises the
+        // rest about the handler.
         result(unsafe {
             libc::syscall(libc::SYS_rt_sigaction, SIGNAL, new, &raw mut old, size_of::<u64>())
         })?;
@@ -226,12 +227,12 @@ fn install() -> io::Result<()> {
     let flags = c_ulong::from(flags.unsigned_abs()) | restorer;
     let new = Action::new(on_signal as *const () as usize, flags);
     // SAFETY: with SA_SIGINFO, the kernel calls the handler as it is declared. It is
-    // async-signal-safe: it compares numbers, runs a job that is, or calls the handler before.
+    // async-signal-safe: it compares numbers, calls a live job, or calls the previous handler.
     unsafe { Action::exchange(Some(new)) }.map(drop)
 }
 
-/// Puts back the handler that was there before the first call. If there was none, ours stays: a
-/// signal that is still on its way would end the process.
+/// Restores the handler from before the first call. Without a previous handler, this one stays, because
+/// a pending signal would end the process.
 #[expect(unsafe_code, reason = "rt_sigaction(2)")]
 pub(crate) fn uninstall() -> io::Result<()> {
     let former = FORMER.load(Ordering::Acquire);
@@ -250,7 +251,7 @@ pub(crate) fn uninstall() -> io::Result<()> {
     Ok(())
 }
 
-/// `siginfo_t` of a queued signal, on 64-bit machines.
+/// `siginfo_t` of a queued signal on 64-bit machines.
 #[repr(C)]
 struct Queued {
     signal: c_int,
@@ -265,7 +266,7 @@ struct Queued {
 
 const _: () = assert!(size_of::<Queued>() == size_of::<siginfo_t>());
 
-/// Tells the signals from here from those of others.
+/// Returns the value that identifies signals from here.
 fn cookie() -> usize {
     (&raw const TARGET).addr()
 }
@@ -288,7 +289,7 @@ fn queue(tid: c_int) -> io::Result<()> {
 ///
 /// # Safety
 ///
-/// It is for the kernel to call, which passes a `siginfo_t` and a context.
+/// Only the kernel may call it, with a `siginfo_t` and a context.
 #[expect(unsafe_code, reason = "a signal handler is passed pointers")]
 unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel passes a siginfo_t, which is as long as a Queued.
@@ -301,28 +302,28 @@ unsafe extern "C" fn on_signal(signal: c_int, info: *mut siginfo_t, context: *mu
     }
 }
 
-/// Runs the job, if it is this thread that is to run it.
+/// Calls the job, if it is for this thread.
 #[expect(unsafe_code, reason = "the job is shared by its address")]
 fn answer() {
     let tid = unistd::gettid().as_raw();
     if TARGET.compare_exchange(tid, TAKEN, Ordering::AcqRel, Ordering::Acquire).is_err() {
-        // It was taken back, or this is a second signal for one call.
+        // The job was taken back, or this is a second signal for the same call.
         return;
     }
-    // What was interrupted may be about to read its own.
+    // The interrupted code may be about to read its own errno.
     let errno = Errno::last_raw();
-    // SAFETY: the caller keeps the job while TARGET is TAKEN, and for good if it stops waiting.
+    // SAFETY: the caller keeps the job while TARGET is TAKEN, and leaks it if it stops waiting.
     let job = unsafe { &*JOB.load(Ordering::Relaxed) };
     RETURNED.store(job(), Ordering::Relaxed);
     Errno::set_raw(errno);
     TARGET.store(ANSWERED, Ordering::Release);
 }
 
-/// Hands the signal on to the handler that was there before.
+/// Forwards the signal to the previous handler.
 ///
 /// # Safety
 ///
-/// The arguments are those that the kernel passed to the handler for this signal.
+/// The arguments are those that the kernel passed to the handler of this signal.
 #[expect(unsafe_code, reason = "the handler before is known by its address")]
 unsafe fn chain(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     let former = FORMER.load(Ordering::Acquire);
@@ -331,14 +332,15 @@ unsafe fn chain(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     }
     let plain = FORMER_FLAGS.load(Ordering::Relaxed) & libc::SA_SIGINFO as u64 == 0;
     if plain {
-        // SAFETY: the address of a handler that was set without SA_SIGINFO, which takes the signal.
+        // SAFETY: this is the address of a handler set without SA_SIGINFO, which takes the signal.
         let handler: extern "C" fn(c_int) = unsafe { std::mem::transmute(former) };
         handler(signal);
     } else {
-        // SAFETY: the address of a handler that was set with SA_SIGINFO, which takes these.
+        // SAFETY: this is the address of a handler set with SA_SIGINFO, which takes these
+        // arguments.
         let handler: unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void) =
             unsafe { std::mem::transmute(former) };
-        // SAFETY: the caller has the arguments from the kernel.
+        // SAFETY: the caller passes the kernel's arguments.
         unsafe { handler(signal, info, context) };
     }
 }

@@ -1,8 +1,8 @@
-//! One function for each kernel call, with integers as arguments and an [`io::Result`] as the
-//! result. No policy, no retries, no names.
+//! One function per system call, with integers as arguments and an [`io::Result`] as the result.
+//! There are no policies, retries or names.
 //!
-//! A function is `unsafe` if its caller must keep a promise, and each call says why the promise
-//! holds.
+//! A function is `unsafe` if its caller must keep a promise, and a comment at each call states why
+//! the promise holds.
 
 use std::{
     ffi::CStr,
@@ -20,16 +20,16 @@ pub(crate) mod broadcast;
 pub(crate) mod mount;
 pub(crate) mod signal;
 
-// The static part of libgcc, which a C compiler has wherever it has libgcc_s.so. std asks for the
-// latter and uses nothing else of it; loading it is an eighth of the start-up time of `getpcaps 1`.
-// A program that is linked without LTO takes libgcc_s.so as before.
+// The static part of libgcc, which a C compiler has wherever it has libgcc_s.so. std requests the
+// latter only for functions that the static part has too; loading it is an eighth of the run time
+// of `getpcaps 1`. A program that is linked without LTO uses libgcc_s.so as usual.
 #[cfg(all(feature = "cli", target_env = "gnu"))]
 #[link(name = "gcc_eh", kind = "static", modifiers = "-bundle")]
 #[expect(unsafe_code, reason = "a library is linked by an extern block")]
 // SAFETY: the block declares nothing.
 unsafe extern "C" {}
 
-/// The three sets of a thread, as capget(2) and capset(2) carry them.
+/// The three sets of a thread for capget(2) and capset(2).
 #[derive(Clone, Copy)]
 pub(crate) struct RawCaps {
     pub(crate) effective: u64,
@@ -37,7 +37,7 @@ pub(crate) struct RawCaps {
     pub(crate) inheritable: u64,
 }
 
-/// `_LINUX_CAPABILITY_VERSION_3`: 64 bits a set, as two [`Words`].
+/// `_LINUX_CAPABILITY_VERSION_3`: 64 bits per set, as two [`Words`].
 const VERSION_3: u32 = 0x2008_0522;
 
 /// `struct __user_cap_header_struct`
@@ -61,8 +61,8 @@ struct Words {
 pub(crate) fn capget(pid: c_int) -> io::Result<RawCaps> {
     let mut header = Header { version: VERSION_3, pid };
     let mut words = [Words::default(), Words::default()];
-    // SAFETY: for version 3 the kernel reads one Header, may write its version back, and writes
-    // two Words; both are live, exclusive and laid out as in <linux/capability.h>.
+    // SAFETY: for version 3 the kernel reads one Header, may write its version back, and writes two
+    // Words. Both are live, exclusive and laid out as in <linux/capability.h>.
     result(unsafe { libc::syscall(libc::SYS_capget, &raw mut header, words.as_mut_ptr()) })?;
     let [low, high] = words;
     let join = |low: u32, high: u32| u64::from(low) | u64::from(high) << 32;
@@ -73,7 +73,7 @@ pub(crate) fn capget(pid: c_int) -> io::Result<RawCaps> {
     })
 }
 
-/// capset(2) of the calling thread.
+/// capset(2) for the calling thread.
 #[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn capset(caps: RawCaps) -> io::Result<()> {
     let mut header = Header { version: VERSION_3, pid: 0 };
@@ -82,13 +82,13 @@ pub(crate) fn capset(caps: RawCaps) -> io::Result<()> {
         permitted: word(caps.permitted >> shift),
         inheritable: word(caps.inheritable >> shift),
     });
-    // SAFETY: for version 3 the kernel reads one Header, may write its version back, and reads
-    // two Words; both are live and laid out as in <linux/capability.h>.
+    // SAFETY: for version 3 the kernel reads one Header, may write its version back, and reads two
+    // Words. Both are live and laid out as in <linux/capability.h>.
     result(unsafe { libc::syscall(libc::SYS_capset, &raw mut header, words.as_ptr()) })?;
     Ok(())
 }
 
-/// The low 32 bits.
+/// Returns the low 32 bits.
 #[expect(clippy::cast_possible_truncation, reason = "they are cut off on purpose")]
 fn word(bits: u64) -> u32 {
     bits as u32
@@ -134,19 +134,19 @@ pub(crate) fn set_securebits(bits: u32) -> io::Result<()> {
 ///
 /// # Safety
 ///
-/// `option` takes numbers only: none of its arguments is an address.
+/// `option` takes only numbers, and no address.
 #[expect(unsafe_code, reason = "prctl(2)")]
 unsafe fn prctl(option: c_int, arg2: c_ulong, arg3: c_ulong) -> io::Result<c_int> {
-    // The unused arguments are passed as zeros: some options refuse anything else.
+    // Some options reject unused arguments other than zero.
     let zero: c_ulong = 0;
-    // SAFETY: as the caller promises, the kernel reads and writes no memory of this process; prctl
+    // SAFETY: as the caller promises, the kernel reads and writes no memory of this process. prctl
     // is variadic and takes its arguments as unsigned longs.
     let ret = unsafe { libc::prctl(option, arg2, arg3, zero, zero) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }
 
-/// A call of the family of setxattrat(2), since Linux 6.13. The numbers are the same on all of
-/// these architectures; elsewhere a call counts as missing, as on an older kernel.
+/// Returns the number of a system call of the family of setxattrat(2), since Linux 6.13. It is the
+/// same on all of these architectures. Elsewhere the call counts as missing, as on an older kernel.
 const fn xattrat(number: c_long) -> c_long {
     if cfg!(any(
         all(target_arch = "x86_64", target_pointer_width = "64"),
@@ -176,7 +176,7 @@ struct XattrArgs {
     flags: u32,
 }
 
-/// getxattrat(2) of an entry of `dir`, with `AT_*` flags: how many bytes of `value` were written.
+/// getxattrat(2) of an entry of `dir`, with `AT_*` flags. Returns the number of bytes written.
 #[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn getxattrat(
     dir: BorrowedFd<'_>,
@@ -190,8 +190,8 @@ pub(crate) fn getxattrat(
         size: u32::try_from(value.len()).unwrap_or(u32::MAX),
         flags: 0,
     };
-    // SAFETY: the kernel reads the two strings, which end in NUL, and as many bytes of `args` as
-    // is said, and writes at most `args.size` bytes, which `value` has, exclusively borrowed.
+    // SAFETY: the kernel reads the two NUL-terminated strings and the given number of bytes of
+    // `args`, and writes at most `args.size` bytes into `value`, which is exclusively borrowed.
     let length = result(unsafe {
         libc::syscall(
             SYS_GETXATTRAT,
@@ -217,8 +217,8 @@ pub(crate) fn setxattrat(
 ) -> io::Result<()> {
     let size = u32::try_from(value.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
     let args = XattrArgs { value: value.as_ptr() as u64, size, flags: 0 };
-    // SAFETY: the kernel reads the two strings, which end in NUL, as many bytes of `args` as is
-    // said, and `args.size` bytes of `value`, which has them.
+    // SAFETY: the kernel reads the two NUL-terminated strings, the given number of bytes of `args`,
+    // and `args.size` bytes of `value`.
     result(unsafe {
         libc::syscall(
             SYS_SETXATTRAT,
@@ -241,24 +241,24 @@ pub(crate) fn removexattrat(
     flags: c_int,
     attribute: &CStr,
 ) -> io::Result<()> {
-    // SAFETY: the kernel reads the two strings, which end in NUL.
+    // SAFETY: the kernel reads the two NUL-terminated strings.
     result(unsafe {
         libc::syscall(SYS_REMOVEXATTRAT, dir.as_raw_fd(), entry.as_ptr(), flags, attribute.as_ptr())
     })
     .map(drop)
 }
 
-/// getdents64(2): how many bytes of `entries` were written, 0 at the end of the directory.
+/// getdents64(2). Returns the number of bytes written, which is 0 at the end of the directory.
 #[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn getdents64(dir: BorrowedFd<'_>, entries: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the kernel writes at most as many bytes as `entries` has, exclusively borrowed.
+    // SAFETY: the kernel writes at most `entries.len()` bytes, which are exclusively borrowed.
     let length = result(unsafe {
         libc::syscall(libc::SYS_getdents64, dir.as_raw_fd(), entries.as_mut_ptr(), entries.len())
     })?;
     Ok(usize::try_from(length).unwrap_or(0))
 }
 
-/// Returns the kinds and names in the bytes that getdents64(2) wrote: `struct linux_dirent64`.
+/// Parses the types and names that getdents64(2) wrote: `struct linux_dirent64`.
 pub(crate) fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
     const LENGTH: usize = 16; // after the inode and the offset
     const KIND: usize = 18;
@@ -271,20 +271,20 @@ pub(crate) fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
     })
 }
 
-/// The `STATX_ATTR_*` of the file behind a descriptor, which may be an `O_PATH` one.
+/// Returns the `STATX_ATTR_*` of an open file, whose descriptor may be an `O_PATH` one.
 pub(crate) fn statx_attributes(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(statx(fd, c"", libc::AT_EMPTY_PATH, 0)?.stx_attributes)
 }
 
-/// The id of the mount that a descriptor was opened in, as in /proc/self/mountinfo. Since Linux
-/// 5.8; 0 before, which is the id of no mount.
+/// Returns the ID, as in /proc/self/mountinfo, of the mount in which a descriptor was opened.
+/// Before Linux 5.8, returns 0, which is not the ID of a mount.
 #[cfg(feature = "cli")]
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
     Ok(statx(fd, c"", libc::AT_EMPTY_PATH, 0)?.stx_mnt_id)
 }
 
-/// statx(2) of an entry of `dir` that is not followed: its mode, its owner and its group. A
-/// network file system is not asked for them again.
+/// Returns the mode, owner and group of an entry of `dir` by statx(2), without following a link or
+/// asking a network file system again.
 pub(crate) fn mode_and_owner(dir: BorrowedFd<'_>, entry: &CStr) -> io::Result<(u32, u32, u32)> {
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_STATX_DONT_SYNC;
     let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_UID | libc::STATX_GID;
@@ -292,51 +292,52 @@ pub(crate) fn mode_and_owner(dir: BorrowedFd<'_>, entry: &CStr) -> io::Result<(u
     Ok((stat.stx_mode.into(), stat.stx_uid, stat.stx_gid))
 }
 
-/// statx(2). With a mask of 0, the file system is asked for nothing.
+/// statx(2). With a mask of 0, the file system is not asked.
 #[expect(unsafe_code, reason = "std and nix do not have all of its flags and fields")]
 fn statx(dir: BorrowedFd<'_>, entry: &CStr, flags: c_int, mask: c_uint) -> io::Result<libc::statx> {
-    // SAFETY: statx is a plain structure of integers, for which zeros are a value.
+    // SAFETY: statx is a plain structure of integers, for which zero is a valid value.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel reads the string, which ends in NUL, and writes one statx, which is live
-    // and exclusive.
+    // SAFETY: the kernel reads the NUL-terminated string, and writes one statx, which is live and
+    // exclusive.
     let ret = unsafe { libc::statx(dir.as_raw_fd(), entry.as_ptr(), flags, mask, &raw mut stat) };
     result(ret.into())?;
     Ok(stat)
 }
 
-/// getgroups(2): how many of `groups` were written. `EINVAL` if there are more.
+/// getgroups(2). Returns the number of groups written. `EINVAL` if there is too little room.
 #[expect(unsafe_code, reason = "nix takes memory for the answer")]
 pub(crate) fn getgroups(groups: &mut [u32]) -> io::Result<usize> {
     let room = c_int::try_from(groups.len()).unwrap_or(c_int::MAX);
-    // SAFETY: the kernel writes at most `room` ids, which `groups` has, exclusively borrowed.
-    // A room of 0 asks for the count alone, and nothing is written.
+    // SAFETY: the kernel writes at most `room` IDs into `groups`, which is exclusively borrowed.
+    // With a room of 0, it only returns the count.
     let count = result(unsafe { libc::getgroups(room, groups.as_mut_ptr()) }.into())?;
     Ok(usize::try_from(count).unwrap_or(0))
 }
 
-/// membarrier(2) with `MEMBARRIER_CMD_GLOBAL`: returns once no BPF program runs that began before.
+/// membarrier(2) with `MEMBARRIER_CMD_GLOBAL`. Returns after all BPF programs that were running
+/// have ended.
 #[expect(unsafe_code, reason = "the C library lacks the call")]
 pub(crate) fn wait_for_bpf() -> io::Result<()> {
     const MEMBARRIER_CMD_GLOBAL: c_int = 1;
-    // SAFETY: it takes integers only.
+    // SAFETY: the call takes only integers.
     result(unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) }).map(drop)
 }
 
-/// fork(2): runs `call` in the child, which ends with its status, or with 101 if it panics.
+/// fork(2). Runs `call` in the child, which exits with its result, or with 101 if it panics.
 ///
 /// # Safety
 ///
-/// If this process has other threads, `call` is async-signal-safe (signal-safety(7)), or does
-/// besides only what the C library allows in the child of such a process.
+/// If this process has other threads, `call` is async-signal-safe (signal-safety(7)), except for
+/// functions that the C library allows in the child of such a process.
 #[expect(unsafe_code, reason = "fork(2)")]
 pub(crate) unsafe fn fork(call: &mut dyn FnMut() -> u8) -> io::Result<Pid> {
-    // SAFETY: the child runs `call` in a copy of the calling thread alone, as the caller promises,
-    // and then ends.
+    // SAFETY: the child runs `call` in a copy of only the calling thread, as the caller promises,
+    // and then exits.
     match unsafe { nix::unistd::fork() }? {
         ForkResult::Parent { child } => Ok(child),
         ForkResult::Child => {
             let status = catch_unwind(AssertUnwindSafe(call)).unwrap_or(101);
-            // SAFETY: it ends the process at once.
+            // SAFETY: the call ends the process at once.
             unsafe { libc::_exit(status.into()) }
         }
     }
@@ -348,46 +349,47 @@ pub(crate) unsafe fn fork(call: &mut dyn FnMut() -> u8) -> io::Result<Pid> {
 #[expect(unsafe_code, reason = "musl lacks close_range(2)")]
 pub(crate) fn close_on_exec_from(first: c_int) -> io::Result<()> {
     let flag = libc::CLOSE_RANGE_CLOEXEC;
-    // SAFETY: it takes integers only, and closes nothing in this process.
+    // SAFETY: the call takes only integers, and closes nothing in this process.
     result(unsafe { libc::syscall(libc::SYS_close_range, first, c_int::MAX, flag) }).map(drop)
 }
 
-/// Reads the symbolic link `self` of `proc`, a directory of procfs: the id of the calling process
-/// in that one's PID namespace. How many bytes of `id` were written.
+/// Reads the symbolic link `self` of `proc`, a directory of procfs: the ID of the calling process
+/// in its PID namespace. Returns the number of bytes written.
 #[expect(unsafe_code, reason = "nix takes memory for the answer")]
 pub(crate) fn process_id_in(proc: BorrowedFd<'_>, id: &mut [u8]) -> io::Result<usize> {
-    // SAFETY: the kernel reads the string, which ends in NUL, and writes at most as many bytes as
-    // `id` has, exclusively borrowed.
+    // SAFETY: the kernel reads the NUL-terminated string, and writes at most `id.len()` bytes,
+    // which are exclusively borrowed.
     let length = unsafe {
         libc::readlinkat(proc.as_raw_fd(), c"self".as_ptr(), id.as_mut_ptr().cast(), id.len())
     };
     usize::try_from(length).map_err(|_| io::Error::last_os_error())
 }
 
-/// Whether the kernel has given this process privileges that its caller lacks: `AT_SECURE` of
-/// getauxval(3), set after a set-user-ID or set-group-ID bit or capabilities of the file.
+/// Returns whether this process has privileges that its caller lacks: `AT_SECURE` of getauxval(3),
+/// set for set-user-ID and set-group-ID bits and for file capabilities.
 #[cfg(feature = "cli")]
 #[expect(unsafe_code, reason = "getauxval(3)")]
 pub(crate) fn is_privileged_by_file() -> bool {
-    // SAFETY: it takes an integer and reads what the kernel has put beside the environment.
+    // SAFETY: the call takes an integer, and reads the vector that the kernel put beside the
+    // environment.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
 /// fnmatch(3)
 #[expect(unsafe_code, reason = "fnmatch(3)")]
 pub(crate) fn fnmatch(pattern: &CStr, name: &CStr, flags: c_int) -> bool {
-    // SAFETY: both strings end in NUL, and fnmatch only reads them.
+    // SAFETY: both strings are NUL-terminated, and fnmatch only reads them.
     unsafe { libc::fnmatch(pattern.as_ptr(), name.as_ptr(), flags) == 0 }
 }
 
-/// Returns an id as system calls take it. One that does not fit is not an id: the highest there is
-/// belongs to no process, while a negative number would name a group of them.
+/// Converts an ID for system calls. An ID that is too large becomes the highest one, which no
+/// process has, because a negative number would mean a process group.
 #[cfg(any(feature = "cli", feature = "all-threads"))]
 pub(crate) fn pid_t(id: u32) -> c_int {
     c_int::try_from(id).unwrap_or(c_int::MAX)
 }
 
-/// The value of a raw system call, or its errno.
+/// Returns the result of a raw system call, or its errno.
 fn result(ret: c_long) -> io::Result<c_long> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }
 }

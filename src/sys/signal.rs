@@ -1,4 +1,4 @@
-//! Signals: sent, ignored and caught.
+//! Sending, ignoring and catching signals.
 
 use std::io;
 #[cfg(feature = "cli")]
@@ -11,7 +11,7 @@ use super::result;
 /// kill(2)
 #[expect(unsafe_code, reason = "nix takes no number for which it has no name")]
 pub(crate) fn kill(pid: c_int, signal: c_int) -> io::Result<()> {
-    // SAFETY: it takes integers only.
+    // SAFETY: the call takes only integers.
     result(unsafe { libc::kill(pid, signal) }.into()).map(drop)
 }
 
@@ -19,17 +19,17 @@ pub(crate) fn kill(pid: c_int, signal: c_int) -> io::Result<()> {
 #[cfg(feature = "cli")]
 #[expect(unsafe_code, reason = "signal(2)")]
 pub(crate) fn default_sigpipe() -> io::Result<()> {
-    // SAFETY: the default action runs no function of this process.
+    // SAFETY: the default action calls no function of this process.
     let former = unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
     if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// The last signal that [`outlive`] has caught, until it is asked for.
+/// The last signal that [`outlive`] caught, until it is read.
 #[cfg(feature = "cli")]
 static CAUGHT: AtomicI32 = AtomicI32::new(0);
 
 /// Catches a signal, so that it does not end this process. It still ends a program that this
-/// process executes, because execve(2) removes handlers.
+/// process executes, because execve(2) resets handlers.
 #[cfg(feature = "cli")]
 #[expect(unsafe_code, reason = "signal(2)")]
 pub(crate) fn outlive(signal: c_int) -> io::Result<()> {
@@ -37,12 +37,12 @@ pub(crate) fn outlive(signal: c_int) -> io::Result<()> {
         CAUGHT.store(signal, Ordering::Relaxed);
     }
     let handler = note as *const () as libc::sighandler_t;
-    // SAFETY: the handler stores one number, which it may at any moment.
+    // SAFETY: the handler stores one number, which is safe at any time.
     let former = unsafe { libc::signal(signal, handler) };
     if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
-/// Returns the last signal that was caught since the last call.
+/// Returns the last signal that was caught since the previous call.
 #[cfg(feature = "cli")]
 pub(crate) fn outlived() -> Option<c_int> {
     let signal = CAUGHT.swap(0, Ordering::Relaxed);

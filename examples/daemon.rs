@@ -14,7 +14,7 @@ use std::{
     thread,
 };
 
-use rcap::{Cap, CapSet, proc::Proc, threads::Limits};
+use rcap::{Cap, CapSet, CapState, proc::Proc, threads::Limits};
 
 /// What the daemon needs after it has bound its port: to bind another when it is reconfigured.
 const KEEP: CapSet = CapSet::of(&[Cap::NET_BIND_SERVICE]);
@@ -46,8 +46,6 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Drops everything but [`KEEP`], in every thread and for what they execute.
 fn drop_privileges() -> rcap::Result<()> {
-    let mut limits = Limits::to(KEEP);
-    limits.caps.inheritable = CapSet::empty();
-    limits.no_new_privs = true;
+    let limits = Limits::to(KEEP).caps(CapState::effective(KEEP)).no_new_privs();
     limits.apply().map(drop)
 }

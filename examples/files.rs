@@ -5,18 +5,11 @@
 
 #![allow(clippy::print_stdout)]
 
-use std::{
-    collections::BTreeMap,
-    error::Error,
-    fs,
-    ops::ControlFlow::Continue,
-    path::{Path, PathBuf},
-    sync::Mutex,
-};
+use std::{collections::BTreeMap, error::Error, fs, path::Path};
 
 use rcap::{
     Cap, CapState,
-    file::{self, FileCaps, Found, Scan},
+    file::{self, FileCaps, Scan},
 };
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -31,35 +24,19 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     fs::write(dir.path().join("other"), "")?;
 
-    for (path, caps) in read(dir.path())? {
+    for (path, caps) in Scan::default().collect(dir.path()).complete()? {
         println!("{} {}", path.display(), CapState::from(caps));
     }
     remove(dir.path(), Cap::NET_RAW)?;
     let left = FileCaps::try_from("cap_net_bind_service=ep".parse::<CapState>()?)?;
     let wanted = BTreeMap::from([(dir.path().join("server"), left)]);
-    assert_eq!(read(dir.path())?, wanted);
+    assert_eq!(Scan::default().collect(dir.path()).complete()?, wanted);
     Ok(())
-}
-
-/// Reads the capabilities of all files below `root`.
-fn read(root: &Path) -> Result<BTreeMap<PathBuf, FileCaps>, String> {
-    let read = Mutex::new((BTreeMap::new(), Ok(())));
-    Scan::default().run(root, |entry| {
-        let (files, result) = &mut *read.lock().expect("no thread panics");
-        match entry.found() {
-            Found::File(Ok(Some(caps))) => drop(files.insert(entry.path(), *caps)),
-            Found::File(Err(err)) | Found::Unreadable(err) => *result = Err(err.to_string()),
-            _ => {}
-        }
-        Continue(())
-    });
-    let (files, result) = read.into_inner().expect("no thread panics");
-    result.map(|()| files)
 }
 
 /// Takes `cap` away from all files below `root`.
 fn remove(root: &Path, cap: Cap) -> Result<(), Box<dyn Error>> {
-    for path in read(root)?.into_keys() {
+    for path in Scan::default().collect(root).complete()?.into_keys() {
         let _ = CapState::with_raised(Cap::SETFCAP, || {
             file::update(&path, |caps| {
                 let mut caps = caps.unwrap_or_default();

@@ -18,7 +18,7 @@ use std::{
 };
 
 use nix::unistd::{Gid, Uid, setgroups, setresgid, setresuid};
-use rcap::{Cap, CapSet, identity::Identity, proc::Proc, threads::Limits};
+use rcap::{Cap, CapSet, CapState, identity::Identity, proc::Proc, threads::Limits};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -59,11 +59,8 @@ async fn serve() -> Result<(), Box<dyn Error>> {
 fn become_user(name: &str) -> Result<(), Box<dyn Error>> {
     let user = Identity::of_user(name)?;
     // What the next step takes, and no more: no bounding set, nothing to inherit.
-    let mut limits = Limits::to(CapSet::of(&[Cap::SETUID, Cap::SETGID]));
-    limits.caps.inheritable = CapSet::empty();
-    limits.ambient = CapSet::empty();
-    limits.bounding = CapSet::empty();
-    limits.no_new_privs = true;
+    let needed = CapState::effective(Cap::SETUID | Cap::SETGID);
+    let limits = Limits::to(CapSet::empty()).caps(needed).no_new_privs();
     let report = limits.apply()?;
     println!("{} threads limited, in {} sweeps", report.threads, report.sweeps);
 

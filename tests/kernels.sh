@@ -92,7 +92,7 @@ probes)
     ;;
 tests)
     # Those that trace, and those of the kernel's other interfaces.
-    tests=(trace recording minimize containers run exec kernel launch man)
+    tests=(trace recording minimize containers run exec kernel files launch man)
     skip=(--skip docker --skip everything_dropped)
     tests/vm.sh "${2-trixie-backports}" bash -c "$(declare -p tests skip); $(declare -f run_tests); run_tests"
     ;;

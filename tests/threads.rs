@@ -239,8 +239,7 @@ fn a_thread_that_has_less_already() {
         })
     };
     barrier.wait();
-    let mut limits = Limits::to(KEEP);
-    limits.no_new_privs = true;
+    let limits = Limits::to(KEEP).no_new_privs();
     limits.apply().unwrap();
     assert_limited(&limits);
     barrier.wait();
@@ -284,8 +283,7 @@ fn a_thread_that_cannot_stops_all() {
     assert_eq!(err.to_string(), want);
     assert_eq!(err.raw_os_error(), Some(libc::EPERM));
     // Without anything to drop for which it lacks the right, it can.
-    let mut limits = Limits::to(KEEP);
-    limits.bounding = CapSet::all();
+    let limits = Limits::to(KEEP).bounding(CapSet::all());
     alone();
     let barrier = Arc::new(Barrier::new(2));
     let other = {
@@ -303,8 +301,7 @@ fn a_thread_that_cannot_stops_all() {
 }
 
 fn a_lock_that_cannot_be_set_stops_all() {
-    let mut limits = Limits::to(KEEP);
-    limits.securebits = Securebits::NOROOT;
+    let limits = Limits::to(KEEP).securebits(Securebits::NOROOT);
     let err = refused(limits, || securebits::set(Securebits::NOROOT_LOCKED).unwrap());
     let Error::Os { op: Op::SetSecurebits, subject: Subject::OtherThread(_), .. } = err else {
         panic!("{err:?}");
@@ -354,8 +351,7 @@ fn a_thread_that_is_stopped_while_it_answers() {
     };
     let listener = receiver.recv().unwrap();
     barrier.wait();
-    let mut limits = Limits::to(KEEP);
-    limits.bounding = CapSet::all();
+    let limits = Limits::to(KEEP).bounding(CapSet::all());
     let begin = Instant::now();
     let err = limits.apply().unwrap_err();
     let Error::ThreadsNotChanged { threads, changed: 1, source, .. } = &err else {
@@ -406,8 +402,7 @@ fn a_thread_that_fails_after_the_check() {
         })
     };
     let filtered = receiver.recv().unwrap();
-    let mut limits = Limits::to(KEEP);
-    limits.bounding = CapSet::all();
+    let limits = Limits::to(KEEP).bounding(CapSet::all());
     let (result, after) = beside(4, || (limits.apply(), statuses()));
     let err = result.unwrap_err();
     let Error::ThreadsNotChanged { threads, changed: 5, source, .. } = &err else {
@@ -652,8 +647,7 @@ fn threads_that_are_cancelled() {
             });
         }
         // Securebits cannot be seen from outside, so that each thread is asked each time.
-        let mut limits = Limits::to(CapSet::all());
-        limits.securebits = Securebits::NOROOT;
+        let limits = Limits::to(CapSet::all()).securebits(Securebits::NOROOT);
         let _stop = Stop(&stop);
         (0..1500).try_for_each(|_| limits.apply().map(drop)).unwrap();
     });
@@ -788,8 +782,7 @@ fn the_ids_of_the_c_library_afterwards() {
 
 fn the_groups_of_the_c_library_afterwards() {
     beside(4, || {
-        let mut limits = Limits::to(KEEP);
-        limits.bounding = CapSet::empty();
+        let limits = Limits::to(KEEP).bounding(CapSet::empty());
         limits.apply().unwrap();
         let nobody = 65534;
         unistd::setgroups(&[]).unwrap();
@@ -850,8 +843,7 @@ fn a_runtime_under_load() {
             })
             .collect();
         time::sleep(Duration::from_millis(5)).await;
-        let mut limits = Limits::to(KEEP);
-        limits.no_new_privs = true;
+        let limits = Limits::to(KEEP).no_new_privs();
         let report = tokio::task::spawn_blocking(move || limits.apply()).await.unwrap().unwrap();
         assert!(report.threads >= 5, "{report:?}");
         assert_limited(&limits);

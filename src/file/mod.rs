@@ -8,7 +8,7 @@
 //! ```no_run
 //! use rcap::{Cap, file::{self, FileCaps}};
 //!
-//! let caps = FileCaps { permitted: Cap::NET_BIND_SERVICE.into(), effective: true, ..FileCaps::EMPTY };
+//! let caps = FileCaps::effective(Cap::NET_BIND_SERVICE.into());
 //! let written = file::write("/usr/local/bin/server", &caps)?;
 //! if written.nosuid {
 //!     eprintln!("the file system is mounted with nosuid: execve(2) ignores the capabilities");
@@ -22,12 +22,14 @@
 mod access;
 mod attribute;
 mod codec;
+mod collect;
 mod entry;
 mod refusal;
 mod scan;
 
 pub(crate) use access::locate;
 pub use access::{Written, check_write, read, read_fd, remove, remove_fd, update, write, write_fd};
+pub use collect::Collected;
 pub use entry::{Entry, Found, Owner};
 pub use scan::Scan;
 
@@ -67,6 +69,24 @@ impl FileCaps {
         effective: false,
         rootid: None,
     };
+
+    /// Returns the capabilities of a file that makes `caps` permitted and effective.
+    ///
+    /// ```
+    /// use rcap::{Cap, CapSet, CapState, file::FileCaps};
+    ///
+    /// const RAW: FileCaps = FileCaps::effective(CapSet::of(&[Cap::NET_RAW]));
+    /// assert_eq!(CapState::from(RAW), CapState::effective(Cap::NET_RAW.into()));
+    /// ```
+    pub const fn effective(caps: CapSet) -> FileCaps {
+        FileCaps { effective: true, ..FileCaps::permitted(caps) }
+    }
+
+    /// Returns the capabilities of a file that makes `caps` permitted and leaves it to the program to
+    /// make them effective.
+    pub const fn permitted(caps: CapSet) -> FileCaps {
+        FileCaps { permitted: caps, ..FileCaps::EMPTY }
+    }
 }
 
 /// Returns the sets as libcap prints and compares them: if the effective bit is set, all

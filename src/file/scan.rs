@@ -149,9 +149,17 @@ impl Scan {
     where
         F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync,
     {
+        self.walk(root, |entry| visit(&entry));
+    }
+
+    /// Does what [`Scan::run`] does, and gives each entry away.
+    pub(super) fn walk<F>(&self, root: &Path, visit: F)
+    where
+        F: Fn(Entry<'_>) -> ControlFlow<()> + Sync,
+    {
         let Ok(name) = CString::new(root.as_os_str().as_bytes()) else {
             let found = Found::Unreadable(Op::Open.on(root, Errno::EINVAL));
-            let _ = visit(&Entry { directory: None, name: root.as_os_str(), found, owner: None });
+            let _ = visit(Entry { directory: None, name: root.as_os_str(), found, owner: None });
             return;
         };
         let mut run = Run {
@@ -168,13 +176,13 @@ impl Scan {
         let entry = |found| Entry { directory: None, name: root.as_os_str(), found, owner: None };
         let stat = match fs::symlink_metadata(root) {
             Ok(stat) => stat,
-            Err(err) => return run.visit(&entry(Found::Unreadable(Op::Open.on(root, err)))),
+            Err(err) => return run.visit(entry(Found::Unreadable(Op::Open.on(root, err)))),
         };
         match kind_of(&stat) {
-            libc::DT_LNK => run.visit(&entry(Found::SymbolicLink)),
+            libc::DT_LNK => run.visit(entry(Found::SymbolicLink)),
             libc::DT_DIR => {
                 run.device = self.one_file_system.then_some(stat.dev());
-                run.visit(&entry(Found::Directory));
+                run.visit(entry(Found::Directory));
                 if run.stopped.load(Ordering::Relaxed) {
                     return;
                 }
@@ -184,9 +192,9 @@ impl Scan {
             libc::DT_REG => {
                 let owner = Owner { mode: stat.mode() & 0o7777, uid: stat.uid(), gid: stat.gid() };
                 let owner = self.owners.then_some(owner);
-                run.visit(&Entry { owner, ..entry(Found::File(super::read(root))) });
+                run.visit(Entry { owner, ..entry(Found::File(super::read(root))) });
             }
-            _ => run.visit(&entry(Found::Special)),
+            _ => run.visit(entry(Found::Special)),
         }
     }
 
@@ -205,17 +213,17 @@ impl Scan {
 
 /// Marks a directory as read when dropped, even if `visit` panics, so that the other threads do not
 /// wait indefinitely.
-struct Busy<'a, F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync>(&'a Run<'a, F>);
+struct Busy<'a, F: Fn(Entry<'_>) -> ControlFlow<()> + Sync>(&'a Run<'a, F>);
 
-impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Drop for Busy<'_, F> {
+impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Drop for Busy<'_, F> {
     fn drop(&mut self) {
         self.0.queue().busy -= 1;
         self.0.added.notify_all();
     }
 }
 
-impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
-    fn visit(&self, entry: &Entry<'_>) {
+impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
+    fn visit(&self, entry: Entry<'_>) {
         if (self.visit)(entry).is_break() {
             self.stopped.store(true, Ordering::Relaxed);
         }
@@ -274,7 +282,7 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         match self.read_directory(parent, &name, &path) {
             Ok(()) => {}
             Err(err) if is_gone(&err) => {}
-            Err(err) => self.visit(&Entry {
+            Err(err) => self.visit(Entry {
                 directory: None,
                 name: path.as_os_str(),
                 found: Found::Unreadable(Op::ReadDirectory.on(&*path, err)),
@@ -395,21 +403,18 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 Err(err) if is_gone(&err) => return,
                 Err(err) => {
                     let whole = path.join(OsStr::from_bytes(name.to_bytes()));
-                    return self.visit(&entry(Found::Unreadable(Op::Open.on(&*whole, err))));
+                    return self.visit(entry(Found::Unreadable(Op::Open.on(&*whole, err))));
                 }
             },
             kind => kind,
         };
         match kind {
-            libc::DT_LNK => self.visit(&entry(Found::SymbolicLink)),
+            libc::DT_LNK => self.visit(entry(Found::SymbolicLink)),
             libc::DT_DIR => {
                 let directory_entry = entry(Found::Directory);
-                self.visit(&directory_entry);
-                self.push(Task {
-                    parent: Some(Arc::clone(parent)),
-                    name: name.to_owned(),
-                    path: directory_entry.path(),
-                });
+                let path = directory_entry.path();
+                self.visit(directory_entry);
+                self.push(Task { parent: Some(Arc::clone(parent)), name: name.to_owned(), path });
             }
             libc::DT_REG => {
                 let mut value = [0; LONGEST + 1];
@@ -424,9 +429,9 @@ impl<F: Fn(&Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 // A file that has just been removed was still read, and is reported without an
                 // owner.
                 let owner = self.scan.owners.then(|| owner(directory, name).ok()).flatten();
-                self.visit(&Entry { owner, ..entry(Found::File(caps)) });
+                self.visit(Entry { owner, ..entry(Found::File(caps)) });
             }
-            _ => self.visit(&entry(Found::Special)),
+            _ => self.visit(entry(Found::Special)),
         }
     }
 

@@ -37,6 +37,8 @@ use nix::{
 use crate::{Error, Result, proc::own};
 
 #[cfg(feature = "all-threads")]
+mod excess;
+#[cfg(feature = "all-threads")]
 mod limits;
 mod tasks;
 

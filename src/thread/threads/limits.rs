@@ -7,11 +7,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{errno::Errno, sys::prctl, unistd::gettid};
+use nix::{errno::Errno, unistd::gettid};
 
-use super::tasks::{Life, Tasks, Thread};
+use super::{
+    excess::{Excess, Refused},
+    tasks::{Life, Tasks, Thread},
+};
 use crate::{
-    Cap, CapSet, CapState, Error, Op, Result, Subject,
+    CapSet, CapState, Error, Op, Result, Subject,
     proc::Status,
     securebits::Securebits,
     sys::{
@@ -34,12 +37,12 @@ use crate::{
 ///
 /// std::thread::spawn(|| std::thread::park());
 ///
-/// let mut limits = Limits::to(CapSet::of(&[Cap::NET_BIND_SERVICE]));
-/// limits.no_new_privs = true;
-/// # // The bounding set is limited as well where that may be.
-/// # if !rcap::CapState::current()?.permitted.contains(Cap::SETPCAP) {
-/// #     limits.bounding = CapSet::all();
-/// # }
+/// let limits = Limits::to(CapSet::of(&[Cap::NET_BIND_SERVICE])).no_new_privs();
+/// # // Without CAP_SETPCAP, the bounding set cannot be limited.
+/// # let limits = match rcap::CapState::current()?.permitted.contains(Cap::SETPCAP) {
+/// #     true => limits,
+/// #     false => limits.bounding(CapSet::all()),
+/// # };
 /// let report = limits.apply()?;
 /// println!("{} threads in {} sweeps", report.threads, report.sweeps);
 /// # Ok::<(), rcap::Error>(())
@@ -118,6 +121,32 @@ impl Limits {
             securebits: Securebits::empty(),
             no_new_privs: false,
         }
+    }
+
+    /// Returns these limits with others of the effective, permitted and inheritable set.
+    pub const fn caps(self, caps: CapState) -> Limits {
+        Limits { caps, ..self }
+    }
+
+    /// Returns these limits with another one of the ambient set.
+    pub const fn ambient(self, ambient: CapSet) -> Limits {
+        Limits { ambient, ..self }
+    }
+
+    /// Returns these limits with another one of the bounding set. [`CapSet::all`] leaves the bounding
+    /// set alone, which takes no `CAP_SETPCAP`.
+    pub const fn bounding(self, bounding: CapSet) -> Limits {
+        Limits { bounding, ..self }
+    }
+
+    /// Returns these limits with securebits to set in addition to those of each thread.
+    pub const fn securebits(self, securebits: Securebits) -> Limits {
+        Limits { securebits, ..self }
+    }
+
+    /// Returns these limits with no-new-privs to set.
+    pub const fn no_new_privs(self) -> Limits {
+        Limits { no_new_privs: true, ..self }
     }
 
     /// Applies the limits to every thread of the process, starting with the calling thread.
@@ -276,84 +305,18 @@ impl Limits {
             && (!self.no_new_privs || *no_new_privs == Some(true))
     }
 
-    /// Limits the calling thread, which may be in a signal handler on a small stack: it may only
-    /// make system calls, and must not allocate memory, take locks, or return an error larger than
-    /// two numbers.
+    /// Limits the calling thread, which may be in a signal handler: see [`Excess`].
     ///
     /// Returns whether the thread exceeds the limits and can change, or has changed.
     fn take(&self, step: Step) -> std::result::Result<bool, Refused> {
-        let now = CapState::from(sys::capget(0).map_err(by(Op::ReadSets))?);
-        let bits = sys::get_securebits().map_err(by(Op::ReadSecurebits))?;
-        let missing = self.securebits.bits() & !bits;
-        let [mut drop, mut lower] = [CapSet::empty(); 2];
-        for cap in CapSet::supported() {
-            let number = cap.number();
-            if !self.bounding.contains(cap)
-                && sys::capbset_read(number).map_err(by(Op::ReadBounding))?
-            {
-                drop = drop.with(cap);
-            }
-            if !self.ambient.contains(cap)
-                && sys::cap_ambient(libc::PR_CAP_AMBIENT_IS_SET, number)
-                    .map_err(by(Op::ReadAmbient))?
-            {
-                lower = lower.with(cap);
-            }
-        }
-        let permitted = now.permitted & self.caps.permitted;
-        let limited = CapState {
-            effective: now.effective & self.caps.effective & permitted,
-            permitted,
-            inheritable: now.inheritable & self.caps.inheritable,
-        };
-        let seal = self.no_new_privs
-            && !prctl::get_no_new_privs().map_err(|errno| Refused(Op::ReadNoNewPrivs, errno))?;
-        let privileged = !drop.is_empty() || missing != 0;
-        if !privileged && lower.is_empty() && limited == now && !seal {
-            return Ok(false);
-        }
-        if matches!(step, Step::Check) {
-            let setpcap = now.permitted.contains(Cap::SETPCAP);
-            // A bit that is locked at 0 cannot be set.
-            let locked = (bits & LOCKS) >> 1;
-            return match () {
-                () if !drop.is_empty() && !setpcap => Err(Refused(Op::DropBounding, Errno::EPERM)),
-                () if missing != 0 && (!setpcap || missing & locked != 0) => {
-                    Err(Refused(Op::SetSecurebits, Errno::EPERM))
-                }
-                () => Ok(true),
-            };
-        }
-        let change = || {
-            if privileged {
-                let raised = CapState { effective: now.effective.with(Cap::SETPCAP), ..now };
-                sys::capset(raised.into()).map_err(by(Op::SetSets))?;
-            }
-            for cap in drop {
-                sys::capbset_drop(cap.number()).map_err(by(Op::DropBounding))?;
-            }
-            if missing != 0 {
-                sys::set_securebits(bits | missing).map_err(by(Op::SetSecurebits))?;
-            }
-            for cap in lower {
-                sys::cap_ambient(libc::PR_CAP_AMBIENT_LOWER, cap.number())
-                    .map_err(by(Op::LowerAmbient))?;
-            }
-            sys::capset(limited.into()).map_err(by(Op::SetSets))
-        };
-        if let Err(refused) = change() {
-            let _ = sys::capset(now.into());
-            return Err(refused);
-        }
-        if seal {
-            prctl::set_no_new_privs().map_err(|errno| Refused(Op::SetNoNewPrivs, errno))?;
+        let Some(excess) = Excess::over(self)? else { return Ok(false) };
+        match step {
+            Step::Check => excess.check()?,
+            Step::Change => excess.remove()?,
         }
         Ok(true)
     }
 }
-
-/// The securebits that lock the preceding bit.
-const LOCKS: u32 = 0xaaa;
 
 /// The request to a thread.
 #[derive(Clone, Copy)]
@@ -373,14 +336,6 @@ enum Visit {
     Ended,
     /// The thread has ended.
     Gone,
-}
-
-/// The reason for which a thread failed, small enough for a register.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Refused(Op, Errno);
-
-fn by(op: Op) -> impl Fn(io::Error) -> Refused {
-    move |err| Refused(op, Errno::from_raw(err.raw_os_error().unwrap_or(libc::EINVAL)))
 }
 
 /// Encodes the answer of a thread as a number.

@@ -107,13 +107,9 @@ impl fmt::Display for Rule {
             Rule::NoRoot => "the securebit noroot is set, so user 0 gets nothing",
             Rule::NoNewPrivs => "no-new-privs is set",
             Rule::NoSuid => "the file is on a mount with the option nosuid",
-            Rule::ForeignRootid => {
-                "the file's capabilities belong to another user namespace"
-            }
+            Rule::ForeignRootid => "the file's capabilities belong to another user namespace",
             Rule::UnmappedOwner => "the file's owner or group is not mapped in this user namespace",
-            Rule::CapsBeforeSetUid => {
-                "a set-user-ID-root file with capabilities grants only these"
-            }
+            Rule::CapsBeforeSetUid => "a set-user-ID-root file with capabilities grants only these",
             Rule::FileCapsClearAmbient => {
                 "a file with a capability attribute, even an empty one, clears the ambient set"
             }

@@ -64,9 +64,17 @@ fn usage() {
         let ran = ran(program("rcap").args(args));
         assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{args:?}");
     }
-    let ran = ran(program("rcap").args(["export", "--to", "docker", "--user", "7", "2000"]));
-    assert_eq!(ran.out, "--cap-drop=ALL --cap-add=NET_RAW --user=7\n");
-    assert!(ran.err.starts_with("rcap export: another user than root"), "{ran:?}");
+    let run = |engine: &str| {
+        let mut command = program("rcap");
+        ran(command.args(["export", "--to", "docker", "--user", "7", "--engine", engine, "2000"]))
+    };
+    let old = run("docker@24");
+    assert_eq!(old.out, "--cap-drop=ALL --cap-add=NET_RAW --user=7\n");
+    assert!(old.err.contains("a non-root user gets there what its program's file has"), "{old:?}");
+    let new = run("docker");
+    let want = "--cap-drop=ALL --cap-add=NET_RAW --security-opt=no-new-privileges --user=7\n";
+    assert_eq!(new.out, want);
+    assert!(new.err.contains("since Docker 25"), "{new:?}");
 }
 
 fn setpriv() {
@@ -241,7 +249,7 @@ fn names() -> Vec<String> {
 }
 
 fn write(format: Format, name: &str) -> Result<String, SettingsError> {
-    format.write(&Settings::default().for_user(Some(name.parse()?)))
+    format.write(&Settings::default().for_user(name.parse()?))
 }
 
 /// What a shell makes of the options.

@@ -257,7 +257,7 @@ fn sample(argument: &str) -> &'static str {
         "BACKEND" => "tracepoint",
         "NAME" | "USER" | "GROUP" => "root",
         "PATH" => "/",
-        "PROFILE" | "FORMAT" | "SOURCE" => "docker",
+        "PROFILE" | "FORMAT" | "SOURCE" | "ENGINE" => "docker",
 
         "VARIABLE" => "A=b",
         "DIR" => "/proc",

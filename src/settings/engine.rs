@@ -1,113 +1,228 @@
-//! The rules that container engines share.
+//! The engines whose rules decide what a source grants, and their versions.
 
-use super::{
-    Format, Id, Settings, SettingsError,
-    text::{bare, shell_word},
-};
-#[cfg(feature = "settings")]
-use super::{
-    User,
-    profile::{Profile, combine},
-    words::{caps, options, user},
-};
-#[cfg(feature = "settings")]
-use crate::CapSet;
+use std::{fmt, str::FromStr};
 
-/// Returns whether the capabilities of a container without an ambient set have to come from a
-/// file.
-fn is_by_file(settings: &Settings) -> bool {
-    !settings.caps.is_empty() && settings.non_root().is_some()
+use super::{Named, Settings, SettingsError, Topic};
+use crate::{CapSet, CapState};
+
+/// A program that starts others with privileges that settings describe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum EngineKind {
+    /// Docker.
+    Docker,
+    /// Podman.
+    Podman,
+    /// containerd, for Kubernetes.
+    Containerd,
+    /// CRI-O, for Kubernetes and OpenShift.
+    CriO,
+    /// systemd.
+    Systemd,
+    /// runc.
+    Runc,
+    /// crun.
+    Crun,
 }
 
-/// Returns whether no_new_privs is set in containers without an ambient set. It is left out where
-/// it would take away the capabilities of a file, unless it was asked for.
-pub(super) fn sets_no_new_privs(settings: &Settings) -> bool {
-    settings.no_new_privs || !is_by_file(settings)
+/// An engine of a version.
+///
+/// ```
+/// use rcap::settings::Engine;
+///
+/// let engine: Engine = "docker@20.10".parse()?;
+/// assert_eq!(engine.to_string(), "docker@20.10");
+/// # Ok::<(), rcap::settings::SettingsError>(())
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Engine {
+    kind: EngineKind,
+    version: Box<str>,
+    /// The numbers of the version. One that is not stated is the highest: `25` is the last of its
+    /// releases.
+    numbers: [u32; 3],
 }
 
-pub(super) fn caveat(settings: &Settings) -> Option<&'static str> {
-    is_by_file(settings).then_some(if settings.no_new_privs {
-        "another user than root gets no capabilities there: no-new-privs takes away what the \
-         program's file has"
-    } else {
-        "another user than root gets there what its program's file has, and nothing else: give \
-         the file these too (rcap setcap). No-new-privs, which would take that away, is left out"
-    })
+/// The capabilities that settings grant, before an engine makes the sets of a process of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Grant {
+    pub(super) bounding: CapSet,
+    pub(super) ambient: CapSet,
+    pub(super) named: Named,
 }
 
-/// Refuses ids above the largest that container engines take. (github.com/moby/sys, user, `maxID`)
-pub(super) fn check_ids(settings: &Settings, format: Format) -> Result<(), SettingsError> {
-    let Some(user) = &settings.user else { return Ok(()) };
-    let is_taken = |id: &Id| !matches!(id, Id::Number(id) if i32::try_from(*id).is_err());
-    if is_taken(user.id()) && user.group().is_none_or(is_taken) {
-        return Ok(());
+impl EngineKind {
+    /// All engines.
+    pub const ALL: [EngineKind; 7] = [
+        EngineKind::Docker,
+        EngineKind::Podman,
+        EngineKind::Containerd,
+        EngineKind::CriO,
+        EngineKind::Systemd,
+        EngineKind::Runc,
+        EngineKind::Crun,
+    ];
+
+    /// Returns the name, and the newest version whose behavior is known.
+    const fn row(self) -> [&'static str; 2] {
+        match self {
+            EngineKind::Docker => ["docker", "26.1"],
+            EngineKind::Podman => ["podman", "5.4"],
+            EngineKind::Containerd => ["containerd", "2.0"],
+            EngineKind::CriO => ["cri-o", "1.30"],
+            EngineKind::Systemd => ["systemd", "257"],
+            EngineKind::Runc => ["runc", "1.1"],
+            EngineKind::Crun => ["crun", "1.21"],
+        }
     }
-    Err(SettingsError::inexpressible(format, user, "ids up to 2147483647"))
-}
 
-/// Writes the options of a command that starts a container.
-pub(super) fn write_options(
-    settings: &Settings,
-    format: Format,
-    no_new_privs: bool,
-) -> Result<String, SettingsError> {
-    check_ids(settings, format)?;
-    let mut options = vec!["--cap-drop=ALL".to_owned()];
-    options.extend(settings.caps.iter().map(|cap| format!("--cap-add={}", bare(cap))));
-    if no_new_privs {
-        options.push("--security-opt=no-new-privileges".to_owned());
+    /// Returns the name, such as `docker`.
+    pub const fn name(self) -> &'static str {
+        self.row()[0]
     }
-    let user = settings.user.as_ref();
-    options.extend(user.map(|user| format!("--user={}", shell_word(&user.to_string()))));
-    Ok(options.join(" "))
 }
 
-/// The settings of a container as an engine takes them.
-#[cfg(feature = "settings")]
-#[derive(Debug, Default)]
-pub(super) struct Container {
-    pub(super) drop: CapSet,
-    pub(super) add: CapSet,
-    pub(super) is_privileged: bool,
-    pub(super) user: Option<User>,
-    pub(super) no_new_privs: bool,
-}
+impl Engine {
+    /// Returns the newest version whose behavior is known.
+    pub fn newest(kind: EngineKind) -> Engine {
+        let version = kind.row()[1];
+        Engine { kind, version: version.into(), numbers: numbers(version).unwrap_or([u32::MAX; 3]) }
+    }
 
-#[cfg(feature = "settings")]
-impl Container {
-    /// Reads the options of a command that starts a container.
-    pub(super) fn read_options(words: &[&str]) -> Result<Container, SettingsError> {
-        const VALUES: [&str; 5] = ["--cap-add", "--cap-drop", "--user", "-u", "--security-opt"];
-        let mut container = Container::default();
-        for (name, value) in options(words, |word| VALUES.contains(&word)) {
-            match name {
-                "--cap-drop" => container.drop |= caps(value)?,
-                "--cap-add" => container.add |= caps(value)?,
-                "--user" | "-u" => container.user = user(value)?,
-                "--security-opt" => container.no_new_privs |= is_no_new_privs(value),
-                "--privileged" => container.is_privileged = value != "false",
-                _ => {}
+    /// Returns which engine it is.
+    pub fn kind(&self) -> EngineKind {
+        self.kind
+    }
+
+    /// Returns whether the version is this one or later.
+    pub fn is_at_least(&self, version: [u32; 3]) -> bool {
+        self.numbers >= version
+    }
+
+    /// Returns whether the engine starts containers from images, which name users.
+    pub fn has_images(&self) -> bool {
+        matches!(
+            self.kind,
+            EngineKind::Docker | EngineKind::Podman | EngineKind::Containerd | EngineKind::CriO
+        )
+    }
+
+    /// Returns whether a non-root user has the permitted set until execve(2), which is then no
+    /// gain that no_new_privs would prevent. (github.com/moby/moby, commit 3aef732e61)
+    pub(super) fn permits_users(&self) -> bool {
+        match self.kind {
+            EngineKind::Docker => self.is_at_least([25, 0, 0]),
+            EngineKind::Containerd | EngineKind::CriO => true,
+            _ => false,
+        }
+    }
+
+    /// Returns the settings with the sets that this engine gives the user of a process.
+    pub(super) fn grant(self, settings: Settings, grant: Grant) -> Settings {
+        let Grant { bounding, ambient, named } = grant;
+        let may_be_root = settings.user.may_be_root();
+        let is_named = settings.user.user().is_some_and(|user| user.numbers().is_none());
+        let mut settings = match self.kind {
+            EngineKind::Docker | EngineKind::Containerd | EngineKind::CriO => {
+                let has_permitted = may_be_root || self.permits_users();
+                let permitted = if has_permitted { bounding } else { CapSet::empty() };
+                let inheritable = CapSet::empty();
+                let caps = CapState { effective: permitted, permitted, inheritable };
+                Settings { bounding, caps, ambient: CapSet::empty(), ..settings }
             }
+            EngineKind::Podman => {
+                let ambient = if may_be_root { CapSet::empty() } else { named.add & bounding };
+                settings.with_sets(bounding, ambient)
+            }
+            // What is not in the bounding set is lost.
+            EngineKind::Systemd => settings.with_sets(bounding, ambient & bounding),
+            EngineKind::Runc | EngineKind::Crun => settings.with_sets(bounding, ambient),
+        };
+        settings.named = named;
+        if self.kind == EngineKind::Docker && settings.user.is_non_root() && !bounding.is_empty() {
+            settings.note(
+                Topic::Engine,
+                "Docker up to 24 gives a non-root user nothing before execve, later versions the \
+                 permitted set: with no-new-privileges, capabilities of the program's file need \
+                 Docker 25",
+            );
         }
-        Ok(container)
-    }
-
-    /// Returns what the program gets where `profile` applies to a container without settings.
-    pub(super) fn settings(self, profile: Profile) -> Settings {
-        let all = CapSet::supported();
-        let combined = combine(profile.given(), self.drop, self.add, all);
-        Settings {
-            caps: if self.is_privileged { all } else { combined },
-            user: self.user,
-            no_new_privs: self.no_new_privs,
-            ..Settings::default()
+        if is_named && self.has_images() {
+            settings.note(
+                Topic::Unknown,
+                "the image alone knows the number of the user; a name other than root is taken \
+                 for a non-root user",
+            );
         }
+        settings.engine = Some(self);
+        settings
     }
 }
 
-/// Returns whether a value of `--security-opt` sets no_new_privs.
-#[cfg(feature = "settings")]
-pub(super) fn is_no_new_privs(option: &str) -> bool {
-    let (name, value) = option.split_once([':', '=']).unwrap_or((option, "true"));
-    name == "no-new-privileges" && value == "true"
+/// Returns the numbers of a version such as `20.10.24`, at most three.
+fn numbers(version: &str) -> Option<[u32; 3]> {
+    let mut numbers = [u32::MAX; 3];
+    let parts: Vec<&str> = version.split('.').collect();
+    for (number, part) in numbers.iter_mut().zip(&parts) {
+        let is_digits = !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        *number = part.parse().ok().filter(|_| is_digits)?;
+    }
+    (parts.len() <= 3).then_some(numbers)
+}
+
+impl FromStr for Engine {
+    type Err = SettingsError;
+
+    /// Parses `NAME` or `NAME@VERSION`.
+    fn from_str(text: &str) -> Result<Engine, SettingsError> {
+        let (name, version) = match text.split_once('@') {
+            Some((name, version)) => (name, Some(version)),
+            None => (text, None),
+        };
+        let name = if name == "crio" { EngineKind::CriO.name() } else { name };
+        let kind = EngineKind::ALL.into_iter().find(|kind| kind.name() == name);
+        let unknown = || SettingsError::UnknownEngine { text: text.into() };
+        let kind = kind.ok_or_else(unknown)?;
+        let Some(version) = version else { return Ok(Engine::newest(kind)) };
+        let numbers = numbers(version).ok_or_else(unknown)?;
+        Ok(Engine { kind, version: version.into(), numbers })
+    }
+}
+
+impl fmt::Display for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}@{}", self.kind.name(), self.version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions() {
+        let engine = |text: &str| text.parse::<Engine>();
+        for text in ["docker@20.10.24", "podman@5", "systemd@252", "crun@1.8"] {
+            assert_eq!(engine(text).unwrap().to_string(), text);
+        }
+        #[rustfmt::skip]
+        let rows = [
+            ("docker",       true),
+            ("docker@24",    false),
+            ("docker@24.9",  false),
+            ("docker@25",    true),
+            ("docker@25.0",  true),
+            ("docker@100",   true),
+            ("containerd",   true),
+            ("crio@1.24",    true),
+        ];
+        for (text, permits) in rows {
+            assert_eq!(engine(text).unwrap().permits_users(), permits, "{text}");
+        }
+        for text in
+            ["", "dokcer", "docker@", "docker@x", "docker@1.2.3.4", "docker@+1", "docker@1."]
+        {
+            assert!(engine(text).is_err(), "{text}");
+        }
+    }
 }

@@ -2,8 +2,8 @@
 
 use std::{error, fmt};
 
-use super::{Format, InputFormat, User};
-use crate::{ParseError, UnknownCap};
+use super::{EngineKind, Format, InputFormat, Who};
+use crate::{Cap, ParseError, UnknownCap};
 
 /// Settings that were not read or written.
 ///
@@ -18,9 +18,46 @@ pub enum SettingsError {
         /// The format.
         format: Format,
         /// The user.
-        user: User,
+        user: Who,
         /// A description of the users that the format takes.
         needs: &'static str,
+    },
+    /// What would be written grants more than the source in this set. It is not written.
+    #[non_exhaustive]
+    Wider {
+        /// The format.
+        format: Format,
+        /// The name of the set.
+        set: &'static str,
+    },
+    /// The source sets no_new_privs, and the format cannot.
+    #[non_exhaustive]
+    NoNewPrivsLost {
+        /// The format.
+        format: Format,
+    },
+    /// Podman makes a capability that is added ambient for a non-root user, and the image may name
+    /// one.
+    #[non_exhaustive]
+    NeedsUser {
+        /// The capability.
+        cap: Cap,
+    },
+    /// The format needs the name of a service.
+    NeedsService,
+    /// A Quadlet or an image's label cannot express the settings.
+    #[non_exhaustive]
+    Unwritable {
+        /// The format.
+        format: Format,
+        /// The reason.
+        reason: &'static str,
+    },
+    /// No engine has this name, or it is not followed by a version.
+    #[non_exhaustive]
+    UnknownEngine {
+        /// The text.
+        text: Box<str>,
     },
     /// A part of the settings, such as a service, is wrong.
     #[non_exhaustive]
@@ -95,7 +132,7 @@ pub enum SettingsError {
 }
 
 impl SettingsError {
-    pub(super) fn inexpressible(format: Format, user: &User, needs: &'static str) -> SettingsError {
+    pub(super) fn inexpressible(format: Format, user: &Who, needs: &'static str) -> SettingsError {
         SettingsError::Inexpressible { format, user: user.clone(), needs }
     }
 
@@ -114,8 +151,29 @@ impl SettingsError {
 impl fmt::Display for SettingsError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            SettingsError::Inexpressible { format, user, needs } => {
-                write!(f, "user {user}: {} needs {needs}", format.name())
+            SettingsError::Inexpressible { format, user, needs } => match user.user() {
+                Some(user) => write!(f, "user {user}: {} needs {needs}", format.name()),
+                None => write!(f, "{} needs {needs}; name one (--user USER)", format.name()),
+            },
+            SettingsError::Wider { format, set } => write!(
+                f,
+                "{} would grant more than the source: its {set} set cannot be limited there",
+                format.name()
+            ),
+            SettingsError::NoNewPrivsLost { format } => {
+                write!(f, "{} cannot set no-new-privs, which the source has", format.name())
+            }
+            SettingsError::NeedsUser { cap } => write!(
+                f,
+                "{cap} would be ambient if the image's user is not root: name the user (--user USER)"
+            ),
+            SettingsError::NeedsService => f.write_str("name the service (--service NAME)"),
+            SettingsError::Unwritable { format, reason } => {
+                write!(f, "{}: {reason}", format.name())
+            }
+            SettingsError::UnknownEngine { text } => {
+                let names = EngineKind::ALL.map(EngineKind::name).join(", ");
+                write!(f, "{text:?} is not NAME or NAME@VERSION, with one of {names}")
             }
             SettingsError::Within { subject, .. } => f.write_str(subject),
             SettingsError::Value { value, reason } => write!(f, "{value} {reason}"),

@@ -1,8 +1,8 @@
 //! The tables of formats: those that are written and those that are read.
 
 use super::{
-    Settings, SettingsError, capsh, compose, docker, engine, json, kubernetes, oci, podman, setcap,
-    setpriv, systemd,
+    Engine, EngineKind, Settings, SettingsError, Target, Written, capsh, compose, convert, docker,
+    json, kubernetes, oci, podman, quadlet, setcap, setpriv, systemd,
 };
 
 /// A format that settings are written in.
@@ -15,8 +15,14 @@ pub enum Format {
     Podman,
     /// A service in a Compose file.
     Compose,
+    /// A Compose override file, which is given after the file that it changes.
+    ComposeOverride,
     /// The `securityContext` of a container in a Kubernetes manifest.
     Kubernetes,
+    /// The section of a container in a Quadlet of Podman.
+    Quadlet,
+    /// Lines of a Containerfile: the label by which an image asks Podman for less.
+    Label,
     /// `process` in the `config.json` of an OCI bundle.
     Oci,
     /// A unit of systemd.
@@ -31,20 +37,52 @@ pub enum Format {
     Json,
 }
 
-/// A row of the table of formats.
-struct Row {
-    name: &'static str,
-    write: fn(&Settings) -> Result<String, SettingsError>,
-    caveat: fn(&Settings) -> Option<&'static str>,
+/// The part of settings that a format can express.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Class {
+    /// Everything.
+    Document,
+    /// The five sets of a process.
+    Process,
+    /// The bounding, inheritable and ambient sets, and the securebits.
+    Launcher,
+    /// One set.
+    Container,
+    /// One set, whose members are ambient for a non-root user if they were added.
+    Ambient,
+    /// A part of the default set, in an image.
+    Image,
+    /// The permitted set of a file.
+    File,
 }
+
+impl Class {
+    pub(super) fn has_securebits(self) -> bool {
+        matches!(self, Class::Document | Class::Launcher)
+    }
+
+    /// Returns whether an image names the user, unless the settings do.
+    pub(super) fn is_container(self) -> bool {
+        matches!(self, Class::Container | Class::Ambient | Class::Image)
+    }
+}
+
+type Write = fn(&Settings, &Target) -> Result<String, SettingsError>;
+
+/// A row of the table of formats: the name, what it can express, the engine that reads it unless
+/// another one is named, and the writer.
+struct Row(&'static str, Class, &'static [EngineKind], Write);
 
 impl Format {
     /// All formats.
-    pub const ALL: [Format; 10] = [
+    pub const ALL: [Format; 13] = [
         Format::Docker,
         Format::Podman,
         Format::Compose,
+        Format::ComposeOverride,
         Format::Kubernetes,
+        Format::Quadlet,
+        Format::Label,
         Format::Oci,
         Format::Systemd,
         Format::Setcap,
@@ -55,23 +93,44 @@ impl Format {
 
     #[rustfmt::skip]
     const fn row(self) -> Row {
+        use EngineKind::{Containerd, CriO, Crun, Docker, Podman, Runc, Systemd};
         match self {
-            Format::Docker =>     Row { name: "docker",     write: docker::write,     caveat: engine::caveat },
-            Format::Podman =>     Row { name: "podman",     write: podman::write,     caveat: no_caveat },
-            Format::Compose =>    Row { name: "compose",    write: compose::write,    caveat: engine::caveat },
-            Format::Kubernetes => Row { name: "kubernetes", write: kubernetes::write, caveat: engine::caveat },
-            Format::Oci =>        Row { name: "oci",        write: oci::write,        caveat: no_caveat },
-            Format::Systemd =>    Row { name: "systemd",    write: systemd::write,    caveat: no_caveat },
-            Format::Setcap =>     Row { name: "setcap",     write: setcap::write,     caveat: setcap::caveat },
-            Format::Capsh =>      Row { name: "capsh",      write: capsh::write,      caveat: no_caveat },
-            Format::Setpriv =>    Row { name: "setpriv",    write: setpriv::write,    caveat: no_caveat },
-            Format::Json =>       Row { name: "json",       write: json::write,       caveat: no_caveat },
+            Format::Docker =>          Row("docker",           Class::Container, &[Docker],            docker::write),
+            Format::Podman =>          Row("podman",           Class::Ambient,   &[Podman],            podman::write),
+            Format::Compose =>         Row("compose",          Class::Container, &[Docker],            compose::write),
+            Format::ComposeOverride => Row("compose-override", Class::Container, &[Docker],            compose::write_override),
+            Format::Kubernetes =>      Row("kubernetes",       Class::Container, &[Containerd, CriO],  kubernetes::write),
+            Format::Quadlet =>         Row("quadlet",          Class::Ambient,   &[Podman],            quadlet::write),
+            Format::Label =>           Row("label",            Class::Image,     &[Podman],            podman::write_label),
+            Format::Oci =>             Row("oci",              Class::Process,   &[Runc, Crun],        oci::write),
+            Format::Systemd =>         Row("systemd",          Class::Launcher,  &[Systemd],           systemd::write),
+            Format::Setcap =>          Row("setcap",           Class::File,      &[],                  setcap::write),
+            Format::Capsh =>           Row("capsh",            Class::Launcher,  &[],                  capsh::write),
+            Format::Setpriv =>         Row("setpriv",          Class::Launcher,  &[],                  setpriv::write),
+            Format::Json =>            Row("json",             Class::Document,  &[],                  json::write),
         }
     }
 
     /// Returns the name of the format, such as `kubernetes`.
     pub const fn name(self) -> &'static str {
-        self.row().name
+        self.row().0
+    }
+
+    pub(super) const fn class(self) -> Class {
+        self.row().1
+    }
+
+    /// Returns the engines that read the format.
+    pub const fn engines(self) -> &'static [EngineKind] {
+        self.row().2
+    }
+
+    /// Returns the engine that is to read the format: that of the target if it does, or else the
+    /// newest that is known.
+    pub(super) fn engine(self, target: &Target) -> Option<Engine> {
+        let kinds = self.engines();
+        let wanted = target.engine.clone().filter(|engine| kinds.contains(&engine.kind()));
+        wanted.or_else(|| kinds.first().map(|kind| Engine::newest(*kind)))
     }
 
     /// Returns the format with this name.
@@ -79,37 +138,40 @@ impl Format {
         Format::ALL.into_iter().find(|format| format.name() == name)
     }
 
-    /// Writes the settings, ready to paste and without a newline at the end.
+    /// Writes the settings for the newest engine, ready to paste and without a newline at the end.
     ///
     /// ```
     /// use rcap::{Cap, settings::{Format, Settings}};
     ///
-    /// let settings = Settings::new(Cap::NET_RAW.into()).for_user("nobody".parse().ok());
+    /// let settings = Settings::new(Cap::NET_RAW.into()).for_user("nobody".parse()?);
     /// assert_eq!(
     ///     Format::Systemd.write(&settings)?,
     ///     "[Service]\nCapabilityBoundingSet=CAP_NET_RAW\nAmbientCapabilities=CAP_NET_RAW\n\
     ///      User=nobody\nNoNewPrivileges=yes"
     /// );
     /// assert!(Format::Kubernetes.write(&settings).is_err());
-    /// # Ok::<(), rcap::settings::SettingsError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     ///
     /// # Errors
     ///
-    /// [`SettingsError::Inexpressible`] for a user whom the format cannot name.
+    /// As of [`export`](Format::export).
     pub fn write(self, settings: &Settings) -> Result<String, SettingsError> {
-        (self.row().write)(settings)
+        Ok(self.export(settings, &Target::default())?.text)
     }
 
-    /// Returns, as a sentence for people, the part of the settings that does not hold in this
-    /// format as one would expect.
-    pub fn caveat(self, settings: &Settings) -> Option<&'static str> {
-        (self.row().caveat)(settings)
+    /// Writes the settings for an engine. A process that results has no set that is larger than
+    /// that of `settings`, the same user, and no_new_privs if `settings` have it.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError::Inexpressible`] for a user whom the format cannot name, and other errors
+    /// for settings that the format cannot express without granting more.
+    pub fn export(self, settings: &Settings, target: &Target) -> Result<Written, SettingsError> {
+        let fit = convert::fit(settings, self, target)?;
+        let text = (self.row().3)(&fit.settings, target)?;
+        Ok(Written { text, caveats: fit.caveats })
     }
-}
-
-fn no_caveat(_: &Settings) -> Option<&'static str> {
-    None
 }
 
 /// A format that settings are read from.

@@ -1,22 +1,59 @@
-//! Podman: the options of `podman run`.
+//! Podman: the options of `podman run`, and the label of an image.
 
-use super::{Format, Settings, SettingsError, engine};
+use super::{
+    Format, Settings, SettingsError, Target,
+    container::{self, Changes},
+    text::{bare, list},
+};
 #[cfg(feature = "settings")]
-use super::{Profile, engine::Container};
+use crate::CapSet;
 
-/// Podman has ambient capabilities, so that no_new_privs takes none away.
-pub(super) fn write(settings: &Settings) -> Result<String, SettingsError> {
-    engine::write_options(settings, Format::Podman, true)
+/// Writes the options of `podman run`, which makes what is added ambient for a non-root user.
+pub(super) fn write(settings: &Settings, _: &Target) -> Result<String, SettingsError> {
+    container::write_options(settings, Format::Podman, &Changes::with_ambient(settings))
 }
 
-/// Reads the words of a command. The capabilities that are added for a non-root user are ambient.
-#[cfg(feature = "settings")]
-pub(super) fn read(words: &[&str]) -> Result<Settings, SettingsError> {
-    let container = Container::read_options(words)?;
-    let add = container.add;
-    let mut settings = container.settings(Profile::Podman);
-    if settings.user.is_some() {
-        settings.ambient = add & settings.caps;
+/// Writes lines of a Containerfile. Podman ignores a label that asks for more than its defaults,
+/// and one that asks for nothing.
+pub(super) fn write_label(settings: &Settings, _: &Target) -> Result<String, SettingsError> {
+    container::check_ids(settings, Format::Label)?;
+    if settings.bounding.is_empty() {
+        return Err(SettingsError::Unwritable {
+            format: Format::Label,
+            reason: "an image cannot ask for no capability at all: use --cap-drop=all",
+        });
     }
-    Ok(settings)
+    let names = list(settings.bounding, bare, ",");
+    let mut text = format!("LABEL io.containers.capabilities=\"{names}\"");
+    if let Some(user) = settings.user.user() {
+        let user = user.to_string();
+        if user.contains(['$', '\\', '"', '\'']) {
+            return Err(SettingsError::Unwritable {
+                format: Format::Label,
+                reason: "the name of the user has a character that USER would expand",
+            });
+        }
+        text.push_str("\nUSER ");
+        text.push_str(&user);
+    }
+    Ok(text)
+}
+
+/// Returns the capabilities that an image's label asks for if Podman heeds it, and what it does.
+#[cfg(feature = "settings")]
+pub(super) fn ask(label: &str, given: CapSet) -> (Option<CapSet>, &'static str) {
+    let caps: Result<CapSet, _> =
+        label.split(',').map(|name| CapSet::from_names(name, CapSet::supported())).collect();
+    match caps {
+        Ok(caps) if !caps.is_empty() && caps.is_subset(given) => (
+            Some(caps),
+            "the image asks by its label io.containers.capabilities for less, which Podman heeds \
+             and Docker does not",
+        ),
+        _ => (
+            None,
+            "Podman ignores the label io.containers.capabilities of the image, which names \
+             something that it does not grant by default",
+        ),
+    }
 }

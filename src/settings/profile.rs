@@ -17,6 +17,8 @@ pub enum Profile {
     Docker,
     /// Podman. (github.com/containers/common, pkg/config/default.go)
     Podman,
+    /// CRI-O, and with it OpenShift. (github.com/cri-o/cri-o, pkg/config, `default_capabilities`)
+    CriO,
     /// The Pod Security Standard "baseline" of Kubernetes.
     /// (kubernetes.io/docs/concepts/security/pod-security-standards)
     KubernetesBaseline,
@@ -24,7 +26,7 @@ pub enum Profile {
     KubernetesRestricted,
 }
 
-/// The capabilities that all profiles grant except the restricted one.
+/// The capabilities that Docker and Podman both grant.
 const COMMON: CapSet = CapSet::of(&[
     Cap::CHOWN,
     Cap::DAC_OVERRIDE,
@@ -41,9 +43,10 @@ const COMMON: CapSet = CapSet::of(&[
 
 impl Profile {
     /// All profiles.
-    pub const ALL: [Profile; 4] = [
+    pub const ALL: [Profile; 5] = [
         Profile::Docker,
         Profile::Podman,
+        Profile::CriO,
         Profile::KubernetesBaseline,
         Profile::KubernetesRestricted,
     ];
@@ -53,6 +56,7 @@ impl Profile {
         match self {
             Profile::Docker => "docker",
             Profile::Podman => "podman",
+            Profile::CriO => "cri-o",
             Profile::KubernetesBaseline => "kubernetes-baseline",
             Profile::KubernetesRestricted => "kubernetes-restricted",
         }
@@ -63,12 +67,15 @@ impl Profile {
         Profile::ALL.into_iter().find(|profile| profile.name() == name)
     }
 
-    /// Returns the capabilities of a container without settings of its own. Kubernetes leaves them
-    /// to the runtime: they are containerd's, as far as the policy allows them.
+    /// Returns the capabilities of a container without settings of its own. A Pod Security Standard
+    /// grants nothing and only forbids: the capabilities are those of containerd, as far as the
+    /// standard allows them.
     pub const fn given(self) -> CapSet {
         match self {
             Profile::Docker => COMMON.with(Cap::NET_RAW).with(Cap::MKNOD).with(Cap::AUDIT_WRITE),
             Profile::Podman => COMMON,
+            Profile::CriO => COMMON.without(Cap::SETFCAP).without(Cap::SYS_CHROOT),
+            // The defaults are not checked by the standard, additions are.
             Profile::KubernetesBaseline => Profile::Docker.given(),
             Profile::KubernetesRestricted => CapSet::of(&[]),
         }
@@ -77,7 +84,7 @@ impl Profile {
     /// Returns the capabilities that may be added.
     pub fn addable(self) -> CapSet {
         match self {
-            Profile::Docker | Profile::Podman => CapSet::supported(),
+            Profile::Docker | Profile::Podman | Profile::CriO => CapSet::supported(),
             Profile::KubernetesBaseline => COMMON.with(Cap::MKNOD).with(Cap::AUDIT_WRITE),
             Profile::KubernetesRestricted => Cap::NET_BIND_SERVICE.into(),
         }
@@ -117,6 +124,7 @@ mod tests {
     fn known_masks() {
         assert_eq!(Profile::Docker.given().bits(), 0xa804_25fb);
         assert_eq!(Profile::Podman.given().len(), 11);
+        assert_eq!(Profile::CriO.given().len(), 9);
         assert_eq!(Profile::KubernetesBaseline.addable().len(), 13);
         for profile in Profile::ALL {
             assert_eq!(Profile::from_name(profile.name()), Some(profile));

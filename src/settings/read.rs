@@ -3,9 +3,18 @@
 use serde_json::Value;
 
 use super::{
-    InputFormat, Settings, SettingsError, compose, docker, document, json, kubernetes, oci, status,
-    systemd, words,
+    Engine, InputFormat, Settings, SettingsError, compose, docker, document, json, kubernetes, oci,
+    status, systemd, words,
 };
+
+/// What a reader takes into account besides a text.
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct Context<'a> {
+    /// The engines by whose rules sources are read, at most one of each kind. Of another kind, it
+    /// is the newest version that is known.
+    pub engines: &'a [Engine],
+}
 
 /// The settings that a reader finds in a text; `None` if the text does not have its structure.
 pub(super) type Found = Option<Result<Vec<Settings>, SettingsError>>;
@@ -30,7 +39,20 @@ pub(super) type Found = Option<Result<Vec<Settings>, SettingsError>>;
 /// [`SettingsError`] if the text does not have the structure of exactly one format, and for a
 /// value that cannot be read: it is not taken for the default.
 pub fn read(text: &str, format: Option<InputFormat>) -> Result<Vec<Settings>, SettingsError> {
-    let input = Input::new(text);
+    read_in(text, format, &Context::default())
+}
+
+/// Reads as [`read`], in a context.
+///
+/// # Errors
+///
+/// As of [`read`].
+pub fn read_in(
+    text: &str,
+    format: Option<InputFormat>,
+    context: &Context<'_>,
+) -> Result<Vec<Settings>, SettingsError> {
+    let input = Input::new(text, context);
     if let Some(format) = format {
         let found = input.read(format);
         let syntax = input.documents.err().map(|err| err.to_string().into());
@@ -72,13 +94,14 @@ pub fn select(mut all: Vec<Settings>, name: Option<&str>) -> Result<Vec<Settings
 /// A text, and the documents in it if it is JSON or YAML.
 struct Input<'a> {
     text: &'a str,
+    context: &'a Context<'a>,
     documents: Result<Vec<Value>, SettingsError>,
 }
 
 impl Input<'_> {
-    fn new(text: &str) -> Input<'_> {
+    fn new<'a>(text: &'a str, context: &'a Context<'a>) -> Input<'a> {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        Input { text, documents: document::parse(text) }
+        Input { text, context, documents: document::parse(text) }
     }
 
     fn read(&self, format: InputFormat) -> Found {
@@ -88,18 +111,20 @@ impl Input<'_> {
             InputFormat::Oci => self.read_documents(oci::read),
             InputFormat::Inspect => self.read_documents(docker::read_inspect),
             InputFormat::Report => self.read_documents(json::read),
-            InputFormat::Unit => systemd::read(self.text),
+            InputFormat::Unit => systemd::read(self.text, self.context),
             InputFormat::Status => status::read(self.text),
             InputFormat::Words => {
-                words::read(self.text.trim()).map(|read| read.map(|settings| vec![settings]))
+                let read = words::read(self.text.trim(), self.context);
+                read.map(|read| read.map(|settings| vec![settings]))
             }
         }
     }
 
     /// Reads all documents. If a reader takes one, it must take each.
-    fn read_documents(&self, read: fn(&Value) -> Found) -> Found {
+    fn read_documents(&self, read: fn(&Value, &Context<'_>) -> Found) -> Found {
         let documents = self.documents.as_ref().ok()?;
-        let found: Vec<Found> = documents.iter().map(read).collect();
+        let found: Vec<Found> =
+            documents.iter().map(|document| read(document, self.context)).collect();
         found.iter().any(Option::is_some).then(|| {
             found.into_iter().zip(1..).try_fold(Vec::new(), |mut all, (found, document)| {
                 all.extend(found.unwrap_or(Err(SettingsError::MixedDocuments { document }))?);

@@ -1,6 +1,6 @@
 //! Arguments that name the place of settings.
 
-use super::{InputFormat, Settings, SettingsError, words};
+use super::{Context, InputFormat, Settings, SettingsError, words};
 
 /// The place of settings, as an argument of a command names it.
 ///
@@ -29,12 +29,13 @@ impl<'a> Source<'a> {
     /// Parses an argument.
     ///
     /// ```
-    /// use rcap::settings::{InputFormat, Source};
+    /// use rcap::settings::{Context, InputFormat, Source};
     ///
-    /// assert_eq!(Source::parse("pid:1"), Ok(Source::Process(1)));
-    /// assert!(matches!(Source::parse("docker"), Ok(Source::Words(_))));
+    /// let parse = |argument| Source::parse(argument, &Context::default());
+    /// assert_eq!(parse("pid:1"), Ok(Source::Process(1)));
+    /// assert!(matches!(parse("docker"), Ok(Source::Words(_))));
     /// assert!(matches!(
-    ///     Source::parse("compose:docker:web"),
+    ///     parse("compose:docker:web"),
     ///     Ok(Source::File { format: Some(InputFormat::Compose), path: "docker:web", .. })
     /// ));
     /// ```
@@ -43,7 +44,7 @@ impl<'a> Source<'a> {
     ///
     /// [`SettingsError`] for a command line that is wrong, and for a process that is not named by
     /// its number.
-    pub fn parse(argument: &'a str) -> Result<Source<'a>, SettingsError> {
+    pub fn parse(argument: &'a str, context: &Context<'_>) -> Result<Source<'a>, SettingsError> {
         let prefixed = argument.split_once(':');
         if let Some(("pid", pid)) = prefixed {
             return pid.parse().map(Source::Process).map_err(|_| SettingsError::NotProcessId);
@@ -55,7 +56,7 @@ impl<'a> Source<'a> {
         if let Some((format, path)) = format {
             return Ok(Source::File { format: Some(format), path, not_words: None });
         }
-        if let Some(settings) = words::read(argument) {
+        if let Some(settings) = words::read(argument, context) {
             return settings.map(Source::Words);
         }
         let is_path = argument.contains(['/', '.']);

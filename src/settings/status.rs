@@ -1,23 +1,26 @@
 //! A process, and the text of its `/proc/PID/status`. (proc_pid_status(5))
 
-use super::{Id, Settings};
+use super::{Id, Kind, Settings, User, Who};
 #[cfg(feature = "settings")]
-use super::{SettingsError, read::Found, words::user};
-#[cfg(feature = "settings")]
-use crate::CapSet;
+use super::{SettingsError, read::Found};
 use crate::proc::Status;
+#[cfg(feature = "settings")]
+use crate::{CapSet, CapState};
 
-/// The settings of a process. Its permitted set stands for its bounding set, since it is what its
-/// program can have.
+/// The settings of a process: those that it executes its next program with. Its securebits, which
+/// the kernel tells nobody else, are taken for none.
 impl From<&Status> for Settings {
     fn from(status: &Status) -> Settings {
-        let uid = Some(status.uid.effective).filter(|uid| *uid != 0);
+        let user = User::from(Id::Number(status.uid.effective));
         Settings {
-            name: None,
-            caps: status.caps.permitted,
+            kind: Kind::Process,
+            user: Who::User(user.with_group(Id::Number(status.gid.effective))),
+            groups: status.groups.iter().map(|gid| Id::Number(*gid)).collect(),
+            bounding: status.bounding,
+            caps: status.caps,
             ambient: status.ambient,
-            user: uid.map(|uid| Id::Number(uid).into()),
             no_new_privs: status.no_new_privs.unwrap_or(false),
+            ..Settings::default()
         }
     }
 }
@@ -52,13 +55,29 @@ fn read_fields(fields: &[(&str, &str)]) -> Result<Settings, SettingsError> {
         let set = CapSet::from_mask(value);
         set.map(Some).map_err(|_| SettingsError::value(name, "is not a mask"))
     };
-    let ids = field("Uid")?.unwrap_or_default();
-    let effective = ids.split_whitespace().nth(1).unwrap_or_default();
+    let id = |name: &str| -> Result<Option<Id>, SettingsError> {
+        let Some(ids) = field(name)? else { return Ok(None) };
+        let effective = ids.split_whitespace().nth(1).unwrap_or_default();
+        Ok(Some(effective.parse()?))
+    };
+    let mut user = id("Uid")?.map(User::from);
+    if let (Some(named), Some(group)) = (&user, id("Gid")?) {
+        user = Some(named.clone().with_group(group));
+    }
+    let groups = field("Groups")?.unwrap_or_default();
+    let permitted = set("CapPrm")?.ok_or_else(|| SettingsError::value("CapPrm", "is missing"))?;
     Ok(Settings {
-        name: None,
-        caps: set("CapPrm")?.ok_or_else(|| SettingsError::value("CapPrm", "is missing"))?,
+        kind: Kind::Process,
+        user: user.map_or(Who::Anyone, Who::User),
+        groups: groups.split_whitespace().map(str::parse).collect::<Result<_, _>>()?,
+        bounding: set("CapBnd")?.unwrap_or(permitted),
+        caps: CapState {
+            effective: set("CapEff")?.unwrap_or(permitted),
+            permitted,
+            inheritable: set("CapInh")?.unwrap_or_default(),
+        },
         ambient: set("CapAmb")?.unwrap_or_default(),
-        user: user(effective)?,
         no_new_privs: field("NoNewPrivs")? == Some("1"),
+        ..Settings::default()
     })
 }

@@ -2,54 +2,68 @@
 
 use std::fmt::Write;
 
-use super::{
-    Format, Id, Settings, SettingsError,
-    text::{constant, list},
-};
 #[cfg(feature = "settings")]
 use super::{
+    Context, EngineKind, Kind, Named, Who,
+    engine::Grant,
     read::Found,
     text::literal,
     words::{caps, user, with_group},
 };
+use super::{
+    Format, Id, Settings, SettingsError, Target,
+    text::{constant, list},
+};
 #[cfg(feature = "settings")]
 use crate::CapSet;
 
-pub(super) fn write(settings: &Settings) -> Result<String, SettingsError> {
-    let names = list(settings.caps, constant, " ");
-    let mut text = format!("[Service]\nCapabilityBoundingSet={names}\n");
-    if let Some(user) = &settings.user {
-        let value = |id: &Id| {
-            let value = id.to_string();
-            let wrong = |needs| Err(SettingsError::inexpressible(Format::Systemd, user, needs));
-            match id {
-                // 65535 and 4294967295 stand for "no user" in 16 and in 32 bits.
-                Id::Number(65535) => wrong("another id"),
-                Id::Name(_) if value.ends_with('\\') => {
-                    wrong("a number, as a backslash at the end would join the next line")
-                }
-                // A percent sign begins a specifier.
-                _ => Ok(value.replace('%', "%%")),
-            }
-        };
-        if !user.is_root() {
-            let _ = writeln!(text, "AmbientCapabilities={names}");
-        }
+pub(super) fn write(settings: &Settings, _: &Target) -> Result<String, SettingsError> {
+    let names = |set| list(set, constant, " ");
+    let mut text = format!("[Service]\nCapabilityBoundingSet={}\n", names(settings.bounding));
+    if !settings.ambient.is_empty() {
+        let _ = writeln!(text, "AmbientCapabilities={}", names(settings.ambient));
+    }
+    let value = |id: &Id| value(settings, id, Format::Systemd);
+    if let Some(user) = settings.user.user() {
         let _ = writeln!(text, "User={}", value(user.id())?);
         if let Some(group) = user.group() {
             let _ = writeln!(text, "Group={}", value(group)?);
         }
     }
-    text.push_str("NoNewPrivileges=yes");
+    if !settings.groups.is_empty() {
+        let groups: Vec<String> = settings.groups.iter().map(value).collect::<Result<_, _>>()?;
+        let _ = writeln!(text, "SupplementaryGroups={}", groups.join(" "));
+    }
+    if !settings.securebits.is_empty() {
+        let bits = settings.securebits.to_string().replace(',', " ");
+        let _ = writeln!(text, "SecureBits={bits}");
+    }
+    let is_set = if settings.no_new_privs { "yes" } else { "no" };
+    let _ = write!(text, "NoNewPrivileges={is_set}");
     Ok(text)
+}
+
+/// Returns a user or a group as the value of a setting.
+pub(super) fn value(settings: &Settings, id: &Id, format: Format) -> Result<String, SettingsError> {
+    let value = id.to_string();
+    let wrong = |needs| Err(SettingsError::inexpressible(format, &settings.user, needs));
+    match id {
+        // 65535 and 4294967295 stand for "no user" in 16 and in 32 bits.
+        Id::Number(65535) => wrong("another id"),
+        Id::Name(_) if value.ends_with('\\') => {
+            wrong("a number, as a backslash at the end would join the next line")
+        }
+        // A percent sign begins a specifier.
+        _ => Ok(value.replace('%', "%%")),
+    }
 }
 
 /// Reads a unit whose first line is the header of a section. Drop-in files are not looked for.
 #[cfg(feature = "settings")]
-pub(super) fn read(text: &str) -> Found {
+pub(super) fn read(text: &str, context: &Context<'_>) -> Found {
     let is_empty = |line: &&str| line.is_empty() || is_comment(line);
     section(text.lines().map(str::trim).find(|line| !is_empty(line))?)?;
-    Some(read_service(&lines(text)).map(|settings| vec![settings]))
+    Some(read_service(&lines(text), context).map(|settings| vec![settings]))
 }
 
 /// Returns the name in a header of a section.
@@ -61,7 +75,7 @@ fn section(line: &str) -> Option<&str> {
 }
 
 #[cfg(feature = "settings")]
-fn read_service(lines: &[String]) -> Result<Settings, SettingsError> {
+fn read_service(lines: &[String], context: &Context<'_>) -> Result<Settings, SettingsError> {
     let mut bounding = CapSet::supported();
     let mut is_bounded = false;
     let mut ambient = CapSet::empty();
@@ -107,7 +121,12 @@ fn read_service(lines: &[String]) -> Result<Settings, SettingsError> {
         user.get_or_insert_with(|| Id::Name("nobody".into()).into());
         no_new_privs = true;
     }
-    Ok(Settings { name: None, caps: bounding, ambient, user, no_new_privs })
+    let user = user.map_or(Who::User(Id::Number(0).into()), Who::User);
+    let settings = Settings { kind: Kind::Unit, user, no_new_privs, ..Settings::default() };
+    let add = if is_bounded { bounding | ambient } else { ambient };
+    let named = Named { add, drop: CapSet::empty() };
+    let engine = context.engine(&[EngineKind::Systemd]);
+    Ok(engine.grant(settings, Grant { bounding, ambient, named }))
 }
 
 /// Returns a value without specifiers: two percent signs stand for one. (systemd.unit(5),

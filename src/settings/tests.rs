@@ -3,10 +3,14 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::Cap;
+use crate::{Cap, CapSet};
 
 fn settings(caps: CapSet, user: Option<&str>) -> Settings {
-    Settings::new(caps).for_user(user.map(|user| user.parse().unwrap()))
+    let settings = Settings::new(caps);
+    match user {
+        Some(user) => settings.for_user(user.parse().unwrap()),
+        None => settings,
+    }
 }
 
 fn write(format: Format, caps: &[Cap], user: Option<&str>) -> String {
@@ -35,13 +39,13 @@ fn two_for_a_user() {
     #[rustfmt::skip]
     let rows = [
         (Format::Docker, "1000:1000",
-         "--cap-drop=ALL --cap-add=CHOWN --cap-add=NET_RAW --user=1000:1000"),
+         "--cap-drop=ALL --cap-add=CHOWN --cap-add=NET_RAW --security-opt=no-new-privileges --user=1000:1000"),
         (Format::Podman, "1000",
          "--cap-drop=ALL --cap-add=CHOWN --cap-add=NET_RAW --security-opt=no-new-privileges --user=1000"),
         (Format::Compose, "1000",
-         "cap_drop: [ALL]\ncap_add: [CHOWN, NET_RAW]\nuser: \"1000\""),
+         "cap_drop: [ALL]\ncap_add: [CHOWN, NET_RAW]\nsecurity_opt: [\"no-new-privileges:true\"]\nuser: \"1000\""),
         (Format::Kubernetes, "1000",
-         "securityContext:\n  allowPrivilegeEscalation: true\n  capabilities:\n    drop: [\"ALL\"]\n    \
+         "securityContext:\n  allowPrivilegeEscalation: false\n  capabilities:\n    drop: [\"ALL\"]\n    \
           add: [\"CHOWN\", \"NET_RAW\"]\n  runAsNonRoot: true\n  runAsUser: 1000\n  seccompProfile:\n    type: RuntimeDefault"),
         (Format::Systemd, "nobody",
          "[Service]\nCapabilityBoundingSet=CAP_CHOWN CAP_NET_RAW\nAmbientCapabilities=CAP_CHOWN CAP_NET_RAW\nUser=nobody\nNoNewPrivileges=yes"),
@@ -57,18 +61,27 @@ fn two_for_a_user() {
 
 #[test]
 fn caveats() {
-    let caps = Cap::NET_RAW.into();
-    let caveat = |format: Format, caps, user: Option<&str>| format.caveat(&settings(caps, user));
-    assert!(caveat(Format::Docker, caps, Some("1000")).is_some());
-    assert!(caveat(Format::Kubernetes, caps, Some("1000")).is_some());
-    assert!(caveat(Format::Setcap, CapSet::empty(), Some("1000")).is_some());
+    let caps = Cap::SYS_TIME.into();
+    let caveats = |format: Format, caps, user: Option<&str>| {
+        format.export(&settings(caps, user), &Target::default()).map(|written| written.caveats)
+    };
+    for (format, user) in
+        [(Format::Docker, "1000"), (Format::Kubernetes, "1000"), (Format::Setcap, "1000")]
+    {
+        assert_eq!(caveats(format, caps, Some(user)).unwrap().len(), 1, "{format:?}");
+    }
+    assert_eq!(caveats(Format::Setcap, CapSet::empty(), Some("1000")).unwrap().len(), 1);
     for format in Format::ALL {
+        let target = Target { service: Some("x".to_owned()), ..Target::default() };
+        let caveats = |caps, user| format.export(&settings(caps, user), &target);
         for root in ["0:0", "00", "+0", "root"] {
-            assert_eq!(caveat(format, caps, Some(root)), None);
+            assert!(
+                caveats(caps, Some(root)).is_ok_and(|written| written.caveats.is_empty())
+                    || format == Format::Label
+            );
         }
-        assert_eq!(caveat(format, caps, None), None);
-        if format != Format::Setcap {
-            assert_eq!(caveat(format, CapSet::empty(), Some("1000")), None);
+        if ![Format::Setcap, Format::Label].contains(&format) {
+            assert_eq!(caveats(CapSet::empty(), Some("1000")).unwrap().caveats, [""; 0]);
         }
         assert_eq!(Format::from_name(format.name()), Some(format));
     }
@@ -115,18 +128,24 @@ fn every_user_in_every_format() {
     }
 }
 
+/// Where it would take away the capabilities of the program's file, no-new-privs is left out unless
+/// the source has it.
 #[test]
-fn no_new_privs_that_was_asked_for_stays() {
-    let without = settings(Cap::CHOWN.into(), Some("7"));
-    let settings = Settings { no_new_privs: true, ..without.clone() };
-    for (format, want) in [
-        (Format::Docker, "--security-opt=no-new-privileges"),
-        (Format::Compose, "no-new-privileges:true"),
-        (Format::Kubernetes, "allowPrivilegeEscalation: false"),
+fn no_new_privs() {
+    let without = settings(Cap::SYS_TIME.into(), Some("7"));
+    let with = Settings { no_new_privs: true, ..without.clone() };
+    for (format, engine, want) in [
+        (Format::Docker, "docker@24", "--security-opt=no-new-privileges"),
+        (Format::Compose, "docker@20.10", "no-new-privileges:true"),
     ] {
-        assert!(format.write(&settings).unwrap().contains(want), "{format:?}");
-        assert!(format.caveat(&settings).unwrap().contains("gets no capabilities"), "{format:?}");
-        assert!(!format.write(&without).unwrap().contains(want), "{format:?}");
+        let target = Target { engine: Some(engine.parse().unwrap()), ..Target::default() };
+        let newest = Target::default();
+        let write = |settings, target| format.export(settings, target).unwrap();
+        assert!(write(&with, &target).text.contains(want), "{format:?}");
+        assert!(write(&with, &target).caveats[0].contains("gets no capabilities"), "{format:?}");
+        assert!(!write(&without, &target).text.contains(want), "{format:?}");
+        assert!(write(&without, &newest).text.contains(want), "{format:?}");
+        assert!(write(&without, &newest).caveats[0].contains("since Docker 25"), "{format:?}");
     }
 }
 
@@ -144,7 +163,10 @@ proptest! {
     fn whatever_the_name(bits: u64, name in "\\PC{1,20}(:\\PC{1,20})?") {
         let user: Option<User> = name.parse().ok();
         let caps = CapSet::from_bits(bits);
-        let settings = Settings::new(caps).for_user(user.clone());
+        let settings = match user.clone() {
+            Some(user) => Settings::new(caps).for_user(user),
+            None => Settings::new(caps),
+        };
         if let Ok(text) = Format::Oci.write(&settings) {
             let value: serde_json::Value = serde_json::from_str(&text).unwrap();
             let bounding = value["process"]["capabilities"]["bounding"].as_array().unwrap();
@@ -154,10 +176,11 @@ proptest! {
         let text = Format::Json.write(&settings).unwrap();
         let value: serde_json::Value = serde_json::from_str(&text).unwrap();
         let want = user.as_ref().map(User::to_string);
-        prop_assert_eq!(value["user"].as_str(), want.as_deref());
+        prop_assert_eq!(value["subjects"][0]["user"].as_str(), want.as_deref());
         if let (Some(user), Ok(text)) = (&user, Format::Systemd.write(&settings)) {
             prop_assert!(text.ends_with("\nNoNewPrivileges=yes") && !text.contains("\\\n"));
-            let want = 4 + usize::from(!user.is_root()) + usize::from(user.group().is_some());
+            let has_ambient = !user.is_root() && !caps.is_empty();
+            let want = 4 + usize::from(has_ambient) + usize::from(user.group().is_some());
             prop_assert_eq!(text.lines().count(), want);
         }
     }

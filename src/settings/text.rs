@@ -66,3 +66,8 @@ pub(super) fn literal(text: &str, sigil: char) -> Option<String> {
     }
     Some(literal)
 }
+
+/// Returns a set in a sentence: its names, or how many they are.
+pub(super) fn few(caps: CapSet) -> String {
+    if caps.len() <= 4 { caps.to_string() } else { format!("{} capabilities", caps.len()) }
+}

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{SettingsError, User, words};
+use super::{SettingsError, User, container::Names, words};
 use crate::CapSet;
 
 /// Returns the capabilities in a list of names, or in one name; none if there is no value.
@@ -15,7 +15,7 @@ pub(super) fn caps(value: &Value) -> Result<CapSet, SettingsError> {
     names
         .iter()
         .map(|name| {
-            let wrong = || SettingsError::value(name, "is no name of a capability");
+            let wrong = || SettingsError::value(name, "is not the name of a capability");
             let name = name.as_str().ok_or_else(wrong)?;
             // Reports have numbers for capabilities without a name.
             match name.parse::<u8>() {
@@ -24,6 +24,23 @@ pub(super) fn caps(value: &Value) -> Result<CapSet, SettingsError> {
             }
         })
         .collect()
+}
+
+/// Returns the capabilities in a list of names, which may have the word `all`.
+pub(super) fn names(value: &Value) -> Result<Names, SettingsError> {
+    let mut all = Names::default();
+    let list = match value {
+        Value::Null => &[],
+        Value::Array(names) => &**names,
+        name => std::slice::from_ref(name),
+    };
+    for name in list {
+        let wrong = || SettingsError::value(name, "is not the name of a capability");
+        let names = words::names(name.as_str().ok_or_else(wrong)?)?;
+        all.caps |= names.caps;
+        all.has_all |= names.has_all;
+    }
+    Ok(all)
 }
 
 /// Returns the strings in a list.

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::{Escaped, Exit, Io, json::SCHEMA, source};
 use rcap::{
     CapSet,
-    settings::{Settings, User},
+    settings::{Context, Settings, User, Who},
 };
 
 /// The sources differ, as diff(1) has it.
@@ -68,6 +68,17 @@ fn pair(left: Vec<Settings>, mut right: Vec<Settings>) -> Vec<Pair> {
     pairs
 }
 
+/// A set, and its name.
+type Set = (&'static str, fn(&Settings) -> CapSet);
+
+const SETS: [Set; 5] = [
+    ("bounding", |settings| settings.bounding),
+    ("permitted", |settings| settings.caps.permitted),
+    ("effective", |settings| settings.caps.effective),
+    ("inheritable", |settings| settings.caps.inheritable),
+    ("ambient", |settings| settings.ambient),
+];
+
 /// Rows of a table: what differs, and what each side has of it.
 fn rows(left: &Settings, right: &Settings) -> Vec<[String; 3]> {
     let mut rows = Vec::new();
@@ -75,16 +86,16 @@ fn rows(left: &Settings, right: &Settings) -> Vec<[String; 3]> {
         rows.push([what.to_string(), left.to_string(), right.to_string()]);
     };
     let has = |has: bool| if has { "yes" } else { "-" };
-    for cap in left.caps ^ right.caps {
-        row(&cap, &has(left.caps.contains(cap)), &has(right.caps.contains(cap)));
+    for (name, set) in SETS {
+        for cap in set(left) ^ set(right) {
+            let what = format!("{name} {cap}");
+            row(&what, &has(set(left).contains(cap)), &has(set(right).contains(cap)));
+        }
     }
-    for cap in left.ambient ^ right.ambient {
-        let what = format!("{cap}, ambient");
-        row(&what, &has(left.ambient.contains(cap)), &has(right.ambient.contains(cap)));
-    }
-    if left.user != right.user {
+    let is_anyone = |side: &Settings| side.user == Who::Anyone;
+    if left.user != right.user && !is_anyone(left) && !is_anyone(right) {
         let [left, right] = [left, right].map(|side| {
-            let user = side.user.as_ref().map_or_else(|| "root".to_owned(), User::to_string);
+            let user = side.user.user().map_or_else(|| "-".to_owned(), User::to_string);
             Escaped(user.as_bytes()).to_string()
         });
         row(&"user", &left, &right);
@@ -105,7 +116,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     };
     let arguments: Vec<&String> = matches.get_many("SOURCE").into_iter().flatten().collect();
     let [left, right] = &*arguments else { return Ok(TROUBLE) };
-    let mut read = |argument: &str| source::all(argument, io.input);
+    let mut read = |argument: &str| source::all(argument, &Context::default(), io.input);
     let sides = read(left).and_then(|left| Ok((left, read(right)?)));
     let pairs = match sides {
         Ok((left, right)) => pair(left, right),
@@ -133,15 +144,17 @@ fn to_json(pair: &Pair) -> Value {
     let side = |side: &Option<Settings>| {
         side.as_ref().map(|side| {
             json!({
-                "caps": side.caps,
+                "caps": side.caps.permitted,
                 "ambient": side.ambient,
-                "user": side.user.as_ref().map(User::to_string),
+                "user": side.user.user().map(User::to_string),
                 "no_new_privs": side.no_new_privs,
             })
         })
     };
     let only = |of: usize| match [&pair.sides[of], &pair.sides[1 - of]] {
-        [Some(one), other] => one.caps - other.as_ref().map(|other| other.caps).unwrap_or_default(),
+        [Some(one), other] => {
+            one.bounding - other.as_ref().map(|other| other.bounding).unwrap_or_default()
+        }
         _ => CapSet::empty(),
     };
     json!({

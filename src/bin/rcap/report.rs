@@ -15,10 +15,7 @@ use super::{
     input, save,
     trace::print_merged,
 };
-use rcap::{
-    settings::Settings,
-    trace::report::{Merged, Report},
-};
+use rcap::trace::report::{Merged, Report};
 
 pub(crate) fn command() -> Command {
     let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
@@ -63,7 +60,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         writeln!(io.out, "{}", json!(merged))?;
     } else {
         print_merged(&merged, matches.get_flag("all"), io.out)?;
-        append(&matches, &Settings::new(merged.candidates), io.out)?;
+        append(&matches, merged.candidates, None, io.out)?;
     }
     Ok(Exit::SUCCESS)
 }

@@ -9,7 +9,7 @@ use super::{
 use rcap::{
     Error,
     proc::Proc,
-    settings::{self, Settings, SettingsError, Source},
+    settings::{self, Context, Settings, SettingsError, Source},
 };
 
 /// For the help of commands that take one.
@@ -76,8 +76,12 @@ impl fmt::Display for NotFound {
 impl std::error::Error for NotFound {}
 
 /// Returns the settings that an argument names, if they are those of one program.
-pub(super) fn one(argument: &str, stdin: &mut dyn Read) -> Result<Settings, NotFound> {
-    let mut all = all(argument, stdin)?;
+pub(super) fn one(
+    argument: &str,
+    context: &Context<'_>,
+    stdin: &mut dyn Read,
+) -> Result<Settings, NotFound> {
+    let mut all = all(argument, context, stdin)?;
     match (all.pop(), all.is_empty()) {
         (Some(settings), true) => Ok(settings),
         (last, _) => {
@@ -88,9 +92,13 @@ pub(super) fn one(argument: &str, stdin: &mut dyn Read) -> Result<Settings, NotF
 }
 
 /// Returns all settings that an argument names: at least those of one program.
-pub(super) fn all(argument: &str, stdin: &mut dyn Read) -> Result<Vec<Settings>, NotFound> {
+pub(super) fn all(
+    argument: &str,
+    context: &Context<'_>,
+    stdin: &mut dyn Read,
+) -> Result<Vec<Settings>, NotFound> {
     let in_it = |err: SettingsError| NotFound::new(argument, err);
-    let (format, path, not_words) = match Source::parse(argument).map_err(in_it)? {
+    let (format, path, not_words) = match Source::parse(argument, context).map_err(in_it)? {
         Source::Words(settings) => return Ok(vec![settings]),
         Source::Process(pid) => {
             let status = Proc::of_namespace().and_then(|proc| proc.status(pid));
@@ -106,7 +114,7 @@ pub(super) fn all(argument: &str, stdin: &mut dyn Read) -> Result<Vec<Settings>,
             _ => missing,
         })?;
     let text = text.map_err(|err| NotFound::new(path, err))?;
-    let all = settings::read(&text, format).map_err(|err| NotFound::new(path, err))?;
+    let all = settings::read_in(&text, format, context).map_err(|err| NotFound::new(path, err))?;
     settings::select(all, name).map_err(|err| {
         NotFound::new(if err == SettingsError::NoService { argument } else { path }, err)
     })

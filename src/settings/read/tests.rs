@@ -9,13 +9,26 @@ use crate::{
 const RAW: CapSet = CapSet::of(&[Cap::NET_RAW]);
 const TWO: CapSet = CapSet::of(&[Cap::NET_RAW, Cap::CHOWN]);
 
-fn named(name: &str, settings: Settings) -> Settings {
-    Settings { name: Some(name.to_owned()), ..settings }
+/// The part of settings that a row states: the name, the bounding and the ambient set, the user
+/// and no_new_privs.
+type Brief = (Option<String>, CapSet, CapSet, Option<String>, bool);
+
+fn brief(settings: &Settings) -> Brief {
+    let user = settings.user.user().map(User::to_string);
+    let name = settings.name.clone();
+    (name, settings.bounding, settings.ambient, user, settings.no_new_privs)
 }
 
-fn with(caps: CapSet, user: Option<&str>, no_new_privs: bool) -> Settings {
-    let user = user.map(|user| user.parse().unwrap());
-    Settings { caps, user, no_new_privs, ..Settings::default() }
+fn named(name: &str, brief: Brief) -> Brief {
+    (Some(name.to_owned()), brief.1, brief.2, brief.3, brief.4)
+}
+
+fn ambient(set: CapSet, brief: Brief) -> Brief {
+    (brief.0, brief.1, set, brief.3, brief.4)
+}
+
+fn with(caps: CapSet, user: Option<&str>, no_new_privs: bool) -> Brief {
+    (None, caps, CapSet::empty(), user.map(str::to_owned), no_new_privs)
 }
 
 /// Returns an error with its causes.
@@ -27,14 +40,15 @@ fn words(err: &SettingsError) -> String {
 }
 
 /// Reads a text of whatever format.
-fn parse(text: &str) -> Result<Vec<Settings>, String> {
-    read(text, None).map_err(|err| words(&err))
+fn parse(text: &str) -> Result<Vec<Brief>, String> {
+    let read = read(text, None).map_err(|err| words(&err))?;
+    Ok(read.iter().map(brief).collect())
 }
 
 /// Reads an argument that is settings itself.
-fn one(argument: &str) -> Result<Settings, String> {
-    match Source::parse(argument) {
-        Ok(Source::Words(settings)) => Ok(settings),
+fn one(argument: &str) -> Result<Brief, String> {
+    match Source::parse(argument, &Context::default()) {
+        Ok(Source::Words(settings)) => Ok(brief(&settings)),
         Ok(Source::File { not_words: Some(err), .. }) | Err(err) => Err(words(&err)),
         other => panic!("{other:?}"),
     }
@@ -44,16 +58,15 @@ fn one(argument: &str) -> Result<Settings, String> {
 fn documents() {
     let docker = Profile::Docker.given();
     let all = CapSet::supported();
-    let ambient = |settings: Settings| Settings { ambient: settings.caps, ..settings };
     #[rustfmt::skip]
-    let rows: &[(&str, &[Settings])] = &[
+    let rows: &[(&str, &[Brief])] = &[
         // Compose: anchors and merges as well.
         ("services:\n  web:\n    cap_drop: [ALL]\n    cap_add: [NET_RAW, CAP_CHOWN]\n    user: 1000:5\n",
          &[named("web", with(TWO, Some("1000:5"), false))]),
         ("x-a: &a\n  cap_drop: [all]\nservices:\n  a:\n    <<: *a\n    user: 7\n  b:\n    security_opt: [\"no-new-privileges:true\"]\n",
          &[named("a", with(CapSet::empty(), Some("7"), false)), named("b", with(docker, None, true))]),
         ("services: {p: {privileged: true}, q: {cap_drop: [NET_RAW], user: root}}",
-         &[named("p", with(all, None, false)), named("q", with(docker - RAW, None, false))]),
+         &[named("p", with(all, None, false)), named("q", with(docker - RAW, Some("0"), false))]),
         ("services: {}\n", &[]),
         // Kubernetes.
         ("apiVersion: v1\nkind: Pod\nspec:\n  securityContext: {runAsUser: 1000, runAsGroup: 5}\n  containers:\n  - name: a\n    \
@@ -61,36 +74,36 @@ fn documents() {
          &[named("a", with(RAW, Some("1000:5"), true)), named("b", with(docker, Some("1000:5"), false))]),
         ("apiVersion: v1\nkind: Service\n---\napiVersion: apps/v1\nkind: Deployment\nspec:\n  template:\n    spec:\n      initContainers: [{name: i}]\n      \
           containers: [{name: c, securityContext: {privileged: true, runAsUser: 0}}]\n",
-         &[named("i", with(docker, None, false)), named("c", with(all, None, false))]),
+         &[named("i", with(docker, None, false)), named("c", with(all, Some("0"), false))]),
         ("apiVersion: batch/v1\nkind: CronJob\nspec: {jobTemplate: {spec: {template: {spec: {containers: [{name: c, securityContext: {runAsNonRoot: true}}]}}}}}",
-         &[named("c", with(docker, Some("65534"), false))]),
+         &[named("c", with(docker, None, false))]),
         ("apiVersion: v1\nkind: List\nitems: [{kind: Pod, spec: {containers: [{name: c}]}}]", &[named("c", with(docker, None, false))]),
         ("apiVersion: v1\nkind: ConfigMap\n", &[]),
         // OCI.
         ("{\t\"process\": {\"user\": {\"uid\": 5}, \"noNewPrivileges\": true, \"capabilities\": \
           {\"bounding\": [\"CAP_NET_RAW\"], \"ambient\": [\"CAP_NET_RAW\"]}}}",
-         &[ambient(with(RAW, Some("5"), true))]),
-        ("{\"process\": {}}", &[with(CapSet::empty(), None, false)]),
+         &[ambient(RAW, with(RAW, Some("5"), true))]),
+        ("{\"process\": {}}", &[with(CapSet::empty(), Some("0"), false)]),
         // docker inspect
         ("[{\"Name\": \"/web\", \"Config\": {\"User\": \"\"}, \"HostConfig\": {\"CapDrop\": [\"ALL\"], \
           \"CapAdd\": [\"CAP_NET_RAW\"], \"SecurityOpt\": [\"no-new-privileges\"], \"Privileged\": false}}]",
-         &[named("web", with(RAW, None, true))]),
+         &[named("web", with(RAW, Some("0"), true))]),
         ("[{\"Name\": \"/web\", \"Config\": {}, \"HostConfig\": {\"CapDrop\": null, \"Privileged\": true}}]",
-         &[named("web", with(all, None, false))]),
+         &[named("web", with(all, Some("0"), false))]),
         // Reports of rcap's.
         ("{\"schema\": 1, \"candidates\": [\"cap_net_raw\", \"63\"]}",
          &[with(RAW | CapSet::from_bits(1 << 63), None, false)]),
         ("{\"schema\": 1, \"candidates\": [\"cap_chown\"], \"minimum\": [\"cap_net_raw\"]}", &[with(RAW, None, false)]),
         // systemd
         ("[Unit]\nUser=x\n[Service]\nUser=www\nCapabilityBoundingSet=CAP_NET_RAW \\\n  # not this\n CAP_CHOWN\nAmbientCapabilities=CAP_NET_RAW\nNoNewPrivileges=true\n",
-         &[Settings { ambient: RAW, ..with(TWO, Some("www"), true) }]),
-        ("[Service]\nExecStart=/bin/true\n", &[with(all, None, false)]),
-        ("[Service]\nCapabilityBoundingSet=\n", &[with(CapSet::empty(), None, false)]),
-        ("[Service]\nCapabilityBoundingSet=~CAP_NET_RAW\n", &[with(all - RAW, None, false)]),
-        ("[Service]\nCapabilityBoundingSet=CAP_NET_RAW\nCapabilityBoundingSet=CAP_CHOWN\n", &[with(TWO, None, false)]),
-        ("[Service]\nCapabilityBoundingSet=CAP_NET_RAW CAP_CHOWN\nCapabilityBoundingSet=~CAP_CHOWN\n", &[with(RAW, None, false)]),
-        ("[Service]\nCapabilityBoundingSet=CAP_CHOWN\nCapabilityBoundingSet=\nCapabilityBoundingSet=CAP_NET_RAW\n", &[with(RAW, None, false)]),
-        ("[Service]\nCapabilityBoundingSet=~\n", &[with(all, None, false)]),
+         &[ambient(RAW, with(TWO, Some("www"), true))]),
+        ("[Service]\nExecStart=/bin/true\n", &[with(all, Some("0"), false)]),
+        ("[Service]\nCapabilityBoundingSet=\n", &[with(CapSet::empty(), Some("0"), false)]),
+        ("[Service]\nCapabilityBoundingSet=~CAP_NET_RAW\n", &[with(all - RAW, Some("0"), false)]),
+        ("[Service]\nCapabilityBoundingSet=CAP_NET_RAW\nCapabilityBoundingSet=CAP_CHOWN\n", &[with(TWO, Some("0"), false)]),
+        ("[Service]\nCapabilityBoundingSet=CAP_NET_RAW CAP_CHOWN\nCapabilityBoundingSet=~CAP_CHOWN\n", &[with(RAW, Some("0"), false)]),
+        ("[Service]\nCapabilityBoundingSet=CAP_CHOWN\nCapabilityBoundingSet=\nCapabilityBoundingSet=CAP_NET_RAW\n", &[with(RAW, Some("0"), false)]),
+        ("[Service]\nCapabilityBoundingSet=~\n", &[with(all, Some("0"), false)]),
         ("[Service]\nDynamicUser=yes\nCapabilityBoundingSet=\n", &[with(CapSet::empty(), Some("nobody"), true)]),
         // A process, and sets.
         ("Name:\tx\nUid:\t5\t6\t7\t8\nCapPrm:\t2000\nCapAmb:\t0\nNoNewPrivs:\t1\n", &[with(RAW, Some("6"), true)]),
@@ -105,7 +118,6 @@ fn documents() {
 #[test]
 fn arguments() {
     let docker = Profile::Docker.given();
-    let ambient = |settings: Settings| Settings { ambient: settings.caps, ..settings };
     #[rustfmt::skip]
     let rows = [
         ("docker",                                          with(docker, None, false)),
@@ -113,9 +125,9 @@ fn arguments() {
         ("cap_net_raw=ep",                                  with(RAW, None, false)),
         ("NET_RAW,chown",                                   with(TWO, None, false)),
         ("--cap-drop=ALL --cap-add=NET_RAW --user=7",       with(RAW, Some("7"), false)),
-        ("docker run --cap-drop ALL --cap-add NET_RAW -u 0 i", with(RAW, None, false)),
+        ("docker run --cap-drop ALL --cap-add NET_RAW -u 0 i", with(RAW, Some("0"), false)),
         ("docker run --security-opt=no-new-privileges --privileged i", with(CapSet::supported(), None, true)),
-        ("podman run --cap-drop=all --cap-add=net_raw --user 5 i", ambient(with(RAW, Some("5"), false))),
+        ("podman run --cap-drop=all --cap-add=net_raw --user 5 i", ambient(RAW, with(RAW, Some("5"), false))),
         ("setcap cap_net_raw=ep /bin/x",                    with(RAW, None, false)),
         ("setcap -r /bin/x",                                with(CapSet::empty(), None, false)),
         ("setpriv --bounding-set=-all,+net_raw --nnp id",   with(RAW, None, true)),
@@ -154,7 +166,7 @@ fn arguments_that_name_a_place() {
         ("words:",             file(Some(InputFormat::Words), "")),
     ];
     for (argument, want) in rows {
-        let got = match Source::parse(argument) {
+        let got = match Source::parse(argument, &Context::default()) {
             Ok(Source::File { format, path, not_words: None }) => Ok((format, path)),
             Ok(Source::File { format: None, path, not_words: Some(err) }) if path == argument => {
                 Err(err.to_string())
@@ -163,7 +175,7 @@ fn arguments_that_name_a_place() {
         };
         assert_eq!(got, want.map_err(str::to_owned), "{argument}");
     }
-    assert_eq!(Source::parse("pid:1"), Ok(Source::Process(1)));
+    assert_eq!(Source::parse("pid:1", &Context::default()), Ok(Source::Process(1)));
 }
 
 #[test]
@@ -173,7 +185,7 @@ fn texts_that_are_refused() {
         ("a: 1\n",                                     "is none of: a Compose file"),
         ("a: [",                                       "unclosed"),
         ("services: {w: {cap_add: [NET_ROW]}}",        "service w: unknown capability \"net_row\"; did you mean"),
-        ("services: {w: {cap_add: [7.5]}}",            "service w: 7.5 is no name"),
+        ("services: {w: {cap_add: [7.5]}}",            "service w: 7.5 is not the name"),
         ("[Service]\nCapabilityBoundingSet=NET_ROW\n", "did you mean cap_net_raw"),
         ("{\"schema\": 1}",                            "is none of: a Compose file"),
     ];
@@ -218,8 +230,8 @@ fn formats_by_structure() {
         let format = InputFormat::ALL.into_iter().find(|format| format.name() == prefix);
         read(text, format).map_err(|err| words(&err))
     };
-    assert_eq!(named_format("oci", ambiguous[0].0).unwrap()[0].caps, CapSet::empty());
-    assert_eq!(named_format("compose", ambiguous[0].0).unwrap()[0].caps, all);
+    assert_eq!(named_format("oci", ambiguous[0].0).unwrap()[0].bounding, CapSet::empty());
+    assert_eq!(named_format("compose", ambiguous[0].0).unwrap()[0].bounding, all);
     let err = named_format("unit", ambiguous[0].0).unwrap_err();
     assert_eq!(err, "is not a systemd unit");
     // A unit begins with a section, and has one of a service.
@@ -260,20 +272,21 @@ fn values_that_are_not_read() {
         assert!(err.contains(words), "{text}: {err}");
     }
     for root in ["0", "00", "+0", "root", "0:0"] {
+        let want = root.parse::<User>().unwrap().to_string();
         for text in [
             format!("services: {{w: {{user: \"{root}\"}}}}"),
             format!("[Service]\nUser={root}\n").replace(':', "\nGroup="),
         ] {
-            assert_eq!(parse(&text).unwrap()[0].user, None, "{text}");
+            assert_eq!(parse(&text).unwrap()[0].3.as_deref(), Some(&*want), "{text}");
         }
-        assert_eq!(one(&format!("docker run --user {root} i")).unwrap().user, None);
+        assert_eq!(one(&format!("docker run --user {root} i")).unwrap().3.as_deref(), Some(&*want));
     }
     let quoted = "services: {w: {privileged: \"true\", user: \"a$$b\"}}";
     assert_eq!(parse(quoted), Ok(vec![named("w", with(CapSet::supported(), Some("a$b"), false))]));
     // A backslash that is escaped does not join lines, nor does one before a blank.
     for end in ["\\\\", "\\ "] {
         let text = format!("[Service]\nExecStart=/bin/x {end}\nCapabilityBoundingSet=\n");
-        assert_eq!(parse(&text).unwrap()[0].caps, CapSet::empty(), "{text}");
+        assert_eq!(parse(&text).unwrap()[0].1, CapSet::empty(), "{text}");
     }
 }
 
@@ -283,15 +296,24 @@ fn written_settings_are_read() {
     for format in Format::ALL {
         for user in [None].into_iter().chain(names.map(Some)) {
             let wanted = user.map(|user| user.parse::<User>().unwrap());
-            let settings = Settings::new(TWO).for_user(wanted.clone());
+            let settings = Settings::new(TWO);
+            let settings = match wanted.clone() {
+                Some(user) => settings.for_user(user),
+                None => settings,
+            };
             let Ok(written) = format.write(&settings) else { continue };
+            if [Format::Label, Format::Quadlet].contains(&format) {
+                continue;
+            }
             let read = parse(&written).unwrap_or_else(|err| panic!("{written}: {err}")).remove(0);
-            assert_eq!(read.caps, TWO, "{written}");
+            assert_eq!(read.1, TWO, "{written}");
             // A shell takes the quotes away, which is not done here.
             let is_quoted = ["--user='", "--reuid='"].iter().any(|text| written.contains(text));
+            let got = read.3.map(|user| user.parse::<User>().unwrap());
             let id = |user: Option<&User>| user.map(|user| user.id().clone());
-            if format != Format::Setcap && !is_quoted {
-                assert_eq!(id(read.user.as_ref()), id(wanted.as_ref()), "{written}");
+            let has_user = user.is_some() && ![Format::Setcap, Format::Label].contains(&format);
+            if has_user && !is_quoted {
+                assert_eq!(id(got.as_ref()), id(wanted.as_ref()), "{written}");
             }
         }
     }
@@ -301,6 +323,6 @@ proptest! {
     #[test]
     fn no_text_panics(text: String) {
         let _ = read(&text, None);
-        let _ = Source::parse(&text);
+        let _ = Source::parse(&text, &Context::default());
     }
 }

@@ -12,7 +12,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 
 use super::{
     Exit, Io, Place, Stream,
-    export::{append, expressible, to_arg},
+    export::{append, check, to_arg},
     parse_caps,
     trace::{OWN_FAILURE, backend_arg, buffer_arg, duration, options, program_arg, refuse},
 };
@@ -153,9 +153,9 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
     // Before anything runs: a user whom the format cannot name is known then.
     let user = matches.get_one::<String>("user").map(|user| user.parse::<User>()).transpose();
-    let user = user.map_err(SettingsError::from).and_then(|user| expressible(&matches, user));
-    let mut settings = match user {
-        Ok(settings) => settings,
+    let user = user.map_err(SettingsError::from);
+    let user = match user.and_then(|user| check(&matches, user.as_ref()).map(|()| user)) {
+        Ok(user) => user,
         Err(err) => return io.complain("rcap minimize", &err).map(|()| OWN_FAILURE),
     };
     let (found, stop) = match Minimizer::new(&matches, words.clone()) {
@@ -179,8 +179,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     } else {
         print::print(&found, io.out)?;
         if found.proved {
-            settings.caps = found.minimum;
-            append(&matches, &settings, io.out)?;
+            append(&matches, found.minimum, user.as_ref(), io.out)?;
         }
     }
     Ok(if found.proved { Exit::SUCCESS } else { Exit(130) })

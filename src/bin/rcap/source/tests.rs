@@ -4,7 +4,7 @@ use super::*;
 use rcap::{Cap, CapSet, settings::Profile};
 
 fn one(argument: &str) -> Result<Settings, String> {
-    super::one(argument, &mut io::empty()).map_err(|err| err.to_string())
+    super::one(argument, &Context::default(), &mut io::empty()).map_err(|err| err.to_string())
 }
 
 #[test]
@@ -41,14 +41,16 @@ fn words_before_files() {
         "apiVersion: v1\nkind: List\nitems: [{spec: {containers: [{name: c}, {name: c}]}}]",
     );
     // A path is one with a slash, whatever its last part is.
-    let caps = |argument: &str| one(argument).map(|source| source.caps);
+    let caps = |argument: &str| one(argument).map(|source| source.bounding);
     assert_eq!(caps("docker"), Ok(Profile::Docker.given()));
     assert_eq!(caps(&format!("compose:{}:v", path("docker"))), Ok(Profile::Docker.given()));
     assert_eq!(caps(&format!("{}:v", path("docker"))), Ok(Profile::Docker.given()));
-    let stdin = |argument: &str, text: &str| super::one(argument, &mut text.as_bytes());
-    assert_eq!(stdin("-", "net_raw").unwrap().caps, CapSet::from(Cap::NET_RAW));
+    let stdin = |argument: &str, text: &str| {
+        super::one(argument, &Context::default(), &mut text.as_bytes())
+    };
+    assert_eq!(stdin("-", "net_raw").unwrap().bounding, CapSet::from(Cap::NET_RAW));
     assert_eq!(
-        stdin("-:w", "services: {w: {cap_drop: [ALL]}, v: {}}").unwrap().caps,
+        stdin("-:w", "services: {w: {cap_drop: [ALL]}, v: {}}").unwrap().bounding,
         CapSet::empty()
     );
     assert!(stdin("unit:-", "services: {}").is_err());

@@ -21,7 +21,6 @@ use super::{
 use rcap::{
     Error, Op, Result,
     launch::Launcher,
-    settings::Settings,
     tools::signals,
     trace::{
         Backend, Options, Seen, Target, Tracer,
@@ -162,7 +161,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
                 writeln!(io.out, "{}", json!(report))?;
             } else {
                 print::print(&report, matches.get_flag("all"), io.err)?;
-                append(&matches, &Settings::new(report.candidates), io.err)?;
+                append(&matches, report.candidates, None, io.err)?;
             }
             Ok(status.map_or(Exit::SUCCESS, exit))
         }

@@ -26,7 +26,7 @@ use rcap::{
     no_new_privs,
     proc::Proc,
     securebits::{self, Securebits},
-    settings::User,
+    settings::{Context, User},
 };
 
 mod advice;
@@ -183,12 +183,16 @@ fn starter(matches: &ArgMatches, stdin: &mut dyn io::Read) -> Result<Starter, St
         });
     }
     if let Some(argument) = matches.get_one::<String>("from") {
-        let settings = source::one(argument, stdin).map_err(|err| err.to_string())?;
-        let user = user.as_ref().or(settings.user.as_ref());
-        let identity = match user {
-            Some(user) => user.look_up().map_err(failed)?,
-            None => Identity { uid: 0, gid: 0, groups: Vec::new() },
-        };
+        let settings = source::one(argument, &Context::default(), stdin);
+        let mut settings = settings.map_err(|err| err.to_string())?;
+        if let Some(user) = user {
+            settings = settings.for_user(user);
+        }
+        let nobody = || Identity { uid: 65534, gid: 65534, groups: Vec::new() };
+        let root = || Identity { uid: 0, gid: 0, groups: Vec::new() };
+        let is_root = settings.user.is_root() != Some(false);
+        let identity = settings.identity().map_err(failed)?;
+        let identity = identity.unwrap_or_else(|| if is_root { root() } else { nobody() });
         let argument = super::Escaped(argument.as_bytes()).to_string();
         let process = settings.credentials(&identity);
         let bounds = process.bounding - process.caps.permitted;

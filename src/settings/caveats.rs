@@ -1,0 +1,148 @@
+//! What a format loses of settings, in sentences for people.
+
+use super::{Engine, EngineKind, Format, Id, Settings, Who, format::Class, text};
+use crate::{Cap, CapSet};
+
+/// Returns the sentences, the gravest first.
+pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<String> {
+    let class = format.class();
+    if class == Class::Document {
+        return Vec::new();
+    }
+    let mut caveats = Vec::new();
+    if source.is_privileged() && !source.is_request() && written.is_privileged() {
+        caveats.push(
+            "PRIVILEGED: the source grants root every capability, and so does this; that is as \
+             much as root of the machine has"
+                .to_owned(),
+        );
+    }
+    caveats.extend(sysctls(written, format));
+    caveats.extend(by_file(source, written, class));
+    if source.is_request() {
+        return caveats;
+    }
+    let lost = source.ambient - written.ambient;
+    if !lost.is_empty() {
+        caveats.push(format!(
+            "the ambient set cannot be expressed: a program gets {} there from its file alone \
+             (rcap setcap)",
+            text::few(lost)
+        ));
+    }
+    caveats.extend(bounding(source, written));
+    let lost = source.caps.inheritable - written.caps.inheritable - source.ambient;
+    if !lost.is_empty() {
+        caveats.push(format!("the inheritable set is lost: {}", text::few(lost)));
+    }
+    let lost = source.securebits - written.securebits;
+    if !lost.is_empty() {
+        caveats.push(format!("the securebits cannot be expressed: {lost}"));
+    }
+    if written.no_new_privs && !source.no_new_privs {
+        caveats.push(
+            "no-new-privs is added, which the source lacks: set-user-ID programs and file \
+             capabilities give nothing more"
+                .to_owned(),
+        );
+    }
+    if !source.groups.is_empty() && matches!(format, Format::Kubernetes | Format::Label) {
+        caveats.push("supplementary groups are not written: they are the pod's".to_owned());
+    }
+    if let Who::User(user) = &source.user
+        && matches!(user.id(), Id::Name(_))
+        && class.is_container()
+    {
+        caveats.push(format!("the name {} is looked up in the image", user.id()));
+    }
+    caveats
+}
+
+/// Returns what a non-root user loses with the bounding set.
+fn bounding(source: &Settings, written: &Settings) -> Option<String> {
+    let lost = source.bounding - written.bounding;
+    if source.user == Who::OfImage && !lost.is_empty() {
+        return Some(format!(
+            "{} is left out: Podman would make it ambient if the image's user is not root; name \
+             the user to have it (--user)",
+            text::few(lost)
+        ));
+    }
+    let may_matter = !source.user.may_be_root() && !source.no_new_privs;
+    (may_matter && !lost.is_empty()).then(|| {
+        format!(
+            "the bounding set is smaller, without {}: set-user-ID programs and files get nothing \
+             of it",
+            text::few(lost)
+        )
+    })
+}
+
+/// Returns what is to be said where a non-root user gets capabilities from a file alone.
+fn by_file(source: &Settings, written: &Settings, class: Class) -> Option<String> {
+    let wanted = source.caps.permitted & (written.bounding - written.ambient);
+    if class == Class::File {
+        let user = source.user.user().filter(|user| !user.is_root())?;
+        return Some(if source.caps.permitted.is_empty() {
+            format!("the user {user} is not part of it")
+        } else {
+            format!("whoever may execute the file has them, and not the user {user} alone")
+        });
+    }
+    if source.user.may_be_root() || wanted.is_empty() {
+        return None;
+    }
+    let by_file = "a non-root user gets there what its program's file has, and nothing else: give \
+                   the file these too (rcap setcap)";
+    let permits = written.engine.as_ref().is_some_and(Engine::permits_users);
+    let kind = written.engine.as_ref().map(Engine::kind);
+    Some(match (written.no_new_privs, kind) {
+        (true, Some(EngineKind::Docker)) if permits => format!(
+            "{by_file}. That holds with no-new-privileges since Docker 25; for an older one: \
+             --engine docker@24"
+        ),
+        (true, _) if permits => {
+            format!("{by_file}. containerd and CRI-O let it keep them with no-new-privs")
+        }
+        (true, _) => "a non-root user gets no capabilities there: no-new-privs takes away what \
+                      the program's file has"
+            .to_owned(),
+        (false, _) => {
+            format!("{by_file}. No-new-privs, which would take that away, is left out")
+        }
+    })
+}
+
+/// Returns the sysctls that make a capability unnecessary, where a container may set them for
+/// itself.
+fn sysctls(written: &Settings, format: Format) -> Vec<String> {
+    let is_set_already =
+        matches!(format, Format::Docker | Format::Compose | Format::ComposeOverride);
+    let is_root = written.user.is_root();
+    let offers = is_root == Some(false) || is_root.is_none() && !is_set_already;
+    let granted = if offers { written.named.add & written.bounding } else { CapSet::empty() };
+    let [port, ping] =
+        ["net.ipv4.ip_unprivileged_port_start=0", "net.ipv4.ping_group_range=0 2147483647"];
+    let rows = [
+        (Cap::NET_BIND_SERVICE, "binds ports below 1024", port),
+        (Cap::NET_RAW, "sends ICMP echo requests and nothing else", ping),
+    ];
+    let rows = rows.into_iter().filter(|(cap, ..)| granted.contains(*cap));
+    rows.filter_map(|(cap, what, sysctl)| {
+        let (name, value) = sysctl.split_once('=')?;
+        let way = match format {
+            Format::Kubernetes => format!(
+                "the pod's securityContext.sysctls: [{{name: {name}, value: \"{value}\"}}], which \
+                 \"restricted\" allows too, does instead; containerd sets it by itself since 2.0"
+            ),
+            Format::Docker | Format::Compose | Format::ComposeOverride => {
+                format!("Docker sets {name} in a network of the container's own: none is needed")
+            }
+            Format::Podman => format!("--sysctl '{sysctl}' does instead"),
+            Format::Quadlet => format!("Sysctl={sysctl} does instead"),
+            _ => return None,
+        };
+        Some(format!("without {cap}: if the program {what}, {way}"))
+    })
+    .collect()
+}

@@ -1,0 +1,175 @@
+//! The rules that container engines share.
+
+#[cfg(feature = "settings")]
+use super::{
+    Context, Engine, EngineKind, Kind, Named, Note, Who,
+    engine::Grant,
+    profile::{Profile, combine},
+};
+use super::{
+    Format, Id, Settings, SettingsError, User,
+    text::{bare, shell_word},
+};
+use crate::CapSet;
+
+/// The default set of Podman.
+pub(super) const PODMAN: CapSet = super::Profile::Podman.given();
+
+/// Refuses ids above the largest that container engines take. (github.com/moby/sys, user, `maxID`)
+pub(super) fn check_ids(settings: &Settings, format: Format) -> Result<(), SettingsError> {
+    let Some(user) = settings.user.user() else { return Ok(()) };
+    let is_taken = |id: &Id| !matches!(id, Id::Number(id) if i32::try_from(*id).is_err());
+    if is_taken(user.id()) && user.group().is_none_or(is_taken) {
+        return Ok(());
+    }
+    Err(SettingsError::inexpressible(format, &settings.user, "ids up to 2147483647"))
+}
+
+/// The changes of a default set that result in a set.
+pub(super) struct Changes {
+    /// `None` is all of them.
+    pub(super) drop: Option<CapSet>,
+    pub(super) add: CapSet,
+}
+
+impl Changes {
+    /// Returns those for an engine whose default set grants nothing.
+    pub(super) fn only(add: CapSet) -> Changes {
+        Changes { drop: None, add }
+    }
+
+    /// Returns those for an engine that makes what is added ambient. What is to be bounding alone
+    /// comes from the default set, and everything else is dropped by name, as the default set can
+    /// be configured.
+    pub(super) fn with_ambient(settings: &Settings) -> Changes {
+        let add = settings.named.add & settings.bounding;
+        if settings.bounding == add {
+            return Changes::only(add);
+        }
+        Changes { drop: Some(CapSet::NAMED - settings.bounding), add }
+    }
+}
+
+/// Writes the options of a command that starts a container.
+pub(super) fn write_options(
+    settings: &Settings,
+    format: Format,
+    changes: &Changes,
+) -> Result<String, SettingsError> {
+    check_ids(settings, format)?;
+    let mut options = match changes.drop {
+        None => vec!["--cap-drop=ALL".to_owned()],
+        Some(drop) => drop.iter().map(|cap| format!("--cap-drop={}", bare(cap))).collect(),
+    };
+    options.extend(changes.add.iter().map(|cap| format!("--cap-add={}", bare(cap))));
+    if settings.no_new_privs {
+        options.push("--security-opt=no-new-privileges".to_owned());
+    }
+    options.extend(user(settings).map(|user| format!("--user={}", shell_word(&user.to_string()))));
+    let group = |group: &Id| format!("--group-add={}", shell_word(&group.to_string()));
+    options.extend(settings.groups.iter().map(group));
+    Ok(options.join(" "))
+}
+
+/// Returns the user to write.
+pub(super) fn user(settings: &Settings) -> Option<&User> {
+    settings.user.user()
+}
+
+/// Capabilities in a list that may have the word `all`.
+#[cfg(feature = "settings")]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Names {
+    pub(super) caps: CapSet,
+    pub(super) has_all: bool,
+}
+
+#[cfg(feature = "settings")]
+impl Names {
+    fn set(self) -> CapSet {
+        if self.has_all { CapSet::supported() } else { self.caps }
+    }
+}
+
+/// The settings of a container as an engine takes them.
+#[cfg(feature = "settings")]
+#[derive(Debug, Default)]
+pub(super) struct Container {
+    pub(super) drop: Names,
+    pub(super) add: Names,
+    pub(super) is_privileged: bool,
+    pub(super) user: Option<User>,
+    pub(super) groups: Vec<Id>,
+    pub(super) no_new_privs: bool,
+    pub(super) command: Vec<String>,
+    pub(super) notes: Vec<Note>,
+}
+
+#[cfg(feature = "settings")]
+impl Container {
+    /// Returns what the program gets by the rules of the engine.
+    pub(super) fn settings(self, kind: Kind, engine: Engine) -> Result<Settings, SettingsError> {
+        let bounding = self.bounding(engine.kind())?;
+        let named = Named { add: self.add.set(), drop: self.drop.set() };
+        let settings = Settings {
+            kind,
+            user: self.user.map_or(Who::OfImage, Who::InImage),
+            groups: self.groups,
+            no_new_privs: self.no_new_privs,
+            command: self.command,
+            notes: self.notes,
+            ..Settings::default()
+        };
+        Ok(engine.grant(settings, Grant { bounding, named, ambient: CapSet::empty() }))
+    }
+
+    fn bounding(&self, engine: EngineKind) -> Result<CapSet, SettingsError> {
+        let all = CapSet::supported();
+        let Container { add, drop, .. } = *self;
+        Ok(match engine {
+            _ if self.is_privileged => all,
+            // (containerd, internal/cri/opts/spec_opts.go, WithCapabilities; CRI-O,
+            // server/container_create.go, setupCapabilities)
+            EngineKind::Containerd | EngineKind::CriO => {
+                let profile =
+                    if engine == EngineKind::CriO { Profile::CriO } else { Profile::Docker };
+                let base = match (add.has_all, drop.has_all) {
+                    (_, true) => CapSet::empty(),
+                    (true, false) => all,
+                    (false, false) => profile.given(),
+                };
+                (base | add.caps) - drop.caps
+            }
+            // (github.com/containers/common, pkg/capabilities, MergeCapabilities)
+            EngineKind::Podman => {
+                let both = if add.has_all { CapSet::empty() } else { add.caps & drop.caps };
+                if add.has_all && drop.has_all {
+                    return Err(SettingsError::value("all", "is both added and dropped"));
+                }
+                if let Some(cap) = both.iter().next() {
+                    return Err(SettingsError::value(cap, "is both added and dropped"));
+                }
+                combine(Profile::Podman.given(), drop.set(), add.set(), all)
+            }
+            _ => combine(Profile::Docker.given(), drop.set(), add.set(), all),
+        })
+    }
+}
+
+/// Returns whether a value of `--security-opt` sets no_new_privs.
+#[cfg(feature = "settings")]
+pub(super) fn is_no_new_privs(option: &str) -> bool {
+    let (name, value) = option.split_once([':', '=']).unwrap_or((option, "true"));
+    // As ParseBool of Go.
+    name == "no-new-privileges" && ["1", "t", "T", "TRUE", "true", "True"].contains(&value)
+}
+
+#[cfg(feature = "settings")]
+impl Context<'_> {
+    /// Returns the engine that reads a source: the one that was named, if it reads such a source,
+    /// or else the newest of the first kind.
+    pub(super) fn engine(&self, kinds: &[EngineKind]) -> Engine {
+        let named = self.engines.iter().find(|engine| kinds.contains(&engine.kind()));
+        named.cloned().unwrap_or_else(|| Engine::newest(kinds[0]))
+    }
+}

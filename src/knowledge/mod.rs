@@ -1,4 +1,4 @@
-//! What each capability is for, in words.
+//! The purpose of each capability, in words.
 
 use crate::{Cap, CapSet};
 
@@ -12,30 +12,30 @@ mod worth;
 pub use suggest::{Suggestion, Sysctl, suggest};
 pub use worth::Worth;
 
-/// What is known of a capability.
+/// The description of a capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct About {
-    /// What it permits: lines of at most 72 characters, with the system calls and the words that
-    /// one would look for.
+    /// The operations it permits: lines of at most 72 characters, with system calls and common
+    /// search terms.
     pub permits: &'static str,
-    /// The Linux version that brought it, where it is not as old as capabilities (2.2).
+    /// The Linux version that introduced it, or `None` if it is as old as capabilities (2.2).
     pub since: Option<&'static str>,
 }
 
-/// Who asks for a capability, and what does instead of it.
+/// The system calls and programs that use a capability, and alternatives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Use {
-    /// System calls, and when they ask for it. Not all: those that one would look for.
+    /// Common system calls, and the conditions under which they check for it.
     pub system_calls: &'static [(&'static str, &'static str)],
-    /// Names of programs that need it for something.
+    /// Programs that need it for some operation.
     pub programs: &'static [&'static str],
-    /// What takes less power and often does.
+    /// An alternative with less privilege.
     pub instead: Option<&'static str>,
 }
 
-/// Who asks for `cap`; `None` for one without a name.
+/// Returns the uses of `cap`, or `None` for an unnamed capability.
 ///
 /// ```
 /// use rcap::{Cap, knowledge};
@@ -46,7 +46,7 @@ pub fn uses(cap: Cap) -> Option<&'static Use> {
     uses::USES.get(usize::from(cap.number())).map(|(_, uses)| uses)
 }
 
-/// The capabilities that a system call may ask for, and when.
+/// Returns the capabilities that a system call may check for, and the conditions.
 ///
 /// ```
 /// use rcap::{Cap, knowledge};
@@ -65,7 +65,7 @@ pub fn asked_by(system_call: &str) -> impl Iterator<Item = (Cap, &'static str)> 
     })
 }
 
-/// The capabilities that a program needs for something it does.
+/// Returns the capabilities that a program needs for some operation.
 ///
 /// ```
 /// use rcap::{Cap, knowledge};
@@ -78,14 +78,14 @@ pub fn needed_by(program: &str) -> CapSet {
     uses.map(|(cap, _)| *cap).collect()
 }
 
-/// The names of system calls and of programs that are known here, for those who mistype one.
+/// Returns the names of all known system calls and programs, to correct mistyped ones.
 pub fn names() -> impl Iterator<Item = &'static str> {
     uses::USES.iter().flat_map(|(_, uses)| {
         uses.system_calls.iter().map(|(name, _)| *name).chain(uses.programs.iter().copied())
     })
 }
 
-/// What is known of `cap`; `None` for one without a name.
+/// Returns the description of `cap`, or `None` for an unnamed capability.
 ///
 /// ```
 /// use rcap::{Cap, knowledge};
@@ -97,8 +97,8 @@ pub fn about(cap: Cap) -> Option<&'static About> {
     table::ABOUT.get(usize::from(cap.number())).map(|(_, about)| about)
 }
 
-/// How a program with `cap` can become root, or see or do what root can; `None`: by no way that is
-/// known.
+/// Returns how a program with `cap` can become root, or see or do what root can, or `None` if no
+/// way is known.
 ///
 /// ```
 /// use rcap::{Cap, knowledge};
@@ -111,7 +111,8 @@ pub fn route_to_root(cap: Cap) -> Option<&'static str> {
     Some(routes::ROUTES[at].1)
 }
 
-/// The capabilities that have `text` in their name or in a line of what they permit, in any case.
+/// Returns the capabilities with `text` in their name or in a line of their description, ignoring
+/// case.
 ///
 /// ```
 /// use rcap::{Cap, knowledge};
@@ -139,7 +140,7 @@ mod tests {
     #[test]
     fn routes_in_order() {
         assert!(routes::ROUTES.is_sorted_by(|(a, _), (b, _)| a < b));
-        // What is harmless by itself.
+        // Capabilities that are harmless by themselves.
         for cap in [Cap::NET_BIND_SERVICE, Cap::IPC_LOCK, Cap::SYS_NICE, Cap::WAKE_ALARM] {
             assert_eq!(route_to_root(cap), None, "{cap}");
         }

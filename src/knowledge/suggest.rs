@@ -1,31 +1,31 @@
-//! From what somebody wants to do to the capabilities that it may take.
+//! From a task to the capabilities that it may need.
 
 use super::tasks::TASKS;
 use crate::Cap;
 
-/// Something people want to do.
+/// A common task.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Task {
     pub(super) what: &'static str,
-    /// Other words that lead to it.
+    /// Additional search terms.
     pub(super) words: &'static str,
     pub(super) caps: &'static [Cap],
     pub(super) because: &'static str,
     pub(super) sysctl: Option<&'static Sysctl>,
 }
 
-/// A setting of the kernel on which it depends whether a capability is asked for. (sysctl(8))
+/// A kernel setting that determines whether a capability is needed. (sysctl(8))
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Sysctl {
-    /// Its name, such as `net.ipv4.ip_unprivileged_port_start`.
+    /// The name, such as `net.ipv4.ip_unprivileged_port_start`.
     pub name: &'static str,
     pub(super) frees: fn(&str) -> bool,
     pub(super) free: &'static str,
 }
 
 impl Sysctl {
-    /// What follows where it has this value, if something does: that no capability is needed.
+    /// Returns the consequence of this value, if it makes the capability unnecessary.
     pub fn frees(&self, value: &str) -> Option<&'static str> {
         (self.frees)(value).then_some(self.free)
     }
@@ -35,18 +35,17 @@ impl Sysctl {
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub struct Suggestion {
-    /// What it takes to be asked for, in words.
+    /// The task that needs the capabilities.
     pub what: &'static str,
-    /// The capabilities, the likeliest first.
+    /// The capabilities, most likely first.
     pub caps: &'static [Cap],
-    /// Why.
+    /// The reason.
     pub because: &'static str,
-    /// A setting on which it depends.
+    /// A setting on which the answer depends.
     pub sysctl: Option<&'static Sysctl>,
 }
 
-/// The capabilities that what a question is about may take, the best answer first, and at most
-/// three; none if nothing is known that fits.
+/// Returns at most three answers to a question, best first.
 ///
 /// ```
 /// use rcap::{Cap, knowledge};
@@ -56,9 +55,9 @@ pub struct Suggestion {
 /// assert!(knowledge::suggest("bake a cake").is_empty());
 /// ```
 pub fn suggest(question: &str) -> Vec<Suggestion> {
-    /// An answer that fits this much worse than the best is none.
+    /// An answer whose score is below this fraction of the best one is dropped.
     const ALIKE: f64 = 0.6;
-    /// What one word that few tasks have is worth: less is a coincidence.
+    /// The score of one rare word. Lower scores are coincidences.
     const LEAST: f64 = 1.4;
     let asked = stems(question);
     let tasks: Vec<(Vec<String>, Vec<String>, &Task)> =
@@ -73,7 +72,7 @@ pub fn suggest(question: &str) -> Vec<Suggestion> {
     let mut scored: Vec<(f64, &Task)> = Vec::new();
     for (what, words, task) in &tasks {
         let worth = |word: &String| {
-            // A name of the kernel's is meant.
+            // The word is a name of the kernel.
             let name = if word.contains('_') { 1.5 } else { 1.0 };
             name * match (what.contains(word), words.contains(word)) {
                 (true, _) => 1.2 * weight(word),
@@ -83,7 +82,7 @@ pub fn suggest(question: &str) -> Vec<Suggestion> {
         };
         scored.push((asked.iter().map(worth).sum(), task));
     }
-    // Of two that fit equally, the first of the table.
+    // The sort is stable, so the order of the table breaks ties.
     scored.sort_by(|(a, _), (b, _)| b.total_cmp(a));
     let best = scored.first().map_or(0.0, |(score, _)| *score);
     let fits = |(score, _): &&(f64, &Task)| *score >= LEAST && *score >= ALIKE * best;
@@ -96,13 +95,13 @@ pub fn suggest(question: &str) -> Vec<Suggestion> {
     scored.iter().filter(fits).take(3).map(answer).collect()
 }
 
-/// The words of a text that say something, each once, without what English puts behind them.
+/// Returns the significant words of a text, each once, without English endings.
 fn stems(text: &str) -> Vec<String> {
     const EMPTY: &str = "a an and are as at be by can cannot cap capability capabilities do does for from get has \
         have how i if in into is it its just let linux make me my need needed needs no not of on \
         or program run running that the this to use using want what when which why with without \
         you allow non one root";
-    // What everything says that fails for want of a capability.
+    // Phrases that every missing capability causes.
     let lower = text.to_lowercase();
     let lower = lower.replace("permission denied", "").replace("operation not permitted", "");
     let is_part = |char: char| char.is_alphanumeric() || "_+/".contains(char);
@@ -118,7 +117,7 @@ fn stems(text: &str) -> Vec<String> {
     stems
 }
 
-/// `deleting`, `deletes` and `deleted` are one word here.
+/// Reduces a word to its stem, so that `deleting`, `deletes` and `deleted` are equal.
 fn stem(word: &str) -> String {
     let word = match word {
         "someone" | "somebody" | "others" | "another" | "else" | "different" => "other",

@@ -1,4 +1,4 @@
-//! The table behind [`super::about`].
+//! The table for [`super::about`].
 
 use super::About;
 use crate::Cap;
@@ -11,8 +11,8 @@ const fn since(version: &'static str, cap: Cap, permits: &'static str) -> (Cap, 
     (cap, About { permits, since: Some(version) })
 }
 
-/// Every capability with a name, at its number. The facts are those of capabilities(7), where no
-/// other source is named.
+/// Every named capability, indexed by number. The facts are those of capabilities(7), unless
+/// another source is named.
 #[rustfmt::skip]
 pub(super) const ABOUT: &[(Cap, About)] = &[
     // chown(2)

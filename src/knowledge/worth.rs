@@ -1,19 +1,19 @@
-//! What a capability is worth to an attacker, as a class.
+//! The worth of a capability to an attacker, as a class.
 
 use crate::{Cap, CapSet};
 
-/// What a program with a set of capabilities can reach, least first.
+/// The reach of a program with a set of capabilities, least first.
 ///
-/// It holds for capabilities over the machine's own user namespace. The classes follow
+/// The classes apply to capabilities in the initial user namespace, and follow
 /// [`route_to_root`](super::route_to_root): a capability without a route is [`Worth::Narrow`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Worth {
-    /// Nothing: the set is empty.
+    /// Nothing, because the set is empty.
     Nothing,
     /// One narrow right, or a denial of service.
     Narrow,
-    /// The network's traffic, or a protection that can be taken away.
+    /// The network's traffic, or a protection that can be disabled.
     Partial,
     /// Every secret on the machine.
     Secrets,
@@ -22,7 +22,7 @@ pub enum Worth {
 }
 
 impl Worth {
-    /// Returns the class of a set: that of its most valuable capability.
+    /// Returns the class of a set, which is that of its most valuable capability.
     ///
     /// ```
     /// use rcap::{Cap, CapSet, knowledge::Worth};
@@ -50,8 +50,8 @@ impl Worth {
     }
 }
 
-/// Returns the class of one capability. One without a name counts as root, since nothing is known
-/// of it.
+/// Returns the class of one capability. An unnamed capability counts as root, because it is
+/// unknown.
 fn class(cap: Cap) -> Worth {
     match cap {
         Cap::CHOWN

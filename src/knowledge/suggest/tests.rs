@@ -1,4 +1,4 @@
-//! What people ask, and what they are to hear first.
+//! Common questions, and the expected first answer.
 
 use proptest::prelude::*;
 

@@ -54,6 +54,8 @@
 //!   then build neither clap nor serde.
 //! - `settings`: the readers of [`settings`], for Compose files, Kubernetes manifests, systemd
 //!   units and others. `cli` enables it.
+//! - `scan`: the module [`scan`], for inventories of machines and images, and their formats. `cli`
+//!   enables it.
 //! - `serde`: `Serialize` and `Deserialize` for the value types.
 //! - `all-threads`: `threads::Limits`, which drops privileges in every thread of the process, on
 //!   x86-64, AArch64 and 64-bit RISC-V.
@@ -75,6 +77,8 @@ pub mod file;
 pub mod knowledge;
 pub mod launch;
 pub mod proc;
+#[cfg(feature = "scan")]
+pub mod scan;
 pub mod settings;
 pub mod trace;
 

@@ -196,6 +196,36 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
+        name: "scan",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["scan"],
+        after: &["/nonexistent/file"],
+        page: "rcap-scan.8",
+        help: &["-h", "--help"],
+        // There is no such file, so that little is done.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
+        name: "save",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["save"],
+        after: &["/nonexistent/file"],
+        page: "rcap-save.8",
+        help: &["-h", "--help"],
+        // There is no such file, so that little is done.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
+        name: "restore",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["restore"],
+        after: &["/nonexistent/file"],
+        page: "rcap-restore.8",
+        help: &["-h", "--help"],
+        // There is no such file, so that little is done.
+        knows: |output| !text(output).contains("unexpected argument"),
+    },
+    Program {
         name: "rcap",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &[],
@@ -251,6 +281,7 @@ fn sample(argument: &str) -> &'static str {
         "SIG" => "9",
         "PID" => "1",
         "ID" => "none",
+        "SEVERITY" => "high",
         "FILE" => "/nonexistent/file",
         "DIRECTORY" => "/nonexistent",
         "DURATION" => "1ms",

@@ -131,6 +131,15 @@ pub fn check_write(path: impl AsRef<Path>, caps: Option<&FileCaps>) -> Result<Wr
     Target::open(path.as_ref())?.check(caps)
 }
 
+/// Returns what [`write_fd`] would do, without doing it, or what [`remove_fd`] would do for `None`.
+///
+/// # Errors
+///
+/// Those of [`check_write`].
+pub fn check_write_fd(fd: impl AsFd, caps: Option<&FileCaps>) -> Result<Written> {
+    Target::descriptor(fd, Op::WriteFileCaps)?.check(caps)
+}
+
 /// Removes the capabilities of the file at `path`, and returns whether it had any. A symbolic link
 /// is not followed.
 ///

@@ -28,7 +28,9 @@ mod refusal;
 mod scan;
 
 pub(crate) use access::locate;
-pub use access::{Written, check_write, read, read_fd, remove, remove_fd, update, write, write_fd};
+pub use access::{
+    Written, check_write, check_write_fd, read, read_fd, remove, remove_fd, update, write, write_fd,
+};
 pub use collect::Collected;
 pub use entry::{Entry, Found, Owner};
 pub use scan::Scan;

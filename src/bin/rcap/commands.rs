@@ -11,8 +11,8 @@ use clap::Command;
 use rcap::tools::{capsh, captree, getcap, getpcaps, setcap};
 
 use super::{
-    Exit, Io, completions, decode, diff, explain, export, minimize, oci, report, run, suggest,
-    trace, why,
+    Exit, Io, completions, decode, diff, explain, export, minimize, oci, report, restore, run,
+    save, scan, suggest, trace, why,
 };
 
 /// One command.
@@ -35,6 +35,7 @@ const GROUPS: &[(&str, &[Entry])] = &[
         tool("getcap", "Print the capabilities of files", getcap::run, getcap::command),
         tool("getpcaps", "Print the capabilities of processes", getpcaps::run, getpcaps::command),
         tool("captree", "Draw processes and threads as a tree, with their capabilities", captree::run, captree::command),
+        entry("scan", "List what holds power: files, processes, sockets, containers", scan::run, scan::command),
         entry("decode", "Print the capabilities in a mask, or the mask of capabilities", decode::run, decode::command),
         entry("explain", "Say what a capability permits, and what it is worth to an attacker", explain::run, explain::command),
         entry("suggest", "Say which capabilities something may take, in your own words", suggest::run, suggest::command),
@@ -42,6 +43,8 @@ const GROUPS: &[(&str, &[Entry])] = &[
     ]),
     ("Change", &[
         tool("setcap", "Set, check or remove the capabilities of files", setcap::run, setcap::command),
+        entry("save", "Save the capabilities of files as a text", save::run, save::command),
+        entry("restore", "Put back the capabilities of files that rcap save wrote", restore::run, restore::command),
     ]),
     ("Run", &[
         entry("run", "Run a program with exactly the capabilities that are named", run::run, run::command),

@@ -9,7 +9,7 @@ use clap::{Arg, ArgAction, Command};
 use serde_json::json;
 
 use super::{Exit, Io, json::SCHEMA, most_alike, parse_caps};
-use rcap::{Cap, CapSet, knowledge, settings::Profile};
+use rcap::{Cap, CapSet, UnknownCap, knowledge, scan::Rule, settings::Profile};
 
 pub(crate) fn command() -> Command {
     let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
@@ -30,8 +30,8 @@ pub(crate) fn command() -> Command {
                 .help("Say what a program needs for something it does"),
             Arg::new("CAPS")
                 .num_args(0..)
-                .value_parser(parse_caps)
-                .help("Names with commas; without any, all of them, a line each"),
+                .value_parser(named)
+                .help("Names with commas, or the id of a finding of rcap scan; without any, all, a line each"),
         ])
         .after_help(
             "Example: rcap explain net_raw\n         rcap explain --syscall bind\n         \
@@ -65,8 +65,13 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         return explain(caps, Some(name), matches.get_flag("json"), io);
     }
     let named = matches.contains_id("CAPS");
-    let sets = matches.get_many::<CapSet>("CAPS").into_iter().flatten();
-    let caps = sets.fold(CapSet::empty(), |all, set| all | *set);
+    let mut caps = CapSet::empty();
+    for named in matches.get_many::<Named>("CAPS").into_iter().flatten() {
+        match named {
+            Named::Caps(set) => caps |= *set,
+            Named::Rule(rule) => return explain_rule(rule, matches.get_flag("json"), io),
+        }
+    }
     let caps = if named { caps } else { CapSet::NAMED };
     if !named && !matches.get_flag("json") {
         for cap in caps {
@@ -77,6 +82,34 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         return Ok(Exit::SUCCESS);
     }
     explain(caps, None, matches.get_flag("json"), io)
+}
+
+/// An argument: capabilities, or a finding of `rcap scan`.
+#[derive(Clone, Copy, Debug)]
+enum Named {
+    Caps(CapSet),
+    Rule(&'static Rule),
+}
+
+fn named(text: &str) -> Result<Named, UnknownCap> {
+    match Rule::by_id(text) {
+        Some(rule) => Ok(Named::Rule(rule)),
+        None => parse_caps(text).map(Named::Caps),
+    }
+}
+
+/// A kind of finding.
+fn explain_rule(rule: &Rule, is_json: bool, io: &mut Io<'_>) -> io::Result<Exit> {
+    let Rule { id, title, explanation, fix, .. } = rule;
+    if is_json {
+        let object = json!({"id": id, "title": title, "explanation": explanation, "fix": fix});
+        let object = json!({"schema": SCHEMA, "finding": object});
+        return writeln!(io.out, "{object}").map(|()| Exit::SUCCESS);
+    }
+    writeln!(io.out, "{id}: {title}\n")?;
+    fold("Why", explanation.trim_end_matches('.'), io)?;
+    fold("Fix", fix.trim_end_matches('.'), io)?;
+    Ok(Exit::SUCCESS)
 }
 
 /// Capabilities one by one; of a program, with its name.

@@ -10,10 +10,13 @@ mod export;
 mod input;
 
 mod minimize;
+mod new_file;
 mod oci;
 mod report;
+mod restore;
 mod run;
 mod save;
+mod scan;
 mod source;
 mod suggest;
 mod trace;

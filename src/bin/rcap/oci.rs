@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::{
     Exit, Io, input,
-    save::{self, Target},
+    new_file::{self, Target},
 };
 
 fn save_arg() -> Arg {
@@ -263,7 +263,7 @@ fn add_hook(path: &Path, directory: &Path) -> Result<(), String> {
     let target = Target::new(path).map_err(|err| super::chain(&err))?;
     let missing = || failed(io::ErrorKind::NotFound.into());
     let file = target.open().map_err(failed)?.ok_or_else(missing)?;
-    let text = save::text(&file).map_err(failed)?;
+    let text = new_file::text(&file).map_err(failed)?;
     let program = std::env::current_exe().map_err(failed)?;
     let directory = std::path::absolute(directory).map_err(failed)?;
     let config = with_hook(&text, program.as_os_str(), directory.as_os_str())

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{
     Escaped, Exit, Io,
     export::{append, to_arg},
-    input, save,
+    input, new_file,
     trace::print_merged,
 };
 use rcap::trace::report::{Merged, Report};
@@ -66,7 +66,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
 }
 
 fn read(path: &Path, wait: bool, io: &mut Io<'_>) -> Result<Merged, String> {
-    let is_pending = save::is_pending(path, wait);
+    let is_pending = new_file::is_pending(path, wait);
     let text = match input::read(path, io.input) {
         Err(err) if is_pending && err.is_missing() => {
             return Err("it is still being recorded (--wait waits for the end)".to_owned());

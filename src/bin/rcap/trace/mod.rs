@@ -15,8 +15,8 @@ use serde_json::json;
 use super::{
     Exit, Io,
     export::{append, to_arg},
+    new_file::Pending,
     report::parse,
-    save::Pending,
 };
 use rcap::{
     Error, Op, Result,

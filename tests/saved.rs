@@ -1,0 +1,311 @@
+//! `rcap save` and `rcap restore`: nothing is lost, and nothing is changed that should not be.
+
+mod common;
+
+use std::{
+    ffi::OsStr,
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{PermissionsExt, symlink},
+    },
+    path::Path,
+    process::Stdio,
+};
+
+use common::{Ran, directory, program, run};
+use nix::unistd::{chown, mkfifo};
+use rcap::{
+    Cap, CapSet,
+    file::{self, FileCaps},
+};
+use serde_json::Value;
+
+tests! {
+    Nothing:
+        mistakes;
+    Root:
+        there_and_back,
+        odd_names,
+        modes_and_owners,
+        what_is_refused,
+        content,
+        after_an_upgrade,
+        killed_in_the_middle,
+        changed_meanwhile;
+}
+
+fn make(path: &Path, caps: CapSet) {
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, "content").unwrap();
+    if !caps.is_empty() {
+        give(path, caps);
+    }
+}
+
+fn give(path: &Path, caps: CapSet) {
+    let caps = FileCaps { permitted: caps, effective: true, ..FileCaps::EMPTY };
+    let _ = file::write(path, &caps).unwrap();
+}
+
+fn caps(path: &Path) -> Option<CapSet> {
+    file::read(path).unwrap().map(|caps| caps.permitted)
+}
+
+/// Saves what is below `dir` into a text.
+#[track_caller]
+fn save(dir: &Path, options: &[&str]) -> String {
+    let output = program("rcap").arg("save").args(options).arg("--root").args([dir, dir]).output();
+    let output = output.unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+fn restore(dir: &Path, text: &str, options: &[&str]) -> Ran {
+    let mut command = program("rcap");
+    let command = command.arg("restore").args(options).arg("--root").arg(dir);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    Ran {
+        status: output.status.code(),
+        out: String::from_utf8(output.stdout).unwrap(),
+        err: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+fn last(ran: &Ran) -> &str {
+    ran.out.lines().last().unwrap_or_default()
+}
+
+fn there_and_back() {
+    const COUNT: usize = 2000;
+    let dir = directory();
+    let path = |nth: usize| dir.path().join(format!("d{}/{nth}", nth % 50));
+    let set = |nth: usize| CapSet::from_bits(1 << (nth % 41) | 1 << (nth % 7));
+    for nth in 0..COUNT {
+        make(&path(nth), set(nth));
+    }
+    make(&dir.path().join("plain"), CapSet::empty());
+    let text = save(dir.path(), &[]);
+    assert_eq!(text.lines().count(), COUNT + 1);
+    for nth in 0..COUNT {
+        assert!(file::remove(path(nth)).unwrap());
+    }
+    let ran = restore(dir.path(), &text, &["--dry-run"]);
+    assert_eq!((ran.status, last(&ran)), (Some(0), "would change: 2000, unchanged: 0"));
+    assert_eq!(caps(&path(0)), None);
+    let ran = restore(dir.path(), &text, &[]);
+    assert_eq!((ran.status, last(&ran)), (Some(0), "changed: 2000, unchanged: 0"));
+    for nth in 0..COUNT {
+        assert_eq!(caps(&path(nth)), Some(set(nth)), "{nth}");
+    }
+    assert_eq!(save(dir.path(), &[]), text);
+    let ran = restore(dir.path(), &text, &[]);
+    assert_eq!((ran.status, &*ran.out), (Some(0), "changed: 0, unchanged: 2000\n"));
+}
+
+fn odd_names() {
+    let dir = directory();
+    let names: &[&[u8]] =
+        &[b"a b", b"#", b"line\nfeed", b"\xff", b"\x1b[0m", b"mode=4755", b"-", b"\\040"];
+    for name in names {
+        make(&dir.path().join(OsStr::from_bytes(name)), Cap::KILL.into());
+    }
+    let text = save(dir.path(), &[]);
+    assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "{text:?}");
+    for name in names {
+        assert!(file::remove(dir.path().join(OsStr::from_bytes(name))).unwrap());
+    }
+    let ran = restore(dir.path(), &text, &[]);
+    assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{ran:?}");
+    assert_eq!(save(dir.path(), &[]), text);
+    // A text that libcap writes for one that people edit.
+    let ran = restore(dir.path(), "# rcap save 1\n\n# mine\n  /a\\040b  CAP_CHOWN+ep\n", &[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert_eq!(caps(&dir.path().join("a b")), Some(Cap::CHOWN.into()));
+}
+
+fn modes_and_owners() {
+    let dir = directory();
+    let file = dir.path().join("su");
+    make(&file, CapSet::empty());
+    chown(&file, Some(0.into()), Some(7.into())).unwrap();
+    let mode = |bits| fs::set_permissions(&file, PermissionsExt::from_mode(bits)).unwrap();
+    let now = || fs::metadata(&file).unwrap().permissions().mode() & 0o7777;
+    mode(0o4750);
+    assert_eq!(save(dir.path(), &[]), "# rcap save 1\n");
+    let text = save(dir.path(), &["--modes"]);
+    assert_eq!(text, "# rcap save 1\nsu mode=4750 owner=0:7 -\n");
+    mode(0o755);
+    let ran = restore(dir.path(), &text, &[]);
+    assert_eq!((ran.status, now()), (Some(0), 0o4750), "{ran:?}");
+    assert_eq!(ran.out, "su mode 0755 -> 4750\nchanged: 1, unchanged: 0\n");
+    // The bit would give another user's power.
+    chown(&file, Some(1234.into()), None).unwrap();
+    mode(0o755);
+    let ran = restore(dir.path(), &text, &[]);
+    assert_eq!((ran.status, now()), (Some(1), 0o755), "{ran:?}");
+    assert!(ran.err.contains("its owner is 1234:7, and was 0:7"), "{ran:?}");
+}
+
+/// One file that fails its check, and none is changed.
+fn what_is_refused() {
+    let dir = directory();
+    let root = dir.path().join("root");
+    let outside = dir.path().join("outside");
+    make(&root.join("first"), CapSet::empty());
+    make(&outside.join("victim"), CapSet::empty());
+    symlink(&outside, root.join("link")).unwrap();
+    symlink(outside.join("victim"), root.join("file")).unwrap();
+    mkfifo(&root.join("fifo"), nix::sys::stat::Mode::S_IRWXU).unwrap();
+    #[rustfmt::skip]
+    let rows = [
+        ("link/victim cap_kill=ep",        "a symbolic link is on the way"),
+        ("file cap_kill=ep",               "not a regular file"),
+        ("fifo cap_kill=ep",               "not a regular file"),
+        ("missing cap_kill=ep",            "No such file or directory"),
+        ("../outside/victim cap_kill=ep",  "leads out of the root directory"),
+        (".. cap_kill=ep",                 "leads out of the root directory"),
+    ];
+    for (line, want) in rows {
+        let text = format!("# rcap save 1\nfirst cap_kill=ep\n{line}\n");
+        let ran = restore(&root, &text, &[]);
+        assert_eq!(ran.status, Some(1), "{line}: {ran:?}");
+        assert!(ran.err.contains(want), "{line}: {ran:?}");
+        assert_eq!(caps(&root.join("first")), None, "{line}");
+    }
+    assert_eq!(caps(&outside.join("victim")), None);
+    let ran = restore(&root, "# rcap save 1\nfirst cap_kill=ep\nmissing =\n", &["--json"]);
+    let json: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(json["not_done"][0]["path"], "first");
+    assert_eq!(json["failed"][0]["path"], "missing");
+    assert_eq!(json["changed"], Value::Array(vec![]));
+}
+
+fn content() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    make(&file, Cap::KILL.into());
+    let text = save(dir.path(), &["--sha256"]);
+    // sha256sum of "content".
+    let sum = "ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+    assert_eq!(text, format!("# rcap save 1\nfile sha256={sum} cap_kill=ep\n"));
+    assert!(file::remove(&file).unwrap());
+    assert_eq!(restore(dir.path(), &text, &[]).status, Some(0));
+    fs::write(&file, "other").unwrap();
+    assert_eq!(caps(&file), None, "writing takes capabilities away");
+    let ran = restore(dir.path(), &text, &[]);
+    assert_eq!(ran.status, Some(1));
+    assert!(ran.err.contains("its content is not what was saved"), "{ran:?}");
+    assert_eq!(caps(&file), None);
+}
+
+/// An upgrade puts new files in the place of old ones, and removes others.
+fn after_an_upgrade() {
+    let dir = directory();
+    let path = |name: &str| dir.path().join(name);
+    for name in ["bin/kept", "bin/replaced", "bin/removed"] {
+        make(&path(name), Cap::NET_RAW.into());
+    }
+    let text = save(dir.path(), &[]);
+    fs::remove_file(path("bin/removed")).unwrap();
+    fs::write(path("bin/new"), "new").unwrap();
+    fs::rename(path("bin/new"), path("bin/replaced")).unwrap();
+    assert_eq!(restore(dir.path(), &text, &[]).status, Some(1));
+    assert_eq!(caps(&path("bin/replaced")), None);
+    let ran = restore(dir.path(), &text, &["--ensure"]);
+    assert_eq!(
+        (ran.status, last(&ran)),
+        (Some(0), "changed: 1, unchanged: 1, missing: 1"),
+        "{ran:?}"
+    );
+    assert_eq!(caps(&path("bin/replaced")), Some(Cap::NET_RAW.into()));
+}
+
+/// What was printed when it was killed had changed; and each file is as before or as it should be.
+fn killed_in_the_middle() {
+    const COUNT: usize = 3000;
+    let dir = directory();
+    let path = |nth: usize| dir.path().join(format!("{nth:04}"));
+    for nth in 0..COUNT {
+        make(&path(nth), Cap::KILL.into());
+    }
+    let text = save(dir.path(), &[]);
+    for nth in 0..COUNT {
+        assert!(file::remove(path(nth)).unwrap());
+    }
+    fs::write(dir.path().join("text"), &text).unwrap();
+    let mut command = program("rcap");
+    let command = command.args(["restore", "--root"]).arg(dir.path()).arg(dir.path().join("text"));
+    let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let mut said: Vec<String> = lines.by_ref().take(100).map(Result::unwrap).collect();
+    child.kill().unwrap();
+    child.wait().unwrap();
+    said.extend(lines.map(Result::unwrap));
+    // A line that was cut off has not been said.
+    let said = said.iter().filter_map(|line| line.strip_suffix(" none -> cap_kill=ep")).count();
+    let done = (0..COUNT).filter(|&nth| caps(&path(nth)) == Some(Cap::KILL.into())).count();
+    let none = (0..COUNT).filter(|&nth| caps(&path(nth)).is_none()).count();
+    assert_eq!(done + none, COUNT);
+    assert!(said >= 100 && said <= done && done <= said + 1, "{said} {done}");
+    let ran = restore(dir.path(), &text, &[]);
+    assert_eq!(last(&ran), format!("changed: {none}, unchanged: {done}"));
+    fs::remove_file(dir.path().join("text")).unwrap();
+    assert_eq!(save(dir.path(), &[]), text);
+}
+
+/// A file that is exchanged between its check and its turn is not given anything: whichever of the
+/// two was there when it was opened, the program either changed that one or said that it did not.
+fn changed_meanwhile() {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    let dir = directory();
+    let path = |name: &str| dir.path().join(name);
+    let text = "# rcap save 1\nbin/file cap_kill=ep\n";
+    make(&path("bin/file"), CapSet::empty());
+    make(&path("outside/file"), CapSet::empty());
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                fs::rename(path("bin"), path("away")).unwrap();
+                symlink("outside", path("bin")).unwrap();
+                fs::remove_file(path("bin")).unwrap();
+                fs::rename(path("away"), path("bin")).unwrap();
+            }
+        });
+        for _ in 0..100 {
+            restore(dir.path(), text, &[]);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(caps(&path("outside/file")), None);
+    let ran = restore(dir.path(), text, &[]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+}
+
+fn mistakes() {
+    let dir = directory();
+    fs::write(dir.path().join("text"), "x =\n").unwrap();
+    #[rustfmt::skip]
+    let rows: [(&[&str], i32, &str); 6] = [
+        (&["save"],                        2, "required"),
+        (&["save", "missing"],             1, "No such file or directory"),
+        (&["save", "--root", "/usr", "/"], 1, "not below /usr"),
+        (&["restore", "missing"],          1, "missing: no such file"),
+        (&["restore", "text"],             1, "text: line 1: the first line must be"),
+        (&["restore", "--root", "missing", "text"], 1, "line 1"),
+    ];
+    for (args, status, want) in rows {
+        let ran = run(dir.path(), "rcap", args);
+        assert_eq!((ran.status, &*ran.out), (Some(status), ""), "{args:?}: {ran:?}");
+        assert!(ran.err.contains(want), "{args:?}: {ran:?}");
+    }
+}

@@ -10,8 +10,19 @@
 //! use rcap::{Cap, CapSet, CapState};
 //!
 //! let keep = CapState::current()?.permitted & CapSet::of(&[Cap::NET_BIND_SERVICE]);
-//! CapState { effective: keep, permitted: keep, inheritable: CapSet::empty() }.apply()?;
+//! CapState::effective(keep).apply()?;
 //! # Ok::<(), rcap::Error>(())
+//! ```
+//!
+//! A program that needs a capability for one call makes it effective for just that call:
+//!
+//! ```no_run
+//! use std::{io, net::TcpListener};
+//!
+//! use rcap::{Cap, CapState};
+//!
+//! let listener = CapState::with_raised(Cap::NET_BIND_SERVICE, || TcpListener::bind("[::]:80"))?;
+//! # Ok::<(), io::Error>(())
 //! ```
 //!
 //! # Threads

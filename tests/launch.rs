@@ -182,8 +182,8 @@ fn a_program_has_what_was_asked_for() {
     assert_eq!((set(&status, "CapPrm"), set(&status, "CapBnd")), (NET_RAW, none));
     // This process has not changed.
     assert_eq!(CapState::current().unwrap(), own);
-    assert!(ambient::current().unwrap().is_empty());
-    assert!(securebits::current().unwrap().is_empty());
+    assert_eq!(ambient::current().unwrap(), CapSet::empty());
+    assert_eq!(securebits::current().unwrap(), Securebits::empty());
     assert!(!no_new_privs::is_set().unwrap());
     let caps = |status: &str| ["CapPrm", "CapInh", "CapBnd"].map(|name| set(status, name));
     assert_eq!(caps(&status_of(&Launcher::new())), caps(&before));

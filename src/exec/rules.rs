@@ -6,7 +6,7 @@ use super::{
     Credentials, ExecError, FileFacts, Kernel, Outcome,
     change::{Ledger, Rule, Set},
 };
-use crate::{file::FileCaps, proc::Ids, securebits::Securebits};
+use crate::{CapSet, file::FileCaps, proc::Ids, securebits::Securebits};
 
 /// Returns the credentials of the process `before` after it executes `file`, and the rule for each
 /// change.
@@ -36,122 +36,169 @@ pub fn execute(
     file: &FileFacts,
     kernel: Kernel,
 ) -> Result<Outcome, ExecError> {
-    let old = before;
-    let mut new = old.clone();
-    let mut permitted = Ledger::new(Set::Permitted, old.caps.permitted);
+    let mut execution = Execution::begin(before, file, kernel);
+    execution.deny_offers();
+    execution.grant_file_caps()?;
+    execution.grant_root();
+    let ids_changed = execution.settle_ids();
+    Ok(execution.finish(ids_changed))
+}
 
-    // The set-user-ID and set-group-ID bits. (bprm_fill_uid)
-    let ids_ignored = file.ids_ignored(old);
-    if ids_ignored.is_none() {
-        new.uid.effective = file.set_uid.unwrap_or(old.uid.effective);
-        new.gid.effective = file.set_gid.unwrap_or(old.gid.effective);
-    }
-    let caps_ignored = file.caps_ignored();
-    let file_caps = file.caps.filter(|_| caps_ignored.is_none());
-    let makes_user_0 = file.set_uid == Some(0) && !old.is_user_0();
-    let root_ignored =
-        ids_ignored.filter(|_| makes_user_0).or_else(|| new.root_ignored(file_caps.is_some()));
+/// The state of an execution. Its steps follow the order of the kernel.
+struct Execution<'a> {
+    old: &'a Credentials,
+    file: &'a FileFacts,
+    kernel: Kernel,
+    new: Credentials,
+    permitted: Ledger,
+    /// The capabilities of the file, unless a rule ignores them.
+    file_caps: Option<FileCaps>,
+    /// Whether the set-user-ID bit of the file would make another user 0.
+    makes_user_0: bool,
+    /// The rule by which the user ID 0 grants nothing.
+    root_ignored: Option<Rule>,
+    /// The rule that keeps the effective set smaller than the permitted set.
+    not_effective: Option<Rule>,
+}
 
-    // Offers that are denied. The last entry for a capability applies, so grants follow below.
-    let root_caps = old.bounding | old.caps.inheritable;
-    if let (true, Some(rule)) = (makes_user_0, root_ignored) {
-        permitted.deny(root_caps, rule);
-    }
-    if let (Some(caps), Some(rule)) = (file.caps, caps_ignored) {
-        permitted.deny(caps.permitted | caps.inheritable, rule);
-    }
-    permitted.deny(
-        old.caps.permitted,
-        match file_caps {
-            Some(_) => Rule::NotInFile,
-            None if old.is_user_0() => Rule::NoRoot,
-            None => Rule::NotAmbient,
-        },
-    );
-
-    // The capabilities of the file. (bprm_caps_from_vfs_caps)
-    if let Some(caps) = file_caps {
-        grant_file_caps(&mut permitted, caps, old, kernel)?;
-    }
-    // The rule that keeps the effective set smaller than the permitted set.
-    let mut not_effective = match file_caps {
-        Some(FileCaps { effective: true, .. }) => None,
-        _ => Some(Rule::NoEffectiveBit),
-    };
-
-    // The user id 0. (handle_privileged_root)
-    if new.is_user_0() && root_ignored.is_none() {
-        permitted.deny(old.caps.permitted, Rule::Bounding);
-        permitted.grant(root_caps, Rule::Root);
-        let is_real_alone = new.uid.effective != 0;
-        not_effective = not_effective.and(is_real_alone.then_some(Rule::RealRootAlone));
-    }
-
-    // no-new-privs (cap_bprm_creds_from_file)
-    let ids_changed = if kernel.compares_with_real_ids {
-        new.uid.effective != old.uid.real || new.gid.effective != old.gid.real
-    } else {
-        new.uid.effective != old.uid.effective || !old.is_in_group(new.gid.effective)
-    };
-    let gained = permitted.now() - old.caps.permitted;
-    if old.no_new_privs && (ids_changed || !gained.is_empty()) {
-        new.uid.effective = old.uid.real;
-        new.gid.effective = old.gid.real;
-        permitted.deny(gained, Rule::NoNewPrivs);
-    }
-    new.uid = Ids { saved: new.uid.effective, filesystem: new.uid.effective, ..new.uid };
-    new.gid = Ids { saved: new.gid.effective, filesystem: new.gid.effective, ..new.gid };
-
-    // The ambient set, and the effective set.
-    let mut ambient = Ledger::new(Set::Ambient, old.ambient);
-    let clears_ambient = match file_caps {
-        Some(_) => Some(Rule::FileCapsClearAmbient),
-        None => ids_changed.then_some(Rule::IdsClearAmbient),
-    };
-    if let Some(rule) = clears_ambient {
-        ambient.deny(old.ambient, rule);
-        permitted.deny(old.ambient - permitted.now(), rule);
-    }
-    permitted.grant(ambient.now(), Rule::Ambient);
-    let mut effective = Ledger::new(Set::Effective, old.caps.effective & permitted.now());
-    match not_effective {
-        None => effective.grant(permitted.now(), Rule::AllEffective),
-        Some(rule) => {
-            effective.deny(effective.now(), rule);
-            effective.grant(ambient.now(), Rule::Ambient);
+impl<'a> Execution<'a> {
+    /// Follows the set-user-ID and set-group-ID bits. (`bprm_fill_uid`)
+    fn begin(old: &'a Credentials, file: &'a FileFacts, kernel: Kernel) -> Execution<'a> {
+        let mut new = old.clone();
+        let ids_ignored = file.ids_ignored(old);
+        if ids_ignored.is_none() {
+            new.uid.effective = file.set_uid.unwrap_or(old.uid.effective);
+            new.gid.effective = file.set_gid.unwrap_or(old.gid.effective);
+        }
+        let file_caps = file.caps.filter(|_| file.caps_ignored().is_none());
+        let makes_user_0 = file.set_uid == Some(0) && !old.is_user_0();
+        let root_ignored =
+            ids_ignored.filter(|_| makes_user_0).or_else(|| new.root_ignored(file_caps.is_some()));
+        let not_effective = match file_caps {
+            Some(FileCaps { effective: true, .. }) => None,
+            _ => Some(Rule::NoEffectiveBit),
+        };
+        let permitted = Ledger::new(Set::Permitted, old.caps.permitted);
+        Execution {
+            old,
+            file,
+            kernel,
+            new,
+            permitted,
+            file_caps,
+            makes_user_0,
+            root_ignored,
+            not_effective,
         }
     }
 
-    new.caps.permitted = permitted.now();
-    new.caps.effective = effective.now();
-    new.ambient = ambient.now();
-    new.securebits.remove(Securebits::KEEP_CAPS);
-    let granted = new.caps.permitted - new.ambient;
-    let is_secure = ids_changed
-        || new.uid.effective != old.uid.real
-        || new.gid.effective != old.gid.real
-        || (new.uid.real != 0 && (not_effective.is_none() || !granted.is_empty()));
-    let changes = [permitted, effective, ambient].iter().flat_map(Ledger::changes).collect();
-    Ok(Outcome { after: new, is_secure, changes })
-}
-
-/// Grants the file's capabilities within the bounding and inheritable sets.
-fn grant_file_caps(
-    permitted: &mut Ledger,
-    caps: FileCaps,
-    old: &Credentials,
-    kernel: Kernel,
-) -> Result<(), ExecError> {
-    permitted.deny(caps.inheritable, Rule::NotInheritable);
-    permitted.deny(caps.permitted, Rule::Bounding);
-    let inherited = caps.inheritable & old.caps.inheritable & kernel.caps;
-    permitted.grant(inherited, Rule::FileInheritable);
-    permitted.grant(caps.permitted & old.bounding & kernel.caps, Rule::FilePermitted);
-    let lacking = (caps.permitted & kernel.caps) - permitted.now();
-    if caps.effective && !lacking.is_empty() {
-        return Err(ExecError::OutsideOfBounding(lacking));
+    /// The capabilities that the user ID 0 is offered.
+    fn root_caps(&self) -> CapSet {
+        self.old.bounding | self.old.caps.inheritable
     }
-    Ok(())
+
+    /// Records the offers that are denied. The last entry for a capability applies, so grants
+    /// follow.
+    fn deny_offers(&mut self) {
+        if let (true, Some(rule)) = (self.makes_user_0, self.root_ignored) {
+            self.permitted.deny(self.root_caps(), rule);
+        }
+        if let (Some(caps), Some(rule)) = (self.file.caps, self.file.caps_ignored()) {
+            self.permitted.deny(caps.permitted | caps.inheritable, rule);
+        }
+        self.permitted.deny(
+            self.old.caps.permitted,
+            match self.file_caps {
+                Some(_) => Rule::NotInFile,
+                None if self.old.is_user_0() => Rule::NoRoot,
+                None => Rule::NotAmbient,
+            },
+        );
+    }
+
+    /// Grants the file's capabilities within the bounding and inheritable sets.
+    /// (`bprm_caps_from_vfs_caps`)
+    fn grant_file_caps(&mut self) -> Result<(), ExecError> {
+        let Some(caps) = self.file_caps else { return Ok(()) };
+        let Execution { old, permitted, .. } = self;
+        let supported = self.kernel.caps;
+        permitted.deny(caps.inheritable, Rule::NotInheritable);
+        permitted.deny(caps.permitted, Rule::Bounding);
+        let inherited = caps.inheritable & old.caps.inheritable & supported;
+        permitted.grant(inherited, Rule::FileInheritable);
+        permitted.grant(caps.permitted & old.bounding & supported, Rule::FilePermitted);
+        let lacking = (caps.permitted & supported) - permitted.now();
+        if caps.effective && !lacking.is_empty() {
+            return Err(ExecError::OutsideOfBounding(lacking));
+        }
+        Ok(())
+    }
+
+    /// Grants what the user ID 0 has. (`handle_privileged_root`)
+    fn grant_root(&mut self) {
+        if !self.new.is_user_0() || self.root_ignored.is_some() {
+            return;
+        }
+        self.permitted.deny(self.old.caps.permitted, Rule::Bounding);
+        self.permitted.grant(self.root_caps(), Rule::Root);
+        let is_real_alone = self.new.uid.effective != 0;
+        self.not_effective = self.not_effective.and(is_real_alone.then_some(Rule::RealRootAlone));
+    }
+
+    /// Applies no-new-privs and sets the saved and file system IDs. Returns whether the execution
+    /// has changed an ID. (`cap_bprm_creds_from_file`)
+    fn settle_ids(&mut self) -> bool {
+        let Execution { old, new, permitted, .. } = self;
+        let ids_changed = if self.kernel.compares_with_real_ids {
+            new.uid.effective != old.uid.real || new.gid.effective != old.gid.real
+        } else {
+            new.uid.effective != old.uid.effective || !old.is_in_group(new.gid.effective)
+        };
+        let gained = permitted.now() - old.caps.permitted;
+        if old.no_new_privs && (ids_changed || !gained.is_empty()) {
+            new.uid.effective = old.uid.real;
+            new.gid.effective = old.gid.real;
+            permitted.deny(gained, Rule::NoNewPrivs);
+        }
+        new.uid = Ids { saved: new.uid.effective, filesystem: new.uid.effective, ..new.uid };
+        new.gid = Ids { saved: new.gid.effective, filesystem: new.gid.effective, ..new.gid };
+        ids_changed
+    }
+
+    /// Computes the ambient set and the effective set.
+    fn finish(self, ids_changed: bool) -> Outcome {
+        let Execution { old, mut new, mut permitted, file_caps, not_effective, .. } = self;
+        let mut ambient = Ledger::new(Set::Ambient, old.ambient);
+        let clears_ambient = match file_caps {
+            Some(_) => Some(Rule::FileCapsClearAmbient),
+            None => ids_changed.then_some(Rule::IdsClearAmbient),
+        };
+        if let Some(rule) = clears_ambient {
+            ambient.deny(old.ambient, rule);
+            permitted.deny(old.ambient - permitted.now(), rule);
+        }
+        permitted.grant(ambient.now(), Rule::Ambient);
+        let mut effective = Ledger::new(Set::Effective, old.caps.effective & permitted.now());
+        match not_effective {
+            None => effective.grant(permitted.now(), Rule::AllEffective),
+            Some(rule) => {
+                effective.deny(effective.now(), rule);
+                effective.grant(ambient.now(), Rule::Ambient);
+            }
+        }
+
+        new.caps.permitted = permitted.now();
+        new.caps.effective = effective.now();
+        new.ambient = ambient.now();
+        new.securebits.remove(Securebits::KEEP_CAPS);
+        let granted = new.caps.permitted - new.ambient;
+        let is_secure = ids_changed
+            || new.uid.effective != old.uid.real
+            || new.gid.effective != old.gid.real
+            || (new.uid.real != 0 && (not_effective.is_none() || !granted.is_empty()));
+        let changes = [permitted, effective, ambient].iter().flat_map(Ledger::changes).collect();
+        Outcome { after: new, is_secure, changes }
+    }
 }
 
 impl Credentials {

@@ -212,46 +212,50 @@ impl Limits {
                 stragglers(left, changed.len() + 1, err)
             })?;
             sweeps += 1;
-            let mut is_clean = true;
-            let [mut gone, mut left] = [Vec::new(), Vec::new()];
-            let mut reason = None;
-            for &tid in &others {
-                // A thread that cannot be examined gets the signal anyway.
-                let visited = match tasks.thread(tid) {
-                    Ok(None) => Ok(Visit::Gone),
-                    thread => {
-                        let patience = if reason.is_none() { PATIENCE } else { IMPATIENCE };
-                        self.visit(tid, thread.ok().flatten(), &job, patience)
-                    }
-                };
-                match visited {
-                    Ok(Visit::Within) => drop(changed.insert(tid)),
-                    Ok(Visit::Beyond) => {
-                        is_clean = false;
-                        changed.insert(tid);
-                    }
-                    // It may have started another thread before.
-                    Ok(Visit::Gone) => gone.push(tid),
-                    Ok(Visit::Ended) if ended.insert(tid) => gone.push(tid),
-                    // The threads that it started are in this list.
-                    Ok(Visit::Ended) => {}
-                    Err(err) => {
-                        left.push(tid);
-                        reason.get_or_insert(err);
-                    }
-                }
+            let mut sweep = self.sweep(tasks, &others, &job);
+            changed.extend(&sweep.changed);
+            // A thread that has just ended may have started others, which the next list has.
+            sweep.gone.extend(sweep.ended.iter().filter(|&&tid| ended.insert(tid)));
+            if sweep.reason.is_none() && !sweep.gone.is_empty() && begin.elapsed() > CHURN {
+                sweep.reason = Some(Op::ReadProc.thread(Errno::ETIMEDOUT));
+                sweep.left.clone_from(&sweep.gone);
             }
-            if reason.is_none() && !gone.is_empty() && begin.elapsed() > CHURN {
-                reason = Some(Op::ReadProc.thread(Errno::ETIMEDOUT));
-                left.clone_from(&gone);
+            if let Some(source) = sweep.reason {
+                return Err(stragglers(sweep.left, changed.len() + 1, source));
             }
-            if let Some(source) = reason {
-                return Err(stragglers(left, changed.len() + 1, source));
-            }
-            if is_clean && gone.is_empty() {
+            if sweep.is_clean && sweep.gone.is_empty() {
                 return Ok(Applied { threads: others.len() + 1, sweeps });
             }
         }
+    }
+
+    /// Changes each thread of a list.
+    fn sweep(&self, tasks: &Tasks, others: &[u32], job: &Arc<Job>) -> Sweep {
+        let mut sweep = Sweep { is_clean: true, ..Sweep::default() };
+        for &tid in others {
+            // A thread that cannot be examined gets the signal anyway.
+            let visited = match tasks.thread(tid) {
+                Ok(None) => Ok(Visit::Gone),
+                thread => {
+                    let patience = if sweep.reason.is_none() { PATIENCE } else { IMPATIENCE };
+                    self.visit(tid, thread.ok().flatten(), job, patience)
+                }
+            };
+            match visited {
+                Ok(Visit::Within) => sweep.changed.push(tid),
+                Ok(Visit::Beyond) => {
+                    sweep.is_clean = false;
+                    sweep.changed.push(tid);
+                }
+                Ok(Visit::Gone) => sweep.gone.push(tid),
+                Ok(Visit::Ended) => sweep.ended.push(tid),
+                Err(err) => {
+                    sweep.left.push(tid);
+                    sweep.reason.get_or_insert(err);
+                }
+            }
+        }
+        sweep
     }
 
     fn job(&self, step: Step) -> Arc<Job> {
@@ -316,6 +320,23 @@ impl Limits {
         }
         Ok(true)
     }
+}
+
+/// The result of changing each thread of a list.
+#[derive(Default)]
+struct Sweep {
+    /// Whether each thread was within the limits before.
+    is_clean: bool,
+    /// The threads that are within the limits now.
+    changed: Vec<u32>,
+    /// The threads that have left the list. They may have started others before.
+    gone: Vec<u32>,
+    /// The threads that have ended and are on the list. The threads that they started are too.
+    ended: Vec<u32>,
+    /// The threads that may exceed the limits.
+    left: Vec<u32>,
+    /// The first reason.
+    reason: Option<Error>,
 }
 
 /// The request to a thread.

@@ -44,7 +44,7 @@ fn line(kind: EventKind, symbols: &Symbols) -> String {
         }
         EventKind::Answer { granted } => format!("answer {granted}"),
         EventKind::SystemCall { number, returned } => format!("returned {number} {returned}"),
-        EventKind::Exec { path } => format!("exec {}", path.display()),
+        EventKind::Exec { path } => format!("exec {}", path.to_string_lossy()),
         EventKind::Started { tid } => format!("started {tid}"),
         EventKind::Ended => "ended".to_owned(),
     }

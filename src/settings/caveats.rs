@@ -49,11 +49,11 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
     if !source.groups.is_empty() && matches!(format, Format::Kubernetes | Format::Label) {
         caveats.push("supplementary groups are not written: they are the pod's".to_owned());
     }
-    if let Who::User(user) = &source.user
-        && matches!(user.id(), Id::Name(_))
-        && class.is_container()
-    {
-        caveats.push(format!("the name {} is looked up in the image", user.id()));
+    match &source.user {
+        Who::User(user) if matches!(user.id(), Id::Name(_)) && class.is_container() => {
+            caveats.push(format!("the name {} is looked up in the image", user.id()));
+        }
+        _ => {}
     }
     caveats
 }

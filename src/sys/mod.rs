@@ -384,7 +384,6 @@ pub(crate) fn fnmatch(pattern: &CStr, name: &CStr, flags: c_int) -> bool {
 
 /// Converts an ID for system calls. An ID that is too large becomes the highest one, which no
 /// process has, because a negative number would mean a process group.
-#[cfg(any(feature = "cli", feature = "all-threads"))]
 pub(crate) fn pid_t(id: u32) -> c_int {
     c_int::try_from(id).unwrap_or(c_int::MAX)
 }

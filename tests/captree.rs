@@ -189,11 +189,11 @@ fn what_is_not_there() {
     let made = system();
     let none = made.tree("none*");
     assert_eq!((none.status, &*none.out), (Some(1), ""));
-    assert_eq!(none.err, "captree: no process is or is named \"none*\"\n");
+    assert_eq!(none.err, "captree: \"none*\": no such process\n");
     assert_eq!(made.tree("none* 1020").out, "");
     let number = made.tree("4 1020");
     assert_eq!((number.status, &*number.out), (Some(1), "--sleep(1020)\n"));
-    assert_eq!(number.err, "captree: no process is or is named \"4\"\n");
+    assert_eq!(number.err, "captree: \"4\": no such process\n");
     assert_eq!(made.tree("99999999999999999999").status, Some(1));
     let nowhere = ran(program("captree").args(["--proc", "/nonexistent"]));
     assert_eq!((nowhere.status, &*nowhere.out), (Some(1), ""));

@@ -32,7 +32,7 @@ fn a_capability() {
     }
     assert!(ran.out.lines().all(|line| line.len() <= 80), "{}", ran.out);
     let unused = rcap(&["explain", "net_broadcast"]);
-    assert!(unused.out.contains("the kernel never asks for it"), "{}", unused.out);
+    assert!(unused.out.contains("the kernel never checks for it"), "{}", unused.out);
 }
 
 fn a_system_call_and_a_program() {

@@ -60,7 +60,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "capsh.1",
         help: &["-h", "--help"],
-        knows: |output| !text(output).contains("there is no option"),
+        knows: |output| !text(output).contains("unknown option"),
     },
     Program {
         name: "captree",
@@ -69,7 +69,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "captree.8",
         help: &["-h", "--help"],
-        knows: |output| !text(output).contains("there is no option"),
+        knows: |output| !text(output).contains("unknown option"),
     },
     Program {
         name: "trace",

@@ -542,19 +542,19 @@ fn setcap_usage_errors() {
     let dir = dir.path();
     touch(dir, &["f"]);
     let name = "expected a capability: a name such as cap_net_raw, or a number from 0 to 63";
-    let list = "--remove takes a list of capabilities, without flags";
-    let raises = "--add takes a list of capabilities, or a list, + and flags";
-    let verify = "-v compares with CAPS, not with a change";
+    let list = "--remove needs a list of capabilities without flags";
+    let raises = "--add needs a list of capabilities, or a list, + and flags";
+    let verify = "--add and --remove cannot be combined with -v";
     #[rustfmt::skip]
     let rows: &[(&[&str], &str, String)] = &[
         (&[],                                "",                  "no capabilities and no file".into()),
-        (&["cap_kill=p"],                    "",                  "the capabilities have no file".into()),
+        (&["cap_kill=p"],                    "",                  "no file for the capabilities".into()),
         (&["kill=p", "f"],                   "argument: kill=p\n", format!("{name}, at byte 0 of \"kill=p\"")),
         (&["--json", "--dry-run", "x", "f"], "{\"files\":[],\"schema\":1}\n", format!("{name}, at byte 0 of \"x\"")),
-        (&["--json", "cap_kill=p", "f"],     "{\"files\":[],\"schema\":1}\n", "--json goes with -v or --dry-run".into()),
+        (&["--json", "cap_kill=p", "f"],     "{\"files\":[],\"schema\":1}\n", "--json needs -v or --dry-run".into()),
         (&["--add"],                         "",                  "--add and --remove need capabilities".into()),
         (&["--remove"],                      "",                  "--add and --remove need capabilities".into()),
-        (&["--add", "cap_kill"],             "",                  "the capabilities have no file".into()),
+        (&["--add", "cap_kill"],             "",                  "no file for the capabilities".into()),
         (&["--add", "", "f"],                "",                  format!("{name}, at byte 0 of \"+p\"")),
         (&["--add", "kill", "f"],            "",                  format!("{name}, at byte 0 of \"kill+p\"")),
         (&["--add", "cap_kill+x", "f"],      "",                  "expected one of the flags e, i and p, at byte 9 of \"cap_kill+x\"".into()),
@@ -567,9 +567,9 @@ fn setcap_usage_errors() {
         (&["-v", "--add", "cap_kill", "f"],  "",                  verify.into()),
         (&["-v", "--remove", "cap_kill", "f"], "",                verify.into()),
         (&["", "f"],                         "",                  "empty space is an invalid capability, did you mean -r?".into()),
-        (&["-n"],                            "",                  "-n needs a root id".into()),
-        (&["-n", "0", "cap_kill=p", "f"],    "",                  "bad root id 0: a user id from 1 to 4294967294 is wanted".into()),
-        (&["-n", "4294967296", "cap_kill=p", "f"], "",            "bad root id 4294967296: a user id from 1 to 4294967294 is wanted".into()),
+        (&["-n"],                            "",                  "-n needs a root ID".into()),
+        (&["-n", "0", "cap_kill=p", "f"],    "",                  "0: not a root ID, which is a number from 1 to 4294967294".into()),
+        (&["-n", "4294967296", "cap_kill=p", "f"], "",            "4294967296: not a root ID, which is a number from 1 to 4294967294".into()),
     ];
     for (args, out, err) in rows {
         let words: Vec<_> = ["setcap"].iter().chain(*args).copied().collect();
@@ -727,8 +727,8 @@ fn setcap_remove() {
         assert_eq!(get(dir, &file), format!("{file}{new}\n"), "{old:?} {remove:?}");
     }
     touch(dir, &["f"]);
-    check(dir, "setcap -r f", 1, "", "setcap: f: it has no capabilities to remove\n");
-    check(dir, "setcap -f -r f", 0, "", "setcap: f: it has no capabilities to remove\n");
+    check(dir, "setcap -r f", 1, "", "setcap: f: no capabilities to remove\n");
+    check(dir, "setcap -f -r f", 0, "", "setcap: f: no capabilities to remove\n");
     set(dir, "cap_kill=ep", "f");
     check(dir, "setcap -r f", 0, "", "");
     assert_eq!(get(dir, "f"), "f\n");
@@ -748,7 +748,7 @@ fn setcap_dry_run() {
         ("--remove cap_chown f",          0, "f: cap_kill=ep -> cap_kill=ep (unchanged)\n", ""),
         ("--remove cap_chown g",          0, "g: none -> none (unchanged)\n", ""),
         ("-r f = g",                      0, "f: cap_kill=ep -> none\ng: none -> =\n", ""),
-        ("-r g",                          1, "g: none -> none (unchanged)\n", "setcap: would be refused: g: it has no capabilities to remove\n"),
+        ("-r g",                          1, "g: none -> none (unchanged)\n", "setcap: would be refused: g: no capabilities to remove\n"),
         ("-f -r g",                       0, "g: none -> none (unchanged)\n", ""),
         ("cap_kill=p f cap_kill=p x",     1, "f: cap_kill=ep -> cap_kill=p\n", "setcap: would be refused: cannot read the capabilities of x: No such file or directory\n"),
     ];
@@ -769,7 +769,7 @@ fn setcap_dry_run_json() {
         object("f", old(), file_caps(&["cap_chown", "cap_kill"], true), None),
         object("f", old(), Value::Null, None),
         object("g", Value::Null, file_caps(&["cap_bpf"], false), None),
-        object("g", Value::Null, Value::Null, Some("g: it has no capabilities to remove")),
+        object("g", Value::Null, Value::Null, Some("g: no capabilities to remove")),
     ]);
     let line = "setcap --dry-run --json --add cap_chown f -r f cap_bpf=p g -r g cap_bpf=p f";
     check_json(dir, line, 1, &json!({"schema": 1, "files": files}));
@@ -908,8 +908,8 @@ fn setcap_nosuid_and_read_only() {
     let dir = dir.path();
     let mounted = Mounted::tmpfs(dir.join("m"), MsFlags::MS_NOSUID);
     touch(dir, &["m/f"]);
-    let warning = "setcap: m/f: its file system is mounted nosuid: executing the file gives none \
-                   of the capabilities\n";
+    let warning = "setcap: m/f: the file system is mounted with nosuid, so executing the file \
+                   grants no capabilities\n";
     check(dir, "setcap --dry-run cap_kill=p m/f", 0, "m/f: none -> cap_kill=p\n", warning);
     check(dir, "setcap cap_kill=p m/f", 0, "", warning);
     check(dir, "setcap --add cap_bpf m/f", 0, "", warning);

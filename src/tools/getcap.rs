@@ -27,7 +27,7 @@ use crate::{
     file::{Entry, Found, Scan},
 };
 
-/// How long a scan may take before it says how far it is, and then how often.
+/// The time before the first progress message of a scan, and between messages.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PULSE: Duration = Duration::from_millis(100);
 
@@ -44,14 +44,14 @@ struct Args {
     files: Vec<PathBuf>,
 }
 
-/// How a file and its capabilities are written.
+/// The output format.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Form {
-    /// The name, a space, the text and a line feed.
+    /// The name, a space, the text and a newline.
     Line,
-    /// The name, a NUL, the text and a line feed.
+    /// The name, a NUL, the text and a newline.
     Null,
-    /// An object in the list of one document.
+    /// An object in the list of one JSON document.
     Json,
 }
 
@@ -65,34 +65,34 @@ pub fn command() -> Command {
         .disable_version_flag(true)
         .version(concat!(env!("CARGO_PKG_VERSION"), "\nMIT OR Apache-2.0"))
         .args([
-            flag("recursive").short('r').help("Look at all files below a directory"),
+            flag("recursive").short('r').help("Read all files below a directory"),
             flag("verbose").short('v').help("Also print files without capabilities"),
-            flag("rootid").short('n').help("Print the root id of a user namespace too"),
-            Arg::new("usage").short('h').action(ArgAction::HelpShort).help("Print this to stderr"),
-            flag("help").help("Print this to stdout"),
+            flag("rootid").short('n').help("Also print the root ID of a user namespace"),
+            Arg::new("usage").short('h').action(ArgAction::HelpShort).help("Print this help to standard error"),
+            flag("help").help("Print this help to standard output"),
             Arg::new("license")
                 .short('l')
                 .long("license")
                 .action(ArgAction::Version)
                 .help("Print the version and the licence"),
-            flag("json").help("Print one JSON document, with an object a file"),
+            flag("json").help("Print one JSON document with an object for each file"),
             flag("null")
                 .conflicts_with("json")
                 .help("Print a NUL instead of the space after a name"),
-            flag("sort").help("Print in the order of the names"),
+            flag("sort").help("Sort the output by name"),
             flag("one-file-system").help("Stay on the file system of each FILE"),
             Arg::new("exclude")
                 .long("exclude")
                 .value_name("GLOB")
                 .action(ArgAction::Append)
                 .value_parser(value_parser!(OsString))
-                .help("Leave out what matches: a whole path if GLOB has a slash, else a name"),
+                .help("Exclude matching files and directories, by path if GLOB has a slash, by name otherwise"),
             Arg::new("threads")
                 .long("threads")
                 .value_name("N")
                 .value_parser(value_parser!(u16).range(1..=256))
-                .help("Read with so many threads [default: one a processor, at most 8]"),
-            flag("strict").help("Name what could not be read, and exit with 1 if there is any"),
+                .help("Use N threads [default: one per processor, at most 8]"),
+            flag("strict").help("Report unreadable directories, and exit with 1 if anything is unreadable"),
             Arg::new("FILE")
                 .action(ArgAction::Append)
                 .required_unless_present("help")
@@ -100,9 +100,11 @@ pub fn command() -> Command {
         ])
 }
 
+/// Runs the program.
+///
 /// # Errors
 ///
-/// Writing to the standard streams.
+/// Writing to the standard streams failed.
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let mut matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
@@ -195,20 +197,20 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
     Ok(if failed.into_inner() { Exit::FAILURE } else { Exit::SUCCESS })
 }
 
-/// Whether descriptors or memory ran out: more of them would have given an answer.
+/// Returns whether descriptors or memory ran out, so that a larger limit would help.
 fn ran_out(err: &Error) -> bool {
     let errno = err.raw_os_error().map(Errno::from_raw);
     matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
 }
 
-/// The path without the slashes that it ends in, as libcap prints a directory with all in it.
+/// Returns the path without trailing slashes, as libcap prints it for a recursive search.
 fn without_slashes(path: &Path) -> &Path {
     let bytes = path.as_os_str().as_bytes();
     let last = bytes.iter().rposition(|&byte| byte != b'/');
     Path::new(OsStr::from_bytes(&bytes[..last.map_or(bytes.len().min(1), |last| last + 1)]))
 }
 
-/// What is to be printed of a file.
+/// The result for a file.
 enum Report {
     Nothing,
     Out(Vec<u8>),
@@ -218,7 +220,7 @@ enum Report {
 fn report(args: &Args, terminal: bool, entry: &Entry<'_>) -> Report {
     let remark = match entry.found() {
         Found::File(Err(err)) if args.form != Form::Json => return Report::Err(chain(err)),
-        // As libcap does, directories are passed over in silence that may not be read.
+        // Like libcap, skip unreadable directories silently.
         Found::Unreadable(err @ Error::Os { op: Op::ReadDirectory, .. })
             if args.form != Form::Json && !args.strict && !ran_out(err) =>
         {
@@ -233,7 +235,7 @@ fn report(args: &Args, terminal: bool, entry: &Entry<'_>) -> Report {
     };
     let mut record = Vec::new();
     let path = entry.path();
-    // Writing into memory does not fail.
+    // Writing to memory does not fail.
     let _ = if args.form == Form::Json {
         serde_json::to_writer(&mut record, &object(&path, entry.found())).map_err(io::Error::from)
     } else {
@@ -294,13 +296,13 @@ fn object(path: &Path, found: &Found) -> Value {
     object.into()
 }
 
-/// What has been printed, and what is kept to be sorted.
+/// The output, and the entries to sort.
 struct Printer<'a, 'b> {
     args: &'a Args,
     io: &'a mut Io<'b>,
     records: u64,
     kept: Vec<(PathBuf, Vec<u8>)>,
-    /// Whether a line on standard error says how far the scan is.
+    /// Whether a progress line is on standard error.
     progress: bool,
     result: io::Result<()>,
 }

@@ -1,6 +1,6 @@
 //! `getpcaps`: prints the capabilities of processes.
 //!
-//! The arguments are acted on from left to right: an option holds for what follows it.
+//! Arguments are processed from left to right, and an option applies to the processes after it.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -22,16 +22,16 @@ use crate::{
     proc::{Proc, Status},
 };
 
-/// The options and what they do: the help is printed from here.
+/// The options and their descriptions, from which the help is printed.
 const OPTIONS: &[(&str, &str)] = &[
-    ("--help, -h, --usage", "print this"),
+    ("--help, -h, --usage", "print this help"),
     ("--license", "print the licence"),
     ("--verbose", "print a sentence for each process"),
-    ("--ugly, --legacy", "print as libcap did before version 2.30, to standard error"),
-    ("--iab", "print the inheritable, ambient and bounding sets too"),
-    ("--names", "print the name of each process too"),
-    ("--threads", "print each thread whose sets differ from its process's too"),
-    ("--json", "print one JSON document, with an object a process"),
+    ("--ugly, --legacy", "use the format of libcap before version 2.30, on standard error"),
+    ("--iab", "also print the inheritable, ambient and bounding sets"),
+    ("--names", "also print the name of each process"),
+    ("--threads", "also print threads whose sets differ from their process's"),
+    ("--json", "print one JSON document with an object for each process"),
     ("--all", "print every process"),
 ];
 
@@ -46,22 +46,24 @@ struct Options {
 }
 
 impl Options {
-    /// Whether /proc has to be asked too.
+    /// Returns whether /proc is needed.
     fn needs_status(self) -> bool {
         self.iab || self.names || self.threads
     }
 }
 
-/// Returns the options as clap has them, for completions.
+/// Returns the options as a clap command, for completions.
 #[must_use]
 pub fn command() -> clap::Command {
     let pids = clap::Arg::new("PID").num_args(0..);
     options::by_table("getpcaps", OPTIONS.iter().copied()).arg(pids)
 }
 
+/// Runs the program.
+///
 /// # Errors
 ///
-/// Writing to the standard streams.
+/// Writing to the standard streams failed.
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     if argv.len() < 2 {
         usage(io)?;
@@ -94,13 +96,10 @@ fn usage(io: &mut Io<'_>) -> io::Result<()> {
     for (option, what) in OPTIONS {
         writeln!(io.err, "  {option:<20}  {what}")?;
     }
-    writeln!(
-        io.err,
-        "\nAn option holds for the processes that follow it. PID 0 is getpcaps itself."
-    )
+    writeln!(io.err, "\nAn option applies to the processes after it. PID 0 is getpcaps itself.")
 }
 
-/// What is known of one process when it is printed.
+/// The printable state of one process.
 struct Sets {
     caps: CapState,
     status: Option<Status>,
@@ -116,16 +115,16 @@ struct Getpcaps<'a, 'b> {
     io: &'a mut Io<'b>,
     proc: Proc,
     options: Options,
-    /// The objects, once there was `--json`.
+    /// The objects for `--json`.
     json: Option<Vec<Value>>,
-    /// Processes that the same options hold for, not yet looked at, and how they were named:
-    /// `None` if they were found, and not asked for by their numbers.
+    /// Processes with the same options that have not been read yet, and the arguments that named
+    /// them, or `None` if they were found.
     waiting: Vec<(u32, Option<String>)>,
     failed: bool,
 }
 
 impl Getpcaps<'_, '_> {
-    /// Acts on one argument; with the exit status if there is nothing more to do.
+    /// Processes one argument. Returns the exit status if the program is done.
     fn act(&mut self, arg: &OsStr) -> io::Result<Option<Exit>> {
         let before = self.options;
         let options = match arg.to_str().unwrap_or_default() {
@@ -182,9 +181,9 @@ impl Getpcaps<'_, '_> {
         self.waiting.extend(pids.into_iter().map(|pid| (pid, None)));
     }
 
-    /// A process by its number or its name.
+    /// Selects a process by number or name.
     fn process(&mut self, arg: &OsStr) -> io::Result<()> {
-        // What is not UTF-8 is no number, and not the empty one either, which is 0.
+        // Invalid UTF-8 is not a number, and not the empty string either, which is 0.
         let words = match arg.to_str().map_or(Err(NotAPid::NoNumber), number) {
             Ok(pid) => {
                 let label = arg.to_string_lossy().into_owned();
@@ -216,9 +215,9 @@ impl Getpcaps<'_, '_> {
         self.io.complain_in_words("getpcaps", &words)
     }
 
-    /// Looks at the processes that wait, several at once if there are many, and prints them.
+    /// Reads and prints the waiting processes, with several threads if there are many.
     fn flush(&mut self) -> io::Result<()> {
-        /// Fewer are read sooner than a thread is started.
+        /// Fewer processes are read faster than a thread starts.
         const A_THREAD_EACH: usize = 128;
         let pids = std::mem::take(&mut self.waiting);
         let needs_status = self.options.needs_status() || self.json.is_some();
@@ -262,7 +261,7 @@ impl Getpcaps<'_, '_> {
     ) -> io::Result<()> {
         let sets = match result {
             Ok(sets) => sets,
-            // It was there when it was found, and has ended since.
+            // The process was found, and has ended since.
             Err(Error::NoProcess { .. }) if label.is_none() => return Ok(()),
             Err(err) => return self.complain(&err),
         };
@@ -292,8 +291,8 @@ impl Getpcaps<'_, '_> {
         Ok(())
     }
 
-    /// Threads besides the first of a process that have other sets than it. One that ends
-    /// meanwhile has none.
+    /// Returns the threads whose sets differ from those of the first one. Threads that have ended
+    /// are left out.
     fn differing_threads(&self, first: &Status) -> Vec<Status> {
         let sets = |status: &Status| (status.caps, status.bounding, status.ambient);
         let others = self.proc.threads(first.tgid).unwrap_or_default().into_iter();
@@ -335,7 +334,7 @@ impl Getpcaps<'_, '_> {
     }
 }
 
-/// The processes with this name, which the kernel cuts off after 15 bytes.
+/// Returns the processes with this name, which the kernel truncates to 15 bytes.
 fn named(proc: &Proc, name: &OsStr) -> Vec<u32> {
     let short = &name.as_encoded_bytes()[..name.len().min(15)];
     let is_it =
@@ -343,7 +342,7 @@ fn named(proc: &Proc, name: &OsStr) -> Vec<u32> {
     proc.processes().unwrap_or_default().into_iter().filter(is_it).collect()
 }
 
-/// The sets of a process; 0 is this one.
+/// Returns the sets of a process. 0 is this process.
 fn sets(proc: &Proc, pid: u32, needs_status: bool) -> crate::Result<Sets> {
     if !needs_status {
         return Ok(Sets { caps: CapState::of_pid(pid)?, status: None });
@@ -351,8 +350,8 @@ fn sets(proc: &Proc, pid: u32, needs_status: bool) -> crate::Result<Sets> {
     proc.status(if pid == 0 { std::process::id() } else { pid }).map(Sets::from)
 }
 
-/// With `--iab`: the text of the sets unless it is the empty one, and in brackets the tuple if it
-/// says anything but what is inheritable; or both.
+/// Returns the output of `--iab`: the text of the sets unless it is empty, and in brackets the
+/// tuple if it has more than inheritable capabilities; or both.
 pub(super) fn iab_words(text: &str, iab: Iab, both: bool) -> String {
     let mut words = String::new();
     if both || text != "=" {
@@ -374,7 +373,7 @@ enum NotAPid {
     TooLarge,
 }
 
-/// A process id as strtol(3) reads one in base 10; nothing at all is 0.
+/// Parses a process ID like strtol(3) in base 10. An empty string is 0.
 fn number(text: &str) -> Result<u32, NotAPid> {
     let digits = text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);
     if text.is_empty() {

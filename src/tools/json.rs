@@ -1,4 +1,4 @@
-//! What the commands have in common in their JSON. (docs/json.md)
+//! JSON shared by the commands. (docs/json.md)
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use crate::{CapSet, proc::Status};
 
 pub use crate::scan::output::json::{SCHEMA, insert_name};
 
-/// What is known of a thread.
+/// Returns the fields of a thread.
 pub fn status(status: &Status) -> Map<String, Value> {
     let mut object = Map::new();
     let caps = status.caps;

@@ -1,4 +1,4 @@
-//! The programs: each parses its arguments, calls the library and prints.
+//! The programs. Each parses its arguments, calls the library and prints.
 
 use std::{
     error::Error,
@@ -29,7 +29,7 @@ pub use crate::{
     launch::{Place, find_program, helper, program},
 };
 
-/// The world as a command sees it, so that a test can hand it another.
+/// The environment of a command, which a test can replace.
 pub struct Io<'a> {
     /// Standard input.
     pub input: &'a mut (dyn Read + Send),
@@ -50,13 +50,12 @@ impl fmt::Debug for Io<'_> {
 }
 
 impl Io<'_> {
-    /// Prints an error and its causes to standard error, behind the name of the program.
+    /// Prints an error and its causes to standard error, after the name of the program.
     pub fn complain(&mut self, program: &str, err: &dyn Error) -> io::Result<()> {
         self.complain_in_words(program, &chain(err))
     }
 
-    /// Prints the help that was asked for, or what was wrong with the command line: with what to
-    /// exit then.
+    /// Prints the requested help, or the mistake on the command line, and returns the exit status.
     pub fn usage(&mut self, err: &clap::Error, mistake: Exit) -> io::Result<Exit> {
         if err.use_stderr() {
             return write!(self.err, "{err}").map(|()| mistake);
@@ -80,9 +79,9 @@ impl Exit {
     pub const USAGE: Exit = Exit(2);
 }
 
-/// Runs a command on the standard streams of the process and its arguments.
+/// Runs a command with the arguments and standard streams of the process.
 pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> ExitCode {
-    // A closed pipe ends libcap's programs by the signal. SIGPIPE always has a default action.
+    // A closed pipe kills libcap's programs with a signal. SIGPIPE always has a default action.
     let _ = sys::signal::default_sigpipe();
     let argv: Vec<OsString> = std::env::args_os().collect();
     let mut io = Io {
@@ -95,7 +94,7 @@ pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> ExitCode {
     let result = run(&argv, &mut io).and_then(|exit| io.out.flush().map(|()| exit));
     let exit = match result {
         Ok(exit) => exit,
-        // The reader has gone away, as after `| head`: nobody to tell.
+        // The reader has exited, as with `| head`.
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Exit::SUCCESS,
         Err(err) => {
             let name =
@@ -108,7 +107,7 @@ pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> ExitCode {
     exit.0.into()
 }
 
-/// A name as it is printed: as it is into a pipe or a file, escaped on a terminal.
+/// A name for output: unchanged in a pipe or a file, escaped on a terminal.
 #[derive(Debug)]
 pub struct Name<'a> {
     bytes: &'a [u8],
@@ -129,8 +128,8 @@ impl<'a> Name<'a> {
     }
 }
 
-/// Bytes of others, safe to show: what is no printable character stands as a backslash sequence.
-/// A backslash itself is doubled where there are any, so that the text says which.
+/// Untrusted bytes, safe to print: unprintable characters are escaped with a backslash. If there
+/// are any, backslashes are doubled, so that the text is unambiguous.
 #[derive(Debug)]
 pub struct Escaped<'a>(pub &'a [u8]);
 
@@ -157,11 +156,11 @@ impl fmt::Display for Escaped<'_> {
     }
 }
 
-/// Whether a terminal shows the character, and does nothing else.
+/// Returns whether a terminal shows the character and does nothing else.
 fn is_printable(char: char) -> bool {
-    // Letters and a symbol that look like nothing, or like a space.
+    // Letters and a symbol that are invisible or look like a space.
     let is_blank = matches!(char, '\u{115f}' | '\u{1160}' | '\u{2800}' | '\u{3164}' | '\u{ffa0}');
-    // What escape_debug leaves alone, and the quotes, which mean nothing here.
+    // Characters that escape_debug does not change, and quotes, which are safe here.
     matches!(char, '"' | '\'' | '\\') || (char.escape_debug().len() == 1 && !is_blank)
 }
 

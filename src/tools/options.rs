@@ -1,4 +1,4 @@
-//! The options of a tool that parses its arguments by hand, as clap has them: for completions.
+//! The options of a tool with a hand-written parser as a clap command, for completions.
 
 use clap::{Arg, Command, ValueHint};
 
@@ -6,7 +6,7 @@ pub(super) fn file() -> Arg {
     Arg::new("FILE").num_args(0..).value_hint(ValueHint::FilePath)
 }
 
-/// Options in the form of a help: `-h, --help` or `--add CAPS`.
+/// Converts options in the notation of a help text: `-h, --help` or `--add CAPS`.
 pub(super) fn by_table(
     name: &'static str,
     table: impl Iterator<Item = (&'static str, &'static str)>,
@@ -20,7 +20,7 @@ pub(super) fn by_table(
     by_rows(name, rows)
 }
 
-/// Options, the names of their values, and what they do.
+/// Converts rows of an option, the name of its value, and its description.
 pub(super) fn by_rows(
     name: &'static str,
     rows: impl Iterator<Item = (&'static str, &'static str, &'static str)>,
@@ -29,7 +29,7 @@ pub(super) fn by_rows(
     let args = rows.filter_map(|(option, value, about)| {
         let is_joined = option.ends_with('=');
         let word = option.trim_end_matches('=').trim_start_matches('-');
-        // One with a value and one without can have the same name.
+        // The same name may exist with a value and without one.
         if known.contains(&word) {
             return None;
         }

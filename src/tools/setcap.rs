@@ -1,7 +1,7 @@
 //! `setcap`: sets, checks and removes the capabilities of files.
 //!
-//! The arguments are acted on from left to right, each pair of capabilities and file as soon as
-//! it is complete; an option holds for all pairs that follow it.
+//! Arguments are processed from left to right, each pair of capabilities and file as soon as it is
+//! complete. An option applies to all pairs after it.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -22,35 +22,35 @@ use crate::{
     file::{self, FileCaps},
 };
 
-/// The options and what they do: the help is printed from here.
+/// The options and their descriptions, from which the help is printed.
 const OPTIONS: &[(&str, &str)] = &[
-    ("-r", "in place of CAPS: the file is to have no capabilities"),
-    ("-", "in place of CAPS: read them from standard input, up to an empty line"),
-    ("--add CAPS", "in place of CAPS: add these and keep the others"),
-    ("--remove CAPS", "in place of CAPS: take these away and keep the others"),
-    ("-n ROOTID", "for the user namespace whose root has this user id"),
+    ("-r", "in place of CAPS: remove the file's capabilities"),
+    ("-", "in place of CAPS: read CAPS from standard input, up to an empty line"),
+    ("--add CAPS", "in place of CAPS: add CAPS, and keep other capabilities"),
+    ("--remove CAPS", "in place of CAPS: remove CAPS, and keep other capabilities"),
+    ("-n ROOTID", "set capabilities for the user namespace whose root has this user ID"),
     ("-v", "compare the file with CAPS and change nothing"),
-    ("-q", "no prompt for standard input, and no results of -v"),
-    ("-f", "allow effective capabilities alone, and -r where there are none"),
-    ("--dry-run", "say what would change, and whether it would be refused"),
-    ("--json", "with -v or --dry-run: print one JSON document, with an object a file"),
-    ("-h, --help", "print this: -h to standard error"),
+    ("-q", "print no prompt for standard input, and no results of -v"),
+    ("-f", "allow capabilities that are only effective, and -r without capabilities"),
+    ("--dry-run", "print the change, and whether it would be refused; change nothing"),
+    ("--json", "with -v or --dry-run: print one JSON document with an object for each file"),
+    ("-h, --help", "print this help; -h prints to standard error"),
     ("--license", "print the licence"),
 ];
 
-/// The most bytes that standard input may have.
+/// The maximum size of standard input in bytes.
 const INPUT_LIMIT: usize = 64 * 1024;
 
 const SUCCESS: Option<Exit> = Some(Exit::SUCCESS);
 const FAILURE: Option<Exit> = Some(Exit::FAILURE);
 
-/// What a file is to have.
+/// The wanted capabilities of a file.
 enum Wanted {
     Exactly(CapState),
     Nothing,
-    /// What it has, and this: a list alone, or a clause.
+    /// The present capabilities and these: a list without flags, or a clause.
     Added(String),
-    /// What it has without this list.
+    /// The present capabilities without this list.
     Removed(String),
 }
 
@@ -63,19 +63,21 @@ struct Setcap<'a, 'b> {
     dry_run: bool,
     json: bool,
     rootid: Option<u32>,
-    /// The objects of `--json`.
+    /// The objects for `--json`.
     results: Vec<Value>,
 }
 
-/// Returns the options as clap has them, for completions.
+/// Returns the options as a clap command, for completions.
 #[must_use]
 pub fn command() -> clap::Command {
     options::by_table("setcap", OPTIONS.iter().copied()).arg(options::file())
 }
 
+/// Runs the program.
+///
 /// # Errors
 ///
-/// Writing to the standard streams.
+/// Writing to the standard streams failed.
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let mut setcap = Setcap {
         io,
@@ -109,21 +111,18 @@ fn usage(out: &mut dyn Write) -> io::Result<()> {
     for (option, what) in OPTIONS {
         writeln!(out, "  {option:<14}  {what}")?;
     }
-    writeln!(
-        out,
-        "\nCAPS is a text such as cap_net_raw=ep. An option holds for the pairs behind it."
-    )
+    writeln!(out, "\nCAPS is text such as cap_net_raw=ep. An option applies to the pairs after it.")
 }
 
-/// Sets an option, after which there is more to do.
+/// Sets an option.
 fn set(option: &mut bool) -> Option<Exit> {
     *option = true;
     None
 }
 
 impl Setcap<'_, '_> {
-    /// Acts on one argument, with the arguments behind it; with the exit status if there is
-    /// nothing more to do.
+    /// Processes one argument, and further ones that belong to it. Returns the exit status if the
+    /// program is done.
     fn act<'c>(
         &mut self,
         arg: &OsStr,
@@ -151,7 +150,7 @@ impl Setcap<'_, '_> {
             "-r" => Some(Wanted::Nothing),
             "-" => self.read_input()?,
             "--add" | "--remove" if self.verify => {
-                return self.usage_error("-v compares with CAPS, not with a change");
+                return self.usage_error("--add and --remove cannot be combined with -v");
             }
             "--add" | "--remove" => match rest.next() {
                 Some(text) => self.change(arg == "--add", &text.to_string_lossy())?,
@@ -162,7 +161,7 @@ impl Setcap<'_, '_> {
         let Some(wanted) = wanted else { return Ok(FAILURE) };
         match rest.next() {
             Some(file) => self.pair(&wanted, Path::new(file)),
-            None => self.usage_error("the capabilities have no file"),
+            None => self.usage_error("no file for the capabilities"),
         }
     }
 
@@ -177,18 +176,18 @@ impl Setcap<'_, '_> {
     }
 
     fn set_rootid(&mut self, arg: Option<&OsStr>) -> io::Result<Option<Exit>> {
-        let Some(arg) = arg else { return self.usage_error("-n needs a root id") };
+        let Some(arg) = arg else { return self.usage_error("-n needs a root ID") };
         self.rootid = arg.to_str().and_then(caps::number).filter(|&id| id != 0 && id != u32::MAX);
         if self.rootid.is_some() {
             return Ok(None);
         }
         let arg = arg.display();
-        self.complain(&format!("bad root id {arg}: a user id from 1 to 4294967294 is wanted"))
+        self.complain(&format!("{arg}: not a root ID, which is a number from 1 to 4294967294"))
     }
 
-    /// The sets that a text names, or `None` if that has been complained of.
+    /// Parses the sets, or prints an error and returns `None`.
     fn exactly(&mut self, arg: &OsStr) -> io::Result<Option<Wanted>> {
-        // What is not UTF-8 has no capability's name in it, and the error shows where.
+        // Invalid UTF-8 is not part of a capability name, and the error shows its position.
         let text = arg.to_string_lossy();
         if text.trim_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']).is_empty() {
             self.complain("empty space is an invalid capability, did you mean -r?")?;
@@ -197,7 +196,7 @@ impl Setcap<'_, '_> {
         match text.parse() {
             Ok(state) => Ok(Some(Wanted::Exactly(state))),
             Err(err) => {
-                // Standard output is one document then.
+                // With --json, standard output is one document.
                 if !self.json {
                     write!(self.io.out, "argument: ")?;
                     Name::new(arg, self.io.out_terminal).write(self.io.out)?;
@@ -212,9 +211,9 @@ impl Setcap<'_, '_> {
     fn change(&mut self, add: bool, text: &str) -> io::Result<Option<Wanted>> {
         let wanted = if add { Wanted::Added(text.into()) } else { Wanted::Removed(text.into()) };
         if add && text.contains(['=', '-']) {
-            self.usage_error("--add takes a list of capabilities, or a list, + and flags")?;
+            self.usage_error("--add needs a list of capabilities, or a list, + and flags")?;
         } else if !add && !is_list(text) {
-            self.usage_error("--remove takes a list of capabilities, without flags")?;
+            self.usage_error("--remove needs a list of capabilities without flags")?;
         } else if let Err(err) = wanted.of(CapState::EMPTY) {
             self.usage_error(&err.to_string())?;
         } else {
@@ -223,8 +222,8 @@ impl Setcap<'_, '_> {
         Ok(None)
     }
 
-    /// The text on standard input up to an empty line. It is read byte by byte, so that what
-    /// follows is there for the next one.
+    /// Reads text from standard input, up to an empty line. It reads single bytes, so the next call
+    /// gets the rest.
     fn read_input(&mut self) -> io::Result<Option<Wanted>> {
         if !self.quiet {
             writeln!(self.io.err, "Please enter caps for file [empty line to end]:")?;
@@ -247,7 +246,7 @@ impl Setcap<'_, '_> {
 
     fn pair(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
         if self.json && !(self.verify || self.dry_run) {
-            return self.usage_error("--json goes with -v or --dry-run");
+            return self.usage_error("--json needs -v or --dry-run");
         }
         if self.verify {
             return self.verify(wanted, path);
@@ -255,13 +254,12 @@ impl Setcap<'_, '_> {
         if self.dry_run { self.announce(wanted, path) } else { self.set(wanted, path) }
     }
 
-    /// What a file would have that has had `old`.
+    /// Returns the new capabilities of a file with the capabilities `old`.
     fn caps(&self, wanted: &Wanted, old: Option<FileCaps>) -> crate::Result<Option<FileCaps>> {
         let state = wanted.of(old.unwrap_or_default().into())?;
         let kept = match wanted {
             Wanted::Nothing => return Ok(None),
-            // An empty set would be no use, and would empty the ambient set of whoever executes
-            // the file.
+            // An empty set would only clear the ambient set when the file is executed.
             Wanted::Removed(_) if state == CapState::EMPTY => return Ok(None),
             Wanted::Exactly(_) => None,
             Wanted::Added(_) | Wanted::Removed(_) => old.and_then(|caps| caps.rootid),
@@ -270,8 +268,8 @@ impl Setcap<'_, '_> {
         Ok(Some(FileCaps { rootid: self.rootid.or(kept), ..caps }))
     }
 
-    /// The capabilities of a file with these sets. Forced, what is effective alone does no more
-    /// than set the effective bit.
+    /// Returns the file capabilities with these sets. With -f, capabilities that are only effective
+    /// set the effective bit.
     fn storable(&self, state: CapState) -> crate::Result<FileCaps> {
         let CapState { effective, permitted, inheritable } = state;
         if self.force && effective.is_superset(permitted | inheritable) {
@@ -296,7 +294,7 @@ impl Setcap<'_, '_> {
     }
 
     fn try_set(&self, wanted: &Wanted, path: &Path) -> crate::Result<Done> {
-        // Without the right to it, the attempt tells why it is refused.
+        // Without the privilege, the attempt returns the reason.
         let setfcap = CapState::current()?.permitted & Cap::SETFCAP;
         CapState::with_raised(setfcap, || {
             let written = match wanted {
@@ -314,7 +312,7 @@ impl Setcap<'_, '_> {
         })
     }
 
-    /// Says what [`Self::set`] would do.
+    /// Prints the change that [`Self::set`] would make.
     fn announce(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
         let outcome = file::read(path).and_then(|old| Ok((old, self.caps(wanted, old)?)));
         let refused = match &outcome {
@@ -390,7 +388,7 @@ impl Setcap<'_, '_> {
         Ok(if matches { None } else { FAILURE })
     }
 
-    /// Adds an object to the document of `--json`.
+    /// Adds an object to the JSON document.
     fn result(&mut self, path: &Path, facts: Value) {
         let mut object = Map::new();
         insert_name(&mut object, "path", path.as_os_str());
@@ -402,19 +400,19 @@ impl Setcap<'_, '_> {
 }
 
 const IGNORED: &str =
-    "its file system is mounted nosuid: executing the file gives none of the capabilities";
-const NOTHING_TO_REMOVE: &str = "it has no capabilities to remove";
+    "the file system is mounted with nosuid, so executing the file grants no capabilities";
+const NOTHING_TO_REMOVE: &str = "no capabilities to remove";
 
-/// What became of a file.
+/// The result for a file.
 enum Done {
     Fully,
-    /// Fully, and yet exec will not heed it.
+    /// Success, but execve(2) ignores the capabilities.
     Ignored,
     NothingToRemove,
 }
 
 impl Wanted {
-    /// The sets of a file that has had the sets `old`.
+    /// Returns the new sets of a file with the sets `old`.
     fn of(&self, old: CapState) -> Result<CapState, ParseError> {
         let all = CapSet::supported();
         match self {
@@ -423,7 +421,7 @@ impl Wanted {
             Wanted::Removed(list) => old.and_parse(&format!("{list}-eip"), all),
             Wanted::Added(list) if is_list(list) => {
                 let mut state = old.and_parse(&format!("{list}+p"), all)?;
-                // The effective bit stays, or is set with the first capabilities.
+                // The effective bit is kept, or is set with the first capabilities.
                 if !old.effective.is_empty() || old == CapState::EMPTY {
                     state.effective = state.permitted | state.inheritable;
                 }
@@ -434,12 +432,12 @@ impl Wanted {
     }
 }
 
-/// Whether a text has no operators, and so no flags.
+/// Returns whether a text has no operators, and therefore no flags.
 fn is_list(text: &str) -> bool {
     !text.contains(['=', '+', '-'])
 }
 
-/// The sets that differ: their letters and names, in the order in which they are printed.
+/// Returns the letters and names of the sets that differ, in print order.
 fn differing(got: CapState, want: CapState) -> Vec<(char, &'static str)> {
     let sets = [
         ('p', "permitted", got.permitted == want.permitted),
@@ -452,7 +450,7 @@ fn differing(got: CapState, want: CapState) -> Vec<(char, &'static str)> {
         .collect()
 }
 
-/// The capabilities of a file, with the root id if there is one.
+/// The capabilities of a file, with the root ID if there is one.
 struct Shown(Option<FileCaps>);
 
 impl fmt::Display for Shown {
@@ -466,7 +464,7 @@ impl fmt::Display for Shown {
     }
 }
 
-/// The text of an error, with the file that it is about.
+/// Returns the text of an error, with the file.
 fn naming(path: &Path, err: &Error) -> String {
     match err {
         Error::UnstorableEffective { .. } | Error::Parse(_) => {

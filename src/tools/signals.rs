@@ -1,13 +1,12 @@
-//! Signals that would end a program before it has written its report.
+//! Catching signals that would end a program before it has written its report.
 
 use crate::{Op, Result, sys};
 
-/// Catches SIGINT, SIGQUIT, SIGTERM and SIGHUP. Programs that this process executes are ended by
-/// these signals as before.
+/// Catches SIGINT, SIGQUIT, SIGTERM and SIGHUP. They still end programs that this process executes.
 ///
 /// # Errors
 ///
-/// Only where a sandbox forbids the call.
+/// An error if a sandbox forbids the call.
 pub fn catch() -> Result<()> {
     for signal in [libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGHUP] {
         sys::signal::outlive(signal).map_err(|err| Op::Signal.thread(err))?;

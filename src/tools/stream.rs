@@ -1,5 +1,5 @@
-//! The standard output and error of a command. All that it prints passes through here, so that
-//! untrusted bytes are escaped before they reach a terminal.
+//! The standard output and error of a command. All output uses them, so that untrusted bytes are
+//! escaped before they reach a terminal.
 
 use std::{
     fmt,
@@ -8,11 +8,11 @@ use std::{
 
 use super::is_printable;
 
-/// A stream of text, for people or for programs.
+/// An output stream.
 pub struct Stream {
     to: Box<dyn Write + Send>,
     escapes: bool,
-    /// The beginning of a character, the rest of which is still to come.
+    /// The start of an incomplete character.
     partial: Vec<u8>,
 }
 
@@ -23,15 +23,15 @@ impl fmt::Debug for Stream {
 }
 
 impl Stream {
-    /// A stream to `to`. With `escapes`, every character that is neither printable nor a newline
-    /// or a tab is written as `\u001b`, which is its escape in JSON too, and a byte that is no
+    /// Returns a stream that writes to `to`. With `escapes`, characters that are not printable, a
+    /// newline or a tab are written as `\u001b`, an escape that is also valid in JSON, and invalid
     /// UTF-8 as `\xff`.
     pub fn new(to: impl Write + Send + 'static, escapes: bool) -> Stream {
         Stream { to: Box::new(to), escapes, partial: Vec::new() }
     }
 
-    /// Standard output: escaped and in whole lines for a terminal, as it is and in whole blocks
-    /// for a pipe or a file.
+    /// Returns standard output: escaped and line-buffered on a terminal, and unchanged and
+    /// block-buffered in a pipe or a file.
     pub(super) fn stdout() -> Stream {
         let stdout = io::stdout();
         if stdout.is_terminal() {
@@ -41,18 +41,18 @@ impl Stream {
         }
     }
 
-    /// Standard error, which is for people wherever it leads to.
+    /// Returns standard error, which is always escaped.
     #[must_use]
     pub fn stderr() -> Stream {
         Stream::new(io::stderr(), true)
     }
 
-    /// Writes a control sequence of the program's own.
+    /// Writes a control sequence of the program itself.
     pub(super) fn control(&mut self, sequence: &'static str) -> io::Result<()> {
         self.to.write_all(sequence.as_bytes())
     }
 
-    /// Writes bytes escaped, but for the beginning of a character at their end.
+    /// Writes escaped bytes, except an incomplete character at the end.
     fn write_escaped(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut text = String::with_capacity(bytes.len());
         let mut chunks = bytes.utf8_chunks().peekable();
@@ -111,7 +111,7 @@ fn push_bytes(text: &mut String, bytes: &[u8]) {
     }
 }
 
-/// What tests have printed.
+/// The output of a test.
 #[cfg(test)]
 #[derive(Clone, Default)]
 pub(super) struct Memory(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
@@ -140,7 +140,7 @@ mod tests {
 
     use super::*;
 
-    /// What arrives of these writes.
+    /// Returns the result of these writes.
     fn written(escapes: bool, parts: &[&[u8]]) -> Vec<u8> {
         let memory = Memory::default();
         let mut stream = Stream::new(memory.clone(), escapes);
@@ -187,7 +187,7 @@ mod tests {
             prop_assert_eq!(written(false, &[left, right]), bytes);
         }
 
-        /// A document of JSON is the same one.
+        /// Escaping does not change the value of a JSON document.
         #[test]
         fn json_stays_json(text: String) {
             let document = serde_json::to_vec(&text).unwrap();

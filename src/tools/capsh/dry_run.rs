@@ -1,7 +1,8 @@
-//! `capsh --dry-run`: what each step leaves, and the first that loses what an earlier one gave.
+//! `capsh --dry-run`: the sets after each step, and the first step that loses a capability gained
+//! before.
 //!
-//! The steps are taken, by this process and on itself, so that the kernel decides; what is not
-//! done is to run anything with the result.
+//! The process performs the steps on itself, so the results are the kernel's. Only the program is
+//! not run.
 
 use std::{
     ffi::OsStr,
@@ -15,14 +16,14 @@ use crate::{
     exec::{self, Credentials, Effect, FileFacts, Kernel, Rule, Set},
 };
 
-/// The sets of which a loss is told.
+/// The sets whose losses are reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Sets {
     caps: CapState,
     ambient: CapSet,
 }
 
-/// What earlier steps gave, and by which argument, the last one for each set.
+/// The capabilities gained by earlier steps, and the last argument for each set.
 #[derive(Debug, Default)]
 struct Gained {
     inheritable: Option<(CapSet, String)>,
@@ -41,7 +42,7 @@ impl DryRun {
         Ok(DryRun { before: Sets::of(&now), gained: Gained::default(), told: false })
     }
 
-    /// Shows what the step `arg` has left.
+    /// Shows the sets after the step `arg`.
     pub(super) fn after(&mut self, arg: &OsStr, io: &mut Io<'_>) -> Step {
         let now = Snapshot::take()?;
         let arg = Escaped(arg.as_encoded_bytes()).to_string();
@@ -56,8 +57,8 @@ impl DryRun {
         Ok(None)
     }
 
-    /// Shows what an ordinary program would have, one without a set-user-ID bit and without
-    /// capabilities of its own. The program of the command line is not looked at.
+    /// Shows the sets of an ordinary program, without a set-user-ID bit and file capabilities. The
+    /// program on the command line is not examined.
     pub(super) fn at_the_end(io: &mut Io<'_>) -> Step {
         let now = Credentials::current()?;
         let outcome = exec::execute(&now, &FileFacts::default(), Kernel::running());
@@ -66,7 +67,7 @@ impl DryRun {
         let dropped = CapSet::supported() - now.bounding;
         let words = sets(caps, Iab::new(caps.inheritable, ambient, CapSet::empty()), dropped);
         writeln!(io.out, "{:<30} {words}", "an ordinary program would have")?;
-        // A set that is inheritable too was meant to be handed on.
+        // A capability that is also inheritable was meant to be passed on.
         let CapState { permitted, inheritable, .. } = now.caps;
         let meant = permitted & inheritable;
         let meant = if meant.is_empty() { permitted } else { meant };
@@ -77,12 +78,12 @@ impl DryRun {
                 (Effect::Lost, Rule::Bounding) => {}
                 (Effect::Lost, _) if !lost.is_empty() => writeln!(
                     io.out,
-                    "    execution loses {}: for this user, only what is ambient stays permitted",
+                    "    execution loses {}: a non-root user keeps only ambient capabilities",
                     some(lost),
                 )?,
                 (Effect::Gained, _) => writeln!(
                     io.out,
-                    "    execution gives {} to user 0: --drop= and --securebits=noroot limit that",
+                    "    execution grants {} to user 0; --drop= and --securebits=noroot limit that",
                     some(change.caps)
                 )?,
                 _ => {}
@@ -106,7 +107,7 @@ fn line(now: &Snapshot) -> impl fmt::Display {
     .concat()
 }
 
-/// The sets; of the bounding set what it lacks.
+/// Returns the sets, and the capabilities missing from the bounding set.
 fn sets(caps: CapState, iab: Iab, dropped: CapSet) -> String {
     let lacks =
         if dropped.is_empty() { String::new() } else { format!(" dropped={}", some(dropped)) };
@@ -120,7 +121,7 @@ impl Sets {
 }
 
 impl Gained {
-    /// Takes a step into account; in words, what it lost that it was not asked to lose.
+    /// Records a step, and returns messages about unintended losses.
     fn step(&mut self, arg: &str, before: Sets, after: Sets) -> Vec<String> {
         let mut words = Vec::new();
         let is = |names: &[&str]| names.iter().any(|name| arg.starts_with(name));
@@ -137,13 +138,13 @@ impl Gained {
                 && !(*caps & lost).is_empty()
             {
                 let lost = some(*caps & lost);
-                // Of the others, what they are for decides what is right.
+                // The right order of other options depends on their purpose.
                 let advice = if is(&["--user=", "--cap-uid=", "--uid="]) {
                     format!("put it before {by}")
                 } else {
-                    format!("{by} has put it there")
+                    format!("{by} added it")
                 };
-                words.push(format!("{arg} takes {lost} out of the {which} set: {advice}"));
+                words.push(format!("{arg} removes {lost} from the {which} set: {advice}"));
             }
         };
         if !is(&["--noamb", "--delamb="]) {
@@ -164,7 +165,7 @@ impl Gained {
     }
 }
 
-/// The set in words that fit a line.
+/// Returns the set in a form that fits on one line.
 fn some(set: CapSet) -> String {
     if set.len() > 4 { format!("{} capabilities", set.len()) } else { set.to_string() }
 }

@@ -1,4 +1,4 @@
-//! `capsh`: does to itself what each argument says, in their order, and can then run a program.
+//! `capsh`: applies each argument to itself, in order, and can then run a program.
 
 use std::{
     ffi::{CString, OsStr, OsString},
@@ -30,8 +30,8 @@ mod snapshot;
 use dry_run::DryRun;
 use snapshot::Snapshot;
 
-/// An option: its name, which ends in `=` if a value follows, how that is shown, what it is for,
-/// and what it does.
+/// An option: its name, which ends in `=` if it has a value, the name of the value, the
+/// description, and the action.
 struct Opt {
     name: &'static str,
     value: &'static str,
@@ -39,7 +39,7 @@ struct Opt {
     act: fn(&mut Capsh<'_, '_>, &OsStr) -> Step,
 }
 
-/// What an argument came to: `Some` if there is nothing more to do.
+/// The result of an argument, which is `Some` if the program is done.
 type Step = Result<Option<Exit>, Failure>;
 
 const DONE: Step = Ok(None);
@@ -49,13 +49,13 @@ fn done(result: crate::Result<()>) -> Step {
     DONE
 }
 
-/// Why an argument ended everything. What there is to say has been said, or stands here.
+/// The reason for which an argument ends the program.
 #[derive(Debug)]
 enum Failure {
     Said,
-    /// About the argument.
+    /// A message about the argument.
     Words(String),
-    /// The answer to a question, which stands alone.
+    /// The answer to a test, printed alone.
     Answer(String),
     Io(io::Error),
 }
@@ -80,22 +80,22 @@ impl From<crate::ParseError> for Failure {
 
 macro_rules! options {
     ($($name:literal $value:literal $about:literal $act:expr;)+) => {
-        /// Every option: the help and the dispatch are made from here.
+        /// Every option, from which the help and the dispatch are made.
         const OPTIONS: &[Opt] =
             &[$(Opt { name: $name, value: $value, about: $about, act: $act }),+];
     };
 }
 
 options! {
-    "--print"            ""      "print the sets, securebits, ids and mode" |sh, _| sh.print();
+    "--print"            ""      "print the sets, securebits, IDs and mode" |sh, _| sh.print();
     "--current"          ""      "print the sets" |sh, _| sh.current();
-    "--json"             ""      "from here on, --print prints a JSON object" |sh, _| sh.json();
+    "--json"             ""      "make the following --print options print JSON" |sh, _| sh.json();
     "--mode"             ""      "print the mode" |sh, _| sh.mode();
     "--modes"            ""      "print the names of the modes" |sh, _| sh.modes();
     "--decode="          "HEX"   "print the capabilities of a mask" |sh, value| sh.decode(value);
     "--explain="         "CAP"   "print what a capability permits" |sh, value| sh.explain(value);
-    "--suggest="         "TEXT"  "print what has TEXT in its explanation" |sh, value| sh.suggest(value);
-    "--supports="        "CAP"   "exit with 1 unless the kernel has CAP" |_, value| supports(value);
+    "--suggest="         "TEXT"  "print capabilities that have TEXT in their explanation" |sh, value| sh.suggest(value);
+    "--supports="        "CAP"   "exit with 1 unless the kernel supports CAP" |_, value| supports(value);
     "--has-p="           "CAP"   "exit with 1 unless CAP is permitted" |_, value| has(value, CapState::current()?.permitted, "permitted");
     "--has-e="           "CAP"   "exit with 1 unless CAP is effective" |_, value| has(value, CapState::current()?.effective, "effective");
     "--has-i="           "CAP"   "exit with 1 unless CAP is inheritable" |_, value| has(value, CapState::current()?.inheritable, "inheritable");
@@ -104,49 +104,49 @@ options! {
     "--dropped="         "CAP"   "exit with 1 if CAP is in the bounding set" |_, value| dropped(value);
     "--has-ambient"      ""      "exit with 1 unless the kernel has an ambient set" |_, _| answer(ambient::current().is_ok(), || "ambient set not supported".into());
     "--has-no-new-privs" ""      "exit with 1 unless no-new-privs is set" |_, _| answer(no_new_privs::is_set()?, || "no-new-privs not set".into());
-    "--inmode="          "MODE"  "exit with 1 unless this is the mode" |sh, value| sh.in_mode(value);
-    "--is-uid="          "UID"   "exit with 1 unless this is the real user id" |_, value| is_uid(value);
-    "--is-gid="          "GID"   "exit with 1 unless this is the real group id" |_, value| is_gid(value);
-    "--caps="            "TEXT"  "set the effective, permitted and inheritable set" |sh, value| sh.caps(value);
+    "--inmode="          "MODE"  "exit with 1 unless MODE is the current mode" |sh, value| sh.in_mode(value);
+    "--is-uid="          "UID"   "exit with 1 unless UID is the real user ID" |_, value| is_uid(value);
+    "--is-gid="          "GID"   "exit with 1 unless GID is the real group ID" |_, value| is_gid(value);
+    "--caps="            "TEXT"  "set the effective, permitted and inheritable sets" |sh, value| sh.caps(value);
     "--inh="             "LIST"  "set the inheritable set" |sh, value| sh.inh(value);
     "--drop="            "LIST"  "drop from the bounding set" |sh, value| sh.drop(value);
     "--addamb="          "LIST"  "add to the ambient set" |_, value| addamb(value);
     "--delamb="          "LIST"  "remove from the ambient set" |_, value| delamb(value);
-    "--noamb"            ""      "empty the ambient set" |_, _| done(ambient::clear());
-    "--iab="             "IAB"   "set the inheritable and ambient set, and drop" |_, value| done(text(value)?.parse::<Iab>()?.apply());
-    "--strict"           ""      "toggle: raise CAP_SETPCAP for no option" |sh, _| sh.toggle_strict();
+    "--noamb"            ""      "clear the ambient set" |_, _| done(ambient::clear());
+    "--iab="             "IAB"   "set the inheritable and ambient sets, and drop" |_, value| done(text(value)?.parse::<Iab>()?.apply());
+    "--strict"           ""      "toggle: do not raise CAP_SETPCAP for options" |sh, _| sh.toggle_strict();
     "--mode="            "MODE"  "enter a mode: NOPRIV, PURE1E_INIT, PURE1E or HYBRID" |_, value| done(text(value)?.parse::<Mode>()?.apply());
-    "--secbits="         "N"     "set the securebits by their number" |_, value| done(securebits::set(Securebits::from_bits_retain(id(value)?)));
-    "--securebits="      "LIST"  "set the securebits by their names, such as noroot" |sh, value| sh.securebits(value);
+    "--secbits="         "N"     "set the securebits by number" |_, value| done(securebits::set(Securebits::from_bits_retain(id(value)?)));
+    "--securebits="      "LIST"  "set the securebits by name, such as noroot" |sh, value| sh.securebits(value);
     "--keep="            "N"     "set keep-caps to 0 or 1" |_, value| keep(value);
-    "--no-new-privs"     ""      "set no-new-privs, for good" |_, _| done(no_new_privs::set());
+    "--no-new-privs"     ""      "set no-new-privs permanently" |_, _| done(no_new_privs::set());
     "--uid="             "UID"   "setuid(2)" |_, value| done(identity::setuid(id(value)?));
-    "--cap-uid="         "UID"   "change the user, and keep what is permitted" |_, value| done(identity::change_uid(id(value)?));
+    "--cap-uid="         "UID"   "change the user, and preserve the permitted set" |_, value| done(identity::change_uid(id(value)?));
     "--gid="             "GID"   "setgid(2)" |_, value| done(identity::setgid(id(value)?));
-    "--groups="          "LIST"  "setgroups(2), by names or numbers" |_, value| groups(value);
-    "--user="            "NAME"  "become this user, and keep what is permitted" |sh, value| sh.user(value);
-    "--noenv"            ""      "leave HOME and USER alone in a --user that follows" |sh, _| sh.leave_environment();
-    "--chroot="          "PATH"  "chroot(2), and go to /" |_, value| chroot(value);
+    "--groups="          "LIST"  "setgroups(2), by name or number" |_, value| groups(value);
+    "--user="            "NAME"  "become this user, and preserve the permitted set" |sh, value| sh.user(value);
+    "--noenv"            ""      "do not set HOME and USER in a --user that follows" |sh, _| sh.leave_environment();
+    "--chroot="          "PATH"  "chroot(2), and change to /" |_, value| chroot(value);
     "--forkfor="         "N"     "start a child that sleeps for N seconds" |sh, value| sh.fork_for(value);
-    "--killit="          "SIG"   "send a signal to that child, and wait for its end" |sh, value| sh.kill_it(value);
-    "--shell="           "PATH"  "what -- and -+ run, instead of /bin/bash" |sh, value| sh.set_shell(value);
-    "--dry-run"          ""      "from here on, show each step, and run nothing" |sh, _| sh.begin_dry_run();
-    "--quiet"            ""      "first: no warning of capabilities without a name" |_, _| DONE;
+    "--killit="          "SIG"   "send a signal to that child, and wait for it" |sh, value| sh.kill_it(value);
+    "--shell="           "PATH"  "use PATH as the shell instead of /bin/bash" |sh, value| sh.set_shell(value);
+    "--dry-run"          ""      "show each following step, and do not run the program" |sh, _| sh.begin_dry_run();
+    "--quiet"            ""      "as the first option: do not warn of unnamed capabilities" |_, _| DONE;
     "--license"          ""      "print the licence" |sh, _| sh.license();
-    "--help"             ""      "print this" |sh, _| sh.help();
-    "-h"                 ""      "print this" |sh, _| sh.help();
-    "--"                 "[ARG]..."      "run the shell with the arguments that follow" |sh, _| sh.run(run::Program::Shell, run::Way::Exec);
-    "-+"                 "[ARG]..."      "the same as a child, and end as it ends" |sh, _| sh.run(run::Program::Shell, run::Way::Child);
-    "=="                 "[ARG]..."      "run capsh with the arguments that follow" |sh, _| sh.run(run::Program::Itself, run::Way::Exec);
-    "=+"                 "[ARG]..."      "the same as a child, and end as it ends" |sh, _| sh.run(run::Program::Itself, run::Way::Child);
-    "--exec"             "PROGRAM [ARG]..." "run a program, without a shell" |sh, _| sh.run(run::Program::Named, run::Way::Exec);
+    "--help"             ""      "print this help" |sh, _| sh.help();
+    "-h"                 ""      "print this help" |sh, _| sh.help();
+    "--"                 "[ARG]..."      "execute the shell with the following arguments" |sh, _| sh.run(run::Program::Shell, run::Way::Exec);
+    "-+"                 "[ARG]..."      "the same in a child, and exit with its status" |sh, _| sh.run(run::Program::Shell, run::Way::Child);
+    "=="                 "[ARG]..."      "execute capsh with the following arguments" |sh, _| sh.run(run::Program::Itself, run::Way::Exec);
+    "=+"                 "[ARG]..."      "the same in a child, and exit with its status" |sh, _| sh.run(run::Program::Itself, run::Way::Child);
+    "--exec"             "PROGRAM [ARG]..." "execute a program, without a shell" |sh, _| sh.run(run::Program::Named, run::Way::Exec);
 }
 
 struct Capsh<'a, 'b> {
     io: &'a mut Io<'b>,
-    /// All arguments, from the name of the program on.
+    /// All arguments, starting with the name of the program.
     argv: &'a [OsString],
-    /// Where in them the next one is.
+    /// The index of the next argument.
     next: usize,
     strict: bool,
     json: bool,
@@ -154,23 +154,25 @@ struct Capsh<'a, 'b> {
     shell: Option<PathBuf>,
     /// The variables that `--user` has set.
     environment: Vec<(&'static str, PathBuf)>,
-    /// What `--forkfor` has started.
+    /// The child of `--forkfor`.
     child: Option<Forked>,
     dry_run: Option<DryRun>,
 }
 
-/// Returns the options as clap has them, for completions.
+/// Returns the options as a clap command, for completions.
 #[must_use]
 pub fn command() -> clap::Command {
-    // The options after which every argument is the shell's, and the other spellings, are words.
+    // Arguments after `--` and the like belong to the shell.
     let is_option = |option: &&Opt| option.name.starts_with("--") && option.name.len() > 2;
     let rows = OPTIONS.iter().filter(is_option);
     options::by_rows("capsh", rows.map(|option| (option.name, option.value, option.about)))
 }
 
+/// Runs the program.
+///
 /// # Errors
 ///
-/// Writing to the standard streams.
+/// Writing to the standard streams failed.
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let mut capsh = Capsh {
         io,
@@ -206,7 +208,7 @@ fn find(arg: &OsStr) -> Option<(&'static Opt, &OsStr)> {
 }
 
 impl Capsh<'_, '_> {
-    /// Acts on one argument; with the exit status if there is nothing more to do.
+    /// Processes one argument. Returns the exit status if the program is done.
     fn argument(&mut self, arg: &OsStr) -> io::Result<Option<Exit>> {
         let Some((option, value)) = find(arg) else {
             self.io.out.flush()?;
@@ -217,11 +219,11 @@ impl Capsh<'_, '_> {
                 Some(Opt { name, value, .. }) => {
                     writeln!(
                         self.io.err,
-                        "capsh: {} wants a value: {name}{value}",
+                        "capsh: {}: needs a value: {name}{value}",
                         Escaped(bytes)
                     )?;
                 }
-                None => writeln!(self.io.err, "capsh: there is no option {}", Escaped(bytes))?,
+                None => writeln!(self.io.err, "capsh: {}: unknown option", Escaped(bytes))?,
             }
             self.usage()?;
             return Ok(Some(Exit::FAILURE));
@@ -231,7 +233,7 @@ impl Capsh<'_, '_> {
             _ => Ok(exit),
         });
         if step.is_err() {
-            // What came before is read before.
+            // Pending output precedes the message.
             self.io.out.flush()?;
         }
         match step {
@@ -271,7 +273,7 @@ impl Capsh<'_, '_> {
 
     fn help(&mut self) -> Step {
         self.usage()?;
-        // Behind another argument it is taken for a mistake.
+        // After another argument, it counts as a mistake.
         Ok(Some(if self.next == 2 { Exit::SUCCESS } else { Exit::FAILURE }))
     }
 
@@ -280,7 +282,7 @@ impl Capsh<'_, '_> {
         Ok(Some(Exit::SUCCESS))
     }
 
-    /// A kernel with more capabilities than this program has names for deserves a newer one.
+    /// Warns of a kernel with unnamed capabilities, for which a newer program may exist.
     fn warn_of_unnamed(&mut self) -> io::Result<()> {
         match (CapSet::supported() - CapSet::NAMED).iter().next_back() {
             Some(cap) => writeln!(
@@ -319,7 +321,7 @@ impl Capsh<'_, '_> {
     }
 }
 
-/// Printing.
+/// Options that print.
 impl Capsh<'_, '_> {
     fn print(&mut self) -> Step {
         let snapshot = Snapshot::take()?;
@@ -354,7 +356,7 @@ impl Capsh<'_, '_> {
         let mask = Some(digits)
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-            .ok_or_else(|| Failure::Words("want a mask in hexadecimal, of 64 bits".into()))?;
+            .ok_or_else(|| Failure::Words("not a hexadecimal mask of at most 64 bits".into()))?;
         writeln!(self.io.out, "0x{mask:016x}={}", CapSet::from_bits(mask))?;
         DONE
     }
@@ -376,29 +378,27 @@ impl Capsh<'_, '_> {
     }
 }
 
-/// A question.
+/// Options that test.
 impl Capsh<'_, '_> {
     fn in_mode(&mut self, value: &OsStr) -> Step {
         let got = mode_name(Mode::current()?);
         if value == got.as_str() {
             return DONE;
         }
-        // To standard output, where libcap has it.
+        // libcap prints this to standard output.
         writeln!(self.io.out, "mismatched mode got={got} want={}", Escaped(value.as_bytes()))?;
         Err(Failure::Said)
     }
 }
 
-/// Changes.
+/// Options that change privileges.
 impl Capsh<'_, '_> {
-    /// Calls `call`, with `CAP_SETPCAP` effective if it can be, unless strictness leaves that to
-    /// the user.
+    /// Calls `call` with `CAP_SETPCAP` raised if it is permitted, except with --strict.
     fn with_setpcap(&self, call: impl FnOnce() -> crate::Result<()>) -> crate::Result<()> {
         if self.strict { call() } else { CapState::with_setpcap(call) }
     }
 
-    /// Applies `caps`, with `CAP_SETPCAP` effective before if it can be, unless strictness leaves
-    /// that to the user.
+    /// Applies `caps` with `CAP_SETPCAP` raised if it is permitted, except with --strict.
     fn apply(&self, caps: CapState) -> Step {
         let now = CapState::current()?;
         let result = if self.strict { caps.apply() } else { caps.apply_with_setpcap() };
@@ -417,9 +417,9 @@ impl Capsh<'_, '_> {
         let now = CapState { inheritable: CapSet::empty(), ..CapState::current()? };
         let wanted = match text(value)? {
             "" | "none" => now,
-            // What follows the list is part of it: libcap appends to a text as well.
+            // The rest belongs to the list, because libcap also appends it to text.
             list => {
-                format!("{list}+i").parse::<CapState>()?; // so that an error is about it alone
+                format!("{list}+i").parse::<CapState>()?; // an error names only the list
                 format!("{now} {list}+i").parse()?
             }
         };
@@ -442,10 +442,10 @@ impl Capsh<'_, '_> {
     fn fork_for(&mut self, value: &OsStr) -> Step {
         let seconds = Duration::from_secs(id(value)?.into());
         if seconds.is_zero() {
-            return Err(Failure::Words("want a number of seconds that is not 0".into()));
+            return Err(Failure::Words("not a number of seconds from 1".into()));
         }
         if self.child.is_some() {
-            return Err(Failure::Words("there is a child already".into()));
+            return Err(Failure::Words("a child already exists".into()));
         }
         if self.dry_run.is_none() {
             self.child = Some(Launcher::new().call(|| {
@@ -461,7 +461,7 @@ impl Capsh<'_, '_> {
         if self.dry_run.is_some() {
             return DONE;
         }
-        let no_child = || Failure::Words("there is no child (--forkfor=)".into());
+        let no_child = || Failure::Words("no child; start one with --forkfor=".into());
         let child = self.child.take().ok_or_else(no_child)?;
         child.kill(signal)?;
         let ended_by = child.wait()?.signal().unwrap_or(0);
@@ -524,7 +524,7 @@ fn keep(value: &OsStr) -> Step {
     let keep = match id(value)? {
         0 => false,
         1 => true,
-        _ => return Err(Failure::Words("want 0 or 1".into())),
+        _ => return Err(Failure::Words("not 0 or 1".into())),
     };
     securebits::set_keep_caps(keep)?;
     DONE
@@ -541,23 +541,23 @@ fn chroot(value: &OsStr) -> Step {
     done(change_root(&path))
 }
 
-/// The text of a value that is no path.
+/// Returns the text of a value that is not a path.
 fn text(value: &OsStr) -> Result<&str, Failure> {
-    value.to_str().ok_or_else(|| Failure::Words("it is no text in UTF-8".into()))
+    value.to_str().ok_or_else(|| Failure::Words("not valid UTF-8".into()))
 }
 
-/// A number as strtoul(3) reads one with base 0, of 32 bits.
+/// Parses a 32-bit number like strtoul(3) with base 0.
 fn id(value: &OsStr) -> Result<u32, Failure> {
-    let want = || Failure::Words("want a non-negative integer of 32 bits".into());
+    let want = || Failure::Words("not a number from 0 to 4294967295".into());
     number(text(value)?).ok_or_else(want)
 }
 
-/// The items of a list with commas; empty ones are passed over.
+/// Splits a list at commas, and skips empty items.
 fn items(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').filter(|item| !item.is_empty())
 }
 
-/// The capabilities of a list, in its order; `all` are those that the kernel has.
+/// Parses a list of capabilities, in order. `all` stands for the supported ones.
 fn caps(value: &OsStr) -> Result<Vec<Cap>, Failure> {
     match text(value)? {
         "all" => Ok(CapSet::supported().iter().collect()),
@@ -565,22 +565,22 @@ fn caps(value: &OsStr) -> Result<Vec<Cap>, Failure> {
     }
 }
 
-/// The group with this name, or with this number if it begins with a digit.
+/// Looks up a group by name, or by number if it begins with a digit.
 fn group(item: &str) -> Result<u32, Failure> {
     if item.starts_with(|c: char| c.is_ascii_digit()) {
         return id(item.as_ref());
     }
-    let unknown = || Failure::Words(format!("there is no group {item:?}"));
+    let unknown = || Failure::Words(format!("unknown group {item:?}"));
     let group = Group::from_name(item).map_err(io::Error::from)?;
     group.map(|group| group.gid.as_raw()).ok_or_else(unknown)
 }
 
-/// Names the one capability of a list that failed.
+/// Adds the name of the capability that failed to an error.
 fn about(cap: Cap) -> impl FnOnce(crate::Error) -> Failure {
     move |err| Failure::Words(format!("{cap}: {}", chain(&err)))
 }
 
-/// The capability that a question is about.
+/// Parses the capability of a test.
 fn known(value: &OsStr) -> Result<Cap, Failure> {
     let unknown = || Failure::Answer(format!("cap[{}] not recognized by library", value.display()));
     value.to_str().and_then(|name| name.parse().ok()).ok_or_else(unknown)

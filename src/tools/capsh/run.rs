@@ -1,4 +1,4 @@
-//! The programs that `capsh` runs at its end.
+//! The programs that `capsh` runs.
 
 use std::{
     env,
@@ -11,42 +11,42 @@ use std::{
 
 use super::{Capsh, DryRun, Escaped, Exit, Failure, Step};
 
-/// What is run.
+/// The program to run.
 #[derive(Clone, Copy)]
 pub(super) enum Program {
     Shell,
     Itself,
-    /// The first of the arguments that follow.
+    /// The program named by the next argument.
     Named,
 }
 
-/// How it is run.
+/// The way to run it.
 #[derive(Clone, Copy)]
 pub(super) enum Way {
-    /// In this process.
+    /// Execute it in this process.
     Exec,
-    /// In a child, as which this process ends.
+    /// Run it in a child, and exit with its status.
     Child,
 }
 
-/// The shell, and what is taken where there is none: small systems have no bash.
+/// The default shell, and the one for systems without bash.
 const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 
 impl Capsh<'_, '_> {
-    /// Runs a program with the arguments that follow.
+    /// Runs a program with the remaining arguments.
     pub(super) fn run(&mut self, program: Program, way: Way) -> Step {
         let rest = &self.argv[self.next..];
         self.next = self.argv.len();
         if self.dry_run.is_some() {
             return DryRun::at_the_end(self.io);
         }
-        // What was printed comes before what the program prints.
+        // Pending output precedes that of the program.
         self.io.out.flush()?;
         let result = match (program, &self.shell) {
             (Program::Itself, _) => self.start(self.itself(rest), way),
             (Program::Named, _) => match rest {
                 [program, rest @ ..] => self.start(command(program, rest), way),
-                [] => return Err(Failure::Words("want a program".into())),
+                [] => return Err(Failure::Words("no program given".into())),
             },
             (Program::Shell, Some(shell)) => self.start(command(here(shell), rest), way),
             (Program::Shell, None) => {
@@ -63,8 +63,7 @@ impl Capsh<'_, '_> {
         })?
     }
 
-    /// This program again. What it was called under stands before its arguments, also where that
-    /// is two words.
+    /// Returns a command for this program, including its command name if it is `rcap capsh`.
     fn itself(&self, rest: &[OsString]) -> Command {
         let words: Vec<_> = env::args_os().collect();
         let name = &words[..=words.len().saturating_sub(self.argv.len())];
@@ -109,7 +108,7 @@ fn command(program: impl AsRef<std::ffi::OsStr>, args: &[OsString]) -> Command {
     command
 }
 
-/// A path that is not looked for in `PATH`.
+/// Returns a path that is not searched for in `PATH`.
 fn here(path: &Path) -> std::path::PathBuf {
     if path.as_os_str().as_encoded_bytes().contains(&b'/') {
         path.into()

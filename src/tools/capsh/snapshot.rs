@@ -1,4 +1,4 @@
-//! What `capsh` prints of itself and of a capability.
+//! The output of `capsh` about itself and about a capability.
 
 use std::io::{self, Write};
 
@@ -12,11 +12,11 @@ use crate::{
     tools::json::SCHEMA,
 };
 
-/// All that decides about the privileges of this process.
+/// The privileges of this process.
 pub(super) struct Snapshot {
     pub(super) caps: CapState,
     pub(super) bounding: CapSet,
-    /// `None`: the kernel has no ambient set.
+    /// The ambient set, or `None` if the kernel has none.
     pub(super) ambient: Option<CapSet>,
     pub(super) securebits: Securebits,
     pub(super) no_new_privs: bool,
@@ -44,7 +44,8 @@ impl Snapshot {
         })
     }
 
-    /// With what is missing of `all` from the bounding set as dropped.
+    /// Returns the tuple. Capabilities of `all` that are missing from the bounding set count as
+    /// dropped.
     pub(super) fn iab(&self, all: CapSet) -> Iab {
         let ambient = self.ambient.unwrap_or_default();
         Iab::new(self.caps.inheritable, ambient, all - self.bounding)
@@ -108,7 +109,7 @@ impl Snapshot {
     }
 }
 
-/// The securebits as `--print` calls them; what locks one is the next.
+/// The securebits in the notation of `--print`. The next bit is the lock.
 const BITS: &[(&str, Securebits)] = &[
     ("noroot", Securebits::NOROOT),
     ("no-suid-fixup", Securebits::NO_SETUID_FIXUP),
@@ -118,7 +119,7 @@ const BITS: &[(&str, Securebits)] = &[
     ("exec-deny-interactive", Securebits::EXEC_DENY_INTERACTIVE),
 ];
 
-/// A number and the name that the user database has for it now, in this root directory.
+/// Returns an ID and its name in the user database of the current root directory.
 fn user(uid: u32) -> String {
     named(uid, identity::user_name(uid).as_deref())
 }
@@ -132,7 +133,7 @@ fn named(id: u32, name: Option<&str>) -> String {
     format!("{id}({})", Escaped(name.unwrap_or("???").as_bytes()))
 }
 
-/// Prints what `cap` permits.
+/// Prints the description of `cap`.
 pub(super) fn explain(cap: Cap, out: &mut dyn Write) -> io::Result<()> {
     let supported = CapSet::supported().contains(cap);
     match cap.name() {

@@ -1,4 +1,4 @@
-//! Lines of a tree, in a terminal's width.
+//! The lines of a tree, wrapped to a terminal's width.
 
 use std::io::{self, Write};
 
@@ -6,13 +6,13 @@ use crate::tools::Stream;
 
 /// A line of the tree.
 pub(super) struct Row {
-    /// What stands before the tree.
+    /// The columns before the tree.
     pub(super) columns: Vec<String>,
-    /// The lines that lead to it.
+    /// The branches that lead to this line.
     pub(super) stem: String,
-    /// The lines that lead past what is below it.
+    /// The branches beside the lines below.
     pub(super) below: String,
-    /// The name, what is coloured if it is marked, and what follows that.
+    /// The name, the part that is coloured if selected, and the rest.
     pub(super) head: [String; 3],
     pub(super) marked: bool,
     pub(super) sets: String,
@@ -21,11 +21,11 @@ pub(super) struct Row {
 #[derive(Clone, Copy)]
 pub(super) struct Style {
     pub(super) color: bool,
-    /// `None`: nothing is broken into lines.
+    /// The width, or `None` to disable wrapping.
     pub(super) width: Option<usize>,
 }
 
-/// Writes rows, with their columns below each other.
+/// Writes rows with aligned columns.
 pub(super) fn write(rows: &[Row], style: Style, out: &mut Stream) -> io::Result<()> {
     let count = rows.first().map_or(0, |row| row.columns.len());
     let widest = |at: usize| rows.iter().map(|row| row.columns[at].chars().count()).max();
@@ -60,14 +60,14 @@ pub(super) fn write(rows: &[Row], style: Style, out: &mut Stream) -> io::Result<
     Ok(())
 }
 
-/// What stands before the second line of a process, below the lines of the tree.
+/// The indentation of continuation lines, below the branches.
 const INDENT: &str = "    ";
 
-/// The fewest columns that are left for a line, however deep it is in the tree.
+/// The minimum width of a line, at any depth.
 const LEAST: usize = 20;
 
-/// Breaks `text` into lines, behind a comma or before a blank: the first begins in the column
-/// `used`, the others in the column `indent`.
+/// Wraps `text` after commas or before blanks. The first line starts in column `used`, and the
+/// others in column `indent`.
 fn broken(text: &str, width: usize, used: usize, indent: usize) -> Vec<&str> {
     let mut lines = Vec::new();
     let mut rest = text;
@@ -76,7 +76,7 @@ fn broken(text: &str, width: usize, used: usize, indent: usize) -> Vec<&str> {
         let end = rest.char_indices().nth(room).map_or(rest.len(), |(at, _)| at);
         let comma = rest[..end].rfind(',').map(|at| at + 1);
         let blank = rest[..end].rfind(' ').filter(|&at| at > 0);
-        // The first line may be left empty, but for the next there is no better place.
+        // The first line may stay empty, because the next one has more room.
         let at = match comma.max(blank) {
             Some(at) => at,
             None if lines.is_empty() => 0,

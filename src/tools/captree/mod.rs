@@ -25,19 +25,20 @@ use crate::{
 
 mod draw;
 
-/// The options and what they do: the help is printed from here. What takes no value is a switch.
+/// The options and their descriptions, from which the help is printed. An option without a value is
+/// a switch.
 const OPTIONS: &[(&str, &str, &str)] = &[
     ("--proc", "DIR", "read processes from DIR instead of /proc"),
-    ("--depth", "N", "draw N levels; 0, the default, is all"),
-    ("--verbose", "", "print empty sets too"),
-    ("--color", "", "colour the processes asked for, on a terminal; on by default"),
-    ("--colour", "", "the same"),
-    ("--capable", "", "leave out processes that hold nothing"),
-    ("--user", "", "print whose each process is"),
+    ("--depth", "N", "draw N levels, or all of them for 0 [default: 0]"),
+    ("--verbose", "", "also print empty sets"),
+    ("--color", "", "colour selected processes, even if NO_COLOR is set"),
+    ("--colour", "", "the same as --color"),
+    ("--capable", "", "omit processes without capabilities"),
+    ("--user", "", "print the user of each process"),
     ("--userns", "", "print the user namespace of each process"),
-    ("--unit", "", "print the unit of systemd of each process"),
+    ("--unit", "", "print the systemd unit of each process"),
     ("--json", "", "print one JSON document"),
-    ("--help", "", "print this"),
+    ("--help", "", "print this help"),
 ];
 
 #[expect(clippy::struct_excessive_bools, reason = "they are the options")]
@@ -45,7 +46,7 @@ struct Options {
     proc: Proc,
     depth: usize,
     verbose: bool,
-    /// `None`: as NO_COLOR says.
+    /// Whether to use colour, or `None` to follow NO_COLOR.
     color: Option<bool>,
     capable: bool,
     user: bool,
@@ -53,12 +54,12 @@ struct Options {
     unit: bool,
     json: bool,
     help: bool,
-    /// What is asked for: numbers and patterns.
+    /// The selected processes: numbers and patterns.
     wanted: Vec<OsString>,
 }
 
 impl Options {
-    /// The options by the rules of Go's package flag, as libcap's captree takes them.
+    /// Parses options by the rules of Go's package flag, as libcap's captree does.
     fn parse(args: &[OsString]) -> Result<Options, String> {
         let mut options = Options {
             proc: Proc::default(),
@@ -106,18 +107,18 @@ impl Options {
         let switch = || match value.map(OsStr::as_bytes) {
             None | Some(b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True") => Ok(true),
             Some(b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False") => Ok(false),
-            Some(_) => Err(format!("--{name} is on or off: want =true or =false")),
+            Some(_) => Err(format!("--{name}: the value must be true or false")),
         };
         let mut needed = || {
             let value = value.or_else(|| rest.next().map(OsString::as_os_str));
-            value.ok_or_else(|| format!("--{name} wants a value"))
+            value.ok_or_else(|| format!("--{name}: needs a value"))
         };
         match name {
             "proc" => self.proc = Proc::at(needed()?),
             "depth" => {
                 let depth = needed()?.to_str().and_then(number);
                 let depth = depth.and_then(|depth| usize::try_from(depth).ok());
-                self.depth = depth.ok_or("--depth wants a number from 0 to 4294967295")?;
+                self.depth = depth.ok_or("--depth: needs a number from 0 to 4294967295")?;
             }
             "verbose" => self.verbose = switch()?,
             "color" | "colour" => self.color = Some(switch()?),
@@ -127,22 +128,24 @@ impl Options {
             "unit" => self.unit = switch()?,
             "json" => self.json = switch()?,
             "help" | "h" => self.help = switch()?,
-            _ => return Err(format!("there is no option --{name}")),
+            _ => return Err(format!("--{name}: unknown option")),
         }
         Ok(())
     }
 }
 
-/// Returns the options as clap has them, for completions.
+/// Returns the options as a clap command, for completions.
 #[must_use]
 pub fn command() -> clap::Command {
     let pids = clap::Arg::new("PID").num_args(0..);
     options::by_rows("captree", OPTIONS.iter().copied()).arg(pids)
 }
 
+/// Runs the program.
+///
 /// # Errors
 ///
-/// Writing to the standard streams.
+/// Writing to the standard streams failed.
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let options = match Options::parse(argv.get(1..).unwrap_or_default()) {
         Ok(options) if options.help => {
@@ -166,9 +169,10 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let (asked, missing) = find(&tree, &options.wanted);
     for wanted in &missing {
         let wanted = Escaped(wanted.as_bytes());
-        writeln!(io.err, "captree: no process is or is named \"{wanted}\"")?;
+        writeln!(io.err, "captree: \"{wanted}\": no such process")?;
     }
-    // A mistyped pattern draws nothing, as with libcap; the other numbers are drawn.
+    // With a pattern that does not match, nothing is drawn, as with libcap. With a missing number,
+    // the others are drawn.
     if missing.iter().any(|wanted| pid(wanted).is_none()) {
         return Ok(Exit::FAILURE);
     }
@@ -191,18 +195,18 @@ fn usage(out: &mut dyn Write) -> io::Result<()> {
     }
     writeln!(
         out,
-        "\nWithout arguments it is the tree of process 1. 0 is the kernel, the parent of\n\
-         those without one. A switch is turned off by =false."
+        "\nWithout arguments, draw the tree of process 1. PID 0 is the kernel, the ancestor of\n\
+         all processes. =false disables an option without a value."
     )
 }
 
-/// The number of a process, if it is one that can be.
+/// Parses the number of a process.
 fn pid(wanted: &OsStr) -> Option<u32> {
     let digits = wanted.to_str()?;
     digits.bytes().all(|byte| byte.is_ascii_digit()).then(|| digits.parse().ok())?
 }
 
-/// The processes asked for, and what asked for none.
+/// Returns the selected processes, and the arguments without a match.
 fn find<'a>(tree: &Tree, wanted: &'a [OsString]) -> (BTreeSet<u32>, Vec<&'a OsStr>) {
     let mut asked = BTreeSet::new();
     let mut missing = Vec::new();
@@ -224,7 +228,7 @@ fn find<'a>(tree: &Tree, wanted: &'a [OsString]) -> (BTreeSet<u32>, Vec<&'a OsSt
     (asked, missing)
 }
 
-/// Whether a name, of which the kernel keeps 15 bytes, is this or is like this pattern.
+/// Returns whether a name, truncated by the kernel to 15 bytes, matches this pattern.
 fn matches(pattern: &OsStr, name: &OsStr) -> bool {
     let [pattern, name] = [pattern, name].map(OsStr::as_bytes);
     let is_pattern = pattern.iter().any(|byte| b"*?[\\".contains(byte));
@@ -237,8 +241,8 @@ fn matches(pattern: &OsStr, name: &OsStr) -> bool {
     }
 }
 
-/// Those of `asked` that are not below another one: nearest to the top of the tree first, then in
-/// ascending order.
+/// Returns the selected processes that are not below another one: those nearest to the root first,
+/// then in ascending order.
 fn tops(tree: &Tree, asked: &BTreeSet<u32>) -> Vec<u32> {
     let mut depths: Vec<(usize, u32)> =
         tree.walk(tree.roots()).filter(|(_, pid)| asked.contains(pid)).collect();
@@ -258,8 +262,8 @@ fn tops(tree: &Tree, asked: &BTreeSet<u32>) -> Vec<u32> {
     tops
 }
 
-/// The processes with a capability in some set of some thread that could be used or passed on,
-/// and those that lead to them.
+/// Returns the processes with a usable or inheritable capability in any thread, and their
+/// ancestors.
 fn capable(tree: &Tree) -> BTreeSet<u32> {
     let holds = |status: &Status| {
         let CapState { effective, permitted, inheritable } = status.caps;
@@ -278,12 +282,12 @@ fn capable(tree: &Tree) -> BTreeSet<u32> {
     shown
 }
 
-/// What is shown of a tree.
+/// The visible part of a tree.
 struct View<'a> {
     tree: &'a Tree,
     options: &'a Options,
     asked: &'a BTreeSet<u32>,
-    /// `None`: all.
+    /// The processes to show, or `None` for all.
     shown: Option<&'a BTreeSet<u32>>,
 }
 
@@ -310,9 +314,9 @@ impl View<'_> {
         draw::write(&rows, style, io.out)
     }
 
-    /// The lines of a process and its descendants, from the top down.
+    /// Adds the lines of a process and its descendants, from top to bottom.
     fn rows(&self, top: u32, terminal: bool, rows: &mut Vec<draw::Row>) {
-        // What is still to be drawn: the process, what stands before it, and before what is below.
+        // The pending processes, with the prefixes of their own lines and of the lines below.
         let mut stack = vec![(top, 1, String::new(), "--", "  ")];
         while let Some((pid, level, stem, twig, below)) = stack.pop() {
             let stem_below = format!("{stem}{below}");
@@ -328,7 +332,7 @@ impl View<'_> {
         }
     }
 
-    /// The line of a process, and one for each group of threads that differ from it.
+    /// Adds the line of a process, and one for each group of differing threads.
     fn process_rows(
         &self,
         pid: u32,
@@ -365,7 +369,7 @@ impl View<'_> {
             }
         }
         let name = |name: &OsStr| {
-            // A line feed would look like another line of the tree.
+            // A newline would look like another line of the tree.
             let bytes = name.as_bytes();
             if terminal || bytes.contains(&b'\n') {
                 Escaped(bytes).to_string()
@@ -393,7 +397,7 @@ impl View<'_> {
         std::iter::once(first).chain(rest).collect()
     }
 
-    /// What stands before the tree; of a process that is none, as much space.
+    /// Returns the columns before the tree, or blanks for a line without a process.
     fn columns(&self, status: Option<&Status>) -> Vec<String> {
         let Options { user, userns, unit, proc, .. } = self.options;
         let mut columns = Vec::new();
@@ -454,13 +458,13 @@ impl View<'_> {
     }
 }
 
-/// The name of a user, or the number where there is none.
+/// Returns the name of a user, or the number.
 fn user(uid: u32) -> String {
     let name = identity::user_name(uid);
     name.map_or_else(|| uid.to_string(), |name| Escaped(name.as_bytes()).to_string())
 }
 
-/// What is printed of a thread: threads with the same stand together.
+/// The printed sets of a thread. Threads with equal sets share a line.
 #[derive(PartialEq, Eq)]
 struct Sets<'a> {
     name: &'a OsStr,
@@ -474,8 +478,8 @@ impl Sets<'_> {
         Sets { name, caps: *caps, iab: status.iab(CapSet::supported()) }
     }
 
-    /// The text of the sets unless it is the empty one, and in brackets the tuple if it says
-    /// anything but what is inheritable; or both.
+    /// Returns the text of the sets unless it is empty, and in brackets the tuple if it has more
+    /// than inheritable capabilities; or both.
     fn words(&self, both: bool) -> String {
         super::getpcaps::iab_words(&self.caps.to_string(), self.iab, both)
     }

@@ -9,7 +9,7 @@ mod tasks;
 mod uses;
 mod worth;
 
-pub use suggest::{Suggestion, Sysctl, suggest};
+pub use suggest::{Answer, Suggestion, Sysctl, suggest};
 pub use worth::Worth;
 
 /// The description of a capability.

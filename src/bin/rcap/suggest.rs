@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{Exit, Io, explain::fold, json::SCHEMA};
 use rcap::{
     CapSet,
-    knowledge::{self, Suggestion, Sysctl},
+    knowledge::{self, Answer, Suggestion, Sysctl},
 };
 
 pub(crate) fn command() -> Command {
@@ -48,6 +48,12 @@ impl Setting {
     }
 }
 
+/// Returns what does with less privilege.
+fn instead(answer: &Suggestion) -> Option<&'static str> {
+    let of_first = || answer.caps.first().and_then(|cap| knowledge::uses(*cap)?.instead);
+    answer.instead.or_else(of_first)
+}
+
 /// # Errors
 ///
 /// Writing to the standard streams.
@@ -60,7 +66,10 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     let question = words.iter().map(|word| word.as_str()).collect::<Vec<_>>().join(" ");
     let answers: Vec<(Suggestion, Option<Setting>)> = knowledge::suggest(&question)
         .into_iter()
-        .map(|answer| (answer, answer.sysctl.and_then(Setting::read)))
+        .map(|answer| {
+            let setting = answer.sysctl.and_then(Setting::read);
+            (answer, setting)
+        })
         .collect();
     if matches.get_flag("json") {
         let answer = |(answer, setting): &(Suggestion, Option<Setting>)| {
@@ -69,8 +78,10 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
             });
             json!({
                 "what": answer.what,
+                "answer": answer.answer,
                 "caps": answer.caps,
                 "because": answer.because,
+                "instead": instead(answer),
                 "sysctl": setting,
             })
         };
@@ -80,14 +91,18 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         for (nth, (answer, setting)) in answers.iter().enumerate() {
             let gap = if nth > 0 { "\n" } else { "" };
             let caps = answer.caps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            writeln!(io.out, "{gap}{caps}: {}\n", answer.what)?;
+            let head = match answer.answer {
+                Answer::NotNeeded => "No capability is needed",
+                Answer::Why => "rcap why",
+                _ => &*caps,
+            };
+            writeln!(io.out, "{gap}{head}: {}\n", answer.what)?;
             fold("Because", answer.because, io)?;
             if let Some(Setting { name, value, frees }) = setting {
                 let frees = frees.map(|words| format!(", so that {words}")).unwrap_or_default();
                 fold("Here", &format!("{name} is {value}{frees}"), io)?;
             }
-            let first = answer.caps.first().and_then(|cap| knowledge::uses(*cap));
-            if let Some(instead) = first.and_then(|uses| uses.instead) {
+            if let Some(instead) = instead(answer) {
                 fold("Instead", instead, io)?;
             }
             let caps: CapSet = answer.caps.iter().copied().collect();
@@ -97,7 +112,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         }
     }
     if answers.is_empty() {
-        let words = "nothing is known that fits; `rcap trace` measures it";
+        let words = "no answer fits; `rcap trace PROGRAM` records what a program asks for";
         return io.complain_in_words("rcap suggest", words).map(|()| Exit::FAILURE);
     }
     Ok(Exit::SUCCESS)

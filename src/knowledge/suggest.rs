@@ -72,7 +72,7 @@ pub struct Suggestion {
     pub caps: Vec<Cap>,
     /// The reason.
     pub because: &'static str,
-    /// What does with less privilege.
+    /// An alternative with less privilege.
     pub instead: Option<&'static str>,
     /// A setting on which it depends.
     pub sysctl: Option<&'static Sysctl>,
@@ -108,7 +108,7 @@ pub fn suggest(question: &str) -> Vec<Suggestion> {
         tasks.chain(question.capabilities()).map(|(score, answer)| (score, answer, false));
     let programs = question.programs().map(|(score, answer)| (score, answer, true));
     let mut scored: Vec<(f64, Suggestion, bool)> = not_programs.chain(programs).collect();
-    // Of two with the same score, the first of the table.
+    // The sort is stable, so the order of the table breaks ties.
     scored.sort_by(|(a, ..), (b, ..)| b.total_cmp(a));
     let least = scored.first().map_or(0.0, |(best, ..)| ALIKE * best).max(LEAST);
     let mut answers: Vec<Suggestion> = Vec::new();
@@ -249,7 +249,7 @@ impl Question {
             let cap = CapSet::NAMED.iter().find(is_name)?;
             let about = super::about(cap)?;
             let suggestion = Suggestion {
-                what: format!("what {cap} permits").into(),
+                what: format!("use {cap}").into(),
                 answer: Answer::Capabilities,
                 caps: vec![cap],
                 because: about.permits,

@@ -219,7 +219,7 @@ pub(super) const TASKS: &[Task] = &[
     free("use a serial port, a camera or a graphics card", "ttyusb ttyusb0 ttyacm0 ttys0 serial modem arduino dialout camera webcam video0 dri render gpu kvm sound joystick", "the device file has a group", Some("join the group of the device file, such as dialout, video, render or kvm; for a container, --device and --group-add"))
         .phrases(&["/dev/ttyu", "/dev/ttya", "/dev/ttys", "/dev/video", "/dev/dri", "/dev/kvm", "/dev/snd", "/dev/input", "serial port", "serial device"]),
     free("use one's own files and processes", "own mine", "the owner of a file or process may do that", None)
-        .phrases(&["my own", "that i own", "i own the", "own home", "of mine", "my files", "my processes"]),
+        .phrases(&["my own", "that i own", "i own the", "own home", "my files", "my processes"]),
     free("build a program", "compile compiler gcc clang cargo maven linker haskell rust", "reading sources and writing objects takes the rights of the user", None),
     free("talk to the daemon of Docker", "daemon", "the group docker may use its socket, which gives root on the machine", None)
         .phrases(&["docker group", "group docker", "docker.sock", "docker daemon socket", "docker ps"]),

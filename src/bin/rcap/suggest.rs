@@ -1,4 +1,4 @@
-//! `rcap suggest`: from what somebody wants to do to the capabilities that it may take.
+//! `rcap suggest`: from a task or an error message to the capabilities that it may take.
 
 use std::{
     ffi::OsString,
@@ -21,7 +21,10 @@ pub(crate) fn command() -> Command {
         .override_usage("rcap suggest [OPTION]... WORD...")
         .args([
             Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"),
-            Arg::new("WORD").num_args(1..).required(true).help("What is to be done, in English"),
+            Arg::new("WORD")
+                .num_args(1..)
+                .required(true)
+                .help("A task, an error message, or the name of a program or a capability"),
         ])
         .after_help(
             "What it says is likely, and not measured: `rcap trace` does that.\n\n\
@@ -48,7 +51,7 @@ impl Setting {
     }
 }
 
-/// Returns what does with less privilege.
+/// Returns the alternative with less privilege.
 fn instead(answer: &Suggestion) -> Option<&'static str> {
     let of_first = || answer.caps.first().and_then(|cap| knowledge::uses(*cap)?.instead);
     answer.instead.or_else(of_first)

@@ -9,7 +9,7 @@ pub(super) enum Port {
     Unprivileged,
 }
 
-/// Returns the ports in a text in lower case: numbers behind a colon, and numbers in a text about
+/// Returns the ports in a text in lower case: numbers after a colon, and numbers in a text about
 /// ports.
 pub(super) fn ports(text: &str) -> Option<Port> {
     const ABOUT: [&str; 7] = ["port", "ports", "listen", "listens", "listening", "bind", "udp"];

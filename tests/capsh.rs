@@ -454,7 +454,7 @@ fn a_dry_run_finds_the_step_that_loses() {
     );
     assert_eq!(
         words("--dry-run --user=nobody --inh=cap_net_raw --exec true"),
-        ["execution loses cap_net_raw: for this user, only what is ambient stays permitted"]
+        ["execution loses cap_net_raw: a non-root user keeps only ambient capabilities"]
     );
     assert_eq!(
         words("--dry-run --drop=all --exec true"),
@@ -462,7 +462,7 @@ fn a_dry_run_finds_the_step_that_loses() {
         "root loses what is dropped, and is not told to make it ambient"
     );
     let given = words("--dry-run --caps=cap_chown=ep --exec true");
-    assert!(given[0].starts_with("execution gives ") && given.len() == 1, "{given:?}");
+    assert!(given[0].starts_with("execution grants ") && given.len() == 1, "{given:?}");
     assert_eq!(words("--dry-run --iab=^cap_kill --noamb --inh="), [""; 0]);
 }
 
@@ -477,7 +477,7 @@ fn a_refusal_says_why() {
         ("--caps=cap_setpcap=p --secbits=1", "(cap_setpcap is not effective)"),
         ("--caps=cap_kill=p --mode=PURE1E", "(cap_setpcap is not permitted)"),
         ("--caps=cap_kill=p --chroot=/", "(cap_sys_chroot is not permitted)"),
-        ("--user", "capsh: --user wants a value: --user=NAME\n"),
+        ("--user", "capsh: --user: needs a value: --user=NAME\n"),
         ("--inh=cap_chown,none", "at byte 10 of \"cap_chown,none+i\"\n"),
     ] {
         let ran = capsh(line.split(' '));

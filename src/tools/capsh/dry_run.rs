@@ -128,7 +128,7 @@ impl Gained {
         let permitted = before.caps.permitted - after.caps.permitted;
         if is(&["--uid="]) && !permitted.is_empty() {
             words.push(format!(
-                "{arg} takes {} out of the permitted set: put --keep=1 right before it, or use \
+                "{arg} removes {} from the permitted set: put --keep=1 right before it, or use \
                  --cap-uid= or --user=",
                 some(permitted)
             ));

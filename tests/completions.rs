@@ -39,10 +39,6 @@ const COMMANDS: &[&str] = &[
     "getpcaps",
     "captree",
     "scan",
-    "decode",
-    "explain",
-    "suggest",
-    "why",
     "setcap",
     "save",
     "restore",
@@ -51,11 +47,15 @@ const COMMANDS: &[&str] = &[
     "trace",
     "minimize",
     "report",
-    "oci-hook",
-    "oci-runtime",
+    "why",
+    "explain",
+    "suggest",
     "export",
     "diff",
+    "decode",
     "completions",
+    "oci-hook",
+    "oci-runtime",
 ];
 
 /// The commands that `rcap --help` names.
@@ -63,7 +63,9 @@ fn commands() -> Vec<String> {
     let help = ran(program("rcap").arg("--help")).out;
     let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
     let names = lines.filter(|line| line.starts_with(|char: char| char.is_ascii_lowercase()));
-    names.map(|line| line.split(' ').next().unwrap().to_owned()).collect()
+    let names = names.map(|line| line.split(' ').next().unwrap());
+    let plumbing = help.lines().find_map(|line| line.strip_prefix("Plumbing: ")).unwrap();
+    names.chain(plumbing.split(", ")).map(str::to_owned).collect()
 }
 
 fn everything_is_in_it() {

@@ -37,7 +37,7 @@ fn a_capability() {
 
 fn a_system_call_and_a_program() {
     let bind = rcap(&["explain", "--syscall", "bind"]);
-    assert!(bind.out.starts_with("cap_net_bind_service    a port below"), "{}", bind.out);
+    assert!(bind.out.starts_with("cap_net_bind_service  a port below"), "{}", bind.out);
     // What is "the same" as for another call is said.
     let all = json(&["explain", "--json", "--syscall", "unlinkat"]);
     for row in all["capabilities"].as_array().unwrap() {

@@ -199,7 +199,7 @@ fn users_by_value() {
     for format in ["oci", "kubernetes"] {
         for user in ["nobody", "1:adm", "nobody:5"] {
             let ran = export(format, user);
-            assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
+            assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{ran:?}");
             let want =
                 format!("rcap export: user {user}: {format} needs a number, UID or UID:GID\n");
             assert_eq!(ran.err, want);
@@ -221,7 +221,7 @@ fn users_by_value() {
         }
     }
     let ran = export("systemd", "me\\");
-    assert_eq!((ran.status, &*ran.out), (Some(1), ""));
+    assert_eq!((ran.status, &*ran.out), (Some(2), ""));
     assert!(ran.err.contains("a backslash at the end would join the next line"), "{}", ran.err);
 }
 

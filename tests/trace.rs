@@ -469,8 +469,8 @@ fn saved_and_merged() {
     for text in ["", "{}", "{\"schema\":1}"] {
         fs::write(&two, text).unwrap();
         let refused = ran(program("rcap").args(["report", &one, &two]));
-        assert_eq!((refused.status, &*refused.out), (Some(1), ""));
-        assert!(refused.err.contains("it is no report"), "{refused:?}");
+        assert_eq!((refused.status, &*refused.out), (Some(2), ""));
+        assert!(refused.err.contains("not a report"), "{refused:?}");
     }
     // Nothing that a report says gets to a terminal as it is.
     let text = fs::read_to_string(&one).unwrap();
@@ -536,12 +536,11 @@ fn a_recording_that_runs() {
         child
     };
     let end = |fifo: &str| fs::write(path(fifo), "\n").unwrap();
-    assert_eq!(report(&["--wait"]).status, Some(1));
+    assert_eq!(report(&["--wait"]).status, Some(2));
     let (mut one, mut two) = (start("one"), start("two"));
     let pending = report(&[]);
-    let words =
-        format!("rcap report: {saved}: it is still being recorded (--wait waits for the end)\n");
-    assert_eq!((pending.status, pending.err), (Some(1), words));
+    let words = format!("rcap report: {saved}: still being recorded (--wait waits for the end)\n");
+    assert_eq!((pending.status, pending.err), (Some(2), words));
     let mut waiting = program("rcap");
     waiting.args(["report", "--wait", &saved]).stdin(Stdio::null()).stdout(Stdio::piped());
     let waiting = waiting.spawn().unwrap();

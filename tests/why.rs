@@ -253,7 +253,7 @@ fn converted() {
                 --security-opt=no-new-privileges --user=5\n";
     assert_eq!(text, want);
     let bad = ran(program("rcap").args(["export", "--to", "docker", "--from", "net_row"]));
-    assert_eq!(bad.status, Some(1));
+    assert_eq!(bad.status, Some(2));
     assert!(bad.err.contains("did you mean cap_net_raw"), "{}", bad.err);
 }
 
@@ -288,7 +288,7 @@ fn a_format_that_no_field_chooses() {
     let text = "services: {w: {privileged: true}}\nprocess: {capabilities: {bounding: []}}\n";
     write("both", text);
     let both = export(dir, "./both");
-    assert_eq!(both.status, Some(1));
+    assert_eq!(both.status, Some(2));
     assert!(both.err.contains("compose:FILE or oci:FILE"), "{}", both.err);
     assert_eq!(export(dir, "compose:both"), plain);
     assert_eq!(
@@ -319,7 +319,7 @@ fn words_before_files() {
         ("net_rwa", "did you mean cap_net_raw"),
     ] {
         let ran = export(nowhere.path(), missing);
-        assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
+        assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{ran:?}");
         assert!(ran.err.contains(words), "{missing}: {}", ran.err);
     }
 }
@@ -342,10 +342,10 @@ fn files_that_are_not_read() {
         ("/dev/null", "is a device, not a regular file"),
     ] {
         for (command, status) in [
-            (&["30", "rcap", "export", "--to", "oci", "--from", name][..], 1),
+            (&["30", "rcap", "export", "--to", "oci", "--from", name][..], 2),
             (&["30", "rcap", "why", "--from", name, "true"], 2),
             (&["30", "rcap", "diff", name, "docker"], 2),
-            (&["30", "rcap", "report", name], 1),
+            (&["30", "rcap", "report", name], 2),
         ] {
             let ran = limited(dir, command);
             assert_eq!((ran.status, &*ran.out), (Some(status), ""), "{command:?}: {ran:?}");

@@ -25,7 +25,7 @@ pub use iab::Iab;
 pub use mode::{Mode, UncertainMode};
 pub use names::UnknownCap;
 #[cfg(feature = "cli")]
-pub use names::most_alike;
+pub use names::{likeness, most_alike};
 pub use parse::ParseError;
 pub use securebits::Securebits;
 pub use set::{CapIter, CapSet};

@@ -100,6 +100,13 @@ impl UnknownCap {
     }
 }
 
+/// Returns how much two words are spelled alike, from 0 to 1.
+#[cfg(feature = "settings")]
+#[cfg_attr(not(feature = "cli"), expect(unreachable_pub, reason = "only the tools export it"))]
+pub fn likeness(a: &str, b: &str) -> f64 {
+    strsim::jaro_winkler(a, b)
+}
+
 /// Returns the value whose key is most similar to `word`, if the similarity, from 0 to 1, exceeds
 /// `least`.
 #[cfg(feature = "settings")]
@@ -111,7 +118,7 @@ pub fn most_alike<'a, T>(
 ) -> Option<T> {
     known
         .into_iter()
-        .map(|(key, value)| (strsim::jaro_winkler(word, key), value))
+        .map(|(key, value)| (likeness(word, key), value))
         .filter(|(likeness, _)| *likeness > least)
         .max_by(|(a, _), (b, _)| a.total_cmp(b))
         .map(|(_, value)| value)

@@ -19,8 +19,9 @@ use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 
 use super::{
-    Exit, Io, Name, chain,
+    Exit, Io, Mistake, Name, chain,
     json::{SCHEMA, insert_name},
+    table::prose_width,
 };
 use crate::{
     CapState, Error, Op,
@@ -96,7 +97,8 @@ pub fn command() -> Command {
             Arg::new("FILE")
                 .action(ArgAction::Append)
                 .required_unless_present("help")
-                .value_parser(value_parser!(PathBuf)),
+                // Any bytes: the empty path is an error of its own, as with libcap.
+                .value_parser(value_parser!(OsString)),
         ])
 }
 
@@ -106,13 +108,18 @@ pub fn command() -> Command {
 ///
 /// Writing to the standard streams failed.
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
+    let command = || command().term_width(prose_width(io.out));
     let mut matches = match command().try_get_matches_from(argv) {
         Ok(matches) => matches,
         Err(err) => {
             return match err.kind() {
                 ErrorKind::DisplayVersion => write!(io.out, "{err}").map(|()| Exit::SUCCESS),
                 ErrorKind::DisplayHelp => write!(io.err, "{err}").map(|()| Exit::SUCCESS),
-                _ => write!(io.err, "{err}").map(|()| Exit::FAILURE),
+                _ => {
+                    io.complain("getcap", &Mistake::from(&err))?;
+                    writeln!(io.err, "`getcap --help` lists the options.")?;
+                    Ok(Exit::FAILURE)
+                }
             };
         }
     };
@@ -137,7 +144,12 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         sort: matches.get_flag("sort"),
         strict: matches.get_flag("strict"),
         scan: patterns.fold(scan, Scan::exclude),
-        files: matches.remove_many("FILE").into_iter().flatten().collect(),
+        files: matches
+            .remove_many::<OsString>("FILE")
+            .into_iter()
+            .flatten()
+            .map(PathBuf::from)
+            .collect(),
     };
     getcap(&args, io)
 }

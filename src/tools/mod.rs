@@ -17,13 +17,18 @@ pub mod captree;
 pub mod getcap;
 pub mod getpcaps;
 pub mod json;
+mod mistake;
 mod options;
 pub mod setcap;
 pub mod signals;
 mod stream;
+pub mod table;
 
-pub use self::stream::Stream;
-pub use crate::caps::most_alike;
+pub use self::{
+    mistake::{Mistake, meant},
+    stream::{Stream, Style},
+};
+pub use crate::caps::{likeness, most_alike};
 pub use crate::{
     error::chain,
     launch::{Place, find_program, helper, program},
@@ -55,28 +60,33 @@ impl Io<'_> {
         self.complain_in_words(program, &chain(err))
     }
 
-    /// Prints the requested help, or the mistake on the command line, and returns the exit status.
-    pub fn usage(&mut self, err: &clap::Error, mistake: Exit) -> io::Result<Exit> {
-        if err.use_stderr() {
-            return write!(self.err, "{err}").map(|()| mistake);
-        }
-        write!(self.out, "{err}").map(|()| Exit::SUCCESS)
-    }
-
     pub fn complain_in_words(&mut self, program: &str, words: &str) -> io::Result<()> {
         writeln!(self.err, "{program}: {}", Escaped(words.as_bytes()))
     }
 }
 
-/// The exit status of a command.
+/// The exit status of a command. (rcap(1), EXIT STATUS)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Exit(pub u8);
 
 impl Exit {
+    /// Done, or the answer is yes.
     pub const SUCCESS: Exit = Exit(0);
+    /// The answer is no.
+    pub const NO: Exit = Exit(1);
+    /// The command has failed, or its command line is wrong.
+    pub const FAILED: Exit = Exit(2);
+    /// The same, of a command that runs a program, whose exit status may be lower.
+    pub const OWN_FAILURE: Exit = Exit(125);
+    /// The program was found and cannot be executed.
+    pub const CANNOT_EXECUTE: Exit = Exit(126);
+    /// The program was not found.
+    pub const NOT_FOUND: Exit = Exit(127);
+    /// Interrupted: 128 and the number of SIGINT, as of a shell.
+    pub const INTERRUPTED: Exit = Exit(130);
+
+    /// One of libcap's tools has failed.
     pub const FAILURE: Exit = Exit(1);
-    /// The command line is wrong.
-    pub const USAGE: Exit = Exit(2);
 }
 
 /// Runs a command with the arguments and standard streams of the process.

@@ -2,16 +2,32 @@
 //! escaped before they reach a terminal.
 
 use std::{
+    ffi::{OsStr, OsString},
     fmt,
     io::{self, BufWriter, IsTerminal, LineWriter, Write},
+    os::fd::AsFd,
 };
 
 use super::is_printable;
+
+/// How a text looks on a terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Style {
+    #[default]
+    Plain,
+    /// What is missing, in red.
+    Missing,
+    /// What is ignored, dim.
+    Aside,
+}
 
 /// An output stream.
 pub struct Stream {
     to: Box<dyn Write + Send>,
     escapes: bool,
+    colors: bool,
+    /// The columns of the terminal.
+    width: Option<usize>,
     /// The start of an incomplete character.
     partial: Vec<u8>,
 }
@@ -27,7 +43,43 @@ impl Stream {
     /// newline or a tab are written as `\u001b`, an escape that is also valid in JSON, and invalid
     /// UTF-8 as `\xff`.
     pub fn new(to: impl Write + Send + 'static, escapes: bool) -> Stream {
-        Stream { to: Box::new(to), escapes, partial: Vec::new() }
+        Stream { to: Box::new(to), escapes, colors: false, width: None, partial: Vec::new() }
+    }
+
+    /// The same stream, with the width of the terminal `file` and in colours if it is one that
+    /// shows them.
+    fn like(mut self, file: impl AsFd + IsTerminal) -> Stream {
+        let is_terminal = file.is_terminal();
+        self.colors = has_colors(is_terminal, |name| std::env::var_os(name));
+        let size = is_terminal.then(|| terminal_size::terminal_size_of(file)).flatten();
+        self.width = size.map(|(width, _)| usize::from(width.0)).filter(|width| *width > 0);
+        self
+    }
+
+    /// Returns the number of columns of the terminal; `None` for a pipe or a file.
+    pub fn width(&self) -> Option<usize> {
+        self.width
+    }
+
+    /// Returns whether the stream shows colours.
+    pub(super) fn colors(&self) -> bool {
+        self.colors
+    }
+
+    /// Writes a text in a style, if the stream shows colours.
+    ///
+    /// # Errors
+    ///
+    /// Writing to the stream.
+    pub fn paint(&mut self, style: Style, text: &str) -> io::Result<()> {
+        let sequence = match style {
+            Style::Missing if self.colors => "\x1b[31m",
+            Style::Aside if self.colors => "\x1b[2m",
+            _ => return self.write_all(text.as_bytes()),
+        };
+        self.control(sequence)?;
+        self.write_all(text.as_bytes())?;
+        self.control("\x1b[0m")
     }
 
     /// Returns standard output: escaped and line-buffered on a terminal, and unchanged and
@@ -35,16 +87,16 @@ impl Stream {
     pub(super) fn stdout() -> Stream {
         let stdout = io::stdout();
         if stdout.is_terminal() {
-            Stream::new(LineWriter::new(stdout), true)
+            Stream::new(LineWriter::new(stdout), true).like(io::stdout())
         } else {
-            Stream::new(BufWriter::with_capacity(32 * 1024, stdout), false)
+            Stream::new(BufWriter::with_capacity(32 * 1024, stdout), false).like(io::stdout())
         }
     }
 
     /// Returns standard error, which is always escaped.
     #[must_use]
     pub fn stderr() -> Stream {
-        Stream::new(io::stderr(), true)
+        Stream::new(io::stderr(), true).like(io::stderr())
     }
 
     /// Writes a control sequence of the program itself.
@@ -92,6 +144,21 @@ impl Write for Stream {
         push_bytes(&mut text, &std::mem::take(&mut self.partial));
         self.to.write_all(text.as_bytes())?;
         self.to.flush()
+    }
+}
+
+/// Whether a stream shows colours, given the variables of the environment: NO_COLOR switches them
+/// off, CLICOLOR_FORCE on, and CLICOLOR=0 and a dumb terminal off. (no-color.org,
+/// bixense.com/clicolors)
+fn has_colors(is_terminal: bool, variable: impl Fn(&str) -> Option<OsString>) -> bool {
+    let is = |name, value: &str| variable(name).is_some_and(|it| it == OsStr::new(value));
+    let is_set = |name| variable(name).is_some_and(|value| !value.is_empty());
+    if is_set("NO_COLOR") {
+        false
+    } else if is_set("CLICOLOR_FORCE") && !is("CLICOLOR_FORCE", "0") {
+        true
+    } else {
+        is_terminal && !is("CLICOLOR", "0") && !is("TERM", "dumb")
     }
 }
 
@@ -149,6 +216,43 @@ mod tests {
         }
         stream.flush().unwrap();
         memory.bytes()
+    }
+
+    #[test]
+    fn colors() {
+        #[rustfmt::skip]
+        let rows: [(bool, &[(&str, &str)], bool); 12] = [
+            (true,  &[],                                              true),
+            (false, &[],                                              false),
+            (true,  &[("NO_COLOR", "1")],                             false),
+            (true,  &[("NO_COLOR", "")],                              true),
+            (true,  &[("CLICOLOR", "0")],                             false),
+            (true,  &[("CLICOLOR", "1")],                             true),
+            (true,  &[("TERM", "dumb")],                              false),
+            (false, &[("CLICOLOR", "1")],                             false),
+            (false, &[("CLICOLOR_FORCE", "1")],                       true),
+            (false, &[("CLICOLOR_FORCE", "0")],                       false),
+            (true,  &[("CLICOLOR_FORCE", "1"), ("CLICOLOR", "0")],    true),
+            (true,  &[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")],    false),
+        ];
+        for (is_terminal, variables, want) in rows {
+            let variable = |name: &str| {
+                let found = variables.iter().find(|(known, _)| *known == name);
+                found.map(|(_, value)| value.into())
+            };
+            assert_eq!(has_colors(is_terminal, variable), want, "{is_terminal} {variables:?}");
+        }
+    }
+
+    #[test]
+    fn styles() {
+        for (colors, want) in [(true, "\x1b[31mx\\u001b\x1b[0m"), (false, "x\\u001b")] {
+            let memory = Memory::default();
+            let mut stream = Stream::new(memory.clone(), true);
+            stream.colors = colors;
+            stream.paint(Style::Missing, "x\x1b").unwrap();
+            assert_eq!(memory.bytes(), want.as_bytes());
+        }
     }
 
     #[test]

@@ -1,18 +1,25 @@
-//! The table of commands: dispatch, help and completions are made from it.
+//! The table of commands. Dispatch, help, completions and the tests of the man pages are made
+//! from it.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io::{self, Write},
     path::Path,
 };
 
 use clap::Command;
 
-use rcap::tools::{capsh, captree, getcap, getpcaps, setcap};
+use rcap::tools::{
+    Mistake, Stream, capsh, captree, getcap, getpcaps, likeness, setcap,
+    table::{Table, paragraph, prose_width},
+};
 
 use super::{
-    Exit, Io, completions, decode, diff, explain, export, minimize, oci, report, restore, run,
-    save, scan, suggest, trace, why,
+    Exit, Io,
+    args::{self, Parsed},
+    completions, decode, diff, explain, export,
+    failure::Failure,
+    minimize, oci, report, restore, run, save, scan, suggest, trace, why,
 };
 
 /// One command.
@@ -20,57 +27,47 @@ pub(crate) struct Entry {
     pub(crate) name: &'static str,
     /// One line that says what it is for.
     pub(crate) about: &'static str,
-    /// Runs it with its arguments, of which the first is its name.
-    run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>,
-    /// Returns its options.
-    pub(crate) command: fn() -> Command,
-    /// Whether it is one of libcap's tools, which are programs of their own too.
-    pub(crate) is_tool: bool,
+    kind: Kind,
+    /// Whether it can change the machine, or runs programs: it is not proposed in the place of one
+    /// that does not.
+    acts: bool,
+    /// Other words for what it does.
+    aliases: &'static [&'static str],
 }
 
-/// Every command, in the groups of the help.
-#[rustfmt::skip]
-const GROUPS: &[(&str, &[Entry])] = &[
-    ("Look", &[
-        tool("getcap", "Print the capabilities of files", getcap::run, getcap::command),
-        tool("getpcaps", "Print the capabilities of processes", getpcaps::run, getpcaps::command),
-        tool("captree", "Draw processes and threads as a tree, with their capabilities", captree::run, captree::command),
-        entry("scan", "List what holds power: files, processes, sockets, containers", scan::run, scan::command),
-        entry("decode", "Print the capabilities in a mask, or the mask of capabilities", decode::run, decode::command),
-        entry("explain", "Say what a capability permits, and what it is worth to an attacker", explain::run, explain::command),
-        entry("suggest", "Say which capabilities something may take, in your own words", suggest::run, suggest::command),
-        entry("why", "Say what executing a program would give it, and what not", why::run, why::command),
-    ]),
-    ("Change", &[
-        tool("setcap", "Set, check or remove the capabilities of files", setcap::run, setcap::command),
-        entry("save", "Save the capabilities of files as a text", save::run, save::command),
-        entry("restore", "Put back the capabilities of files that rcap save wrote", restore::run, restore::command),
-    ]),
-    ("Run", &[
-        entry("run", "Run a program with exactly the capabilities that are named", run::run, run::command),
-        tool("capsh", "Change the privileges of a process step by step, and run a program", capsh::run, capsh::command),
-    ]),
-    ("Measure", &[
-        entry("trace", "Record which capabilities a program really asks the kernel for", trace::run, trace::command),
-        entry("minimize", "Find the fewest that a program needs, by running it with fewer", minimize::run, minimize::command),
-        entry("report", "Merge what several runs of `rcap trace` have saved", report::run, report::command),
-        entry("oci-hook", "Record a container from its start, as a hook of its runtime", oci::hook, || Command::new("oci-hook")),
-        entry("oci-runtime", "Call an OCI runtime with that hook, for the daemon of Docker", oci::runtime, || Command::new("oci-runtime")),
-    ]),
-    ("Deliver", &[
-        entry("export", "Write the settings for Docker, Kubernetes, systemd and others", export::run, export::command),
-        entry("diff", "Say what one source of settings has that another lacks", diff::run, diff::command),
-        entry("completions", "Write what completes these commands in bash, zsh or fish", completions::run, completions::command),
-    ]),
-];
+enum Kind {
+    /// One of libcap's tools, which are programs of their own too.
+    Tool { run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>, command: fn() -> Command },
+    /// A command of rcap's own.
+    Own {
+        run: fn(&Entry, &[OsString], &mut Io<'_>) -> Result<Exit, Failure>,
+        command: fn(&Entry) -> Command,
+        /// The exit status of its own failures, a wrong command line among them.
+        failure: Exit,
+    },
+}
 
-const fn entry(
-    name: &'static str,
-    about: &'static str,
-    run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>,
-    command: fn() -> Command,
-) -> Entry {
-    Entry { name, about, run, command, is_tool: false }
+/// A command that parses its arguments into a request and acts on it.
+macro_rules! own {
+    ($name:literal, $about:literal, $request:ident, $act:expr, $failure:expr) => {
+        Entry {
+            name: $name,
+            about: $about,
+            kind: Kind::Own {
+                run: |entry, argv, io| {
+                    let command = entry.command().term_width(prose_width(io.out));
+                    match args::parse::<args::$request>(command, argv)? {
+                        Parsed::Request(request) => $act(&request, io),
+                        Parsed::Help(text) => Ok(write!(io.out, "{text}").map(|()| Exit::SUCCESS)?),
+                    }
+                },
+                command: |entry| args::command::<args::$request>(entry.name, entry.about),
+                failure: $failure,
+            },
+            acts: false,
+            aliases: &[],
+        }
+    };
 }
 
 const fn tool(
@@ -79,56 +76,310 @@ const fn tool(
     run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>,
     command: fn() -> Command,
 ) -> Entry {
-    Entry { name, about, run, command, is_tool: true }
+    Entry { name, about, kind: Kind::Tool { run, command }, acts: false, aliases: &[] }
+}
+
+/// The exit status of the failures of commands that run a program: the lower numbers are the
+/// program's.
+const AROUND_A_PROGRAM: Exit = Exit::OWN_FAILURE;
+const FAILED: Exit = Exit::FAILED;
+
+/// A group of commands, by its heading in the help.
+struct Group {
+    heading: &'static str,
+    entries: &'static [Entry],
+}
+
+/// Every command, in the groups of the help.
+#[rustfmt::skip]
+const GROUPS: &[Group] = &[
+    Group { heading: "Look", entries: &[
+        tool("getcap", "Print the capabilities of files", getcap::run, getcap::command)
+            .also(&["find", "file", "files", "list"]),
+        tool("getpcaps", "Print the capabilities of processes", getpcaps::run, getpcaps::command)
+            .also(&["ps", "process", "processes"]),
+        tool("captree", "Print the tree of processes with their capabilities", captree::run, captree::command)
+            .also(&["tree", "pstree"]),
+        own!("scan", "List what holds power: files, processes, sockets, containers", ScanRequest, scan::run, FAILED)
+            .also(&["audit", "inventory"]),
+    ]},
+    Group { heading: "Change", entries: &[
+        tool("setcap", "Set, verify or remove the capabilities of files", setcap::run, setcap::command)
+            .acting(),
+        own!("save", "Save the capabilities of files as a text", SaveRequest, save::run, FAILED)
+            .also(&["backup", "dump"]),
+        own!("restore", "Put back the capabilities of files that `rcap save` wrote", RestoreRequest, restore::run, FAILED)
+            .acting(),
+    ]},
+    Group { heading: "Run", entries: &[
+        own!("run", "Run a program with exactly the capabilities you name", RunRequest, run::run, AROUND_A_PROGRAM)
+            .acting(),
+        tool("capsh", "Change privileges step by step, then run a program", capsh::run, capsh::command)
+            .acting(),
+    ]},
+    Group { heading: "Measure", entries: &[
+        own!("trace", "Record the capabilities that a program asks the kernel for", TraceRequest, trace::run, AROUND_A_PROGRAM)
+            .also(&["record", "strace", "capable", "measure"]),
+        own!("minimize", "Find the smallest set that a program works with, by running it", MinimizeRequest, minimize::run, AROUND_A_PROGRAM)
+            .also(&["minimise", "minimum", "min", "shrink", "reduce"]),
+        own!("report", "Merge the reports of several recordings", ReportRequest, report::run, FAILED)
+            .also(&["merge", "show"]),
+    ]},
+    Group { heading: "Explain", entries: &[
+        own!("why", "Explain which capabilities a program would get, and why not more", WhyRequest, why::run, FAILED)
+            .also(&["why-not", "whynot", "check"]),
+        own!("explain", "Describe a capability, and what it is worth to an attacker", ExplainRequest, explain::run, FAILED)
+            .also(&["describe", "info", "about"]),
+        own!("suggest", "Suggest the capabilities for a task, in your own words", SuggestRequest, suggest::run, FAILED)
+            .also(&["ask", "search", "need", "needs"]),
+    ]},
+    Group { heading: "Deliver", entries: &[
+        own!("export", "Write settings for Docker, Kubernetes, systemd and others", ExportRequest, export::run, FAILED)
+            .also(&["deploy", "convert", "generate", "write", "import"]),
+        own!("diff", "Compare two sources of settings", DiffRequest, diff::run, FAILED)
+            .also(&["compare", "cmp"]),
+    ]},
+    Group { heading: PLUMBING, entries: &[
+        own!("decode", "Convert capability masks to names, and back", DecodeRequest, decode::run, FAILED)
+            .also(&["encode", "mask"]),
+        own!("completions", "Write the completions of a shell", CompletionsRequest, completions::run, FAILED)
+            .also(&["completion", "complete"]),
+        own!("oci-hook", "Record a container from its start, as a hook of its runtime", HookRequest, oci::hook, FAILED),
+        own!("oci-runtime", "Call an OCI runtime with that hook, for the Docker daemon", RuntimeRequest, oci::runtime, AROUND_A_PROGRAM),
+    ]},
+];
+
+/// The group of the commands that programs and scripts use.
+const PLUMBING: &str = "Plumbing";
+
+impl Entry {
+    const fn acting(self) -> Entry {
+        Entry { acts: true, ..self }
+    }
+
+    const fn also(self, aliases: &'static [&'static str]) -> Entry {
+        Entry { aliases, ..self }
+    }
+
+    /// Returns the command line, for help and completions.
+    pub(crate) fn command(&self) -> Command {
+        match self.kind {
+            Kind::Tool { command, .. } => command().about(self.about),
+            Kind::Own { command, .. } => command(self),
+        }
+    }
+
+    /// Returns whether it is one of libcap's tools.
+    pub(crate) fn is_tool(&self) -> bool {
+        matches!(self.kind, Kind::Tool { .. })
+    }
+
+    /// Runs the command with its arguments, of which the first is its name.
+    fn run(&self, argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
+        match self.kind {
+            Kind::Tool { run, .. } => run(argv, io),
+            Kind::Own { run, failure: own, .. } => {
+                let result = run(self, argv, io);
+                finish(&format!("rcap {}", self.name), own, result, io)
+            }
+        }
+    }
+}
+
+/// Turns the result of a command into its exit status, after the message of a failure.
+fn finish(
+    name: &str,
+    own: Exit,
+    result: Result<Exit, Failure>,
+    io: &mut Io<'_>,
+) -> io::Result<Exit> {
+    let failure = match result {
+        Ok(exit) => return Ok(exit),
+        Err(Failure::Output(err)) => return Err(err),
+        Err(failure) => failure,
+    };
+    io.out.flush()?;
+    io.complain(name, &failure)?;
+    if let Some(hint) = failure.hint() {
+        writeln!(io.err, "{hint}")?;
+    }
+    if matches!(failure, Failure::Usage(_)) {
+        writeln!(io.err, "`{name} --help` lists the options.")?;
+    }
+    Ok(failure.exit(own))
 }
 
 /// Returns every command, in the order of the help.
 pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
-    GROUPS.iter().flat_map(|(_, entries)| *entries)
+    GROUPS.iter().flat_map(|group| group.entries)
 }
 
-/// Runs the command that the name of the program or the first argument says.
+/// Runs the command that the name of the program or the first argument names.
 pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    if let Some(entry) = argv.first().and_then(find) {
-        return (entry.run)(argv, io);
+    if let Some(exit) = minimize::init(argv, io)? {
+        return Ok(exit);
     }
-    if let Some(entry) = argv.get(1).and_then(find) {
-        return (entry.run)(&argv[1..], io);
+    if let Some(entry) = argv.first().and_then(|path| find(Path::new(path).file_name()?)) {
+        return entry.run(argv, io);
     }
-    // What is left is --help, --version, nothing, or a mistake.
-    let (result, failure) = match command().try_get_matches_from(argv) {
-        Ok(_) => (command().render_help().to_string(), true),
-        Err(err) => (err.to_string(), err.use_stderr()),
-    };
-    if failure {
-        write!(io.err, "{result}")?;
-        return Ok(Exit::FAILURE);
-    }
-    write!(io.out, "{result}")?;
-    Ok(Exit::SUCCESS)
+    let result = rcap(argv.get(1..).unwrap_or_default(), io);
+    finish("rcap", Exit::FAILED, result, io)
 }
 
-fn find(name: &OsString) -> Option<&'static Entry> {
-    let name = Path::new(name).file_name()?;
+fn find(name: &OsStr) -> Option<&'static Entry> {
     all().find(|entry| name == entry.name)
 }
 
-/// Returns `rcap` itself, for its help and for mistakes.
-fn command() -> Command {
-    let line = |entry: &Entry| format!("  {:<11} {}\n", entry.name, entry.about);
-    let group = |(group, entries): &(&str, &[Entry])| {
-        format!("{group}:\n{}", entries.iter().map(line).collect::<String>())
+/// `rcap` with these arguments.
+fn rcap(args: &[OsString], io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let Some(first) = args.first() else {
+        help(io.err)?;
+        return Ok(Exit::FAILED);
     };
-    let list: String = GROUPS.iter().map(group).collect();
-    Command::new("rcap")
-        .about("Linux capabilities: see them, change them, and find out which ones a program needs")
-        .version(env!("CARGO_PKG_VERSION"))
-        .subcommands(all().map(|entry| Command::new(entry.name).about(entry.about)))
-        .disable_help_subcommand(true)
-        .help_template("{about}\n\n{usage-heading} {usage}\n\n{after-help}\nOptions:\n{options}\n")
-        .override_usage("rcap COMMAND [ARGUMENT]...")
-        .after_help(format!(
-            "{list}\nA link to rcap that has the name of a command is that command.\n\
-             `rcap COMMAND --help` explains one; `man rcap` has the rest.\n"
-        ))
+    if let Some(entry) = find(first) {
+        return Ok(match &args[1..] {
+            [only] if only == "--version" => version(io)?,
+            _ => entry.run(args, io)?,
+        });
+    }
+    match (first.to_str().unwrap_or_default(), &args[1..]) {
+        ("-V" | "--version", []) => Ok(version(io)?),
+        ("-h" | "--help" | "help", []) => {
+            help(io.out)?;
+            Ok(Exit::SUCCESS)
+        }
+        ("help", [name]) => match find(name) {
+            Some(entry) => Ok(entry.run(&[name.clone(), "--help".into()], io)?),
+            None => Err(unknown(name).into()),
+        },
+        ("-h" | "--help" | "-V" | "--version" | "help", [.., last]) => {
+            Err(Mistake::new(format!("unexpected argument {}", last.display())).into())
+        }
+        _ => Err(unknown(first).into()),
+    }
+}
+
+/// The mistake of a word that is not a command.
+fn unknown(word: &OsStr) -> Mistake {
+    let shown = word.display();
+    if word.as_encoded_bytes().starts_with(b"-") {
+        return Mistake::new(format!("unknown option {shown}"));
+    }
+    let meant = word.to_str().and_then(meant);
+    let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    Mistake::new(format!("unknown command {shown}{meant}"))
+}
+
+/// Returns the command that a word may have meant. A command that acts is proposed only if the word
+/// is far from every command that looks.
+fn meant(word: &str) -> Option<&'static str> {
+    const ALIKE: f64 = 0.85;
+    /// How much more alike the name of a command that acts has to be.
+    const MARGIN: f64 = 0.1;
+    let word = word.to_lowercase();
+    if let Some(entry) = all().find(|entry| entry.aliases.contains(&&*word)) {
+        return Some(entry.name);
+    }
+    let names = |acts| all().filter(move |entry| entry.acts == acts).map(|entry| entry.name);
+    let best = |acts| {
+        let rated = names(acts).map(|name| (likeness(&word, name), name));
+        rated.filter(|(rate, _)| *rate > ALIKE).max_by(|(a, _), (b, _)| a.total_cmp(b))
+    };
+    match (best(false), best(true)) {
+        (Some((looks, _)), Some((acts, name))) if acts > looks + MARGIN => Some(name),
+        (Some((_, name)), _) | (None, Some((_, name))) => Some(name),
+        (None, None) => None,
+    }
+}
+
+fn version(io: &mut Io<'_>) -> io::Result<Exit> {
+    writeln!(io.out, "rcap {}", env!("CARGO_PKG_VERSION"))?;
+    Ok(Exit::SUCCESS)
+}
+
+/// Writes the help of rcap itself.
+fn help(out: &mut Stream) -> io::Result<()> {
+    paragraph(0, ABOUT, out)?;
+    writeln!(out, "\nUsage: rcap COMMAND [ARGUMENT]...\n       rcap help COMMAND\n")?;
+    for Group { heading, entries } in GROUPS {
+        if *heading == PLUMBING {
+            let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
+            paragraph(0, &format!("{heading}: {}", names.join(", ")), out)?;
+            continue;
+        }
+        writeln!(out, "{heading}:")?;
+        let mut table = Table::new(2);
+        for Entry { name, about, .. } in *entries {
+            // As wide in every group.
+            table.row(&[&format!("{name:<8}"), about]);
+        }
+        table.write(out)?;
+    }
+    writeln!(out, "\nOptions:")?;
+    let mut table = Table::new(2);
+    table.row(&[&"-h, --help", &"Print this help"]);
+    table.row(&[&"-V, --version", &"Print the version; `rcap COMMAND --version` too"]);
+    table.write(out)
+}
+
+const ABOUT: &str = "See and change Linux capabilities, and find the ones that a program needs.";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_that_are_meant() {
+        #[rustfmt::skip]
+        let rows = [
+            ("trcae",     Some("trace")),
+            ("Trace",     Some("trace")),
+            ("minimise",  Some("minimize")),
+            ("deploy",    Some("export")),
+            ("find",      Some("getcap")),
+            ("expalin",   Some("explain")),
+            ("getcaps",   Some("getcap")),
+            ("getpcap",   Some("getpcaps")),
+            // Both are as near.
+            ("etcap",     Some("getcap")),
+            ("xetcap",    Some("getcap")),
+            ("setcpa",    Some("setcap")),
+            ("stcap",     Some("setcap")),
+            ("rum",       Some("run")),
+            ("compose",   None),
+            ("chown",     None),
+            ("x",         None),
+            ("",          None),
+        ];
+        for (word, want) in rows {
+            assert_eq!(meant(word), want, "{word}");
+        }
+    }
+
+    #[test]
+    fn every_command_line_is_sound() {
+        for entry in all() {
+            entry.command().debug_assert();
+        }
+    }
+
+    /// The page and the code have the same table.
+    #[test]
+    fn exit_statuses() {
+        let page = include_str!("../../../man/rcap.1");
+        let table = page.split(".Sh EXIT STATUS").nth(1).unwrap().split(".Sh ").next().unwrap();
+        let rows = table.lines().filter_map(|line| line.strip_prefix(".It "));
+        let statuses: Vec<u8> =
+            rows.filter_map(|row| row.split(' ').next()?.parse().ok()).collect();
+        let own = [
+            Exit::SUCCESS,
+            Exit::NO,
+            Exit::FAILED,
+            Exit::OWN_FAILURE,
+            Exit::CANNOT_EXECUTE,
+            Exit::NOT_FOUND,
+            Exit::INTERRUPTED,
+        ];
+        assert_eq!(statuses, own.map(|exit| exit.0));
+    }
 }

@@ -1,12 +1,8 @@
 //! `rcap completions`: what completes the commands in a shell.
 
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-};
+use std::{ffi::OsString, io::Write};
 
-use clap::{Arg, Command, ValueHint, builder::PossibleValuesParser, value_parser};
-use clap_complete::Shell;
+use clap::{Command, ValueHint, builder::PossibleValuesParser, value_parser};
 
 use rcap::{
     Cap,
@@ -14,54 +10,24 @@ use rcap::{
     trace::Backend,
 };
 
-use super::{Exit, Io, commands};
+use super::{Exit, Io, args::CompletionsRequest, commands, failure::Failure};
 
-pub(crate) fn command() -> Command {
-    Command::new("completions")
-        .about("Write what completes these commands in a shell")
-        .override_usage("rcap completions [--for PROGRAM] SHELL")
-        .args([
-            Arg::new("for")
-                .long("for")
-                .value_name("NAME")
-                .value_parser(PossibleValuesParser::new(tools().map(|tool| tool.name)))
-                .help("For one of libcap's programs, and not for rcap"),
-            Arg::new("SHELL")
-                .required(true)
-                .value_parser(["bash", "zsh", "fish"])
-                .help("bash, zsh or fish"),
-        ])
-        .after_help(
-            "Example: rcap completions bash > ~/.local/share/bash-completion/completions/rcap\n         \
-             rcap completions zsh > /usr/local/share/zsh/site-functions/_rcap\n         \
-             rcap completions fish > ~/.config/fish/completions/rcap.fish",
-        )
-}
-
-pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let matches = match command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => return io.usage(&err, Exit::USAGE),
-    };
-    let shell = matches.get_one::<String>("SHELL").and_then(|name| name.parse::<Shell>().ok());
-    let Some(shell) = shell else { return Ok(Exit::USAGE) };
-    let program = matches.get_one::<String>("for").map_or("rcap", String::as_str);
-    let tool = tools().find(|tool| tool.name == program);
-    let mut command = tool.map_or_else(everything, |tool| completing((tool.command)()));
+/// # Errors
+///
+/// [`Failure`]
+pub(crate) fn run(request: &CompletionsRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let program = request.program.as_deref().unwrap_or("rcap");
+    let tool = commands::all().find(|entry| entry.is_tool() && entry.name == program);
+    let mut command = tool.map_or_else(everything, |tool| completing(tool.command()));
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut command, program, &mut script);
+    clap_complete::generate(request.shell, &mut command, program, &mut script);
     io.out.write_all(&script)?;
     Ok(Exit::SUCCESS)
 }
 
-/// Returns libcap's tools, which are programs of their own too.
-fn tools() -> impl Iterator<Item = &'static commands::Entry> {
-    commands::all().filter(|entry| entry.is_tool)
-}
-
 /// rcap, with all its commands and their options.
 fn everything() -> Command {
-    let commands = commands::all().map(|entry| completing((entry.command)().about(entry.about)));
+    let commands = commands::all().map(|entry| completing(entry.command()));
     Command::new("rcap").version(env!("CARGO_PKG_VERSION")).subcommands(commands)
 }
 
@@ -100,7 +66,7 @@ mod tests {
     fn every_command_is_sound() {
         everything().debug_assert();
         for entry in commands::all() {
-            completing((entry.command)()).debug_assert();
+            completing(entry.command()).debug_assert();
         }
     }
 }

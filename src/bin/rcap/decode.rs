@@ -1,36 +1,17 @@
 //! `rcap decode`: masks and other forms of a set, as names; and back.
 
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-};
+use std::{error::Error, fmt, io::Write};
 
-use clap::{Arg, ArgAction, Command};
 use serde_json::{Value, json};
 
-use super::{Escaped, Exit, Io, input, json::SCHEMA, parse_caps};
-use rcap::{CapSet, CapState, UnknownCap};
-
-pub(crate) fn command() -> Command {
-    let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
-    Command::new("decode")
-        .about("Print the capabilities in a mask, or the mask of capabilities")
-        .override_usage("rcap decode [OPTION]... [TEXT]...")
-        .args([
-            flag("encode").help("Print masks only"),
-            flag("decimal").help("Take digits alone for a decimal number, and not a hexadecimal"),
-            flag("json").help("Print one JSON object"),
-            Arg::new("TEXT").num_args(0..).help(
-                "A mask, a line of /proc/PID/status, names with commas, or libcap's text; \
-                 without any, standard input is read",
-            ),
-        ])
-        .after_help(
-            "Example: rcap decode 00000000a80425fb\n         \
-             rcap decode < /proc/self/status\n         \
-             rcap decode --encode net_raw,chown",
-        )
-}
+use super::{
+    Escaped, Exit, Io,
+    args::{DecodeRequest, caps},
+    failure::Failure,
+    input,
+    json::SCHEMA,
+};
+use rcap::{CapSet, CapState, ParseError, UnknownCap, tools::table::Table};
 
 /// A set and what it was called, such as `CapEff`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,15 +20,51 @@ struct Named {
     set: CapSet,
 }
 
+/// A text that has none of the forms of a set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Undecodable {
+    /// It may be names, one of which is unknown.
+    Names(UnknownCap),
+    Text(ParseError),
+    Other,
+}
+
+impl Undecodable {
+    fn of(text: &str) -> Undecodable {
+        let is_word = |char: char| char.is_ascii_alphanumeric() || "_, ".contains(char);
+        if text.contains('=') && text.lines().count() == 1 {
+            text.parse::<CapState>().err().map_or(Undecodable::Other, Undecodable::Text)
+        } else if !text.is_empty() && text.chars().all(is_word) {
+            caps(text).err().map_or(Undecodable::Other, Undecodable::Names)
+        } else {
+            Undecodable::Other
+        }
+    }
+}
+
+impl fmt::Display for Undecodable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Undecodable::Names(err) => write!(f, "not a mask, and {err}"),
+            Undecodable::Text(err) => err.fmt(f),
+            Undecodable::Other => {
+                f.write_str("not a mask, a /proc status line, a list of names or capability text")
+            }
+        }
+    }
+}
+
+impl Error for Undecodable {}
+
 /// The sets in a text: of several lines, those that are of `/proc/PID/status` count.
-fn decode(text: &str, decimal: bool) -> Result<Vec<Named>, String> {
+fn decode(text: &str, decimal: bool) -> Result<Vec<Named>, Undecodable> {
     let fields: Vec<Named> = text.lines().filter_map(field).collect();
     if !fields.is_empty() {
         return Ok(fields);
     }
     let text = text.trim();
     let one = |name: &str, set| Ok(vec![Named { name: name.to_owned(), set }]);
-    if let Some(set) = mask(text, decimal).or_else(|| parse_caps(text).ok()) {
+    if let Some(set) = mask(text, decimal).or_else(|| caps(text).ok()) {
         return one("", set);
     }
     // Which an empty text is too.
@@ -61,12 +78,7 @@ fn decode(text: &str, decimal: bool) -> Result<Vec<Named>, String> {
         ];
         return Ok(sets.map(|(name, set)| Named { name: name.to_owned(), set }).into());
     }
-    Err("it is no mask, no line of /proc/PID/status, no names and no text of libcap's".to_owned())
-}
-
-/// A set alone: a mask, or names.
-pub(super) fn a_set(text: &str) -> Result<CapSet, UnknownCap> {
-    CapSet::from_mask(text).or_else(|_| parse_caps(text))
+    Err(Undecodable::of(text))
 }
 
 /// A line such as `CapEff:\t00000000a80425fb`.
@@ -89,35 +101,22 @@ fn mask(text: &str, decimal: bool) -> Option<CapSet> {
 
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let matches = match command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => return io.usage(&err, Exit::USAGE),
-    };
-    let mut texts: Vec<String> = matches.get_many("TEXT").into_iter().flatten().cloned().collect();
+/// [`Failure`]
+pub(crate) fn run(request: &DecodeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let mut texts = request.texts.clone();
     if texts.is_empty() {
-        match input::text(io.input) {
-            Ok(text) => texts.push(text),
-            Err(err) => {
-                io.complain_in_words("rcap decode", &format!("standard input: {err}"))?;
-                return Ok(Exit::FAILURE);
-            }
-        }
+        let name = "standard input".to_owned();
+        let text = input::text(io.input).map_err(|reason| Failure::Input { name, reason })?;
+        texts.push(text);
     }
     let mut sets = Vec::new();
     for text in &texts {
-        match decode(text, matches.get_flag("decimal")) {
-            Ok(found) => sets.extend(found),
-            Err(words) => {
-                let text = Escaped(text.trim().as_bytes()).to_string();
-                let text: String = text.chars().take(60).collect();
-                io.complain_in_words("rcap decode", &format!("{text}: {words}"))?;
-                return Ok(Exit::FAILURE);
-            }
-        }
+        sets.extend(decode(text, request.decimal).map_err(|reason| {
+            let text = Escaped(text.trim().as_bytes()).to_string();
+            Failure::subject(text.chars().take(60).collect::<String>(), reason)
+        })?);
     }
-    if matches.get_flag("json") {
+    if request.json {
         let set = |one: &Named| {
             let name = if one.name.is_empty() { Value::Null } else { one.name.clone().into() };
             json!({"name": name, "mask": format!("{:016x}", one.set.bits()), "set": one.set})
@@ -126,18 +125,17 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         writeln!(io.out, "{}", json!({"schema": SCHEMA, "sets": sets}))?;
         return Ok(Exit::SUCCESS);
     }
-    let width = sets.iter().map(|one| one.name.len()).max().unwrap_or(0);
+    let has_names = sets.iter().any(|one| !one.name.is_empty());
+    let mut table = Table::new(0);
     for Named { name, set } in &sets {
-        if width > 0 {
-            write!(io.out, "{name:<width$}  ")?;
-        }
-        write!(io.out, "{:016x}", set.bits())?;
-        if !matches.get_flag("encode") {
-            let names = if set.is_empty() { "none".to_owned() } else { set.to_string() };
-            write!(io.out, "  {names}")?;
-        }
-        writeln!(io.out)?;
+        let mask = format!("{:016x}", set.bits());
+        let names = if set.is_empty() { "none".to_owned() } else { set.to_string() };
+        let cells = [name, &mask, &names];
+        let cells = if request.encode { &cells[..2] } else { &cells };
+        let cells = if has_names { cells } else { &cells[1..] };
+        table.row(&cells.iter().map(|cell| cell as &dyn std::fmt::Display).collect::<Vec<_>>());
     }
+    table.write(io.out)?;
     Ok(Exit::SUCCESS)
 }
 

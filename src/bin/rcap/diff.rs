@@ -1,40 +1,18 @@
 //! `rcap diff`: what one source of settings has that another lacks.
 
 use std::{
-    ffi::OsString,
     fmt::Display,
     io::{self, Write},
 };
 
-use clap::{Arg, ArgAction, Command};
 use serde_json::{Value, json};
 
-use super::{Escaped, Exit, Io, json::SCHEMA, source};
+use super::{Escaped, Exit, Io, Stream, args::DiffRequest, failure::Failure, json::SCHEMA, source};
 use rcap::{
     CapSet,
     settings::{Context, Settings, User, Who},
+    tools::table::Table,
 };
-
-/// The sources differ, as diff(1) has it.
-const DIFFERENT: Exit = Exit(1);
-/// A source could not be read.
-const TROUBLE: Exit = Exit(2);
-
-pub(crate) fn command() -> Command {
-    Command::new("diff")
-        .about("Say what one source of settings has that another lacks")
-        .override_usage("rcap diff [OPTION]... SOURCE SOURCE")
-        .args([
-            Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"),
-            Arg::new("SOURCE").num_args(2).required(true).help(source::FORMS),
-        ])
-        .after_help(
-            "The exit status is 0 if they are the same, 1 if they differ and 2 if one cannot be \
-             read.\n\n\
-             Example: rcap diff compose.yaml:web pid:1234\n         \
-             rcap diff docker 'docker run --cap-drop ALL --cap-add CHOWN'",
-        )
-}
 
 /// Two services of one name, or of no name.
 struct Pair {
@@ -108,28 +86,19 @@ fn rows(left: &Settings, right: &Settings) -> Vec<[String; 3]> {
 
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let matches = match command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => return io.usage(&err, TROUBLE),
+/// [`Failure`]
+pub(crate) fn run(request: &DiffRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let sources: Vec<&str> = request.sources.iter().map(String::as_str).collect();
+    let (Some(&left), Some(&right)) = (sources.first(), sources.get(1)) else {
+        return Ok(Exit::FAILED);
     };
-    let arguments: Vec<&String> = matches.get_many("SOURCE").into_iter().flatten().collect();
-    let [left, right] = &*arguments else { return Ok(TROUBLE) };
     let mut read = |argument: &str| source::all(argument, &Context::default(), io.input);
-    let sides = read(left).and_then(|left| Ok((left, read(right)?)));
-    let pairs = match sides {
-        Ok((left, right)) => pair(left, right),
-        Err(err) => {
-            io.complain("rcap diff", &err)?;
-            return Ok(TROUBLE);
-        }
-    };
+    let pairs = pair(read(left)?, read(right)?);
     let same = pairs.iter().all(|pair| match &pair.sides {
         [Some(left), Some(right)] => rows(left, right).is_empty(),
         _ => false,
     });
-    if matches.get_flag("json") {
+    if request.json {
         let pairs: Vec<Value> = pairs.iter().map(to_json).collect();
         writeln!(io.out, "{}", json!({"schema": SCHEMA, "same": same, "services": pairs}))?;
     } else {
@@ -137,7 +106,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
             print(pair, [left, right], io.out)?;
         }
     }
-    Ok(if same { Exit::SUCCESS } else { DIFFERENT })
+    Ok(if same { Exit::SUCCESS } else { Exit::NO })
 }
 
 fn to_json(pair: &Pair) -> Value {
@@ -166,7 +135,7 @@ fn to_json(pair: &Pair) -> Value {
     })
 }
 
-fn print(pair: &Pair, names: [&str; 2], out: &mut dyn Write) -> io::Result<()> {
+fn print(pair: &Pair, names: [&str; 2], out: &mut Stream) -> io::Result<()> {
     let name = pair.name.as_deref().unwrap_or("it");
     let [left, right] = match &pair.sides {
         [Some(left), Some(right)] => [left, right],
@@ -182,14 +151,13 @@ fn print(pair: &Pair, names: [&str; 2], out: &mut dyn Write) -> io::Result<()> {
     if let Some(name) = &pair.name {
         writeln!(out, "{}:", escaped(name))?;
     }
-    let head = ["", names[0], names[1]].map(escaped);
-    let table: Vec<&[String; 3]> = std::iter::once(&head).chain(&rows).collect();
-    let width = |at: usize| table.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-    let [first, second] = [width(0), width(1)];
-    for [what, left, right] in table {
-        writeln!(out, "{what:<first$}  {left:<second$}  {right}")?;
+    let mut table = Table::new(0);
+    let [first, second] = names.map(escaped);
+    table.row(&[&"", &first, &second]);
+    for [what, left, right] in &rows {
+        table.row(&[what, left, right]);
     }
-    Ok(())
+    table.write(out)
 }
 
 fn escaped(name: &str) -> String {

@@ -1,14 +1,15 @@
 //! `rcap`: every command in one program, by the first argument or by the name that it is called
 //! under.
 
+mod args;
 mod commands;
 mod completions;
 mod decode;
 mod diff;
 mod explain;
 mod export;
+mod failure;
 mod input;
-
 mod minimize;
 mod new_file;
 mod oci;
@@ -17,6 +18,7 @@ mod restore;
 mod run;
 mod save;
 mod scan;
+mod settings;
 mod source;
 mod suggest;
 mod trace;
@@ -24,18 +26,10 @@ mod why;
 
 use std::process::ExitCode;
 
-use rcap::{
-    CapSet, UnknownCap,
-    tools::{
-        Escaped, Exit, Io, Place, Stream, chain, find_program, helper, json, most_alike, program,
-    },
+use rcap::tools::{
+    Escaped, Exit, Io, Place, Stream, chain, find_program, helper, json, most_alike, program,
 };
 
 fn main() -> ExitCode {
     rcap::tools::main(commands::run)
-}
-
-/// Parses names of capabilities; `all` is all that the running kernel has.
-fn parse_caps(text: &str) -> Result<CapSet, UnknownCap> {
-    CapSet::from_names(text, CapSet::supported())
 }

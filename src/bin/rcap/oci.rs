@@ -2,156 +2,141 @@
 //! whoever starts them. (github.com/opencontainers/runtime-spec, config.md and runtime.md)
 
 use std::{
+    error::Error,
     ffi::{OsStr, OsString},
-    io::{self, BufRead, BufReader, Read},
+    fmt,
+    io::{self, Read, Write},
     os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::{Command as Program, Stdio},
 };
 
-use clap::{Arg, Command, value_parser};
 use serde_json::{Value, json};
 
 use super::{
-    Exit, Io, input,
+    Exit, Io,
+    args::{HookRequest, RuntimeRequest},
+    failure::Failure,
+    input,
     new_file::{self, Target},
 };
+use rcap::Op;
 
-fn save_arg() -> Arg {
-    Arg::new("save")
-        .long("save")
-        .value_name("DIRECTORY")
-        .required(true)
-        .value_parser(value_parser!(PathBuf))
-        .help("Where the report is written, as ID.json")
+/// A document of a runtime that is not as it should be.
+#[derive(Debug)]
+enum Malformed {
+    Syntax(serde_json::Error),
+    /// A member is missing or of another type.
+    Member(&'static str),
+    /// The id of the container cannot be the name of a file.
+    Id(String),
+    /// A path is not UTF-8, as JSON requires.
+    Path(PathBuf),
 }
 
-pub(crate) fn hook_command() -> Command {
-    Command::new("oci-hook")
-        .about("Record a container from its start, as a hook of the OCI runtime that starts it")
-        .override_usage("rcap oci-hook --save DIRECTORY < STATE")
-        .arg(save_arg())
-        .after_help(
-            "The runtime calls it, as a createRuntime hook, with the container's state as its \
-             input.\nThe report is written when the container has ended.",
-        )
+impl fmt::Display for Malformed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Malformed::Syntax(err) => write!(f, "not JSON: {err}"),
+            Malformed::Member(name) => write!(f, "no valid {name}"),
+            Malformed::Id(id) => write!(f, "container id {id:?} is not a file name"),
+            Malformed::Path(path) => write!(f, "{}: path is not UTF-8", path.display()),
+        }
+    }
 }
 
-pub(crate) fn runtime_command() -> Command {
-    Command::new("oci-runtime")
-        .about("Call an OCI runtime, with the hook that records the container")
-        .override_usage("rcap oci-runtime --save DIRECTORY -- RUNTIME [ARG]...")
-        .args([
-            save_arg(),
-            Arg::new("RUNTIME")
-                .required(true)
-                .num_args(1..)
-                .last(true)
-                .value_parser(value_parser!(OsString))
-                .help("The runtime, such as runc, and its arguments"),
-        ])
+impl Error for Malformed {}
+
+impl From<serde_json::Error> for Malformed {
+    fn from(err: serde_json::Error) -> Malformed {
+        Malformed::Syntax(err)
+    }
 }
 
 /// `rcap oci-hook`
 ///
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn hook(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let matches = match hook_command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => return io.usage(&err, Exit::USAGE),
-    };
-    let directory = matches.get_one::<PathBuf>("save").cloned().unwrap_or_default();
-    let state = input::text(io.input).map_err(|err| format!("standard input: {err}"));
-    match state.and_then(|state| start_recording(&state, &directory)) {
-        Ok(()) => Ok(Exit::SUCCESS),
-        Err(words) => {
-            io.complain_in_words("rcap oci-hook", &words)?;
-            Ok(Exit::FAILURE)
-        }
-    }
+/// [`Failure`]
+pub(crate) fn hook(request: &HookRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let name = || "standard input".to_owned();
+    let text = input::text(io.input);
+    let text = text.map_err(|reason| Failure::Input { name: name(), reason })?;
+    let (pid, id) = state(&text).map_err(|err| Failure::subject(name(), err))?;
+    start_recording(pid, &id, &request.save, io)?;
+    Ok(Exit::SUCCESS)
 }
 
 /// The process and the id in a container's state. The id is to be a file's name.
-fn state(text: &str) -> Result<(u32, String), String> {
-    let state: Value =
-        serde_json::from_str(text).map_err(|err| format!("the state is not JSON: {err}"))?;
+fn state(text: &str) -> Result<(u32, String), Malformed> {
+    let state: Value = serde_json::from_str(text)?;
     let pid = state["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid > 0);
-    let pid = pid.ok_or("the state has no pid")?;
-    let id = state["id"].as_str().ok_or("the state has no id")?;
+    let pid = pid.ok_or(Malformed::Member("pid"))?;
+    let id = state["id"].as_str().ok_or(Malformed::Member("id"))?;
     let plain = |char: char| char.is_ascii_alphanumeric() || "_+-.".contains(char);
     if id.is_empty() || id.starts_with('.') || !id.chars().all(plain) {
-        return Err(format!("the id {id:?} cannot be the name of a file"));
+        return Err(Malformed::Id(id.to_owned()));
     }
     Ok((pid, id.to_owned()))
 }
 
 /// Leaves a process behind that records the container to its end.
-fn start_recording(text: &str, directory: &Path) -> Result<(), String> {
-    let (pid, id) = state(text)?;
+fn start_recording(pid: u32, id: &str, directory: &Path, io: &mut Io<'_>) -> Result<(), Failure> {
     let mut recorder = Program::new("/proc/self/exe");
     recorder
         .arg0("rcap")
-        .args(["trace", "--pid", &pid.to_string(), "--starting", &id, "--add", "--save"])
+        .args(["trace", "--pid", &pid.to_string(), "--starting", id, "--add", "--save"])
         .arg(directory.join(format!("{id}.json")))
         .current_dir("/")
         .process_group(0)
         .stdin(Stdio::null())
-        .stdout(Stdio::null())
+        .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    let mut child = recorder.spawn().map_err(|err| super::chain(&err))?;
-    // Its first line says that it records, or why it does not.
-    let mut errors = BufReader::new(child.stderr.take().ok_or("no pipe")?);
-    let mut line = String::new();
-    errors.read_line(&mut line).map_err(|err| super::chain(&err))?;
-    if line.starts_with("Recording ") {
+    let failed = |err| Failure::subject(format!("recorder of {id}"), err);
+    let mut child = recorder.spawn().map_err(failed)?;
+    // It writes a byte to its standard output once it records, and closes it if it cannot.
+    let has_started = match &mut child.stdout {
+        Some(ready) => ready.read(&mut [0]).map_err(failed)? > 0,
+        None => false,
+    };
+    if has_started {
         return Ok(());
     }
-    let _ = errors.read_to_string(&mut line);
-    let _ = child.wait();
-    Err(line.trim_end().to_owned())
+    if let Some(errors) = &mut child.stderr {
+        let mut text = Vec::new();
+        errors.read_to_end(&mut text).map_err(failed)?;
+        io.err.write_all(&text)?;
+    }
+    let status = child.wait().map_err(failed)?;
+    Err(Failure::subject(format!("recorder of {id}"), status.to_string()))
 }
 
 /// `rcap oci-runtime`
 ///
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn runtime(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let matches = match runtime_command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => return io.usage(&err, Exit::USAGE),
-    };
-    let directory = matches.get_one::<PathBuf>("save").cloned().unwrap_or_default();
-    let words: Vec<&OsString> = matches.get_many("RUNTIME").into_iter().flatten().collect();
-    let Some((program, args)) = words.split_first() else { return Ok(Exit::USAGE) };
-    match request(args) {
-        Request::Container(bundle) => {
-            if let Err(words) = add_hook(&bundle.join("config.json"), &directory) {
-                io.complain_in_words("rcap oci-runtime", &words)?;
-                return Ok(Exit::FAILURE);
-            }
-        }
-        Request::Other => {}
-        Request::Unknown(option) => {
+/// [`Failure`]
+pub(crate) fn runtime(request: &RuntimeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let Some((program, args)) = request.runtime.split_first() else { return Ok(Exit::OWN_FAILURE) };
+    match action(args) {
+        Action::Container(bundle) => add_hook(&bundle.join("config.json"), &request.save)?,
+        Action::Other => {}
+        Action::Unknown(option) => {
             let words = format!(
-                "{}: not a known option of runc or crun, so nothing is recorded",
+                "{}: unknown option of runc and crun, so nothing is recorded",
                 option.display()
             );
             io.complain_in_words("rcap oci-runtime", &words)?;
         }
     }
-    // In this process's place, so that its caller sees the runtime and nothing else.
+    // In the place of this process, so that its caller sees the runtime and nothing else.
     let err = super::program(program).args(args).exec();
-    let words = format!("cannot execute {}: {}", program.display(), super::chain(&err));
-    io.complain_in_words("rcap oci-runtime", &words)?;
-    Ok(Exit(127))
+    Err(Op::Execute.on(Path::new(program), err).into())
 }
 
 /// What the arguments of a runtime ask for.
 #[derive(Debug, PartialEq, Eq)]
-enum Request {
+enum Action {
     /// A new container, of the bundle in this directory.
     Container(PathBuf),
     /// Something else.
@@ -185,12 +170,12 @@ const SHORT: [(u8, &str); 2] = [(b'b', "bundle"), (b'd', "detach")];
 /// Options that ask for text instead of the command.
 const TEXT: [&str; 7] = ["--help", "--version", "--usage", "-h", "-v", "-V", "-?"];
 
-fn request(args: &[&OsString]) -> Request {
-    let mut rest = args.iter().copied();
+fn action(args: &[OsString]) -> Action {
+    let mut rest = args.iter();
     match GLOBAL.take(&mut rest, |_, _| ()) {
         Ok(Some(command)) if command == "create" || command == "run" => {}
-        Ok(_) => return Request::Other,
-        Err(option) => return Request::Unknown(option.clone()),
+        Ok(_) => return Action::Other,
+        Err(option) => return Action::Unknown(option.clone()),
     }
     let mut bundle = PathBuf::from(".");
     let id = CONTAINER.take(&mut rest, |name, value| {
@@ -201,11 +186,11 @@ fn request(args: &[&OsString]) -> Request {
     match id {
         // Whether options may follow the id depends on the runtime.
         Ok(Some(_)) => match rest.find(|word| word.as_bytes().starts_with(b"-")) {
-            Some(option) => Request::Unknown(option.clone()),
-            None => Request::Container(bundle),
+            Some(option) => Action::Unknown(option.clone()),
+            None => Action::Container(bundle),
         },
-        Ok(None) => Request::Other,
-        Err(option) => Request::Unknown(option.clone()),
+        Ok(None) => Action::Other,
+        Err(option) => Action::Unknown(option.clone()),
     }
 }
 
@@ -257,38 +242,38 @@ impl Options {
 }
 
 /// Adds the hook to a container's configuration, if it does not have it.
-fn add_hook(path: &Path, directory: &Path) -> Result<(), String> {
-    let failed =
-        |err: io::Error| format!("cannot change {}: {}", path.display(), super::chain(&err));
-    let target = Target::new(path).map_err(|err| super::chain(&err))?;
+fn add_hook(path: &Path, directory: &Path) -> Result<(), Failure> {
+    let failed = |err: io::Error| Failure::subject(path.display(), err);
+    let target = Target::new(path)?;
     let missing = || failed(io::ErrorKind::NotFound.into());
     let file = target.open().map_err(failed)?.ok_or_else(missing)?;
     let text = new_file::text(&file).map_err(failed)?;
     let program = std::env::current_exe().map_err(failed)?;
     let directory = std::path::absolute(directory).map_err(failed)?;
-    let config = with_hook(&text, program.as_os_str(), directory.as_os_str())
-        .map_err(|words| format!("cannot change {}: {words}", path.display()))?;
-    match config {
+    let config = with_hook(&text, &program, &directory);
+    match config.map_err(|err| Failure::subject(path.display(), err))? {
         Some(config) => target.replace(config.as_bytes(), Some(&file)).map_err(failed),
         None => Ok(()),
     }
 }
 
 /// A configuration with the hook, after those that it has; `None` if it has the hook.
-fn with_hook(config: &str, program: &OsStr, directory: &OsStr) -> Result<Option<String>, String> {
-    let mut config: Value = serde_json::from_str(config).map_err(|err| err.to_string())?;
-    let [program, directory] = [program, directory].map(OsStr::to_str);
-    let program = program.ok_or("this program's path is no UTF-8")?;
-    let directory = directory.ok_or("the path of --save is no UTF-8")?;
+fn with_hook(config: &str, program: &Path, directory: &Path) -> Result<Option<String>, Malformed> {
+    let mut config: Value = serde_json::from_str(config)?;
+    let utf8 = |path: &Path| {
+        let text = path.to_str().map(str::to_owned);
+        text.ok_or_else(|| Malformed::Path(path.to_owned()))
+    };
+    let (program, directory) = (utf8(program)?, utf8(directory)?);
     let hook = json!({"path": program, "args": ["rcap", "oci-hook", "--save", directory]});
-    let root = config.as_object_mut().ok_or("it is no object")?;
+    let root = config.as_object_mut().ok_or(Malformed::Member("object"))?;
     let hooks = root.entry("hooks").or_insert_with(|| json!({}));
     if hooks.is_null() {
         *hooks = json!({});
     }
-    let hooks = hooks.as_object_mut().ok_or("its hooks are no object")?;
+    let hooks = hooks.as_object_mut().ok_or(Malformed::Member("hooks"))?;
     let list = hooks.entry("createRuntime").or_insert_with(|| json!([]));
-    let list = list.as_array_mut().ok_or("its hooks are no list")?;
+    let list = list.as_array_mut().ok_or(Malformed::Member("hooks.createRuntime"))?;
     if list.contains(&hook) {
         return Ok(None);
     }
@@ -303,7 +288,7 @@ mod tests {
     #[test]
     fn states() {
         let of = |id: &str| state(&json!({"pid": 7, "id": id}).to_string());
-        assert_eq!(of("a1_b-c.d+e"), Ok((7, "a1_b-c.d+e".to_owned())));
+        assert_eq!(of("a1_b-c.d+e").unwrap(), (7, "a1_b-c.d+e".to_owned()));
         for id in ["", "..", ".x", "a/b", "a b", "a\n", "\u{e9}"] {
             assert!(of(id).is_err(), "{id:?}");
         }
@@ -315,11 +300,11 @@ mod tests {
     }
 
     #[test]
-    fn requests() {
-        let container = |path: &str| Request::Container(path.into());
-        let unknown = |option: &str| Request::Unknown(option.into());
+    fn actions() {
+        let container = |path: &str| Action::Container(path.into());
+        let unknown = |option: &str| Action::Unknown(option.into());
         #[rustfmt::skip]
-        let rows: [(&[&str], Request); 28] = [
+        let rows: [(&[&str], Action); 28] = [
             (&["--root", "/r", "create", "--bundle", "/b", "id"],      container("/b")),
             (&["--root=/r", "--log", "run", "create", "-b/b", "id"],   container("/b")),
             (&["run", "-b", "/b", "id"],                               container("/b")),
@@ -331,17 +316,17 @@ mod tests {
             (&["--systemd-cgroup", "--debug", "create", "-b", "/b", "run"], container("/b")),
             (&["--cgroup-manager=disabled", "--systemd-cgroup=true", "run", "--keep", "id"],
                                                                        container(".")),
-            (&["kill", "run"],                                         Request::Other),
-            (&["--root", "run", "kill", "create", "9"],                Request::Other),
-            (&["exec", "C", "create", "-b", "/b"],                     Request::Other),
-            (&["delete", "--force", "run"],                            Request::Other),
-            (&["state", "create"],                                     Request::Other),
-            (&["start", "id"],                                         Request::Other),
-            (&["create", "--help"],                                    Request::Other),
-            (&["--version"],                                           Request::Other),
-            (&["create"],                                              Request::Other),
-            (&["-"],                                                   Request::Other),
-            (&[],                                                      Request::Other),
+            (&["kill", "run"],                                         Action::Other),
+            (&["--root", "run", "kill", "create", "9"],                Action::Other),
+            (&["exec", "C", "create", "-b", "/b"],                     Action::Other),
+            (&["delete", "--force", "run"],                            Action::Other),
+            (&["state", "create"],                                     Action::Other),
+            (&["start", "id"],                                         Action::Other),
+            (&["create", "--help"],                                    Action::Other),
+            (&["--version"],                                           Action::Other),
+            (&["create"],                                              Action::Other),
+            (&["-"],                                                   Action::Other),
+            (&[],                                                      Action::Other),
             (&["--new", "run", "id"],                                  unknown("--new")),
             (&["-x", "run", "id"],                                     unknown("-x")),
             (&["run", "--config", "c", "id"],                          unknown("--config")),
@@ -352,19 +337,18 @@ mod tests {
         ];
         for (args, want) in rows {
             let words: Vec<OsString> = args.iter().map(OsString::from).collect();
-            let words: Vec<&OsString> = words.iter().collect();
-            assert_eq!(request(&words), want, "{args:?}");
+            assert_eq!(action(&words), want, "{args:?}");
         }
     }
 
     #[test]
     fn hooks() {
-        let added = |config: &str| with_hook(config, OsStr::new("/r"), OsStr::new("/d"));
+        let added = |config: &str| with_hook(config, Path::new("/r"), Path::new("/d"));
         let hook = r#"{"args":["rcap","oci-hook","--save","/d"],"path":"/r"}"#;
         let want = format!(r#"{{"a":1,"hooks":{{"createRuntime":[{hook}]}}}}"#);
-        assert_eq!(added(r#"{"a":1}"#), Ok(Some(want.clone())));
-        assert_eq!(added(r#"{"a":1,"hooks":null}"#), Ok(Some(want.clone())));
-        assert_eq!(added(&want), Ok(None));
+        assert_eq!(added(r#"{"a":1}"#).unwrap(), Some(want.clone()));
+        assert_eq!(added(r#"{"a":1,"hooks":null}"#).unwrap(), Some(want.clone()));
+        assert_eq!(added(&want).unwrap(), None);
         let behind = added(r#"{"hooks":{"createRuntime":[1],"poststop":[2]}}"#).unwrap().unwrap();
         assert_eq!(behind, format!(r#"{{"hooks":{{"createRuntime":[1,{hook}],"poststop":[2]}}}}"#));
         for config in ["", "[]", r#"{"hooks":[]}"#, r#"{"hooks":{"createRuntime":{}}}"#] {

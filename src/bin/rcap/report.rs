@@ -1,88 +1,78 @@
 //! `rcap report`: what several runs needed.
 
-use std::{
-    ffi::OsString,
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::{error::Error, fmt, io::Write, path::Path};
 
-use clap::{Arg, ArgAction, Command, value_parser};
 use serde_json::json;
 
 use super::{
-    Escaped, Exit, Io,
-    export::{append, to_arg},
-    input, new_file,
+    Escaped, Exit, Io, args::ReportRequest, failure::Failure, input, new_file, settings,
     trace::print_merged,
 };
 use rcap::trace::report::{Merged, Report};
 
-pub(crate) fn command() -> Command {
-    let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
-    Command::new("report")
-        .about("Merge what `rcap trace` has saved: what different workloads needed")
-        .override_usage("rcap report [OPTION]... FILE...")
-        .args([
-            flag("all").help("Print what was set aside in full too"),
-            to_arg().conflicts_with("json"),
-            flag("json").help("Print one JSON object"),
-            flag("wait").help("Wait for recordings that still run to end"),
-            Arg::new("FILE")
-                .required(true)
-                .num_args(1..)
-                .value_parser(value_parser!(PathBuf))
-                .help("What `rcap trace --save` or `--json` has written; - is standard input"),
-        ])
+/// A text that is not a report.
+#[derive(Debug)]
+pub(super) enum NotReport {
+    Syntax(serde_json::Error),
+    /// The version of its layout is unknown.
+    Schema(u32),
+}
+
+impl fmt::Display for NotReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            NotReport::Syntax(err) => write!(f, "not a report of rcap trace ({err})"),
+            NotReport::Schema(version) => {
+                write!(f, "unknown version {version} of the layout of reports")
+            }
+        }
+    }
+}
+
+impl Error for NotReport {}
+
+impl From<serde_json::Error> for NotReport {
+    fn from(err: serde_json::Error) -> NotReport {
+        NotReport::Syntax(err)
+    }
 }
 
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let matches = match command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => return io.usage(&err, Exit::USAGE),
-    };
-    let mut reports = Vec::new();
-    let wait = matches.get_flag("wait");
-    for path in matches.get_many::<PathBuf>("FILE").into_iter().flatten() {
-        match read(path, wait, io) {
-            Ok(report) => reports.push(report),
-            Err(words) => {
-                let name = Escaped(path.as_os_str().as_encoded_bytes());
-                io.complain_in_words("rcap report", &format!("{name}: {words}"))?;
-                return Ok(Exit::FAILURE);
-            }
-        }
-    }
-    let merged = Merged::of(reports);
-    if matches.get_flag("json") {
+/// [`Failure`]
+pub(crate) fn run(request: &ReportRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let to = request.settings.to;
+    let reports = request.files.iter().map(|path| read(path, request.wait, io));
+    let merged = Merged::of(reports.collect::<Result<Vec<_>, _>>()?);
+    if request.json {
         writeln!(io.out, "{}", json!(merged))?;
     } else {
-        print_merged(&merged, matches.get_flag("all"), io.out)?;
-        append(&matches, merged.candidates, None, io.out)?;
+        print_merged(&merged, request.all, settings::report_stream(to, io))?;
+        settings::write("rcap report", to, merged.candidates, None, io)?;
     }
     Ok(Exit::SUCCESS)
 }
 
-fn read(path: &Path, wait: bool, io: &mut Io<'_>) -> Result<Merged, String> {
+fn read(path: &Path, wait: bool, io: &mut Io<'_>) -> Result<Merged, Failure> {
+    let name = Escaped(path.as_os_str().as_encoded_bytes()).to_string();
     let is_pending = new_file::is_pending(path, wait);
     let text = match input::read(path, io.input) {
         Err(err) if is_pending && err.is_missing() => {
-            return Err("it is still being recorded (--wait waits for the end)".to_owned());
+            let reason = "still being recorded (--wait waits for the end)";
+            return Err(Failure::subject(name, reason));
         }
-        text => text.map_err(|err| err.to_string())?,
+        Err(reason) => return Err(Failure::Input { name, reason }),
+        Ok(text) => text,
     };
     if is_pending {
-        let name = Escaped(path.as_os_str().as_encoded_bytes());
         let words = format!("{name}: another run is still being recorded (--wait)");
-        io.complain_in_words("rcap report", &words).map_err(|err| super::chain(&err))?;
+        io.complain_in_words("rcap report", &words)?;
     }
-    parse(&text)
+    parse(&text).map_err(|err| Failure::subject(name, err))
 }
 
 /// What `rcap trace` or this command has written.
-pub(super) fn parse(text: &str) -> Result<Merged, String> {
+pub(super) fn parse(text: &str) -> Result<Merged, NotReport> {
     /// What tells them apart.
     #[derive(serde::Deserialize)]
     struct Layout {
@@ -90,13 +80,12 @@ pub(super) fn parse(text: &str) -> Result<Merged, String> {
         #[serde(default)]
         runs: Option<serde::de::IgnoredAny>,
     }
-    let failed = |err| format!("it is no report of rcap trace ({err})");
-    let layout: Layout = serde_json::from_str(text).map_err(failed)?;
+    let layout: Layout = serde_json::from_str(text)?;
     if layout.schema != Report::SCHEMA {
-        return Err(format!("it has version {} of the layout, which is not known", layout.schema));
+        return Err(NotReport::Schema(layout.schema));
     }
     if layout.runs.is_some() {
-        return serde_json::from_str(text).map_err(failed);
+        return Ok(serde_json::from_str(text)?);
     }
-    serde_json::from_str::<Report>(text).map(Merged::from).map_err(failed)
+    Ok(serde_json::from_str::<Report>(text)?.into())
 }

@@ -1,16 +1,18 @@
 //! `rcap restore`: puts back what `rcap save` wrote.
 
 use std::{
-    ffi::OsString,
-    io::{self, Write},
+    io::Write,
     path::{Path, PathBuf},
 };
 
-use clap::{Command, CommandFactory, Parser};
 use serde_json::{Map, Value, json};
 
 use super::{
-    Exit, Io, chain, input,
+    Exit, Io,
+    args::RestoreRequest,
+    chain,
+    failure::Failure,
+    input,
     json::{SCHEMA, insert_name},
 };
 use rcap::{
@@ -22,53 +24,16 @@ use rcap::{
     },
 };
 
-/// The command line.
-#[derive(Debug, Parser)]
-#[command(
-    name = "restore",
-    about = "Put back the capabilities of files that rcap save wrote",
-    override_usage = "rcap restore [OPTION]... [FILE]",
-    after_help = "Example: rcap restore --dry-run caps.txt\n         rcap restore --ensure < caps.txt"
-)]
-pub(crate) struct Request {
-    /// Check everything, print what would change, and change nothing
-    #[arg(long)]
-    dry_run: bool,
-    /// Pass over files that are missing, as after an upgrade
-    #[arg(long)]
-    ensure: bool,
-    /// Take paths relative to DIR [default: /]
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
-    /// The output of rcap save; standard input without it, or for -
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
-}
-
-pub(crate) fn command() -> Command {
-    Request::command()
-}
-
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let request = match Request::try_parse_from(argv) {
-        Ok(request) => request,
-        Err(err) => return io.usage(&err, Exit::USAGE),
-    };
+/// [`Failure`]
+pub(crate) fn run(request: &RestoreRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
     let path = request.file.as_deref().unwrap_or(Path::new("-"));
-    let text = match input::read(path, io.input) {
-        Ok(text) => text,
-        Err(err) => return complain(path, &err.to_string(), io),
-    };
-    let lines = match saved::parse(&text, CapSet::supported()) {
-        Ok(lines) => lines,
-        Err(err) => return complain(path, &err.to_string(), io),
-    };
+    let name = || if path == Path::new("-") { "standard input".into() } else { encode(path) };
+    let text = input::read(path, io.input);
+    let text = text.map_err(|reason| Failure::Input { name: name(), reason })?;
+    let lines = saved::parse(&text, CapSet::supported());
+    let lines = lines.map_err(|err| Failure::subject(name(), err))?;
     let mut options = Options::default();
     options.root.clone_from(&request.root);
     options.dry_run = request.dry_run;
@@ -81,18 +46,7 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         }
     });
     printed?;
-    match account {
-        Ok(account) => finish(&request, &account, io),
-        Err(err) => {
-            io.complain_in_words("rcap restore", &chain(&err))?;
-            Ok(Exit::FAILURE)
-        }
-    }
-}
-
-fn complain(path: &Path, reason: &str, io: &mut Io<'_>) -> io::Result<Exit> {
-    let name = if path == Path::new("-") { "standard input".into() } else { encode(path) };
-    io.complain_in_words("rcap restore", &format!("{name}: {reason}")).map(|()| Exit::FAILURE)
+    finish(request, &account?, io)
 }
 
 fn text(caps: Option<FileCaps>) -> String {
@@ -116,7 +70,7 @@ fn in_words(step: &Step) -> String {
     format!("{} {}", encode(&step.path), changes.join(", "))
 }
 
-fn finish(request: &Request, account: &Account, io: &mut Io<'_>) -> io::Result<Exit> {
+fn finish(request: &RestoreRequest, account: &Account, io: &mut Io<'_>) -> Result<Exit, Failure> {
     let Account { changed, unchanged, missing, failed, not_done, .. } = account;
     if request.json {
         writeln!(io.out, "{}", document(request, account))?;
@@ -137,10 +91,10 @@ fn finish(request: &Request, account: &Account, io: &mut Io<'_>) -> io::Result<E
             io.complain_in_words("rcap restore", "nothing was changed")?;
         }
     }
-    Ok(if failed.is_empty() { Exit::SUCCESS } else { Exit::FAILURE })
+    Ok(if failed.is_empty() { Exit::SUCCESS } else { Exit::FAILED })
 }
 
-fn document(request: &Request, account: &Account) -> Value {
+fn document(request: &RestoreRequest, account: &Account) -> Value {
     let named = |path: &Path| {
         let mut object = Map::new();
         insert_name(&mut object, "path", path.as_os_str());

@@ -1,17 +1,10 @@
 //! `rcap scan`: what holds power on a machine, in a directory tree or in an image.
 
-use std::{
-    ffi::OsString,
-    fmt,
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::{error::Error, io::Write, path::Path};
 
-use clap::{Command, CommandFactory, Parser};
-
-use super::{Escaped, Exit, Io, chain, input, new_file::Target};
+use super::{Escaped, Exit, Io, args::ScanRequest, failure::Failure, input, new_file::Target};
 use rcap::scan::{
-    Finding, Ignore, Inventory, Severity,
+    Finding, Ignore, Inventory,
     baseline::Baseline,
     findings,
     gather::{self, Sources},
@@ -19,130 +12,49 @@ use rcap::scan::{
     today,
 };
 
-/// Exit status if nothing is wrong with the command line, and the scan could not be done.
-const FAILED: Exit = Exit(3);
-
-/// The command line.
-#[derive(Debug, Parser)]
-#[command(
-    name = "scan",
-    about = "List everything that holds power: files, processes, sockets, units and containers",
-    override_usage = "rcap scan [OPTION]... [PATH]...",
-    after_help = "Without PATH, scan the whole machine. `rcap explain FINDING` explains a finding.\n\n\
-                  Example: rcap scan\n         rcap scan --fail-on high /usr /opt\n         \
-                  rcap scan --baseline known.txt --json"
-)]
-#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
-pub(crate) struct Request {
-    /// Print one JSON document
-    #[arg(long, group = "format")]
-    json: bool,
-    /// Print one line of JSON for each entry and each finding
-    #[arg(long, group = "format")]
-    jsonl: bool,
-    /// Exit with 1 if a finding is at least this severe: critical, high, medium, low, info
-    #[arg(long, value_name = "SEVERITY")]
-    fail_on: Option<Severity>,
-    /// Print only what is not in the baseline FILE
-    #[arg(long, value_name = "FILE")]
-    baseline: Option<PathBuf>,
-    /// Write everything that is known now to FILE
-    #[arg(long, value_name = "FILE")]
-    write_baseline: Option<PathBuf>,
-    /// Leave out the findings that FILE accepts
-    #[arg(long, value_name = "FILE")]
-    ignore: Option<PathBuf>,
-    /// Scan the unpacked system in DIR, with its own users
-    #[arg(long, value_name = "DIR")]
-    root: Option<PathBuf>,
-    /// Ask dpkg or rpm whether each file is as its package brought it
-    #[arg(long)]
-    packages: bool,
-    /// Stay on the file system of each PATH
-    #[arg(long)]
-    one_file_system: bool,
-    /// Leave out what matches: a whole path if GLOB has a slash, else a name
-    #[arg(long, value_name = "GLOB")]
-    exclude: Vec<OsString>,
-    /// Search with N threads [default: one per processor, at most 8]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
-    threads: Option<u16>,
-    /// The files and directories to search, without processes
-    #[arg(value_name = "PATH")]
-    paths: Vec<PathBuf>,
-}
-
-pub(crate) fn command() -> Command {
-    Request::command()
-}
-
-/// An option's file that cannot be used.
-#[derive(Debug)]
-struct Unusable {
-    path: PathBuf,
-    reason: String,
-}
-
-impl Unusable {
-    fn new(path: &Path, reason: &impl fmt::Display) -> Unusable {
-        Unusable { path: path.to_owned(), reason: reason.to_string() }
-    }
-}
-
-impl fmt::Display for Unusable {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Unusable { path, reason } = self;
-        write!(f, "{}: {reason}", Escaped(path.as_os_str().as_encoded_bytes()))
-    }
-}
-
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let request = match Request::try_parse_from(argv) {
-        Ok(request) => request,
-        Err(err) => return io.usage(&err, Exit::USAGE),
-    };
-    match scan(&request, io) {
-        Ok(Some((inventory, findings))) => print(&request, &inventory, &findings, io),
-        Ok(None) => Ok(Exit::SUCCESS),
-        Err(unusable) => {
-            io.complain_in_words("rcap scan", &unusable.to_string())?;
-            Ok(FAILED)
-        }
+/// [`Failure`]
+pub(crate) fn run(request: &ScanRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    match scan(request, io)? {
+        Some((inventory, findings)) => print(request, &inventory, &findings, io),
+        None => Ok(Exit::SUCCESS),
     }
 }
 
-/// What is to be printed; nothing after a baseline was written.
-type Scanned = Option<(Inventory, Vec<Finding>)>;
+/// A file of the command line, and why it cannot be used.
+fn unusable(path: &Path, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
+    Failure::subject(Escaped(path.as_os_str().as_encoded_bytes()), reason)
+}
 
-fn scan(request: &Request, io: &mut Io<'_>) -> Result<Scanned, Unusable> {
+fn scan(
+    request: &ScanRequest,
+    io: &mut Io<'_>,
+) -> Result<Option<(Inventory, Vec<Finding>)>, Failure> {
     // Files of the command line first: a mistake is not worth a scan.
-    let read = |path: &PathBuf, io: &mut Io<'_>| {
-        input::read(path, io.input).map_err(|err| Unusable::new(path, &err))
+    let read = |path: &Path, io: &mut Io<'_>| {
+        input::read(path, io.input).map_err(|reason| {
+            let name = Escaped(path.as_os_str().as_encoded_bytes()).to_string();
+            Failure::Input { name, reason }
+        })
     };
     let ignore = match &request.ignore {
-        Some(path) => Ignore::parse(&read(path, io)?).map_err(|err| Unusable::new(path, &err))?,
+        Some(path) => Ignore::parse(&read(path, io)?).map_err(|err| unusable(path, err))?,
         None => Ignore::default(),
     };
     let baseline = match &request.baseline {
         Some(path) => {
             let text = read(path, io)?;
-            Some(Baseline::parse(&text).map_err(|err| Unusable::new(path, &err))?)
+            Some(Baseline::parse(&text).map_err(|err| unusable(path, err))?)
         }
         None => None,
     };
-    let target = request
-        .write_baseline
-        .as_deref()
-        .map(|path| Target::new(path).map_err(|err| Unusable::new(path, &chain(&err))));
-    let target = target.transpose()?;
+    let target = request.write_baseline.as_deref().map(Target::new).transpose()?;
     let mut inventory = gather::gather(&sources(request));
     let mut findings = findings(&inventory);
     if let (Some(target), Some(path)) = (target, &request.write_baseline) {
         let text = Baseline::new(&inventory, &findings).to_text();
-        target.replace(text.as_bytes(), None).map_err(|err| Unusable::new(path, &chain(&err)))?;
+        target.replace(text.as_bytes(), None).map_err(|err| unusable(path, err))?;
         return Ok(None);
     }
     let (ignored, expired) = ignore.apply(&mut findings, &today());
@@ -151,17 +63,16 @@ fn scan(request: &Request, io: &mut Io<'_>) -> Result<Scanned, Unusable> {
     }
     for line in expired {
         let words = format!("line {line} of the ignore file has expired");
-        // A stream that is gone is noticed when the report is printed.
-        let _ = io.complain_in_words("rcap scan", &words);
+        io.complain_in_words("rcap scan", &words)?;
     }
     if ignored > 0 {
         let words = format!("{ignored} findings are accepted by the ignore file");
-        let _ = io.complain_in_words("rcap scan", &words);
+        io.complain_in_words("rcap scan", &words)?;
     }
     Ok(Some((inventory, findings)))
 }
 
-fn sources(request: &Request) -> Sources {
+fn sources(request: &ScanRequest) -> Sources {
     let mut sources = match &request.root {
         Some(root) => Sources::of_root(root),
         None => Sources::machine(),
@@ -178,11 +89,11 @@ fn sources(request: &Request) -> Sources {
 }
 
 fn print(
-    request: &Request,
+    request: &ScanRequest,
     inventory: &Inventory,
     findings: &[Finding],
     io: &mut Io<'_>,
-) -> io::Result<Exit> {
+) -> Result<Exit, Failure> {
     if request.json {
         writeln!(io.out, "{}", json::document(inventory, findings))?;
     } else if request.jsonl {
@@ -194,11 +105,10 @@ fn print(
     }
     let Some(least) = request.fail_on else { return Ok(Exit::SUCCESS) };
     if findings.iter().any(|finding| finding.severity >= least) {
-        return Ok(Exit::FAILURE);
+        return Ok(Exit::NO);
     }
     if inventory.unread.is_empty() {
         return Ok(Exit::SUCCESS);
     }
-    let words = "the scan is not complete, so that --fail-on cannot pass";
-    io.complain_in_words("rcap scan", words).map(|()| FAILED)
+    Err(Failure::Incomplete)
 }

@@ -1,37 +1,20 @@
 //! `rcap suggest`: from a task or an error message to the capabilities that it may take.
 
 use std::{
-    ffi::OsString,
     fs,
     io::{self, Write},
 };
 
-use clap::{Arg, ArgAction, Command};
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Exit, Io, explain::fold, json::SCHEMA};
+use super::{
+    Exit, Io, Stream, args::SuggestRequest, explain::fold, failure::Failure, json::SCHEMA,
+};
 use rcap::{
     CapSet,
-    knowledge::{self, Answer, Suggestion, Sysctl},
+    knowledge::{self, Suggestion, Sysctl},
+    tools::table::paragraph,
 };
-
-pub(crate) fn command() -> Command {
-    Command::new("suggest")
-        .about("Say which capabilities something may take, in your own words")
-        .override_usage("rcap suggest [OPTION]... WORD...")
-        .args([
-            Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"),
-            Arg::new("WORD")
-                .num_args(1..)
-                .required(true)
-                .help("A task, an error message, or the name of a program or a capability"),
-        ])
-        .after_help(
-            "What it says is likely, and not measured: `rcap trace` does that.\n\n\
-             Example: rcap suggest \"remove a file owned by someone else\"\n         \
-             rcap suggest netcat on port 80",
-        )
-}
 
 /// A setting of this machine, and what follows from it.
 struct Setting {
@@ -51,6 +34,8 @@ impl Setting {
     }
 }
 
+type Answer = (Suggestion, Option<Setting>);
+
 /// Returns the alternative with less privilege.
 fn instead(answer: &Suggestion) -> Option<&'static str> {
     let of_first = || answer.caps.first().and_then(|cap| knowledge::uses(*cap)?.instead);
@@ -59,64 +44,67 @@ fn instead(answer: &Suggestion) -> Option<&'static str> {
 
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let matches = match command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => return io.usage(&err, Exit::USAGE),
-    };
-    let words: Vec<&String> = matches.get_many("WORD").into_iter().flatten().collect();
-    let question = words.iter().map(|word| word.as_str()).collect::<Vec<_>>().join(" ");
-    let answers: Vec<(Suggestion, Option<Setting>)> = knowledge::suggest(&question)
+/// [`Failure`]
+pub(crate) fn run(request: &SuggestRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let answers: Vec<Answer> = knowledge::suggest(&request.words.join(" "))
         .into_iter()
         .map(|answer| {
             let setting = answer.sysctl.and_then(Setting::read);
             (answer, setting)
         })
         .collect();
-    if matches.get_flag("json") {
-        let answer = |(answer, setting): &(Suggestion, Option<Setting>)| {
-            let setting = setting.as_ref().map(|setting| {
-                json!({"name": setting.name, "value": setting.value, "frees": setting.frees})
-            });
-            json!({
-                "what": answer.what,
-                "answer": answer.answer,
-                "caps": answer.caps,
-                "because": answer.because,
-                "instead": instead(answer),
-                "sysctl": setting,
-            })
-        };
-        let answers: Vec<_> = answers.iter().map(answer).collect();
+    if request.json {
+        let answers: Vec<_> = answers.iter().map(object).collect();
         writeln!(io.out, "{}", json!({"schema": SCHEMA, "answers": answers}))?;
     } else {
-        for (nth, (answer, setting)) in answers.iter().enumerate() {
-            let gap = if nth > 0 { "\n" } else { "" };
-            let caps = answer.caps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-            let head = match answer.answer {
-                Answer::NotNeeded => "No capability is needed",
-                Answer::Why => "rcap why",
-                _ => &*caps,
-            };
-            writeln!(io.out, "{gap}{head}: {}\n", answer.what)?;
-            fold("Because", answer.because, io)?;
-            if let Some(Setting { name, value, frees }) = setting {
-                let frees = frees.map(|words| format!(", so that {words}")).unwrap_or_default();
-                fold("Here", &format!("{name} is {value}{frees}"), io)?;
+        for (nth, answer) in answers.iter().enumerate() {
+            if nth > 0 {
+                writeln!(io.out)?;
             }
-            if let Some(instead) = instead(answer) {
-                fold("Instead", instead, io)?;
-            }
-            let caps: CapSet = answer.caps.iter().copied().collect();
-            if caps.iter().any(|cap| knowledge::route_to_root(cap).is_some()) {
-                fold("Beware", "it is a way to more: rcap explain", io)?;
-            }
+            describe(answer, io.out)?;
         }
     }
     if answers.is_empty() {
         let words = "no answer fits; `rcap trace PROGRAM` records what a program asks for";
-        return io.complain_in_words("rcap suggest", words).map(|()| Exit::FAILURE);
+        return Err(Failure::No(words.to_owned()));
     }
     Ok(Exit::SUCCESS)
+}
+
+fn object((answer, setting): &Answer) -> Value {
+    let setting = setting.as_ref().map(
+        |setting| json!({"name": setting.name, "value": setting.value, "frees": setting.frees}),
+    );
+    json!({
+        "what": answer.what,
+        "answer": answer.answer,
+        "caps": answer.caps,
+        "because": answer.because,
+        "instead": instead(answer),
+        "sysctl": setting,
+    })
+}
+
+fn describe((answer, setting): &Answer, out: &mut Stream) -> io::Result<()> {
+    let caps = answer.caps.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let head = match answer.answer {
+        knowledge::Answer::NotNeeded => "No capability is needed",
+        knowledge::Answer::Why => "rcap why",
+        _ => &*caps,
+    };
+    paragraph(0, &format!("{head}: {}", answer.what), out)?;
+    writeln!(out)?;
+    fold("Because", answer.because, out)?;
+    if let Some(Setting { name, value, frees }) = setting {
+        let frees = frees.map(|words| format!(", so that {words}")).unwrap_or_default();
+        fold("Here", &format!("{name} is {value}{frees}"), out)?;
+    }
+    if let Some(instead) = instead(answer) {
+        fold("Instead", instead, out)?;
+    }
+    let caps: CapSet = answer.caps.iter().copied().collect();
+    if caps.iter().any(|cap| knowledge::route_to_root(cap).is_some()) {
+        fold("Beware", "it is a way to more: rcap explain", out)?;
+    }
+    Ok(())
 }

@@ -156,7 +156,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         Err(words) => {
             io.complain_in_words("captree", &words)?;
             usage(io.err)?;
-            return Ok(Exit::USAGE);
+            return Ok(Exit::FAILED);
         }
     };
     let tree = match options.proc.tree() {

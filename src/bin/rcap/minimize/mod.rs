@@ -8,23 +8,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command};
-
 use super::{
-    Exit, Io, Place, Stream,
-    export::{append, check, to_arg},
-    parse_caps,
-    trace::{OWN_FAILURE, backend_arg, buffer_arg, duration, options, program_arg, refuse},
+    Exit, Io, Place, Stream, args::MinimizeRequest, failure::Failure, run::look_up, settings,
 };
 use rcap::{
     Cap, CapSet, Error, Iab, Op,
     identity::Identity,
     launch::{Launcher, attainable},
-    settings::{SettingsError, User},
     tools::signals,
     trace::{
         self, Backend, Meaning, Tracer,
-        minimize::{Failure, Observation, failures, minimal},
+        minimize::{self, Observation, failures, minimal},
         overlay::{self, Overlay},
         run::{HealthCheck, Run, shell},
     },
@@ -34,52 +28,6 @@ mod capture;
 mod print;
 
 use capture::Capture;
-
-pub(crate) fn command() -> Command {
-    let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
-    let value = |id: &'static str, name: &'static str| Arg::new(id).long(id).value_name(name);
-    Command::new("minimize")
-        .about("Find the fewest capabilities that a program needs, by running it with fewer")
-        .override_usage("rcap minimize [OPTION]... [--] PROGRAM [ARG]...")
-        .args([
-            value("check", "COMMAND")
-                .help("A shell command that succeeds once the program works, tried until it does"),
-            flag("same-output").help("Standard output has to be the same too"),
-            flag("strict")
-                .overrides_with("no-strict")
-                .help("Being refused what was not refused before is a failure (the default)"),
-            flag("no-strict").overrides_with("strict").help("It is reported, and no failure"),
-            value("timeout", "DURATION")
-                .value_parser(duration)
-                .help("How long a run may take; else 10 times the first, and 5 seconds"),
-            value("repeat", "N")
-                .value_parser(clap::value_parser!(u32).range(1..=1000))
-                .default_value("1")
-                .help("Run it N times with each set: it passes if every run does"),
-            value("reset", "COMMAND").help("A shell command to run before each run"),
-            flag("overlay")
-                .help("Give each run a fresh copy of the file system, thrown away after"),
-            value("user", "NAME").help("Run it as a user, with ambient capabilities"),
-            flag("no-new-privs").help("Run it with no-new-privs"),
-            value("keep", "CAPS")
-                .overrides_with("keep")
-                .value_parser(parse_caps)
-                .help("Capabilities that it has in any case"),
-            value("drop", "CAPS")
-                .overrides_with("drop")
-                .value_parser(parse_caps)
-                .help("Capabilities that it has in no case"),
-            to_arg().conflicts_with("json"),
-            flag("json").help("Print one JSON object"),
-            backend_arg(),
-            buffer_arg(),
-            program_arg().required(true),
-        ])
-        .after_help(
-            "The program runs several times, without input, and its output is not shown.\n\n\
-             Example: rcap minimize -- ping -c 1 127.0.0.1",
-        )
-}
 
 /// Why the search has ended without an answer.
 #[derive(Debug)]
@@ -104,7 +52,7 @@ pub(super) struct Trial {
     exit: Option<trace::Exit>,
     message: String,
     /// What it fell short in.
-    failures: Vec<Failure>,
+    failures: Vec<minimize::Failure>,
     passed: bool,
     lost: Option<u64>,
 }
@@ -121,8 +69,7 @@ pub(super) struct Found {
 }
 
 struct Minimizer<'a> {
-    matches: &'a ArgMatches,
-    words: Vec<OsString>,
+    request: &'a MinimizeRequest,
     tracer: Tracer,
     identity: Option<Identity>,
     /// What it can have at most, and has in any case.
@@ -136,73 +83,61 @@ struct Minimizer<'a> {
     progress: bool,
 }
 
+/// Runs as the init process of an overlay, if the arguments of this process say so.
+///
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    if let Some(ended) = overlay::init(argv) {
-        return match ended {
-            Ok(()) => Ok(Exit::SUCCESS),
-            Err(failed) => writeln!(io.out, "{failed}").map(|()| Exit::FAILURE),
-        };
+/// Writing to standard output.
+pub(crate) fn init(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Option<Exit>> {
+    let arguments = argv.get(1..).filter(|arguments| arguments.starts_with(&["minimize".into()]));
+    match arguments.and_then(overlay::init) {
+        None => Ok(None),
+        Some(Ok(())) => Ok(Some(Exit::SUCCESS)),
+        Some(Err(failed)) => writeln!(io.out, "{failed}").map(|()| Some(Exit::OWN_FAILURE)),
     }
-    let matches = match command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => return io.usage(&err, OWN_FAILURE),
-    };
-    let words: Vec<OsString> = matches.get_many("PROGRAM").into_iter().flatten().cloned().collect();
+}
+
+/// # Errors
+///
+/// [`Failure`]
+pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let to = request.settings.to;
     // Before anything runs: a user whom the format cannot name is known then.
-    let user = matches.get_one::<String>("user").map(|user| user.parse::<User>()).transpose();
-    let user = user.map_err(SettingsError::from);
-    let user = match user.and_then(|user| check(&matches, user.as_ref()).map(|()| user)) {
-        Ok(user) => user,
-        Err(err) => return io.complain("rcap minimize", &err).map(|()| OWN_FAILURE),
-    };
-    let (found, stop) = match Minimizer::new(&matches, words.clone()) {
-        Ok(mut minimizer) => {
-            let stop = minimizer.search().err();
-            (Some(minimizer.found(stop.is_none())), stop)
-        }
-        Err(err) => (None, Some(Stop::Failed(err))),
-    };
+    settings::check(to, request.user.as_ref())?;
+    let mut minimizer = Minimizer::new(request)?;
+    let stop = minimizer.search().err();
     match stop {
-        Some(Stop::Failed(err)) => return refuse("rcap minimize", &err, io),
-        Some(Stop::Unfit(words)) => {
-            io.complain_in_words("rcap minimize", &words)?;
-            return Ok(Exit::FAILURE);
-        }
+        Some(Stop::Failed(err)) => return Err(err.into()),
+        Some(Stop::Unfit(words)) => return Err(Failure::No(words)),
         Some(Stop::Interrupted) | None => {}
     }
-    let Some(found) = found else { return Ok(OWN_FAILURE) };
-    if matches.get_flag("json") {
-        writeln!(io.out, "{}", print::json(&words, &found))?;
+    let found = minimizer.found(stop.is_none());
+    if request.json {
+        writeln!(io.out, "{}", print::json(&request.program, &found))?;
     } else {
-        print::print(&found, io.out)?;
+        print::print(&found, settings::report_stream(to, io))?;
         if found.proved {
-            append(&matches, found.minimum, user.as_ref(), io.out)?;
+            settings::write("rcap minimize", to, found.minimum, request.user.as_ref(), io)?;
         }
     }
-    Ok(if found.proved { Exit::SUCCESS } else { Exit(130) })
+    Ok(if found.proved { Exit::SUCCESS } else { Exit::INTERRUPTED })
 }
 
 impl<'a> Minimizer<'a> {
-    fn new(matches: &'a ArgMatches, words: Vec<OsString>) -> rcap::Result<Minimizer<'a>> {
+    fn new(request: &'a MinimizeRequest) -> Result<Minimizer<'a>, Failure> {
         signals::catch()?;
-        let set = |id: &str| matches.get_one::<CapSet>(id).copied().unwrap_or(CapSet::empty());
-        let identity = matches.get_one::<String>("user");
-        let most = attainable()? - set("drop");
+        let most = attainable()? - request.drop.unwrap_or_default();
         Ok(Minimizer {
-            matches,
-            words,
-            tracer: Tracer::new(&options(matches))?,
-            identity: identity.map(|name| Identity::of_user(name)).transpose()?,
+            request,
+            tracer: Tracer::new(&request.recording.options(true))?,
+            identity: request.user.as_ref().map(look_up).transpose()?,
             most,
-            keep: set("keep") & most,
-            timeout: matches.get_one("timeout").copied(),
+            keep: request.keep.unwrap_or_default() & most,
+            timeout: request.timeout,
             baseline: Observation::default(),
             trials: Vec::new(),
             best: most,
-            progress: io::stderr().is_terminal() && !matches.get_flag("json"),
+            progress: io::stderr().is_terminal() && !request.json,
         })
     }
 
@@ -227,8 +162,8 @@ impl<'a> Minimizer<'a> {
         }
         // What another way of doing it asks for is seen when this one is refused.
         while all != self.most && !self.passes(all)? {
-            let refused = |failure: &Failure| match failure {
-                Failure::Refused { need } => Some(need.cap),
+            let refused = |failure: &minimize::Failure| match failure {
+                minimize::Failure::Refused { need } => Some(need.cap),
                 _ => None,
             };
             let last = self.trials.last().map(|trial| &*trial.failures).unwrap_or_default();
@@ -284,7 +219,7 @@ impl<'a> Minimizer<'a> {
     }
 
     fn repeat(&self) -> u32 {
-        self.matches.get_one("repeat").copied().unwrap_or(1)
+        self.request.repeat
     }
 
     /// Whether the program works with `set`.
@@ -295,7 +230,7 @@ impl<'a> Minimizer<'a> {
             let begun = Instant::now();
             let (observation, lost) = self.observe(set)?;
             let failures = failures(&self.baseline, &observation);
-            let lenient = self.matches.get_flag("no-strict");
+            let lenient = self.request.no_strict;
             passed = failures.iter().all(|failure| lenient && !failure.is_visible());
             let (exit, message) = (observation.exit, observation.message);
             self.note(Trial { set, time: begun.elapsed(), exit, message, failures, passed, lost });
@@ -320,24 +255,23 @@ impl<'a> Minimizer<'a> {
 
     /// Runs the program once.
     fn observe(&mut self, set: CapSet) -> Result<(Observation, Option<u64>), Stop> {
-        if let Some(reset) = self.matches.get_one::<String>("reset") {
+        if let Some(reset) = &self.request.reset {
             let status = shell(reset).status().map_err(|err| Op::Fork.thread(err))?;
             if !status.success() {
                 let status = trace::Exit::from(status);
                 return Err(Stop::Unfit(format!("the command of --reset failed: {status}")));
             }
         }
-        let mut command = super::program(&self.words[0]);
-        command.args(&self.words[1..]);
+        let mut command = super::program(&self.request.program[0]);
+        command.args(&self.request.program[1..]);
         let (capture, [out, err]) = Capture::start().map_err(|err| Op::Fork.thread(err))?;
         command.stdin(Stdio::null()).stdout(out).stderr(err);
-        let overlay = self.matches.get_flag("overlay").then(Overlay::new).transpose()?;
+        let overlay = self.request.overlay.then(Overlay::new).transpose()?;
         if let Some(overlay) = &overlay {
             overlay.enter_in(&mut command)?;
         }
         let launcher = self.launcher(set);
-        let mut check =
-            self.matches.get_one::<String>("check").map(|command| HealthCheck::new(command));
+        let mut check = self.request.check.as_ref().map(|command| HealthCheck::new(command));
         let mut cancelled = || signals::caught().is_some();
         let mut run = Run::new(command, &launcher, &mut cancelled);
         run.check = check.as_mut();
@@ -347,7 +281,7 @@ impl<'a> Minimizer<'a> {
             // Without a capability it may be that the program cannot be executed at all.
             Err(Error::Os { op: Op::Execute, source, .. }) if !self.trials.is_empty() => {
                 let mut message = super::chain(&source);
-                if let Some(caps) = Place::default().file_caps(&self.words[0]) {
+                if let Some(caps) = Place::default().file_caps(&self.request.program[0]) {
                     // Which the kernel gives whole or not at all.
                     message = format!("{message}, as its file has {caps}");
                 }
@@ -362,7 +296,7 @@ impl<'a> Minimizer<'a> {
             return Err(Stop::Unfit(format!("the recording of a run is not complete: {gap}")));
         }
         let [out, err] = capture.finish();
-        let output = self.matches.get_flag("same-output").then(|| out.output());
+        let output = self.request.same_output.then(|| out.output());
         let message = err.last_line().or_else(|| out.last_line());
         let stopped = check.as_ref().is_some_and(HealthCheck::passed);
         let exit = ended.status.filter(|_| !stopped && !ended.timed_out);
@@ -390,7 +324,7 @@ impl<'a> Minimizer<'a> {
         if let Some(identity) = &self.identity {
             launcher = launcher.identity(identity);
         }
-        if self.matches.get_flag("no-new-privs") {
+        if self.request.no_new_privs {
             launcher = launcher.no_new_privs();
         }
         launcher

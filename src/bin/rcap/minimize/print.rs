@@ -14,7 +14,7 @@ use rcap::{
     trace::{Need, minimize::Failure},
 };
 
-use crate::{Escaped, json::SCHEMA, trace::asked};
+use crate::{Escaped, Stream, json::SCHEMA, trace::asked};
 
 fn named(set: CapSet) -> String {
     if set.is_empty() { "none".to_owned() } else { set.to_string() }
@@ -27,7 +27,7 @@ pub(super) fn progress(number: usize, trial: &Trial) -> String {
     format!("run {number}, {:.1} s: {verdict} with {set}", trial.time.as_secs_f64())
 }
 
-pub(super) fn print(found: &Found, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print(found: &Found, out: &mut Stream) -> io::Result<()> {
     if found.proved {
         writeln!(out, "Minimum: {}", named(found.minimum))?;
     } else if found.trials.len() <= 1 || found.minimum == found.trials[0].set {
@@ -64,7 +64,7 @@ pub(super) fn print(found: &Found, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// With `--no-strict`: what it was refused with the fewest, although it passed.
-fn degraded(found: &Found, out: &mut dyn Write) -> io::Result<()> {
+fn degraded(found: &Found, out: &mut Stream) -> io::Result<()> {
     let last = found.trials.iter().rev().find(|trial| trial.passed && trial.set == found.minimum);
     let refused: Vec<String> = last.into_iter().flat_map(reasons).collect();
     if !refused.is_empty() {

@@ -127,17 +127,18 @@ fn say(line: &str) {
 }
 
 /// Records processes that are already running until they have ended, `duration` is over, or a
-/// signal asks for the report.
+/// signal asks for the report. Once they are recorded, `announce` gets their number.
 pub(super) fn running(
     targets: &[Target],
     options: &Options,
     duration: Option<Duration>,
+    announce: fn(usize),
     each: &mut dyn FnMut(&Seen),
 ) -> Result<Recording> {
     let count = targets.iter().map(|target| target.processes().map(|pids| pids.len()));
     let count = count.sum::<Result<usize>>()?;
     let mut tracer = Tracer::attach(targets, options)?;
-    say(&format!("Recording {count} processes."));
+    announce(count);
     let begun = Instant::now();
     loop {
         tracer.poll(&mut *each)?;

@@ -7,16 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use clap::{Arg, ArgAction, ArgMatches, Command, value_parser};
 use nix::{
     errno::Errno,
     fcntl::{AT_FDCWD, AtFlags},
     unistd::{AccessFlags, faccessat},
 };
 
-use super::{Exit, Io, chain, find_program, source};
+use super::{Exit, Io, args::WhyRequest, failure::Failure, find_program, source};
 use rcap::{
-    CapSet, Error, bounding,
+    CapSet, bounding,
     exec::{
         self, Credentials, FileFacts, Kernel, Outcome, Program, ProgramFile,
         origin::{self, Held, Lacking},
@@ -26,45 +25,11 @@ use rcap::{
     no_new_privs,
     proc::Proc,
     securebits::{self, Securebits},
-    settings::{Context, User},
+    settings::Context,
 };
 
 mod advice;
 mod print;
-
-/// The program could not be executed.
-const REFUSED: Exit = Exit(1);
-
-pub(crate) fn command() -> Command {
-    let value = |id: &'static str, name: &'static str| Arg::new(id).long(id).value_name(name);
-    Command::new("why")
-        .about("Say what executing a program would give it, and what takes the rest away")
-        .override_usage(
-            "rcap why [OPTION]... PROGRAM\n       rcap why [OPTION]... --pid PID [PROGRAM]",
-        )
-        .args([
-            value("user", "USER").help("As a user, by name or number; USER:GROUP too"),
-            value("from", "SOURCE")
-                .allow_hyphen_values(true)
-                .conflicts_with("pid")
-                .help(source::FORMS),
-            value("pid", "PID")
-                .value_parser(value_parser!(u32))
-                .conflicts_with("user")
-                .help("As a process; without a PROGRAM, where its own sets come from"),
-            Arg::new("json").long("json").action(ArgAction::SetTrue).help("Print one JSON object"),
-            Arg::new("PROGRAM")
-                .value_parser(value_parser!(OsString))
-                .required_unless_present("pid"),
-        ])
-        .after_help(
-            "Nothing is executed. The exit status is 0 if the program would be, 1 if execve(2) \
-             would fail,\nand 2 if it cannot be told.\n\n\
-             Example: rcap why --user nobody ping\n         \
-             rcap why --from compose.yaml:web /usr/bin/nc\n         \
-             rcap why --pid 1234",
-        )
-}
 
 /// Who executes it.
 struct Starter {
@@ -121,48 +86,34 @@ impl Origin {
 
 /// # Errors
 ///
-/// Writing to the standard streams.
-pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let matches = match command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => return io.usage(&err, Exit::USAGE),
-    };
-    let answer = starter(&matches, io.input).and_then(|starter| match matches.get_one("PROGRAM") {
-        Some(program) => verdict(&starter, program).map(|verdict| (starter, Some(verdict))),
-        None => Ok((starter, None)),
-    });
-    let is_json = matches.get_flag("json");
-    match answer {
-        Ok((starter, Some(verdict))) => {
-            if is_json {
-                writeln!(io.out, "{}", print::json(&starter, &verdict))?;
-            } else {
-                print::words(&starter, &verdict, io.out)?;
-            }
-            Ok(if verdict.refused.is_some() { REFUSED } else { Exit::SUCCESS })
+/// [`Failure`]
+pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let starter = starter(&request, io.input)?;
+    if let Some(program) = &request.program {
+        let verdict = verdict(&starter, program)?;
+        if request.json {
+            writeln!(io.out, "{}", print::json(&starter, &verdict))?;
+        } else {
+            print::words(&starter, &verdict, io.out)?;
         }
-        Ok((starter, None)) => {
-            let pid = matches.get_one::<u32>("pid").copied().unwrap_or_default();
-            let origin = Origin::of(pid, &starter.process);
-            if is_json {
-                writeln!(io.out, "{}", print::origin_json(pid, &starter, &origin))?;
-            } else {
-                print::origin(&starter, &origin, io.out)?;
-            }
-            Ok(Exit::SUCCESS)
-        }
-        Err(words) => io.complain_in_words("rcap why", &words).map(|()| Exit::USAGE),
+        return Ok(if verdict.refused.is_some() { Exit::NO } else { Exit::SUCCESS });
     }
+    let pid = request.pid.unwrap_or_default();
+    let origin = Origin::of(pid, &starter.process);
+    if request.json {
+        writeln!(io.out, "{}", print::origin_json(pid, &starter, &origin))?;
+    } else {
+        print::origin(&starter, &origin, io.out)?;
+    }
+    Ok(Exit::SUCCESS)
 }
 
-fn starter(matches: &ArgMatches, stdin: &mut dyn io::Read) -> Result<Starter, String> {
-    let failed = |err: Error| chain(&err);
-    let user = matches.get_one::<String>("user").map(|user| user.parse::<User>());
-    let user = user.transpose().map_err(|err| chain(&err))?;
+fn starter(request: &WhyRequest, stdin: &mut dyn io::Read) -> Result<Starter, Failure> {
+    let user = request.user.as_ref();
     let here = PathBuf::new();
-    if let Some(&pid) = matches.get_one::<u32>("pid") {
-        let proc = Proc::of_namespace().map_err(failed)?;
-        let status = proc.status(pid).map_err(failed)?;
+    if let Some(pid) = request.pid {
+        let proc = Proc::of_namespace()?;
+        let status = proc.status(pid)?;
         let mut assumed = vec![
             "its securebits, which the kernel tells nobody else, are taken for none".to_owned(),
         ];
@@ -182,16 +133,15 @@ fn starter(matches: &ArgMatches, stdin: &mut dyn io::Read) -> Result<Starter, St
             assumed,
         });
     }
-    if let Some(argument) = matches.get_one::<String>("from") {
-        let settings = source::one(argument, &Context::default(), stdin);
-        let mut settings = settings.map_err(|err| err.to_string())?;
+    if let Some(argument) = &request.from {
+        let mut settings = source::one(argument, &Context::default(), stdin)?;
         if let Some(user) = user {
-            settings = settings.for_user(user);
+            settings = settings.for_user(user.clone());
         }
         let nobody = || Identity { uid: 65534, gid: 65534, groups: Vec::new() };
         let root = || Identity { uid: 0, gid: 0, groups: Vec::new() };
         let is_root = settings.user.is_root() != Some(false);
-        let identity = settings.identity().map_err(failed)?;
+        let identity = settings.identity()?;
         let identity = identity.unwrap_or_else(|| if is_root { root() } else { nobody() });
         let argument = super::Escaped(argument.as_bytes()).to_string();
         let process = settings.credentials(&identity);
@@ -205,7 +155,7 @@ fn starter(matches: &ArgMatches, stdin: &mut dyn io::Read) -> Result<Starter, St
         });
     }
     let Some(user) = user else {
-        let process = Credentials::current().map_err(failed)?;
+        let process = Credentials::current()?;
         let words = format!("{}, from here", user_words(process.uid.effective));
         return Ok(Starter {
             process,
@@ -215,8 +165,8 @@ fn starter(matches: &ArgMatches, stdin: &mut dyn io::Read) -> Result<Starter, St
             assumed: Vec::new(),
         });
     };
-    let identity = user.look_up().map_err(failed)?;
-    let bounding = bounding::current().map_err(failed)?;
+    let identity = user.look_up()?;
+    let bounding = bounding::current()?;
     let mut process = Credentials::of_user(identity.uid, identity.gid);
     if identity.uid == 0 {
         process.caps.permitted = bounding;
@@ -224,8 +174,8 @@ fn starter(matches: &ArgMatches, stdin: &mut dyn io::Read) -> Result<Starter, St
     }
     process.bounding = bounding;
     process.groups = identity.groups;
-    process.securebits = securebits::current().map_err(failed)?;
-    process.no_new_privs = no_new_privs::is_set().map_err(failed)?;
+    process.securebits = securebits::current()?;
+    process.no_new_privs = no_new_privs::is_set()?;
     let words = format!("{}, after a login", user_words(identity.uid));
     Ok(Starter { process, words, root: here, bounds: CapSet::empty(), assumed: Vec::new() })
 }
@@ -235,11 +185,11 @@ fn user_words(uid: u32) -> String {
         .map_or_else(|| format!("user {uid}"), |name| super::Escaped(name.as_bytes()).to_string())
 }
 
-fn verdict(starter: &Starter, program: &OsString) -> Result<Verdict, String> {
+fn verdict(starter: &Starter, program: &OsString) -> Result<Verdict, Failure> {
     let path = if program.as_bytes().contains(&b'/') {
         PathBuf::from(program)
     } else {
-        let not_found = || format!("{}: there is no such program in PATH", program.display());
+        let not_found = || Failure::subject(program.display(), "not found in PATH");
         find_program(program).ok_or_else(not_found)?
     };
     let process = &starter.process;
@@ -249,10 +199,7 @@ fn verdict(starter: &Starter, program: &OsString) -> Result<Verdict, String> {
             .map_or_else(|_| path.clone(), |dir| dir.join(&path)),
         _ => path,
     };
-    let program = match Program::below(&starter.root, &path) {
-        Ok(program) => program,
-        Err(err) => return Err(chain(&err)),
-    };
+    let program = Program::below(&starter.root, &path)?;
     if let Some(refused) = program.chain.iter().find_map(|link| denied(starter, link)) {
         return Ok(Verdict { program, refused: Some(refused), outcome: None });
     }

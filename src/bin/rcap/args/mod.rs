@@ -1,0 +1,65 @@
+//! The command lines of rcap's own commands. Each is parsed into a request, a plain struct, and
+//! checked here; the commands see requests alone.
+
+mod requests;
+#[cfg(test)]
+mod tests;
+mod values;
+
+use std::ffi::OsString;
+
+use clap::{Command, Parser};
+
+use rcap::tools::Mistake;
+
+pub(crate) use requests::{
+    CompletionsRequest, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest, HookRequest,
+    MinimizeRequest, ReportRequest, RestoreRequest, RunRequest, RuntimeRequest, SaveRequest,
+    ScanRequest, SuggestRequest, TraceRequest, WhyRequest,
+};
+pub(crate) use values::{Explained, caps};
+
+/// The request of one command.
+pub(crate) trait Request: Parser {
+    /// Refuses combinations that the grammar of the options cannot express.
+    ///
+    /// # Errors
+    ///
+    /// The reason, in words.
+    fn check(&self) -> Result<(), Mistake> {
+        Ok(())
+    }
+}
+
+/// The command line of a command, parsed.
+#[derive(Debug)]
+pub(crate) enum Parsed<R> {
+    Request(R),
+    /// The user asks for this text.
+    Help(String),
+}
+
+/// Returns the command line of a command, for its help and for completions.
+pub(crate) fn command<R: Request>(name: &'static str, about: &'static str) -> Command {
+    let help = clap::Arg::new("help")
+        .short('h')
+        .long("help")
+        .action(clap::ArgAction::Help)
+        .help("Print this help");
+    R::command().name(name).about(about).version(None).disable_help_flag(true).arg(help)
+}
+
+/// Parses a command line.
+///
+/// # Errors
+///
+/// The mistake in it.
+pub(crate) fn parse<R: Request>(command: Command, argv: &[OsString]) -> Result<Parsed<R>, Mistake> {
+    let matches = match command.try_get_matches_from(argv) {
+        Err(err) if !err.use_stderr() => return Ok(Parsed::Help(err.to_string())),
+        matches => matches.map_err(|err| Mistake::from(&err))?,
+    };
+    let request = R::from_arg_matches(&matches).map_err(|err| Mistake::from(&err))?;
+    request.check()?;
+    Ok(Parsed::Request(request))
+}

@@ -1,0 +1,564 @@
+//! The requests, one for each command. The comments on the fields are the texts of `--help`.
+
+use std::{ffi::OsString, path::PathBuf, time::Duration};
+
+use clap::{ArgGroup, Parser, ValueHint};
+use clap_complete::Shell;
+
+use rcap::{
+    CapSet,
+    scan::Severity,
+    securebits::Securebits,
+    settings::{Engine, Format, Id, User},
+    trace::{Backend, Options},
+};
+
+use super::{
+    Mistake, Request,
+    values::{self, Explained, Groups, ProfileName},
+};
+use crate::source::FORMS;
+
+/// `rcap decode`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap decode [OPTION]... [TEXT]...",
+    after_help = "Example: rcap decode 00000000a80425fb\n         \
+                  rcap decode < /proc/self/status\n         \
+                  rcap decode --encode net_raw,chown"
+)]
+pub(crate) struct DecodeRequest {
+    /// Print the masks alone
+    #[arg(long)]
+    pub(crate) encode: bool,
+    /// Read digits as a decimal number, not a hexadecimal one
+    #[arg(long)]
+    pub(crate) decimal: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A mask, a line of /proc/PID/status, names with commas, or capability text
+    /// [default: read standard input]
+    #[arg(value_name = "TEXT")]
+    pub(crate) texts: Vec<String>,
+}
+
+/// `rcap explain`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap explain [OPTION]... [CAPS]...",
+    after_help = "Example: rcap explain net_raw\n         \
+                  rcap explain --syscall bind\n         \
+                  rcap explain --program ping"
+)]
+pub(crate) struct ExplainRequest {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print the capabilities that a system call can require, and when
+    #[arg(long, conflicts_with_all = ["caps", "program"])]
+    pub(crate) syscall: Option<String>,
+    /// Print the capabilities that a program can need
+    #[arg(long, value_name = "NAME", conflicts_with = "caps")]
+    pub(crate) program: Option<String>,
+    /// Names with commas, or the id of a finding of `rcap scan`
+    /// [default: one line for each capability]
+    #[arg(value_parser = values::explained)]
+    pub(crate) caps: Vec<Explained>,
+}
+
+/// `rcap suggest`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap suggest [OPTION]... WORD...",
+    after_help = "A suggestion is likely, not measured: `rcap trace` measures.\n\n\
+                  Example: rcap suggest \"remove a file owned by someone else\"\n         \
+                  rcap suggest netcat on port 80"
+)]
+pub(crate) struct SuggestRequest {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// A task, an error message, or the name of a program or a capability
+    #[arg(value_name = "WORD", required = true)]
+    pub(crate) words: Vec<String>,
+}
+
+/// `rcap why`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap why [OPTION]... PROGRAM\n       \
+                      rcap why [OPTION]... --pid PID [PROGRAM]",
+    after_help = "Nothing is executed. The exit status is 0 if execve(2) would succeed, 1 if it \
+                  would fail and 2 if that is not known.\n\n\
+                  Example: rcap why --user nobody ping\n         \
+                  rcap why --from compose.yaml:web /usr/bin/nc\n         \
+                  rcap why --pid 1234"
+)]
+pub(crate) struct WhyRequest {
+    /// Assume this user, by name or number; USER:GROUP too
+    #[arg(long)]
+    pub(crate) user: Option<User>,
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true, conflicts_with = "pid",
+          help = format!("Assume the settings of SOURCE: {FORMS}"))]
+    pub(crate) from: Option<String>,
+    /// Assume the credentials of a process; without a PROGRAM, explain where its capability sets
+    /// come from
+    #[arg(long, conflicts_with = "user")]
+    pub(crate) pid: Option<u32>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The program that would be executed
+    #[arg(required_unless_present = "pid")]
+    pub(crate) program: Option<OsString>,
+}
+
+/// `rcap run`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap run [OPTION]... [--] PROGRAM [ARG]...",
+    after_help = "rcap executes the program in its own place. Without --profile, the program \
+                  starts from every capability that can be granted, and as a non-root user from \
+                  none.\n\n\
+                  Example: rcap run --user nobody --cap-add net_bind_service -- nc -l -p 80"
+)]
+pub(crate) struct RunRequest {
+    /// Drop capabilities, or all
+    #[arg(long, value_name = "CAPS", value_parser = values::caps)]
+    pub(crate) cap_drop: Vec<CapSet>,
+    /// Grant capabilities, or all
+    #[arg(long, value_name = "CAPS", value_parser = values::caps)]
+    pub(crate) cap_add: Vec<CapSet>,
+    /// Grant exactly these capabilities
+    #[arg(long, value_name = "CAPS", value_parser = values::caps,
+          conflicts_with_all = ["cap_drop", "cap_add", "profile"])]
+    pub(crate) cap_set: Vec<CapSet>,
+    /// Start from the default capabilities of docker, podman, kubernetes-baseline or
+    /// kubernetes-restricted
+    #[arg(long, value_parser = values::profile)]
+    pub(crate) profile: Option<ProfileName>,
+    /// Run as this user, by name or number; USER:GROUP too
+    #[arg(long)]
+    pub(crate) user: Option<User>,
+    /// Set the group, by name or number
+    #[arg(long)]
+    pub(crate) group: Option<Id>,
+    /// Set the supplementary groups; an empty LIST sets none
+    #[arg(long, value_name = "LIST", value_parser = values::groups)]
+    pub(crate) groups: Option<Groups>,
+    /// Set no_new_privs even if the program's file grants privileges
+    #[arg(long)]
+    pub(crate) no_new_privs: bool,
+    /// Leave no_new_privs unset, so that set-user-ID bits and file capabilities work
+    #[arg(long, conflicts_with = "no_new_privs")]
+    pub(crate) allow_new_privs: bool,
+    /// Set securebits, by name
+    #[arg(long, value_name = "LIST")]
+    pub(crate) securebits: Option<Securebits>,
+    /// Change the root directory
+    #[arg(long, value_name = "PATH")]
+    pub(crate) chroot: Option<PathBuf>,
+    /// Change the working directory
+    #[arg(long, value_name = "PATH")]
+    pub(crate) chdir: Option<PathBuf>,
+    /// Set an environment variable: NAME=VALUE
+    #[arg(long = "env", value_name = "VARIABLE", value_parser = values::variable)]
+    pub(crate) variables: Vec<(String, String)>,
+    /// Print the privileges that the program would have, and do not run it
+    #[arg(long)]
+    pub(crate) print: bool,
+    /// Read the capabilities back from the kernel, and kill the program if they differ
+    #[arg(long)]
+    pub(crate) verify: bool,
+    /// The program and its arguments
+    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// How checks are recorded.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Recording {
+    /// Record with tracepoint, kprobe or bpf [default: the best one here]
+    #[arg(long, value_parser = values::backend)]
+    pub(crate) backend: Option<Backend>,
+    /// Initial size of the trace buffer of each processor, in kilobytes
+    #[arg(long, value_name = "KB", default_value_t = 32768,
+          value_parser = clap::value_parser!(u32).range(64..=1_048_576))]
+    pub(crate) buffer: u32,
+}
+
+impl Recording {
+    /// Returns the options of a recording, with or without the results of system calls.
+    pub(crate) fn options(&self, outcomes: bool) -> Options {
+        let mut options = Options::default();
+        options.backend = self.backend;
+        options.kilobytes = self.buffer;
+        options.outcomes = outcomes;
+        options
+    }
+}
+
+/// `rcap trace`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap trace [OPTION]... [--] PROGRAM [ARG]...\n       \
+                      rcap trace [OPTION]... --pid PID | --cgroup PATH | --unit NAME | \
+                      --container ID\n       \
+                      rcap trace --check",
+    group = ArgGroup::new("running").args(["pid", "cgroup", "unit", "container"]).multiple(true),
+    after_help = "The report goes to standard error. The exit status is that of the program.\n\n\
+                  Example: rcap trace -- ping -c 1 127.0.0.1"
+)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
+pub(crate) struct TraceRequest {
+    /// Print the ignored checks in full too
+    #[arg(long)]
+    pub(crate) all: bool,
+    /// Print one JSON object; the program's standard output goes to standard error
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Print each check as it happens, as a line or a JSON object
+    #[arg(long)]
+    pub(crate) follow: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsFormat,
+    /// Write the JSON object to FILE too, for `rcap report`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) save: Option<PathBuf>,
+    /// Add the run to the runs in FILE instead of replacing them
+    #[arg(long, requires = "save")]
+    pub(crate) add: bool,
+    /// Record a process, its threads and its descendants
+    #[arg(long, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) pid: Vec<u32>,
+    /// Record the processes of a control group, by its directory
+    #[arg(long, value_name = "PATH")]
+    pub(crate) cgroup: Vec<PathBuf>,
+    /// Record the processes of a systemd unit
+    #[arg(long, value_name = "NAME")]
+    pub(crate) unit: Vec<String>,
+    /// Record a container, by its id or its name in Docker or Podman
+    #[arg(long, value_name = "ID")]
+    pub(crate) container: Vec<String>,
+    /// Stop recording after a time such as 90s, 5m or 2h, and send SIGTERM to a program
+    /// [default: when it ends, or when interrupted]
+    #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) duration: Option<Duration>,
+    /// The process is about to become container ID: ignore the checks of its runtime, and write a
+    /// newline to standard output when the recording has started
+    #[arg(long, value_name = "ID", requires = "pid")]
+    pub(crate) starting: Option<String>,
+    /// Print what this kernel and this user can record, and what is missing
+    #[arg(long, exclusive = true)]
+    pub(crate) check: bool,
+    #[command(flatten)]
+    pub(crate) recording: Recording,
+    /// Do not record the results of system calls: faster, but fewer checks are ignored
+    #[arg(long)]
+    pub(crate) no_outcomes: bool,
+    /// The program and its arguments
+    #[arg(value_name = "PROGRAM", trailing_var_arg = true, conflicts_with = "running",
+          required_unless_present_any = ["running", "check"])]
+    pub(crate) program: Vec<OsString>,
+}
+
+impl Request for TraceRequest {
+    fn check(&self) -> Result<(), Mistake> {
+        if self.settings.to.is_some() && self.follow {
+            return Err(Mistake::new("--to cannot be used with --follow"));
+        }
+        Ok(())
+    }
+}
+
+/// `--to`, where a report comes before the settings.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct SettingsFormat {
+    /// Write the settings too, for docker, podman, compose, compose-override, kubernetes, quadlet,
+    /// label, oci, systemd, setcap, capsh, setpriv or json
+    #[arg(long, value_name = "FORMAT", value_parser = values::format, conflicts_with = "json")]
+    pub(crate) to: Option<Format>,
+}
+
+/// `rcap minimize`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap minimize [OPTION]... [--] PROGRAM [ARG]...",
+    after_help = "The program runs several times, without input, and its output is not shown.\n\n\
+                  Example: rcap minimize -- ping -c 1 127.0.0.1"
+)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
+pub(crate) struct MinimizeRequest {
+    /// Run a shell command until it succeeds, which shows that the program works
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) check: Option<String>,
+    /// Require the same standard output too
+    #[arg(long)]
+    pub(crate) same_output: bool,
+    /// Treat newly denied capability checks as failures [default]
+    #[arg(long, overrides_with = "no_strict")]
+    pub(crate) strict: bool,
+    /// Report newly denied capability checks, and do not treat them as failures
+    #[arg(long, overrides_with = "strict")]
+    pub(crate) no_strict: bool,
+    /// Time limit for one run [default: 10 times the first run plus 5s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Run it N times with each set; every run has to pass
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) repeat: u32,
+    /// Run a shell command before each run
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) reset: Option<String>,
+    /// Give each run a fresh copy of the file system, which is discarded afterwards
+    #[arg(long)]
+    pub(crate) overlay: bool,
+    /// Run as a user, with ambient capabilities
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<User>,
+    /// Set no_new_privs
+    #[arg(long)]
+    pub(crate) no_new_privs: bool,
+    /// Never drop these capabilities
+    #[arg(long, value_name = "CAPS", overrides_with = "keep", value_parser = values::caps)]
+    pub(crate) keep: Option<CapSet>,
+    /// Always drop these capabilities
+    #[arg(long, value_name = "CAPS", overrides_with = "drop", value_parser = values::caps)]
+    pub(crate) drop: Option<CapSet>,
+    #[command(flatten)]
+    pub(crate) settings: SettingsFormat,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) recording: Recording,
+    /// The program and its arguments
+    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
+    pub(crate) program: Vec<OsString>,
+}
+
+/// `rcap report`
+#[derive(Debug, Parser)]
+#[command(override_usage = "rcap report [OPTION]... FILE...")]
+pub(crate) struct ReportRequest {
+    /// Print the ignored checks in full too
+    #[arg(long)]
+    pub(crate) all: bool,
+    #[command(flatten)]
+    pub(crate) settings: SettingsFormat,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// Wait for running recordings to end
+    #[arg(long)]
+    pub(crate) wait: bool,
+    /// Reports written by `rcap trace --save` or `--json`; - is standard input
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+}
+
+/// `rcap oci-hook`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap oci-hook --save DIRECTORY < STATE",
+    after_help = "A runtime calls it as a createRuntime hook, with the state of the container on \
+                  standard input. The report is written when the container ends."
+)]
+pub(crate) struct HookRequest {
+    /// Write the report to ID.json in this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) save: PathBuf,
+}
+
+/// `rcap oci-runtime`
+#[derive(Debug, Parser)]
+#[command(override_usage = "rcap oci-runtime --save DIRECTORY -- RUNTIME [ARG]...")]
+pub(crate) struct RuntimeRequest {
+    /// Write the report to ID.json in this directory
+    #[arg(long, value_name = "DIRECTORY")]
+    pub(crate) save: PathBuf,
+    /// The runtime, such as runc, and its arguments
+    #[arg(value_name = "RUNTIME", required = true, last = true)]
+    pub(crate) runtime: Vec<OsString>,
+}
+
+/// `rcap export`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap export --to FORMAT [OPTION]... [CAPS]...",
+    after_help = "The settings go to standard output, and warnings to standard error.\n\n\
+                  Example: rcap export --to compose chown,net_raw\n         \
+                  rcap export --to systemd --from compose.yaml:web"
+)]
+pub(crate) struct ExportRequest {
+    /// Write settings for docker, podman, compose, compose-override, kubernetes, quadlet, label,
+    /// oci, systemd, setcap, capsh, setpriv or json
+    #[arg(long, value_name = "FORMAT", value_parser = values::format)]
+    pub(crate) to: Format,
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true, conflicts_with = "caps",
+          help = format!("Convert the settings of SOURCE: {FORMS}"))]
+    pub(crate) from: Option<String>,
+    /// Grant them to this user, by name or number; USER:GROUP too [default: root]
+    #[arg(long)]
+    pub(crate) user: Option<User>,
+    /// The engine that reads the settings, as NAME or NAME@VERSION, such as docker@20.10
+    /// [default: the newest known]
+    #[arg(long)]
+    pub(crate) engine: Vec<Engine>,
+    /// The service that compose-override changes
+    #[arg(long, value_name = "NAME")]
+    pub(crate) service: Option<String>,
+    /// Names with commas, or a mask [default: no capabilities]
+    #[arg(value_parser = values::caps_or_mask)]
+    pub(crate) caps: Vec<CapSet>,
+}
+
+/// `rcap diff`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap diff [OPTION]... SOURCE SOURCE",
+    after_help = "The exit status is 0 if the settings are the same, 1 if they differ and 2 if a \
+                  source cannot be read.\n\n\
+                  Example: rcap diff compose.yaml:web pid:1234\n         \
+                  rcap diff docker 'docker run --cap-drop ALL --cap-add CHOWN'"
+)]
+pub(crate) struct DiffRequest {
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[arg(value_name = "SOURCE", num_args = 2, required = true, help = FORMS)]
+    pub(crate) sources: Vec<String>,
+}
+
+/// `rcap completions`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap completions [--for PROGRAM] SHELL",
+    after_help = "Example: rcap completions bash > \
+                  ~/.local/share/bash-completion/completions/rcap\n         \
+                  rcap completions zsh > /usr/local/share/zsh/site-functions/_rcap\n         \
+                  rcap completions fish > ~/.config/fish/completions/rcap.fish"
+)]
+pub(crate) struct CompletionsRequest {
+    /// Complete one of libcap's programs, not rcap
+    #[arg(long = "for", value_name = "NAME", value_hint = ValueHint::CommandName,
+          value_parser = ["getcap", "setcap", "getpcaps", "capsh", "captree"])]
+    pub(crate) program: Option<String>,
+    /// bash, zsh or fish
+    #[arg(value_parser = values::shell)]
+    pub(crate) shell: Shell,
+}
+
+/// `rcap scan`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap scan [OPTION]... [PATH]...",
+    after_help = "Without PATH, scan the whole machine. `rcap explain FINDING` explains a finding.\n\n\
+                  Example: rcap scan\n         rcap scan --fail-on high /usr /opt\n         \
+                  rcap scan --baseline known.txt --json"
+)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
+pub(crate) struct ScanRequest {
+    /// Print one JSON document
+    #[arg(long, group = "format")]
+    pub(crate) json: bool,
+    /// Print one line of JSON for each entry and each finding
+    #[arg(long, group = "format")]
+    pub(crate) jsonl: bool,
+    /// Exit with 1 if a finding is at least this severe: critical, high, medium, low, info
+    #[arg(long, value_name = "SEVERITY")]
+    pub(crate) fail_on: Option<Severity>,
+    /// Print only what is not in the baseline FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) baseline: Option<PathBuf>,
+    /// Write everything that is known now to FILE
+    #[arg(long, value_name = "FILE")]
+    pub(crate) write_baseline: Option<PathBuf>,
+    /// Leave out the findings that FILE accepts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ignore: Option<PathBuf>,
+    /// Scan the unpacked system in DIR, with its own users
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Ask dpkg or rpm whether each file is as its package brought it
+    #[arg(long)]
+    pub(crate) packages: bool,
+    /// Stay on the file system of each PATH
+    #[arg(long)]
+    pub(crate) one_file_system: bool,
+    /// Leave out what matches: a whole path if GLOB has a slash, else a name
+    #[arg(long, value_name = "GLOB")]
+    pub(crate) exclude: Vec<OsString>,
+    /// Search with N threads [default: one per processor, at most 8]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub(crate) threads: Option<u16>,
+    /// The files and directories to search, without processes
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// `rcap save`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap save [OPTION]... PATH...",
+    after_help = "Example: rcap save / > caps.txt\n         rcap save --modes --root /mnt /mnt/usr > caps.txt"
+)]
+pub(crate) struct SaveRequest {
+    /// Save set-user-ID and set-group-ID files too, and the mode and owner of each file
+    #[arg(long)]
+    pub(crate) modes: bool,
+    /// Save the SHA-256 of each file, so that another content is not given the capabilities
+    #[arg(long)]
+    pub(crate) sha256: bool,
+    /// Write paths relative to DIR [default: /]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Stay on the file system of each PATH
+    #[arg(long)]
+    pub(crate) one_file_system: bool,
+    /// The files and directories; a directory is saved with everything in it
+    #[arg(value_name = "PATH", required = true)]
+    pub(crate) paths: Vec<PathBuf>,
+}
+
+/// `rcap restore`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap restore [OPTION]... [FILE]",
+    after_help = "Example: rcap restore --dry-run caps.txt\n         rcap restore --ensure < caps.txt"
+)]
+pub(crate) struct RestoreRequest {
+    /// Check everything, print what would change, and change nothing
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+    /// Pass over files that are missing, as after an upgrade
+    #[arg(long)]
+    pub(crate) ensure: bool,
+    /// Take paths relative to DIR [default: /]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) root: Option<PathBuf>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The output of rcap save; standard input without it, or for -
+    #[arg(value_name = "FILE")]
+    pub(crate) file: Option<PathBuf>,
+}
+
+impl Request for DecodeRequest {}
+impl Request for ExplainRequest {}
+impl Request for SuggestRequest {}
+impl Request for WhyRequest {}
+impl Request for RunRequest {}
+impl Request for MinimizeRequest {}
+impl Request for ReportRequest {}
+impl Request for HookRequest {}
+impl Request for RuntimeRequest {}
+impl Request for ExportRequest {}
+impl Request for DiffRequest {}
+impl Request for CompletionsRequest {}
+impl Request for ScanRequest {}
+impl Request for SaveRequest {}
+impl Request for RestoreRequest {}

@@ -1,0 +1,213 @@
+//! Tables and paragraphs that fit a terminal. Nothing breaks inside a word.
+
+use std::{
+    fmt::Display,
+    io::{self, Write},
+};
+
+use super::{Stream, Style};
+
+/// Rows of cells, two spaces apart. On a terminal, the last column wraps between words and is
+/// indented; a pipe or a file gets one line for each row.
+#[derive(Debug, Default)]
+pub struct Table {
+    indent: usize,
+    right: Option<usize>,
+    rows: Vec<(Style, Vec<String>)>,
+}
+
+impl Table {
+    /// A narrower last column goes below the others instead.
+    const NARROWEST: usize = 24;
+    /// How far it is indented there.
+    const BELOW: usize = 4;
+
+    /// Returns a table whose lines begin with `indent` spaces.
+    pub fn new(indent: usize) -> Table {
+        Table { indent, ..Table::default() }
+    }
+
+    /// Aligns a column, counted from 0, to the right.
+    #[must_use]
+    pub fn right(self, column: usize) -> Table {
+        Table { right: Some(column), ..self }
+    }
+
+    pub fn row(&mut self, cells: &[&dyn Display]) {
+        self.styled(Style::Plain, cells);
+    }
+
+    pub fn styled(&mut self, style: Style, cells: &[&dyn Display]) {
+        self.rows.push((style, cells.iter().map(ToString::to_string).collect()));
+    }
+
+    /// # Errors
+    ///
+    /// Writing to `out`.
+    pub fn write(&self, out: &mut Stream) -> io::Result<()> {
+        let width = out.width();
+        for (style, line) in self.lines(width) {
+            out.paint(style, &line)?;
+            writeln!(out)?;
+        }
+        Ok(())
+    }
+
+    fn lines(&self, width: Option<usize>) -> Vec<(Style, String)> {
+        let columns = self.rows.iter().map(|(_, cells)| cells.len()).max().unwrap_or(0);
+        let first = columns.saturating_sub(1);
+        let widest = |at: usize| {
+            let cells = self.rows.iter().filter_map(|(_, cells)| cells.get(at));
+            cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+        };
+        let widths: Vec<usize> = (0..first).map(widest).collect();
+        let start = self.indent + widths.iter().map(|width| width + 2).sum::<usize>();
+        let whole = start + widest(first);
+        let mut lines = Vec::new();
+        for (style, cells) in &self.rows {
+            let mut line = " ".repeat(self.indent);
+            for (at, (cell, &width)) in cells.iter().zip(&widths).enumerate() {
+                line += &if self.right == Some(at) {
+                    format!("{cell:>width$}  ")
+                } else {
+                    format!("{cell:<width$}  ")
+                };
+            }
+            let last = cells.get(first).map(String::as_str).unwrap_or_default();
+            let mut push = |line: String| lines.push((*style, line.trim_end().to_owned()));
+            match width {
+                Some(width) if whole > width && width < start + Table::NARROWEST => {
+                    push(line);
+                    let indent = self.indent + Table::BELOW;
+                    for part in wrap(last, width.saturating_sub(indent)) {
+                        push(format!("{:indent$}{part}", ""));
+                    }
+                }
+                Some(width) if whole > width => {
+                    let parts = wrap(last, width - start);
+                    let mut parts = parts.iter();
+                    push(line + parts.next().map(String::as_str).unwrap_or_default());
+                    for part in parts {
+                        push(format!("{:start$}{part}", ""));
+                    }
+                }
+                _ => push(line + last),
+            }
+        }
+        lines
+    }
+}
+
+/// Splits a text between words into lines of at most `width` characters, where its words are not
+/// longer.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut length = 0;
+    for word in text.split(' ').filter(|word| !word.is_empty()) {
+        let word_length = word.chars().count();
+        match lines.last_mut() {
+            Some(line) if length + 1 + word_length <= width => {
+                line.extend([" ", word]);
+                length += 1 + word_length;
+            }
+            _ => {
+                lines.push(word.to_owned());
+                length = word_length;
+            }
+        }
+    }
+    lines
+}
+
+/// Returns the width of prose: that of the terminal, but no more than can be read well; for a pipe
+/// or a file, 80.
+pub fn prose_width(out: &Stream) -> usize {
+    out.width().map_or(80, |width| width.min(100))
+}
+
+/// Writes a paragraph with its first line indented by `indent` spaces, and the others by two more.
+///
+/// # Errors
+///
+/// Writing to `out`.
+pub fn paragraph(indent: usize, text: &str, out: &mut Stream) -> io::Result<()> {
+    styled_paragraph(Style::Plain, indent, text, out)
+}
+
+/// Writes a [`paragraph`] in a style.
+///
+/// # Errors
+///
+/// Writing to `out`.
+pub fn styled_paragraph(
+    style: Style,
+    indent: usize,
+    text: &str,
+    out: &mut Stream,
+) -> io::Result<()> {
+    let lines = wrap(text, prose_width(out).saturating_sub(indent + 2));
+    for (nth, line) in lines.iter().enumerate() {
+        let indent = if nth == 0 { indent } else { indent + 2 };
+        out.paint(style, &format!("{:indent$}{line}", ""))?;
+        writeln!(out)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn lines(table: &Table, width: Option<usize>) -> Vec<String> {
+        table.lines(width).into_iter().map(|(_, line)| line).collect()
+    }
+
+    #[test]
+    fn a_table_in_widths() {
+        let mut table = Table::new(2).right(1);
+        table.row(&[&"CAP", &"N", &"FOR"]);
+        table.row(&[&"cap_net_raw", &12, &"a raw socket of the internet protocol"]);
+        table.row(&[&"x", &1, &""]);
+        #[rustfmt::skip]
+        let rows: [(Option<usize>, &[&str]); 3] = [
+            (None, &[
+                "  CAP           N  FOR",
+                "  cap_net_raw  12  a raw socket of the internet protocol",
+                "  x             1",
+            ]),
+            (Some(48), &[
+                "  CAP           N  FOR",
+                "  cap_net_raw  12  a raw socket of the internet",
+                "                   protocol",
+                "  x             1",
+            ]),
+            (Some(30), &[
+                "  CAP           N",
+                "      FOR",
+                "  cap_net_raw  12",
+                "      a raw socket of the",
+                "      internet protocol",
+                "  x             1",
+            ]),
+        ];
+        for (width, want) in rows {
+            assert_eq!(lines(&table, width), want, "{width:?}");
+        }
+        assert_eq!(lines(&Table::new(0), Some(80)), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_breaks_inside_a_word(
+            words in prop::collection::vec("[a-z]{1,12}", 0..30),
+            width in 12_usize..60,
+        ) {
+            let lines = wrap(&words.join(" "), width);
+            prop_assert!(lines.iter().all(|line| line.len() <= width));
+            let again: Vec<&str> = lines.iter().flat_map(|line| line.split(' ')).collect();
+            prop_assert_eq!(again, words);
+        }
+    }
+}

@@ -151,7 +151,7 @@ fn modes_and_owners() {
     chown(&file, Some(1234.into()), None).unwrap();
     mode(0o755);
     let ran = restore(dir.path(), &text, &[]);
-    assert_eq!((ran.status, now()), (Some(1), 0o755), "{ran:?}");
+    assert_eq!((ran.status, now()), (Some(2), 0o755), "{ran:?}");
     assert!(ran.err.contains("its owner is 1234:7, and was 0:7"), "{ran:?}");
 }
 
@@ -177,7 +177,7 @@ fn what_is_refused() {
     for (line, want) in rows {
         let text = format!("# rcap save 1\nfirst cap_kill=ep\n{line}\n");
         let ran = restore(&root, &text, &[]);
-        assert_eq!(ran.status, Some(1), "{line}: {ran:?}");
+        assert_eq!(ran.status, Some(2), "{line}: {ran:?}");
         assert!(ran.err.contains(want), "{line}: {ran:?}");
         assert_eq!(caps(&root.join("first")), None, "{line}");
     }
@@ -202,7 +202,7 @@ fn content() {
     fs::write(&file, "other").unwrap();
     assert_eq!(caps(&file), None, "writing takes capabilities away");
     let ran = restore(dir.path(), &text, &[]);
-    assert_eq!(ran.status, Some(1));
+    assert_eq!(ran.status, Some(2));
     assert!(ran.err.contains("its content is not what was saved"), "{ran:?}");
     assert_eq!(caps(&file), None);
 }
@@ -218,7 +218,7 @@ fn after_an_upgrade() {
     fs::remove_file(path("bin/removed")).unwrap();
     fs::write(path("bin/new"), "new").unwrap();
     fs::rename(path("bin/new"), path("bin/replaced")).unwrap();
-    assert_eq!(restore(dir.path(), &text, &[]).status, Some(1));
+    assert_eq!(restore(dir.path(), &text, &[]).status, Some(2));
     assert_eq!(caps(&path("bin/replaced")), None);
     let ran = restore(dir.path(), &text, &["--ensure"]);
     assert_eq!(
@@ -296,12 +296,12 @@ fn mistakes() {
     fs::write(dir.path().join("text"), "x =\n").unwrap();
     #[rustfmt::skip]
     let rows: [(&[&str], i32, &str); 6] = [
-        (&["save"],                        2, "required"),
+        (&["save"],                        2, "missing PATH"),
         (&["save", "missing"],             1, "No such file or directory"),
-        (&["save", "--root", "/usr", "/"], 1, "not below /usr"),
+        (&["save", "--root", "/usr", "/"], 2, "not below /usr"),
         (&["restore", "missing"],          1, "missing: no such file"),
         (&["restore", "text"],             1, "text: line 1: the first line must be"),
-        (&["restore", "--root", "missing", "text"], 1, "line 1"),
+        (&["restore", "--root", "missing", "text"], 2, "line 1"),
     ];
     for (args, status, want) in rows {
         let ran = run(dir.path(), "rcap", args);

@@ -220,8 +220,10 @@ mod tests {
 
     #[test]
     fn colors() {
+        /// Whether it is a terminal, the variables, and whether there are colours.
+        type Row<'a> = (bool, &'a [(&'a str, &'a str)], bool);
         #[rustfmt::skip]
-        let rows: [(bool, &[(&str, &str)], bool); 12] = [
+        let rows: [Row<'_>; 12] = [
             (true,  &[],                                              true),
             (false, &[],                                              false),
             (true,  &[("NO_COLOR", "1")],                             false),

@@ -67,11 +67,9 @@ impl Table {
         for (style, cells) in &self.rows {
             let mut line = " ".repeat(self.indent);
             for (at, (cell, &width)) in cells.iter().zip(&widths).enumerate() {
-                line += &if self.right == Some(at) {
-                    format!("{cell:>width$}  ")
-                } else {
-                    format!("{cell:<width$}  ")
-                };
+                let gap = " ".repeat(width - cell.chars().count());
+                let [before, after] = if self.right == Some(at) { [&gap, ""] } else { ["", &gap] };
+                line.extend([before, cell, after, "  "]);
             }
             let last = cells.get(first).map(String::as_str).unwrap_or_default();
             let mut push = |line: String| lines.push((*style, line.trim_end().to_owned()));

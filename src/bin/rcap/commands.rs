@@ -345,7 +345,7 @@ mod tests {
             ("xetcap",    Some("getcap")),
             ("setcpa",    Some("setcap")),
             ("stcap",     Some("setcap")),
-            ("rum",       Some("run")),
+            ("runn",      Some("run")),
             ("compose",   None),
             ("chown",     None),
             ("x",         None),

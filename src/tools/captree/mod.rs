@@ -2,7 +2,6 @@
 
 use std::{
     collections::BTreeSet,
-    env,
     ffi::{CString, OsStr, OsString},
     io::{self, Write},
     os::unix::ffi::OsStrExt,
@@ -301,12 +300,11 @@ impl View<'_> {
     }
 
     fn print(&self, tops: &[u32], io: &mut Io<'_>) -> io::Result<()> {
-        let no_color = env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let dumb = env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let color = self.options.color.unwrap_or(!no_color && !dumb);
-        let width = io.out_terminal.then(terminal_size::terminal_size).flatten();
-        let width = width.map(|(width, _)| usize::from(width.0));
-        let style = draw::Style { color: color && io.out_terminal, width };
+        let color = match self.options.color {
+            Some(color) => color && io.out_terminal,
+            None => io.out.colors(),
+        };
+        let style = draw::Style { color, width: io.out.width() };
         let mut rows = Vec::new();
         for &top in tops.iter().filter(|&&top| top == 0 || self.shows(top)) {
             self.rows(top, io.out_terminal, &mut rows);

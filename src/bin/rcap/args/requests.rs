@@ -123,6 +123,7 @@ pub(crate) struct WhyRequest {
                   none.\n\n\
                   Example: rcap run --user nobody --cap-add net_bind_service -- nc -l -p 80"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
 pub(crate) struct RunRequest {
     /// Drop capabilities, or all
     #[arg(long, value_name = "CAPS", value_parser = values::caps)]

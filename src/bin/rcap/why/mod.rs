@@ -88,7 +88,7 @@ impl Origin {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    let starter = starter(&request, io.input)?;
+    let starter = starter(request, io.input)?;
     if let Some(program) = &request.program {
         let verdict = verdict(&starter, program)?;
         if request.json {

@@ -1,6 +1,7 @@
 //! The capabilities of all files in a tree of directories.
 
 use std::{
+    cell::OnceCell,
     collections::VecDeque,
     ffi::{CStr, CString, OsStr},
     fs::{self, File, Metadata},
@@ -67,8 +68,8 @@ struct Task {
     path: PathBuf,
 }
 
-/// A directory that was read, and that has pending subdirectories. It may be closed when
-/// descriptors run out, and is then reopened from the root of the tree.
+/// A directory that has pending subdirectories. It may be closed when descriptors run out, and is
+/// then reopened from the root of the tree.
 struct Parent {
     /// The path below the root, by which it is reopened.
     below: PathBuf,
@@ -82,6 +83,19 @@ struct Queue {
     tasks: Vec<Task>,
     /// The number of working threads, which may add tasks.
     busy: usize,
+    /// The number of threads that wait for a task. Waking one is a system call even if there is
+    /// none.
+    waiting: usize,
+}
+
+/// A directory while it is read.
+struct Reading<'a> {
+    directory: Arc<File>,
+    path: &'a Path,
+    name: &'a CStr,
+    parent: Option<Arc<Parent>>,
+    /// This directory as a parent, after the first subdirectory was found.
+    own: OnceCell<Arc<Parent>>,
 }
 
 /// The state that the threads of one run share.
@@ -165,7 +179,7 @@ impl Scan {
         let mut run = Run {
             scan: self,
             visit,
-            queue: Mutex::new(Queue { tasks: Vec::new(), busy: 0 }),
+            queue: Mutex::new(Queue { tasks: Vec::new(), busy: 0, waiting: 0 }),
             added: Condvar::new(),
             stopped: AtomicBool::new(false),
             device: None,
@@ -217,8 +231,13 @@ struct Busy<'a, F: Fn(Entry<'_>) -> ControlFlow<()> + Sync>(&'a Run<'a, F>);
 
 impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Drop for Busy<'_, F> {
     fn drop(&mut self) {
-        self.0.queue().busy -= 1;
-        self.0.added.notify_all();
+        let mut queue = self.0.queue();
+        queue.busy -= 1;
+        let is_over = queue.busy == 0 && queue.tasks.is_empty() && queue.waiting > 0;
+        drop(queue);
+        if is_over {
+            self.0.added.notify_all();
+        }
     }
 }
 
@@ -234,8 +253,13 @@ impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
     }
 
     fn push(&self, task: Task) {
-        self.queue().tasks.push(task);
-        self.added.notify_one();
+        let mut queue = self.queue();
+        queue.tasks.push(task);
+        let is_awaited = queue.waiting > 0;
+        drop(queue);
+        if is_awaited {
+            self.added.notify_one();
+        }
     }
 
     /// Processes the queue with this many threads, including the caller.
@@ -255,10 +279,11 @@ impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
 
     /// Reads directories until no task is pending and no thread can add one.
     fn work(&self) {
+        let mut buffer = vec![0; 32 * 1024];
         while let Some(task) = self.next() {
             let _busy = Busy(self);
             if !self.stopped.load(Ordering::Relaxed) {
-                self.read(task);
+                self.read(task, &mut buffer);
             }
         }
     }
@@ -274,12 +299,14 @@ impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
             if queue.busy == 0 {
                 return None;
             }
+            queue.waiting += 1;
             queue = self.added.wait(queue).unwrap_or_else(PoisonError::into_inner);
+            queue.waiting -= 1;
         }
     }
 
-    fn read(&self, Task { parent, name, path }: Task) {
-        match self.read_directory(parent, &name, &path) {
+    fn read(&self, Task { parent, name, path }: Task, buffer: &mut [u8]) {
+        match self.read_directory(parent, &name, &path, buffer) {
             Ok(()) => {}
             Err(err) if is_gone(&err) => {}
             Err(err) => self.visit(Entry {
@@ -349,33 +376,25 @@ impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
         parent: Option<Arc<Parent>>,
         name: &CStr,
         path: &Path,
+        buffer: &mut [u8],
     ) -> io::Result<()> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-        let (directory, below) = match &parent {
+        let directory = match &parent {
             Some(parent) => {
                 let within = self.descriptor(parent)?;
                 let open = || Ok(File::from(openat(&within, name, flags, Mode::empty())?));
-                let below = parent.below.join(OsStr::from_bytes(name.to_bytes()));
-                (self.with_descriptors(open)?, below)
+                self.with_descriptors(open)?
             }
-            None => (openat(AT_FDCWD, name, flags, Mode::empty())?.into(), PathBuf::new()),
+            None => openat(AT_FDCWD, name, flags, Mode::empty())?.into(),
         };
         let directory = Arc::new(directory);
         self.root.get_or_init(|| Arc::clone(&directory));
-        let stat = directory.metadata()?;
-        if self.device.is_some_and(|device| stat.dev() != device) {
+        if !self.enters(&directory, parent.as_deref())? {
             return Ok(());
         }
-        let is_mount = parent.is_none_or(|parent| parent.id.0 != stat.dev());
-        if self.scan.skip_kernel && is_mount && is_of_kernel(&directory) {
-            return Ok(());
-        }
-        let open = Mutex::new(Some(Arc::clone(&directory)));
-        let parent = Arc::new(Parent { below, id: (stat.dev(), stat.ino()), open });
-        self.register(&parent);
-        let mut buffer = vec![0; 32 * 1024];
+        let reading = Reading { directory, path, name, parent, own: OnceCell::new() };
         loop {
-            let length = sys::getdents64(directory.as_fd(), &mut buffer)?;
+            let length = sys::getdents64(reading.directory.as_fd(), buffer)?;
             if length == 0 {
                 return Ok(());
             }
@@ -384,13 +403,42 @@ impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                     return Ok(());
                 }
                 if !matches!(name.to_bytes(), b"." | b"..") && !self.scan.excludes(path, name) {
-                    self.look_at(&parent, &directory, path, name, kind);
+                    self.look_at(&reading, name, kind);
                 }
             }
         }
     }
 
-    fn look_at(&self, parent: &Arc<Parent>, directory: &File, path: &Path, name: &CStr, kind: u8) {
+    /// Returns whether the file system of a directory is not excluded.
+    fn enters(&self, directory: &File, parent: Option<&Parent>) -> io::Result<bool> {
+        if self.device.is_none() && !self.scan.skip_kernel {
+            return Ok(true);
+        }
+        let device = directory.metadata()?.dev();
+        if self.device.is_some_and(|own| own != device) {
+            return Ok(false);
+        }
+        let is_mount = parent.is_none_or(|parent| parent.id.0 != device);
+        Ok(!(self.scan.skip_kernel && is_mount && is_of_kernel(directory)))
+    }
+
+    /// Returns the directory as the parent of its subdirectories.
+    fn as_parent(&self, reading: &Reading<'_>) -> io::Result<Arc<Parent>> {
+        if let Some(own) = reading.own.get() {
+            return Ok(Arc::clone(own));
+        }
+        let stat = reading.directory.metadata()?;
+        let name = OsStr::from_bytes(reading.name.to_bytes());
+        let below = reading.parent.as_ref().map(|parent| parent.below.join(name));
+        let open = Mutex::new(Some(Arc::clone(&reading.directory)));
+        let id = (stat.dev(), stat.ino());
+        let own = Arc::new(Parent { below: below.unwrap_or_default(), id, open });
+        self.register(&own);
+        Ok(Arc::clone(reading.own.get_or_init(|| own)))
+    }
+
+    fn look_at(&self, reading: &Reading<'_>, name: &CStr, kind: u8) {
+        let Reading { directory, path, .. } = reading;
         let entry = |found| Entry {
             directory: Some(path),
             name: OsStr::from_bytes(name.to_bytes()),
@@ -414,7 +462,13 @@ impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
                 let directory_entry = entry(Found::Directory);
                 let path = directory_entry.path();
                 self.visit(directory_entry);
-                self.push(Task { parent: Some(Arc::clone(parent)), name: name.to_owned(), path });
+                match self.as_parent(reading) {
+                    Ok(own) => self.push(Task { parent: Some(own), name: name.to_owned(), path }),
+                    Err(err) => {
+                        let found = Found::Unreadable(Op::ReadDirectory.on(&*path, err));
+                        self.visit(entry(found));
+                    }
+                }
             }
             libc::DT_REG => {
                 let mut value = [0; LONGEST + 1];

@@ -169,7 +169,9 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
     let seen = AtomicU64::new(0);
     let failed = AtomicBool::new(false);
     let visit = |entry: &Entry<'_>| {
-        seen.fetch_add(1, Ordering::Relaxed);
+        if progress {
+            seen.fetch_add(1, Ordering::Relaxed);
+        }
         if let Found::File(Err(err)) | Found::Unreadable(err) = entry.found()
             && (args.strict || ran_out(err))
         {

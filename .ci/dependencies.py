@@ -1,8 +1,11 @@
 """Checks the crates that the library alone depends on, and the Rust version that crates ask for."""
 
+import collections
 import json
+import re
 import subprocess
 import sys
+import tomllib
 
 ALONE = {"bitflags", "cfg-if", "libc", "linux-raw-sys", "nix", "rcap", "rustix", "xattr"}
 
@@ -33,4 +36,35 @@ for crates, limit in [(alone, stated), (names, stated_with_programs)]:
     newer = [name for name in crates if version(packages[name]["rust_version"]) > version(limit)]
     if newer:
         sys.exit(f"a newer Rust than {limit} is asked for by {newer}")
+# The policy of deny.toml, as far as it can be checked without a network: licences, duplicates,
+# banned crates and sources.
+with open("deny.toml", "rb") as file:
+    policy = tomllib.load(file)
+
+
+def is_allowed(licence):
+    """Evaluates an SPDX expression."""
+    words = re.sub(r" WITH [\w.-]+", "", licence or "none").replace("/", " OR ")
+    tokens = re.findall(r"\(|\)|[\w.+-]+", words)
+    known = {"AND": "and", "OR": "or", "(": "(", ")": ")"}
+    allowed = policy["licenses"]["allow"]
+    return eval(" ".join(known.get(token, str(token in allowed)) for token in tokens))
+
+
+tree = cargo("tree", "--locked", "-e", "normal,build", "--all-features", "--prefix", "none")
+versions = collections.defaultdict(set)
+for line in filter(None, tree.splitlines()):
+    versions[line.split()[0]].add(line.split()[1])
+faults = [f"{name} has the versions {sorted(used)}" for name, used in versions.items() if len(used) > 1]
+banned = {crate["crate"] for crate in policy["bans"]["deny"]}
+for package in metadata["packages"]:
+    name, source = package["name"], package["source"]
+    if name in versions and not is_allowed(package["license"]):
+        faults.append(f"{name} has the licence {package['license']}")
+    if name in banned:
+        faults.append(f"{name} is banned")
+    if source not in (None, "registry+https://github.com/rust-lang/crates.io-index"):
+        faults.append(f"{name} comes from {source}")
+if faults:
+    sys.exit("deny.toml: " + "; ".join(faults))
 print(f"{len(alone)} crates for the library alone, {len(names)} with the programs")

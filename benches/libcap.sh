@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Measures the programs beside libcap's installed ones, in one run, and prints the ratios.
+# Measures the tools and the installed libcap tools side by side, and prints the ratios.
 #
-#   sudo benches/libcap.sh [DIRECTORY]     where the tree of files is made, default $TMPDIR or /tmp
+#   sudo benches/libcap.sh [DIRECTORY]     create the files in DIRECTORY [default: $TMPDIR or /tmp]
 #
-# It needs root (file capabilities are set), hyperfine, strace, GNU time and libcap's programs.
-# Nothing fails for being slow: a row that misses its target says so.
+# This needs root, to set file capabilities, and hyperfine, strace, GNU time and libcap's tools. A
+# slow result is not an error: a row that misses its target is marked.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "run this as root: it sets file capabilities" >&2; exit 1; }
@@ -97,7 +97,7 @@ row 'capsh --current, ms' $(runs=3000 warmup=100 quotient median \
 # shellcheck disable=SC2046
 row 'getpcaps --iab, 2,000 processes, ms' $(runs=60 quotient median \
     "$theirs/getpcaps --iab ${pids[*]}" "$ours/getpcaps --iab ${pids[*]}") 0.60
-# libcap's captree is in Go, and Debian has none: it took 47 times as long as getpcaps.
+# Debian does not package libcap's captree, a Go program. It took 47 times as long as getpcaps.
 # shellcheck disable=SC2046
 row 'captree, to getpcaps of 2,000 processes, ms' $(runs=60 quotient median \
     "$theirs/getpcaps ${pids[*]}" "$ours/captree 0") 12

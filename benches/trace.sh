@@ -1,11 +1,10 @@
 #!/usr/bin/env bash
-# What being recorded costs a program, beside strace, in one run.
+# Measures the cost of tracing a program, compared with strace.
 #
 #     sudo benches/trace.sh
 #
-# It needs root, strace, python3 and a C compiler. The times are the least of several runs. What
-# setting up and ending a recording takes, whatever the program does, stands in a row of its own
-# and is taken off the others.
+# This needs root, strace, python3 and a C compiler. Each time is the minimum of several runs. The
+# fixed cost of starting and ending a recording has its own row, and is subtracted from the others.
 set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "run this as root: recording takes it" >&2; exit 1; }

@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
-# rcap on kernels of Debian's, in an emulated machine. (tests/vm.sh)
+# Tests rcap on Debian's kernels, in an emulated machine. (tests/vm.sh)
 #
-#     tests/kernels.sh probes          tracing by probes, on Linux 6.1 and 6.12, which lack the
-#                                      tracepoint: the answers beside those that are known
-#     tests/kernels.sh tests [SUITE]   the tests that trace, on the newest kernel or that of SUITE
+#     tests/kernels.sh probes          compare tracing with probes with known results, on Linux 6.1
+#                                      and 6.12, which lack the tracepoint
+#     tests/kernels.sh tests [SUITE]   run the tests that trace, on the newest kernel or that of SUITE
 #
-# What the kernels record in the former is left in target/vm/SUITE.events, for tests/data.
+# The first command leaves the kernels' events in target/vm/SUITE.events, for tests/data.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 work=target/vm
 
-# In the machine: what is printed behind "case" is compared with what is known. The answers are sets
-# of candidates, of what was missing, or minima.
+# In the machine: compares the output after "case" with known results, which are sets of candidates,
+# missing capabilities, or minima.
 probes() {
     PATH=$TARGET/debug:$TARGET/debug/examples:$PATH
     cd "$(mktemp -d)"
@@ -72,7 +72,7 @@ compare_probes() {
     echo "== as it should be, and $(wc -l <"$work/$suite.events") events recorded"
 }
 
-# In the machine: each file of tests, and how long it took.
+# In the machine: runs each test file, and prints its duration.
 run_tests() {
     local status=0 result name file
     for name in "${tests[@]}"; do
@@ -91,7 +91,7 @@ probes)
     for suite in bookworm trixie; do compare_probes "$suite"; done
     ;;
 tests)
-    # Those that trace, and those of the kernel's other interfaces.
+    # The tests that trace, and those of other kernel interfaces.
     tests=(trace recording minimize containers run exec kernel files launch man)
     skip=(--skip docker --skip everything_dropped)
     tests/vm.sh "${2-trixie-backports}" bash -c "$(declare -p tests skip); $(declare -f run_tests); run_tests"

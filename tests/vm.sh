@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Runs a command as root of an emulated machine, with a kernel of Debian's and with the root file
-# system of a minimal Debian of this machine's release, and exits with the status of the command.
+# Runs a command as root in an emulated machine, with a Debian kernel and a minimal Debian of this
+# machine's release, and exits with the command's status.
 #
 #     tests/vm.sh SUITE COMMAND [ARG...]
 #
-# SUITE has the kernel: bookworm (6.1), trixie (6.12) or trixie-backports. The repository, the
-# programs and the tests have the same paths as on this machine. The command begins in the
-# repository, with Cargo's target directory as TARGET in its environment, and has no network.
-# Changes are lost. Kernels and the root file system are kept in target/vm.
-# It takes root, and the packages that .ci/run installs. RCAP_VM_LIMIT is the time limit in seconds.
+# SUITE selects the kernel: bookworm (6.1), trixie (6.12) or trixie-backports. The repository, the
+# programs and the tests have the same paths as on this machine. The command starts in the
+# repository, without a network, and TARGET is Cargo's target directory. Changes are lost. Kernels
+# and the root file system are cached in target/vm. This script needs root and the packages that
+# .ci/run installs. RCAP_VM_LIMIT is the time limit in seconds.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 suite=${1-}
@@ -25,7 +25,7 @@ mkdir -p "$work"
 # The programs that the tests name.
 packages=netcat-openbsd,iputils-ping,tcpdump,runc,crun,busybox-static,util-linux,bsdutils,mount
 packages=$packages,iproute2,libcap2-bin,python3-minimal
-# shellcheck disable=SC1091 # it is the same file everywhere
+# shellcheck disable=SC1091 # every system has this file
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 
 say() { echo "vm: $*" >&2; }
@@ -52,14 +52,14 @@ END
     depends() { apt-cache depends "$1" | awk -v name="^linux-($2)-[0-9]" '/ Depends:/ && $2 ~ name {print $2}'; }
     local image
     image=$(depends linux-image-cloud-amd64 image)
-    # Newer packages have the kernel and its modules in packages of their own.
+    # Newer releases have separate packages for the kernel and its modules.
     for package in $image $(depends "$image" "base|binary|modules"); do
         (cd "$apt" && apt-get download -qq "$package")
         dpkg-deb -x "$apt/$package"_*.deb "$new"
         rm "$apt/$package"_*.deb
     done
     unset APT_CONFIG
-    # One layout for all: `vmlinuz`, and `modules` with a link to itself where depmod looks for it.
+    # Every kernel gets the same layout: `vmlinuz`, and `modules` with a link to itself for depmod.
     find "$new" -name 'vmlinuz*' -type f -exec mv {} "$new/vmlinuz" \;
     find "$new" -path '*/lib/modules' -prune -exec mv {} "$new/modules" \;
     rm -rf "${new:?}"/{usr,lib,boot}
@@ -69,7 +69,7 @@ END
     mv "$new" "$kernel"
 }
 
-# The modules that have the root file system on a virtual disk, each after those it depends on.
+# Lists the modules for a root file system on a virtual disk, each after its dependencies.
 modules_of_root() {
     python3 - "$kernel"/modules/*/modules.dep <<'END'
 import os, sys
@@ -82,7 +82,7 @@ def show(file, shown):
     if file not in shown:
         shown.append(file)
 shown = []
-# Those that are built in are no files.
+# Built-in modules have no file.
 for name in ["crc32c_generic", "virtio_pci", "virtio_blk", "ext4"]:
     if name in files:
         show(files[name], shown)
@@ -116,7 +116,7 @@ END
     (cd "$tree" && find . | cpio --quiet -o -H newc | gzip -1)
 }
 
-# An image of a directory, without mounting it.
+# Creates an image of a directory, without mounting it.
 make_image() {
     rm -f "$2"
     mke2fs -q -F -t ext4 -d "$1" "$2" "$3" >/dev/null
@@ -125,7 +125,7 @@ make_image() {
 make_root() {
     local tree=$work/root.new
     rm -rf --one-file-system "$tree"
-    # What it mounts goes with its mount namespace.
+    # Mounts disappear with the mount namespace.
     unshare -m debootstrap --variant=minbase --include="$packages" "$release" "$tree" \
         >"$work/debootstrap.log" || { tail "$work/debootstrap.log" >&2 && exit 1; }
     rm -rf "$tree"/var/cache/apt/archives/*.deb "$tree"/var/lib/apt/lists/*
@@ -188,8 +188,8 @@ END
 boot() {
     local log=$work/$suite.log
     : >"$log"
-    # One thread for both processors: in two, QEMU may execute an instruction that the kernel has
-    # just patched, and the kernel dies of it. A kernel that oopses ends.
+    # Both processors share one thread. With two, QEMU may execute an instruction that the kernel
+    # has just patched, which crashes the kernel. A kernel that oopses exits.
     timeout "${RCAP_VM_LIMIT:-1500}" qemu-system-x86_64 -M pc -accel tcg,thread=single -cpu max,la57=off \
         -m 2048 -smp 2 -nographic -no-reboot -nodefaults -serial "file:$log" \
         -kernel "$kernel/vmlinuz" -initrd "$work/$suite.initramfs" \
@@ -198,7 +198,7 @@ boot() {
         -append "console=ttyS0 panic=-1 oops=panic quiet mitigations=off" </dev/null &
     qemu=$!
     trap 'kill "$qemu" 2>/dev/null' EXIT
-    # An emulated machine hangs now and then while it boots.
+    # An emulated machine occasionally hangs while it boots.
     while kill -0 "$qemu" 2>/dev/null; do
         sleep 1
         if grep -q '^vm: begins' "$log"; then break; fi

@@ -1,5 +1,5 @@
-//! A container runtime starts the first process of a container: another user, the capabilities
-//! that its configuration lists, ambient so that programs keep them, and nothing else.
+//! A container runtime starts the first process of a container with another user and the
+//! capabilities of its configuration, which are ambient, so that programs keep them.
 //!
 //!     cargo build --example container && sudo target/debug/examples/container
 
@@ -16,7 +16,7 @@ use rcap::{CapSet, CapState, identity::Identity, launch::Launcher, proc::Proc};
 
 fn main() -> Result<(), Box<dyn Error>> {
     let user = Identity::of_user("nobody")?;
-    // As an OCI configuration has them.
+    // The notation of an OCI configuration.
     let names = ["CAP_NET_BIND_SERVICE", "CAP_KILL"];
     let mut command = Command::new("sleep");
     command.arg("60").env_clear().env("PATH", "/usr/bin:/bin");
@@ -42,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Starts a program as `user`, with these capabilities and no way to others.
+/// Starts a program as `user` with these capabilities, and without a way to gain others.
 fn start(names: &[&str], user: &Identity, command: Command) -> Result<Child, Box<dyn Error>> {
     let keep: CapSet = names.join(",").parse()?;
     Ok(Launcher::new().identity(user).bounding(keep).ambient(keep).no_new_privs().spawn(command)?)

@@ -1,9 +1,9 @@
-//! A network daemon starts its threads, binds its port and then drops privileges in all of them.
+//! A network daemon starts its threads, binds its port and then drops privileges in all threads.
 //!
 //!     cargo build --example daemon && sudo target/debug/examples/daemon
 //!
-//! It takes rcap with `features = ["all-threads"]`. A daemon that drops before it starts threads
-//! needs no feature: it calls `bounding::drop` and `CapState::apply`.
+//! This needs rcap with `features = ["all-threads"]`. A daemon that drops privileges before it
+//! starts threads needs no feature: it calls `bounding::drop` and `CapState::apply`.
 
 #![allow(clippy::print_stdout)]
 
@@ -16,7 +16,7 @@ use std::{
 
 use rcap::{Cap, CapSet, CapState, proc::Proc, threads::Limits};
 
-/// What the daemon needs after it has bound its port: to bind another when it is reconfigured.
+/// The daemon keeps this capability to bind another port when it is reconfigured.
 const KEEP: CapSet = CapSet::of(&[Cap::NET_BIND_SERVICE]);
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     drop_privileges()?;
 
-    // The thread serves, with what is left.
+    // The thread serves with the remaining capabilities.
     for tid in Proc::default().threads(std::process::id())? {
         let status = Proc::default().thread_status(std::process::id(), tid)?;
         println!("thread {tid}: {}, bounding {}", status.caps, status.bounding);
@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Drops everything but [`KEEP`], in every thread and for what they execute.
+/// Drops everything except [`KEEP`], in every thread and for programs that they execute.
 fn drop_privileges() -> rcap::Result<()> {
     let limits = Limits::to(KEEP).caps(CapState::effective(KEEP)).no_new_privs();
     limits.apply().map(drop)

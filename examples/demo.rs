@@ -1,11 +1,11 @@
-//! The purpose of rcap, shown on a real program: an ordinary user may not bind port 80, and may
-//! once the program has a file capability.
+//! The purpose of rcap, shown with a real program: an ordinary user cannot bind port 80 until the
+//! program's file has a capability.
 //!
 //!     cargo build --release && cargo run --release --example demo
 //!
-//! The program is netcat or, without netcat, a copy of this one. Everything happens in a temporary
-//! directory and in network namespaces of its own, so nothing on the machine changes. As root, the
-//! demonstration also has `rcap minimize` find out which capability the program needs.
+//! The program is netcat or, if netcat is not installed, a copy of this one. Everything happens in
+//! a temporary directory and in separate network namespaces, so the machine does not change. As
+//! root, the demonstration also runs `rcap minimize` to find the capability that the program needs.
 
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
@@ -32,7 +32,7 @@ use tempfile::TempDir;
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// The capabilities that make a network namespace, change the user and set file capabilities.
+/// The capabilities to create a network namespace, change the user and set file capabilities.
 const NEEDED: CapSet = CapSet::of(&[Cap::SYS_ADMIN, Cap::SETUID, Cap::SETGID, Cap::SETFCAP]);
 
 /// The user `nobody`.
@@ -67,12 +67,12 @@ fn demonstrate() -> Result<()> {
         println!("This is root, so the program runs as an ordinary user, nobody.");
     } else {
         println!(
-            "This is not root. Setting a file capability takes CAP_SETFCAP, so this runs in a user\n\
+            "This is not root. Setting a file capability needs CAP_SETFCAP, so this runs in a user\n\
              namespace, in which you have every capability, over your own files and nothing else.\n\
              The program runs in a second one inside it, as an ordinary user without any."
         );
         if let Err(err) = enter_user_namespace(0) {
-            println!("\nThis machine does not let you make one ({err}). Run this as root.");
+            println!("\nThis machine does not let you create one ({err}). Run this as root.");
             return Ok(());
         }
     }
@@ -88,7 +88,7 @@ fn demonstrate() -> Result<()> {
     show.all(&env::current_exe()?, LISTENER, "80")
 }
 
-/// Returns the file of netcat, unless it is a script that calls it: scripts have no capabilities.
+/// Returns the file of netcat, unless it is a script, which cannot have capabilities.
 fn netcat() -> Option<PathBuf> {
     let path = env::var_os("PATH")?;
     let mut files = env::split_paths(&path).filter_map(|dir| dir.join("nc").canonicalize().ok());
@@ -99,7 +99,7 @@ fn netcat() -> Option<PathBuf> {
     })
 }
 
-/// Makes a directory on a mount where file capabilities count, which other users can search.
+/// Creates a directory that other users can search, on a mount where file capabilities are valid.
 fn scratch() -> Result<TempDir> {
     let ignores = FsFlags::ST_NOSUID | FsFlags::ST_NOEXEC;
     let works = |dir: &PathBuf| statvfs(dir).is_ok_and(|stat| !stat.flags().intersects(ignores));
@@ -111,7 +111,7 @@ fn scratch() -> Result<TempDir> {
     Ok(dir)
 }
 
-/// Where the demonstration takes place.
+/// The state of the demonstration.
 struct Show {
     dir: TempDir,
     rcap: PathBuf,
@@ -119,7 +119,7 @@ struct Show {
 }
 
 impl Show {
-    /// Shows everything on a copy of a program.
+    /// Runs the demonstration with a copy of a program.
     fn all(&self, file: &Path, name: &str, args: &str) -> Result<()> {
         fs::copy(file, self.dir.path().join(name))?;
         let command = format!("./{name} {args}");
@@ -155,20 +155,20 @@ impl Show {
         shown
     }
 
-    /// Starts a command as an ordinary user, in a network namespace of its own.
+    /// Starts a command as an ordinary user, in a separate network namespace.
     fn start(&self, command: &str) -> Result<Child> {
         let child = Command::new(env::current_exe()?)
             .arg("as-user")
             .args(command.split(' '))
             .current_dir(self.dir.path())
-            .stdin(Stdio::piped()) // open, and silent: netcat would end with it
+            .stdin(Stdio::piped()) // open and silent, because netcat exits at the end of its input
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
         Ok(child)
     }
 
-    /// Has `rcap minimize` find out what a command needs.
+    /// Runs `rcap minimize` to find the capabilities that a command needs.
     fn minimize(&self, command: &str) -> Result<()> {
         let check = "grep -q ':0050 .* 0A ' /proc/net/tcp*";
         println!(
@@ -188,18 +188,18 @@ impl Show {
             .args(["minimize", "--user", "nobody", "--check", check, "--to", "systemd", "--"])
             .args(command.split(' '))
             .current_dir(self.dir.path())
-            .env_remove("LD_LIBRARY_PATH") // cargo's, with directories that nobody may not enter
+            .env_remove("LD_LIBRARY_PATH") // set by cargo, with directories that nobody cannot enter
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
         if !print_output(child)? {
-            println!("  (`rcap trace --check` says what it takes.)");
+            println!("  (`rcap trace --check` prints the requirements.)");
         }
         Ok(())
     }
 
-    /// Prints a command of rcap, runs it and prints its output.
+    /// Prints an rcap command, runs it and prints its output.
     fn rcap(&self, args: &str) -> Result<()> {
         println!("  $ rcap {args}");
         let child = Command::new(&self.rcap)
@@ -212,7 +212,7 @@ impl Show {
     }
 }
 
-/// Waits for a child, prints its output, indented, and returns whether it succeeded.
+/// Waits for a child, prints its output indented, and returns whether it succeeded.
 fn print_output(child: Child) -> Result<bool> {
     let output = child.wait_with_output()?;
     for line in String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).lines() {
@@ -221,12 +221,12 @@ fn print_output(child: Child) -> Result<bool> {
     Ok(output.status.success())
 }
 
-/// Waits until a child listens on port 80, and returns whether it does or has ended before.
+/// Waits until a child listens on port 80 or exits, and returns whether it listens.
 fn listens(child: &mut Child) -> Result<bool> {
-    /// In a line of /proc/PID/net/tcp: port 80, and the state of a socket that listens.
+    /// Port 80 and the state of a listening socket, in a line of /proc/PID/net/tcp.
     const LISTENING: (&str, &str) = (":0050", "0A");
     let begun = Instant::now();
-    // A program that does neither is given up, but not because the machine is busy.
+    // The time limit is long, because the machine may be busy.
     while begun.elapsed() < Duration::from_secs(60) && child.try_wait()?.is_none() {
         for table in ["tcp", "tcp6"] {
             let sockets = fs::read_to_string(format!("/proc/{}/net/{table}", child.id()));
@@ -244,7 +244,7 @@ fn listens(child: &mut Child) -> Result<bool> {
     Ok(false)
 }
 
-/// Becomes an ordinary user in a network namespace of its own, and executes a command.
+/// Becomes an ordinary user in a new network namespace, and executes a command.
 fn become_a_user_and_execute(command: &[String]) -> Result<()> {
     if is_initial()? {
         enter_network()?;
@@ -268,7 +268,7 @@ fn enter_network() -> Result<()> {
     unshare(CloneFlags::CLONE_NEWNET).map_err(|err| format!("network namespace: {err}").into())
 }
 
-/// Returns whether the kernel has oopsed, which may have left tracing locked. (`TAINT_DIE`)
+/// Returns whether the kernel has oopsed, which can leave tracing locked. (`TAINT_DIE`)
 fn has_oopsed() -> bool {
     let flags = fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default();
     flags.trim_end().parse::<u64>().is_ok_and(|flags| flags & 1 << 7 != 0)
@@ -280,7 +280,7 @@ fn is_initial() -> Result<bool> {
     Ok(map.split_ascii_whitespace().eq(["0", "0", "4294967295"]))
 }
 
-/// Makes a user namespace in which this process has every capability and the user id `id`.
+/// Creates a user namespace in which this process has every capability and the user ID `id`.
 fn enter_user_namespace(id: u32) -> Result<()> {
     let (uid, gid) = (geteuid(), getegid());
     unshare(CloneFlags::CLONE_NEWUSER)?;
@@ -291,10 +291,10 @@ fn enter_user_namespace(id: u32) -> Result<()> {
     Ok(())
 }
 
-/// Listens on a port: the program of the demonstration where there is no netcat.
+/// Listens on a port, for demonstrations without netcat.
 fn listen() -> Result<()> {
     let port: u16 = env::args().nth(1).unwrap_or_default().parse()?;
-    // As netcat says it, without the number of the error.
+    // netcat's message, without the errno.
     let refused = |err: std::io::Error| match err.raw_os_error() {
         Some(errno) => nix::errno::Errno::from_raw(errno).desc().to_owned(),
         None => err.to_string(),

@@ -1,5 +1,5 @@
-//! A manager of file capabilities: reads those of a tree, takes one of them away everywhere, and
-//! verifies what is left.
+//! A manager of file capabilities: reads those of a directory tree, removes one of them from all
+//! files, and verifies the result.
 //!
 //!     cargo build --example files && sudo target/debug/examples/files
 
@@ -34,7 +34,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Takes `cap` away from all files below `root`.
+/// Removes `cap` from all files below `root`.
 fn remove(root: &Path, cap: Cap) -> Result<(), Box<dyn Error>> {
     for path in Scan::default().collect(root).complete()?.into_keys() {
         let _ = CapState::with_raised(Cap::SETFCAP, || {

@@ -1,4 +1,5 @@
-//! `ping` opens a raw socket with the one capability that this takes, effective for that call.
+//! `ping` opens a raw socket with the one capability that this needs, which is raised for that
+//! call.
 //!
 //!     cargo build --example ping && sudo target/debug/examples/ping
 
@@ -9,7 +10,7 @@ use std::{error::Error, io::Read, net::SocketAddr};
 use rcap::{Cap, CapSet, CapState};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// An echo request: type 8, code 0, checksum, id 0x1234, sequence number 1.
+/// An echo request: type 8, code 0, checksum, ID 0x1234, sequence number 1.
 const REQUEST: [u8; 8] = [8, 0, 0xe5, 0xca, 0x12, 0x34, 0, 1];
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -18,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut packet = [0; 1500];
     loop {
         let length = socket.read(&mut packet)?;
-        // After the header of IPv4 comes the answer, or the request on its way.
+        // The reply, or the request itself, follows the IPv4 header.
         if let [0, 0, _, _, 0x12, 0x34, 0, 1] = packet[20..length] {
             break;
         }
@@ -28,8 +29,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Opens the socket. `CAP_NET_RAW` is the only capability from here on, it is effective during one
-/// call, and it is gone afterwards.
+/// Opens the socket. `CAP_NET_RAW` is the only permitted capability from here on; it is effective
+/// during one call, and dropped afterwards.
 fn open() -> Result<Socket, Box<dyn Error>> {
     let permitted = CapState::current()?.permitted & CapSet::from(Cap::NET_RAW);
     CapState { permitted, ..CapState::EMPTY }.apply()?;

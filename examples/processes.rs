@@ -1,4 +1,4 @@
-//! Every process that holds a capability, or the processes that are named by their ids.
+//! Lists every process with a capability, or the processes given by their IDs.
 //!
 //!     cargo run --example processes
 //!     cargo run --example processes 1
@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     for pid in pids {
         let status = match proc.status(pid) {
             Ok(status) => status,
-            // It has ended since the list was made.
+            // The process has ended since the list was read.
             Err(Error::NoProcess { .. }) if named.is_empty() => continue,
             Err(err) => {
                 eprintln!("{err}");
@@ -29,7 +29,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         let shown = status.kind == Kind::Program && !status.caps.permitted.is_empty();
         if shown || !named.is_empty() {
             let iab = status.iab(CapSet::supported());
-            // Anybody can choose any bytes for the name of their process.
+            // A process can choose any bytes as its name.
             let name = status.name.to_string_lossy().escape_debug().to_string();
             println!("{pid:>7} {:<16} {} [{iab}]", name, status.caps);
         }

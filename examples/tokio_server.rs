@@ -1,14 +1,14 @@
-//! A server on tokio that binds port 80 as root (or the next one, where that is taken), and goes on
-//! as `nobody` with nothing, in every thread.
+//! A tokio server that binds port 80 as root (or the next free port), and continues as `nobody`
+//! without capabilities, in every thread.
 //!
 //!     cargo build --example tokio_server && sudo target/debug/examples/tokio_server
 //!
-//! It takes rcap with `features = ["all-threads"]`.
+//! This needs rcap with `features = ["all-threads"]`.
 //!
-//! Where the port is known before the runtime starts, it takes less: bind it with
-//! `std::net::TcpListener`, call `Identity::of_user("nobody")?.apply()?` and
-//! `CapState::EMPTY.apply()?`, then start the runtime and hand it the listener with
-//! `tokio::net::TcpListener::from_std`. That works without the feature `all-threads`.
+//! If the port is known before the runtime starts, there is a simpler way without that feature:
+//! bind it with `std::net::TcpListener`, call `Identity::of_user("nobody")?.apply()?` and
+//! `CapState::EMPTY.apply()?`, then start the runtime and pass it the listener with
+//! `tokio::net::TcpListener::from_std`.
 
 #![allow(clippy::print_stdout)]
 
@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 async fn serve() -> Result<(), Box<dyn Error>> {
-    // The first port that is free, of those that take CAP_NET_BIND_SERVICE.
+    // The first free port that needs CAP_NET_BIND_SERVICE.
     let addresses: Vec<SocketAddr> = (80..1024).map(|port| (LOCALHOST, port).into()).collect();
     let listener = TcpListener::bind(&*addresses)
         .await
@@ -42,7 +42,7 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     become_user("nobody")?;
     show_threads()?;
 
-    // The server itself: one answer to itself, and it ends.
+    // The server answers its own request, and exits.
     let client = tokio::spawn(async move {
         let mut answer = String::new();
         TcpStream::connect(address).await?.read_to_string(&mut answer).await?;
@@ -55,16 +55,16 @@ async fn serve() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Gives up everything, in all threads, whatever the runtime has started.
+/// Drops everything in all threads, including those that the runtime has started.
 fn become_user(name: &str) -> Result<(), Box<dyn Error>> {
     let user = Identity::of_user(name)?;
-    // What the next step takes, and no more: no bounding set, nothing to inherit.
+    // The next step needs only these, without a bounding set and inheritable capabilities.
     let needed = CapState::effective(Cap::SETUID | Cap::SETGID);
     let limits = Limits::to(CapSet::empty()).caps(needed).no_new_privs();
     let report = limits.apply()?;
     println!("{} threads limited, in {} sweeps", report.threads, report.sweeps);
 
-    // The C library changes the ids of all threads.
+    // The C library changes the IDs of all threads.
     let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
     let [uid, gid] = [user.uid, user.gid];
     let (uid, gid) = (Uid::from_raw(uid), Gid::from_raw(gid));
@@ -72,12 +72,12 @@ fn become_user(name: &str) -> Result<(), Box<dyn Error>> {
     setresgid(gid, gid, gid)?;
     setresuid(uid, uid, uid)?;
 
-    // Of a user that was 0, the kernel has cleared the rest; of another, this does.
+    // The kernel has cleared the sets if the user was 0. This clears them for other users.
     Limits::to(CapSet::empty()).apply()?;
     Ok(())
 }
 
-/// The proof, from the kernel.
+/// Shows the result, as the kernel reports it.
 fn show_threads() -> Result<(), Box<dyn Error>> {
     let proc = Proc::default();
     let pid = std::process::id();

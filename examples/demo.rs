@@ -188,7 +188,7 @@ impl Show {
             .args(["minimize", "--user", "nobody", "--check", check, "--to", "systemd", "--"])
             .args(command.split(' '))
             .current_dir(self.dir.path())
-            .env_remove("LD_LIBRARY_PATH") // set by cargo, with directories that nobody cannot enter
+            .env_remove("LD_LIBRARY_PATH") // its directories are closed to nobody
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -1,4 +1,4 @@
-//! The ways to have the kernel's checks recorded.
+//! The backends that record the kernel's checks.
 
 use std::fmt;
 
@@ -11,7 +11,7 @@ use nix::{
 use super::record::{CgroupRecorder, Tracefs};
 use crate::{Error, Result, proc::own};
 
-/// How the kernel is asked for its checks.
+/// A way to record the kernel's checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
@@ -20,7 +20,7 @@ use crate::{Error, Result, proc::own};
 )]
 #[non_exhaustive]
 pub enum Backend {
-    /// The tracepoint `capability:cap_capable`, which newer kernels have.
+    /// The tracepoint `capability:cap_capable` of newer kernels.
     Tracepoint,
     /// Probes of the function `cap_capable` and of its return. (`CONFIG_KPROBE_EVENTS`)
     Kprobe,
@@ -29,14 +29,14 @@ pub enum Backend {
 }
 
 impl Backend {
-    /// All of them, the best first.
+    /// All backends, best first.
     pub const ALL: [Backend; 3] = [Backend::Tracepoint, Backend::Kprobe, Backend::Bpf];
 
-    /// The best one for any process.
+    /// Returns the best backend for any process.
     ///
     /// # Errors
     ///
-    /// [`Error::NoBackend`] if the kernel has none; else those of [`Backend::check`].
+    /// [`Error::NoBackend`] if the kernel supports none, and errors of [`Backend::check`].
     pub fn best() -> Result<Backend> {
         match Backend::Tracepoint.check() {
             Err(Error::NoBackend) => Backend::Kprobe.check().map(|()| Backend::Kprobe),
@@ -44,12 +44,12 @@ impl Backend {
         }
     }
 
-    /// Whether it can be used.
+    /// Checks whether the backend can be used.
     ///
     /// # Errors
     ///
-    /// [`Error::NoBackend`] if the kernel lacks it; [`Error::PidNamespace`] and [`Error::NoProc`]
-    /// for those that record by process ids; `EPERM` without `CAP_SYS_ADMIN`.
+    /// [`Error::NoBackend`] if the kernel does not support it. [`Error::PidNamespace`] and
+    /// [`Error::NoProc`] for backends that record by process ID. `EPERM` without `CAP_SYS_ADMIN`.
     pub fn check(self) -> Result<()> {
         let has = |name| {
             require_initial_pid_namespace()?;
@@ -62,7 +62,7 @@ impl Backend {
         }
     }
 
-    /// What it cannot see, in words.
+    /// Returns the limits of the backend, in words.
     pub const fn unseen(self) -> &'static [&'static str] {
         match self {
             Backend::Tracepoint => &[OTHERS],
@@ -71,7 +71,7 @@ impl Backend {
         }
     }
 
-    /// Its name, as `--backend` takes it.
+    /// Returns the name, as in `--backend`.
     pub const fn name(self) -> &'static str {
         match self {
             Backend::Tracepoint => "tracepoint",
@@ -81,20 +81,20 @@ impl Backend {
     }
 }
 
-/// Returns an error unless process ids have the same meaning here as in tracefs: both this process
-/// and its children are in the initial PID namespace. (`trace_pid_write` in
+/// Returns an error unless process IDs have the same meaning here as in tracefs: this process and
+/// its children must be in the initial PID namespace. (`trace_pid_write` in
 /// kernel/trace/trace_pid.c takes the numbers as they are.)
 pub(super) fn require_initial_pid_namespace() -> Result<()> {
     /// `PROC_PID_INIT_INO` in include/linux/proc_ns.h since Linux 3.8, and `PID_NS_INIT_INO` in
-    /// include/uapi/linux/nsfs.h since Linux 6.18: `init_pid_ns` has it, and namespaces that are
-    /// made later get numbers from 0xF0000000 on.
+    /// include/uapi/linux/nsfs.h since Linux 6.18. `init_pid_ns` has this inode, and later
+    /// namespaces get numbers from 0xF0000000.
     const INITIAL: libc::ino_t = 0xEFFF_FFFC;
-    // A /proc of another PID namespace than this one or an outer one has no such entry.
+    // A /proc of an unrelated PID namespace does not have this entry.
     let directory = own::open("ns", OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(own::failed)?;
     for name in ["pid", "pid_for_children"] {
         match fstatat(&directory, name, AtFlags::empty()) {
             Ok(stat) if stat.st_ino == INITIAL => {}
-            // ENOENT: that of the children has no process yet, and so is not the initial one.
+            // ENOENT: the children's namespace has no process yet, so it is not the initial one.
             Ok(_) | Err(Errno::ENOENT) => return Err(Error::PidNamespace),
             Err(err) => return Err(own::failed(err.into())),
         }

@@ -1,16 +1,16 @@
-//! How a program ended.
+//! The exit of a program.
 
 use std::{fmt, os::unix::process::ExitStatusExt, process::ExitStatus};
 
 use nix::sys::signal::Signal;
 
-/// How a program ended: one of the two.
+/// The exit of a program: a status or a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Exit {
-    /// Its exit status.
+    /// The exit status.
     pub code: Option<i32>,
-    /// The signal that ended it.
+    /// The signal that killed the program.
     pub signal: Option<i32>,
 }
 

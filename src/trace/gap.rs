@@ -1,8 +1,8 @@
-//! Reasons why a recording is not complete, other than lost records.
+//! Reasons for which a recording is incomplete, other than lost records.
 
 use std::fmt;
 
-/// A reason why a recording is not complete.
+/// A reason for which a recording is incomplete.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Gap {
@@ -12,9 +12,9 @@ pub enum Gap {
         /// The file of the setting.
         setting: String,
     },
-    /// Another process read records out of the trace buffer, or emptied it.
+    /// Another process read records from the trace buffer, or cleared it.
     Taken,
-    /// Processes left the control groups that were recorded.
+    /// Processes left the recorded control groups.
     LeftCgroup,
 }
 

@@ -1,19 +1,18 @@
-//! The smallest set of capabilities with which a program does what it does with all of them.
+//! The search for the smallest set of capabilities with which a program works.
 
 use std::collections::{BTreeSet, HashMap};
 
 use super::{Analysis, Exit, Meaning, Need};
 use crate::{Cap, CapSet};
 
-/// Finds a minimal part of `all`, by trying parts of it.
+/// Finds a minimal subset of `all` for which `passes` returns true.
 ///
-/// `passes` tries a set; that `all` passes is taken for granted. What comes back is `all` or has
-/// passed, and none of its members can go: without any one of them it has not passed. Where a
-/// program that passes with a set also passes with more, that takes at most
-/// `2k log2(n / k) + 4k + 2` runs for `k` needed of `n`, and one where nothing is needed. No set
-/// is tried twice.
+/// `all` is assumed to pass. The result is `all` or has passed, and fails without any one of its
+/// members. If every superset of a passing set passes too, the search needs at most
+/// `2k log2(n / k) + 4k + 2` runs for `k` needed capabilities of `n`, and one run if none is
+/// needed. No set is tried twice.
 ///
-/// This is QuickXplain (Junker, 2004) and a check of its answer.
+/// This is QuickXplain (Junker, 2004) with a verification of its answer.
 ///
 /// ```
 /// use rcap::{Cap, CapSet, trace::minimal};
@@ -26,7 +25,7 @@ use crate::{Cap, CapSet};
 ///
 /// # Errors
 ///
-/// That of `passes`, which ends the search.
+/// An error of `passes`, which ends the search.
 pub fn minimal<E>(
     all: CapSet,
     mut passes: impl FnMut(CapSet) -> Result<bool, E>,
@@ -45,7 +44,7 @@ pub fn minimal<E>(
     }
     let mut least = needed(CapSet::empty(), false, all, &mut passes)?;
     if !passes(least)? {
-        // More is less for this program. What can go one by one can.
+        // The program fails with a superset of a passing set, so members are removed one by one.
         least = all;
     }
     while let Some(cap) = spare(least, &mut passes)? {
@@ -54,8 +53,8 @@ pub fn minimal<E>(
     Ok(least)
 }
 
-/// What of `rest` is needed beside `base`, of which both together pass. `more`: whether `base` has
-/// grown since it was last tried.
+/// Returns the members of `rest` that are needed in addition to `base`, where the union passes.
+/// `more` is whether `base` has grown since it was last tried.
 fn needed<E>(
     base: CapSet,
     more: bool,
@@ -75,7 +74,7 @@ fn needed<E>(
     Ok(of_half | of_other)
 }
 
-/// A member that can go.
+/// Returns a member that is not needed.
 fn spare<E>(
     set: CapSet,
     passes: &mut impl FnMut(CapSet) -> Result<bool, E>,
@@ -88,33 +87,33 @@ fn spare<E>(
     Ok(None)
 }
 
-/// What a run of a program looked like from outside, and to the kernel.
+/// The visible result of a run, and its recorded checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
-    /// How it ended; `None` if it was ended because it had been seen to work.
+    /// The exit of the program, or `None` if it was stopped after it was seen to work.
     pub exit: Option<Exit>,
-    /// Whether it was ended because its time was up.
+    /// Whether the run exceeded its time limit.
     pub timed_out: bool,
-    /// What the command said that is to tell whether it works.
+    /// The result of the health check.
     pub check: Option<bool>,
-    /// What it printed, if that is to be the same.
+    /// The output, if it must stay the same.
     pub output: Option<Output>,
-    /// What it printed about what went wrong.
+    /// The message about the failure.
     pub message: String,
-    /// What the kernel was asked.
+    /// The analysis of the recorded checks.
     pub analysis: Analysis,
 }
 
-/// What a program printed, to be compared with what another run printed.
+/// The output of a program, for comparison with another run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// The number of bytes.
     pub length: u64,
-    /// A hash of all of them.
+    /// A hash of all bytes.
     pub hash: u64,
 }
 
-/// How a run fell short of the one with all capabilities.
+/// A difference from the run with all capabilities that counts as a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(
     feature = "serde",
@@ -122,28 +121,27 @@ pub struct Output {
     serde(rename_all = "kebab-case", tag = "kind")
 )]
 pub enum Failure {
-    /// It ended in another way.
+    /// The exit differs.
     Exit {
-        /// How.
+        /// The exit of this run.
         exit: Option<Exit>,
-        /// How the one with all capabilities had ended.
+        /// The exit of the run with all capabilities.
         want: Option<Exit>,
     },
-    /// It did not end, or was not seen to work, in time.
+    /// The program did not end, or was not seen to work, within the time limit.
     TimedOut,
-    /// The command that is to tell whether it works said no.
+    /// The health check failed.
     Check,
-    /// It printed something else.
+    /// The output differs.
     Output,
-    /// It was refused what it had not been refused before, and a system call failed for lack of
-    /// permission.
+    /// A newly denied capability, with a system call that failed for lack of permission.
     Refused {
-        /// The check that was refused.
+        /// The denied check.
         need: Need,
     },
 }
 
-/// How a run fell short, in the order in which it would be asked about.
+/// Returns the failures of a run, most visible first.
 pub fn failures(all: &Observation, run: &Observation) -> Vec<Failure> {
     let mut failures = Vec::new();
     if run.timed_out && !all.timed_out {
@@ -170,7 +168,8 @@ pub fn failures(all: &Observation, run: &Observation) -> Vec<Failure> {
 }
 
 impl Failure {
-    /// Whether it shows in what the program did, and not in what it was refused alone.
+    /// Returns whether the failure is visible in the program's behaviour, and not only in a denied
+    /// check.
     pub fn is_visible(&self) -> bool {
         !matches!(self, Failure::Refused { .. })
     }

@@ -1,8 +1,8 @@
-//! Recording which capabilities the kernel asks a program for, and what its questions mean.
+//! Recording of the capabilities that the kernel checks for a program, and analysis of the checks.
 //!
-//! The kernel asks far more often than a program needs. A [`Tracer`] records every check, with the
-//! kernel functions that it came from and the result of the system call; an [`Analysis`] sorts the
-//! checks by [`Meaning`] and names the candidates.
+//! The kernel checks many more capabilities than a program needs. A [`Tracer`] records every check,
+//! with its kernel functions and the result of the system call. An [`Analysis`] sorts the checks by
+//! [`Meaning`] and names the candidates.
 //!
 //! Record a program and print the capabilities that it may need:
 //!
@@ -20,11 +20,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! [`Tracer::attach`] records processes that are already running. A tracer handles no signals and
-//! waits for no children: both remain the caller's.
+//! [`Tracer::attach`] records running processes. A tracer does not handle signals or wait for
+//! children; the caller does.
 //!
-//! Recording requires `CAP_SYS_ADMIN` in the initial user namespace. [`Backend::check`] reports
-//! what a machine supports.
+//! Recording needs `CAP_SYS_ADMIN` in the initial user namespace. [`Backend::check`] reports
+//! whether a machine supports a backend.
 
 mod analysis;
 mod backend;

@@ -1,81 +1,82 @@
-//! The results of recordings as files, and several of them merged. (docs/json.md)
+//! The results of recordings as files, and merged results. (docs/json.md)
 
 use std::cmp::Reverse;
 
 use super::{Analysis, Backend, Exit, Need};
 use crate::CapSet;
 
-/// One run of a program, or a while of processes that ran already. (docs/json.md)
+/// The report of one run of a program, or of running processes. (docs/json.md)
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Report {
     /// The version of this layout.
     pub schema: u32,
-    /// The program and its arguments, or what was recorded, with U+FFFD for what is no UTF-8.
+    /// The program and its arguments, or the recorded target, with U+FFFD in place of invalid
+    /// UTF-8.
     pub command: Vec<String>,
-    /// How the program ended; `None` for what ran already.
+    /// The exit of the program, or `None` for running processes.
     pub exit: Option<Exit>,
-    /// How the kernel was asked.
+    /// The backend.
     pub backend: Backend,
-    /// What was granted and used.
+    /// The capabilities that were granted and used.
     pub candidates: CapSet,
-    /// What was refused, where the system call then failed for lack of permission.
+    /// The capabilities that were denied, where the system call then failed for lack of permission.
     pub missing: CapSet,
-    /// Every check, by capability, rule, function of the kernel and program.
+    /// All checks, merged by capability, rule, kernel function and program.
     pub checks: Vec<Need>,
-    /// How many records had no place; `None`: some.
+    /// The number of lost records, or `None` if some were lost and not counted.
     pub lost: Option<u64>,
-    /// Why it is not complete, besides lost records, in words.
+    /// Other reasons for which the report is incomplete, in words.
     #[cfg_attr(feature = "serde", serde(default))]
     pub gaps: Vec<String>,
-    /// What was not seen, in words.
+    /// The limits of the recording, in words.
     pub unseen: Vec<String>,
 }
 
-/// Several runs as one: what any of them needed.
+/// Several runs merged: the capabilities that any of them needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct Merged {
     /// The version of this layout.
     pub schema: u32,
-    /// What was granted and used in any run.
+    /// The capabilities that were granted and used in any run.
     pub candidates: CapSet,
-    /// What was missing in any run.
+    /// The capabilities that were missing in any run.
     pub missing: CapSet,
     /// The runs, without their checks.
     pub runs: Vec<MergedRun>,
-    /// The checks of all runs.
+    /// The merged checks of all runs.
     pub checks: Vec<MergedNeed>,
-    /// How many records had no place in all of them; `None`: some.
+    /// The number of lost records in all runs, or `None` if some were lost and not counted.
     pub lost: Option<u64>,
-    /// Why any of them is not complete, besides lost records, in words.
+    /// Other reasons for which any of the runs is incomplete, in words.
     #[cfg_attr(feature = "serde", serde(default))]
     pub gaps: Vec<String>,
-    /// What was not seen, in words.
+    /// The limits of the recordings, in words.
     pub unseen: Vec<String>,
 }
 
-/// A run of several.
+/// One of several runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MergedRun {
-    /// As in [`Report::command`].
+    /// See [`Report::command`].
     pub command: Vec<String>,
-    /// As in [`Report::exit`].
+    /// See [`Report::exit`].
     pub exit: Option<Exit>,
-    /// As in [`Report::candidates`].
+    /// See [`Report::candidates`].
     pub candidates: CapSet,
-    /// As in [`Report::missing`].
+    /// See [`Report::missing`].
     pub missing: CapSet,
-    /// As in [`Report::lost`].
+    /// See [`Report::lost`].
     pub lost: Option<u64>,
 }
 
-/// Checks of one or of several runs.
+/// Checks of one or several runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 pub struct MergedNeed {
-    /// The checks; how many in all runs.
+    /// The checks, with the count over all runs.
     #[cfg_attr(feature = "serde", serde(flatten))]
     pub need: Need,
     /// The runs, numbered from 0 as in [`Merged::runs`].
@@ -83,16 +84,16 @@ pub struct MergedNeed {
 }
 
 impl Report {
-    /// The version of the layout that this library writes and reads.
+    /// The version of the layout that this library reads and writes.
     pub const SCHEMA: u32 = 1;
 
-    /// What the checks come to.
+    /// Returns the analysis of the checks.
     pub fn analysis(&self) -> Analysis {
         Analysis::new(self.checks.clone())
     }
 }
 
-/// One run.
+/// Converts one run.
 impl From<Report> for Merged {
     fn from(report: Report) -> Merged {
         let Report {
@@ -112,15 +113,15 @@ impl From<Report> for Merged {
 }
 
 impl Merged {
-    /// How many runs are kept apart. The oldest ones beyond that become one.
+    /// The number of runs that are kept apart. Older runs are merged into one.
     pub const RUNS: usize = 100;
 
-    /// These reports as one.
+    /// Merges reports.
     pub fn new(reports: &[Report]) -> Merged {
         Merged::of(reports.iter().cloned().map(Merged::from))
     }
 
-    /// All of these as one, with their runs in order.
+    /// Merges parts, with their runs in order.
     pub fn of(parts: impl IntoIterator<Item = Merged>) -> Merged {
         let mut merged = Merged {
             schema: Report::SCHEMA,
@@ -140,7 +141,7 @@ impl Merged {
             merged.gaps.extend(part.gaps);
             merged.unseen.extend(part.unseen);
             merged.checks.extend(part.checks.into_iter().map(|mut shared| {
-                // A report that is read can say anything.
+                // A report from a file may contain any number.
                 shared.runs.retain(|run| *run < part.runs.len());
                 shared.runs.iter_mut().for_each(|run| *run += before);
                 shared
@@ -151,7 +152,7 @@ impl Merged {
         merged
     }
 
-    /// Joins what is alike, and the rows and runs beyond the limits.
+    /// Merges equal rows, and rows and runs beyond the limits.
     fn limit(&mut self) {
         let joined = self.runs.len().saturating_sub(Merged::RUNS);
         if joined > 0 {
@@ -171,7 +172,7 @@ impl Merged {
         self.join();
         let is_other = |shared: &MergedNeed| shared.need.program == Analysis::OTHERS;
         if self.checks.iter().filter(|shared| !is_other(shared)).count() > Analysis::ROWS {
-            // The rules are in the order of their weight.
+            // The order of the meanings is the order of their weight.
             self.checks.sort_by_key(|shared| {
                 (is_other(shared), Reverse((shared.need.meaning, shared.need.count)))
             });
@@ -187,7 +188,7 @@ impl Merged {
         }
     }
 
-    /// Makes one row of those that are alike.
+    /// Merges equal rows.
     fn join(&mut self) {
         self.checks.sort_by(|a, b| a.need.key().cmp(&b.need.key()));
         self.checks.dedup_by(|again, one| {
@@ -209,7 +210,7 @@ fn union(runs: &[MergedRun], set: impl Fn(&MergedRun) -> CapSet) -> CapSet {
     runs.iter().fold(CapSet::empty(), |all, run| all | set(run))
 }
 
-/// `None`: some, and nobody counted.
+/// Returns the sum, or `None` if either is unknown.
 fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {
     Some(one?.saturating_add(other?))
 }
@@ -286,7 +287,7 @@ mod tests {
         assert!(merged.unseen.contains(&Analysis::CUT.to_owned()));
         let others = merged.checks.iter().find(|one| one.need.program == Analysis::OTHERS);
         assert_eq!(others.unwrap().need.count, u64::MAX);
-        // The first of the runs stands for all that are too many.
+        // The first run stands for all merged ones.
         assert_eq!(merged.runs.len(), Merged::RUNS);
         assert_eq!(merged.runs[0].command, ["(earlier runs)"]);
         assert_eq!(merged.runs[0].candidates, Cap::CHOWN.into());
@@ -304,7 +305,7 @@ mod tests {
         let report = report("a", &[(Cap::CHOWN, Meaning::OneNeed, 2)], None);
         let text = serde_json::to_string(&report).unwrap();
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap(), report);
-        // Earlier ones had no gaps.
+        // Earlier versions had no gaps.
         let text = text.replace("\"gaps\":[\"a\"],", "");
         assert_eq!(serde_json::from_str::<Report>(&text).unwrap().gaps, [""; 0]);
     }

@@ -1,4 +1,4 @@
-//! Recording a program to the end of its last descendant, within limits.
+//! Recording a program until its last descendant has ended, with limits.
 
 use std::{
     os::fd::BorrowedFd,
@@ -20,15 +20,15 @@ const GRACE: Duration = Duration::from_secs(2);
 pub struct Run<'a> {
     /// The program, with its arguments and streams.
     pub command: Command,
-    /// The privileges that the program is started with.
+    /// The privileges of the program.
     pub launcher: &'a Launcher,
-    /// The time after which the program and its descendants are ended.
+    /// The time limit, after which the program and its descendants are killed.
     pub timeout: Option<Duration>,
-    /// A check that tells whether the program works. The run ends when it succeeds.
+    /// A check of whether the program works. The run ends when the check succeeds.
     pub check: Option<&'a mut HealthCheck>,
-    /// Asked at least every 20 ms. The run ends when it returns true.
+    /// A function that is called at least every 20 ms. The run ends when it returns true.
     pub cancelled: &'a mut dyn FnMut() -> bool,
-    /// The PID namespace of the program, if it is not that of this process.
+    /// The PID namespace of the program, if it differs from that of this process.
     pub pid_namespace: Option<BorrowedFd<'a>>,
 }
 
@@ -36,33 +36,33 @@ pub struct Run<'a> {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Ended {
-    /// What was recorded.
+    /// The recording.
     pub recording: Recording,
-    /// How the program ended; `None` if it could not be ended.
+    /// The exit of the program, or `None` if it could not be killed.
     pub status: Option<ExitStatus>,
-    /// Whether the program was ended because of its timeout.
+    /// Whether the program was killed because of its time limit.
     pub timed_out: bool,
-    /// Whether the program was ended because the run was cancelled.
+    /// Whether the program was killed because the run was cancelled.
     pub cancelled: bool,
 }
 
 /// A shell command that succeeds once a program works. It is repeated while the program runs, and
-/// run a last time after the program ended.
+/// once after the program has ended.
 #[derive(Debug)]
 pub struct HealthCheck {
     command: String,
     running: Option<Child>,
     begun: Option<Instant>,
-    /// Whether the last attempt, after the end of the program, has begun.
+    /// Whether the last attempt, after the end of the program, has started.
     last: bool,
     passed: bool,
 }
 
 impl HealthCheck {
-    /// The time between the beginnings of two attempts, at least.
+    /// The minimum time between the starts of two attempts.
     const PAUSE: Duration = Duration::from_millis(100);
 
-    /// Creates a check that runs `command` by `sh -c`, with no attempt made yet.
+    /// Creates a check that runs `command` with `sh -c`. No attempt has started yet.
     pub fn new(command: &str) -> HealthCheck {
         let command = command.to_owned();
         HealthCheck { command, running: None, begun: None, last: false, passed: false }
@@ -73,7 +73,7 @@ impl HealthCheck {
         self.passed
     }
 
-    /// Looks after the attempt that is running, or begins the next one.
+    /// Continues the running attempt, or starts the next one.
     fn advance(&mut self) -> Result<()> {
         if let Some(child) = &mut self.running {
             let ended = child.try_wait().map_err(|err| Op::Wait.thread(err))?;
@@ -94,7 +94,7 @@ impl HealthCheck {
         Ok(())
     }
 
-    /// Continues after the end of the program. Returns whether the answer is known.
+    /// Continues after the program has ended. Returns whether the answer is known.
     fn conclude(&mut self) -> Result<bool> {
         self.advance()?;
         if self.running.is_none() && !self.passed && !self.last {
@@ -121,7 +121,7 @@ pub fn shell(command: &str) -> Command {
 }
 
 impl<'a> Run<'a> {
-    /// Describes a run to the program's own end, unless `cancelled` returns true.
+    /// Describes a run that ends with the program, or when `cancelled` returns true.
     pub fn new(
         command: Command,
         launcher: &'a Launcher,
@@ -131,8 +131,8 @@ impl<'a> Run<'a> {
     }
 
     /// Runs and records the program until its last descendant has ended, it is known to work, its
-    /// time is over, or the run is cancelled. Then everything recorded has ended, unless the kernel
-    /// does not let it end.
+    /// time limit has expired, or the run is cancelled. All recorded processes have then ended,
+    /// except for unkillable ones.
     ///
     /// # Errors
     ///
@@ -180,7 +180,7 @@ fn ended(child: &mut Child) -> Result<Option<ExitStatus>> {
     child.try_wait().map_err(|err| Op::Wait.thread(err))
 }
 
-/// Ends everything that is recorded, and returns how `child` ended.
+/// Kills all recorded processes, and returns the exit of `child`.
 fn end(tracer: &mut Tracer, child: &mut Child) -> Result<Option<ExitStatus>> {
     let mut status = None;
     for signal in [libc::SIGTERM, libc::SIGKILL, libc::SIGKILL] {
@@ -196,6 +196,6 @@ fn end(tracer: &mut Tracer, child: &mut Child) -> Result<Option<ExitStatus>> {
             }
         }
     }
-    // A process that waits uninterruptibly in the kernel cannot be ended.
+    // A process in an uninterruptible wait cannot be killed.
     Ok(status)
 }

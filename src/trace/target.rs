@@ -1,4 +1,4 @@
-//! Processes that run already, by what they belong to.
+//! Running processes, selected by their group.
 
 use std::{
     fs,
@@ -8,13 +8,13 @@ use std::{
 
 use crate::{Error, Op, Result, proc::Proc};
 
-/// What is to be recorded.
+/// The processes to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Target {
     /// A process and its descendants.
     Process(u32),
-    /// The processes of a control group and of those below it. (cgroups(7))
+    /// The processes of a control group and its descendants. (cgroups(7))
     Cgroup(PathBuf),
     /// A process that a container runtime prepares, and its descendants. Only checks inside the
     /// container count.
@@ -22,11 +22,11 @@ pub enum Target {
 }
 
 impl Target {
-    /// The control group of a unit of the system's systemd, such as `nginx.service` or `nginx`.
+    /// Returns the control group of a systemd system unit, such as `nginx.service` or `nginx`.
     ///
-    /// Only slices are above it, and only root can make a directory in them. A user can make a
-    /// control group of any name below their own `user@UID.service`, and so can a unit or container
-    /// below its own.
+    /// All directories above it must be slices, in which only root can create a directory. A user
+    /// can create a control group with any name below their own `user@UID.service`, and so can a
+    /// unit or a container.
     ///
     /// # Errors
     ///
@@ -36,8 +36,8 @@ impl Target {
         find(name, |directory| directory == full, is_slice)
     }
 
-    /// The control group of a container: by its id, or by the beginning of it. Only root can have
-    /// made it.
+    /// Returns the control group of a container, by its ID or a prefix of it. Only root can have
+    /// created the group.
     ///
     /// # Errors
     ///
@@ -46,11 +46,11 @@ impl Target {
         find(id, |directory| is_container(directory, id), |_| true)
     }
 
-    /// The ids of its processes, as they are now.
+    /// Returns the IDs of the present processes.
     ///
     /// # Errors
     ///
-    /// [`Error::NoProcess`]; the control group cannot be read.
+    /// [`Error::NoProcess`], and an error of reading the control group.
     pub fn processes(&self) -> Result<Vec<u32>> {
         match self {
             Target::Process(pid) | Target::NewContainer(pid) => {
@@ -75,8 +75,8 @@ impl Target {
     }
 }
 
-/// Whether a control group of this name is that of a container whose id begins so: `ID`, or with
-/// what Docker, Podman, containerd and CRI-O put around it, as in `docker-ID.scope`.
+/// Returns whether this is the control group of a container whose ID has this prefix: `ID`, or with
+/// the additions of Docker, Podman, containerd and CRI-O, as in `docker-ID.scope`.
 fn is_container(directory: &str, id: &str) -> bool {
     let scope = directory.strip_suffix(".scope").and_then(|name| name.split_once('-'));
     let known = |(maker, _): &(&str, &str)| {
@@ -84,24 +84,24 @@ fn is_container(directory: &str, id: &str) -> bool {
     };
     let inner = scope.filter(known).map_or(directory, |(_, rest)| rest);
     let inner = inner.strip_prefix("containerd-").unwrap_or(inner);
-    // A beginning is taken of what is surely an id, and of nothing else.
+    // A prefix is only accepted for a full ID.
     let hexadecimal = inner.len() == 64 && inner.bytes().all(|byte| byte.is_ascii_hexdigit());
     inner == id || hexadecimal && id.len() >= 4 && inner.starts_with(id)
 }
 
-/// Whether a control group of this name is a slice, in which systemd puts units and no processes.
+/// Returns whether this control group is a slice, which contains units and no processes.
 fn is_slice(directory: &Path) -> bool {
     directory.extension().is_some_and(|extension| extension == "slice")
 }
 
-/// Whether only root can make entries in a directory.
+/// Returns whether only root can create entries in a directory.
 fn is_of_root(directory: &Path) -> bool {
     fs::metadata(directory)
         .is_ok_and(|stat| stat.uid() == 0 && stat.permissions().mode() & 0o022 == 0)
 }
 
-/// The one control group that has processes, whose name is meant, that only root can have made,
-/// and that is below such groups alone.
+/// Finds the only matching control group that has processes, that only root can have created, and
+/// whose ancestors are such groups.
 fn find(
     name: &str,
     is_meant: impl Fn(&str) -> bool,
@@ -138,13 +138,13 @@ fn find(
     Err(Error::ForeignCgroup { name, found: foreign })
 }
 
-/// Where the unified hierarchy is mounted.
+/// Returns the mount point of the unified hierarchy.
 pub(super) fn unified() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     hierarchies(&mounts).into_iter().find(|root| super::record::CgroupRecorder::is_unified(root))
 }
 
-/// Where control groups are mounted, the unified hierarchy first.
+/// Returns the mount points of control groups, the unified hierarchy first.
 fn hierarchies(mounts: &str) -> Vec<PathBuf> {
     let of = |kind: &'static str| {
         mounts.lines().filter_map(move |line| {
@@ -156,9 +156,9 @@ fn hierarchies(mounts: &str) -> Vec<PathBuf> {
     of("cgroup2").chain(of("cgroup")).collect()
 }
 
-/// All directories below one, which may go meanwhile.
+/// Returns all directories below one. Directories may disappear meanwhile.
 fn directories(path: &Path, depth: usize) -> Vec<PathBuf> {
-    /// More than the kernel's own default of nesting would make sense of.
+    /// More than the kernel's default nesting limit allows.
     const DEPTH: usize = 64;
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let is_directory =

@@ -1,4 +1,4 @@
-//! A recording from its beginning to its end.
+//! A recording from its start to its end.
 
 use std::{
     fs::File,
@@ -23,25 +23,24 @@ use crate::{
     proc::Proc,
 };
 
-/// How long [`Tracer::poll`] waits at least and at most.
+/// The minimum and maximum wait of [`Tracer::poll`].
 const PULSE: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(20)];
-/// After this many events at once, the next wait is short.
+/// The number of events after which the next wait is short.
 const BUSY: usize = 10_000;
 
-/// How to record.
+/// The options of a recording.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Options {
-    /// The way in which the kernel is asked. `None`: the best one for the target.
+    /// The backend, or `None` for the best one for the target.
     pub backend: Option<Backend>,
-    /// The size of the kernel's buffer for each processor, in KiB. A buffer that was too small
-    /// grows.
+    /// The size of the kernel's buffer per processor, in KiB. A buffer that is too small grows.
     pub kilobytes: u32,
-    /// Whether the results of system calls are recorded, which tell what came of a check.
+    /// Whether the results of system calls are recorded, which show the effect of a check.
     pub outcomes: bool,
 }
 
-/// The best backend, outcomes, and a buffer that holds a burst of 100,000 checks by one thread: a
+/// Returns the best backend, with outcomes, and a buffer that holds 100,000 checks by one thread. A
 /// check takes 160 bytes with 12 functions on its stack and 250 with 23, and its outcome 28.
 impl Default for Options {
     fn default() -> Options {
@@ -49,29 +48,29 @@ impl Default for Options {
     }
 }
 
-/// Records the capability checks of programs, or of processes that are already running.
+/// Records the capability checks of programs, or of running processes.
 ///
-/// A tracer can record one program after the other; [`Tracer::finish`] ends a recording. It never
-/// waits for a child process and handles no signal.
+/// A tracer can record several programs in turn; [`Tracer::finish`] ends each recording. It never
+/// waits for a child process and handles no signals.
 #[derive(Debug)]
 pub struct Tracer {
     recorder: Recorder,
     backend: Backend,
     outcomes: bool,
     names: Names,
-    /// What [`Tracer::attach`] was given.
+    /// The argument of [`Tracer::attach`].
     targets: Vec<Target>,
     current: Current,
     pulse: Duration,
 }
 
-/// The recording that is going on.
+/// The current recording.
 #[derive(Debug)]
 struct Current {
     origin: Origin,
     held: CapSet,
     analyser: Option<Analyser>,
-    /// Events from before the names of the kernel's functions were known.
+    /// Events from before the names of kernel functions were known.
     waiting: Vec<Event>,
 }
 
@@ -85,15 +84,15 @@ impl Current {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Recording {
-    /// The checks, and what they mean.
+    /// The checks and their meanings.
     pub analysis: Analysis,
-    /// The number of lost records; `None` if some were lost and the kernel did not count them.
+    /// The number of lost records, or `None` if some were lost and the kernel did not count them.
     pub lost: Option<u64>,
-    /// Other reasons why the recording is not complete.
+    /// Other reasons for which the recording is incomplete.
     pub gaps: Vec<Gap>,
-    /// The backend that recorded.
+    /// The backend.
     pub backend: Backend,
-    /// What this recording could not see, in words.
+    /// The limits of the recording, in words.
     pub unseen: Vec<String>,
 }
 
@@ -119,7 +118,7 @@ impl Recording {
         self.lost == Some(0) && self.gaps.is_empty()
     }
 
-    /// Returns the report of this recording of `command`, which ended as `exit` says.
+    /// Returns the report of this recording of `command`, with the exit of the program.
     pub fn report(self, command: Vec<String>, exit: Option<Exit>) -> Report {
         let mut unseen = self.unseen;
         let command = first_words(command, &mut unseen);
@@ -138,7 +137,7 @@ impl Recording {
     }
 }
 
-/// Returns as many words of a command as a report has room for.
+/// Returns the first words of a command, up to the limit of a report.
 fn first_words(mut words: Vec<String>, unseen: &mut Vec<String>) -> Vec<String> {
     const LONGEST: usize = 16 * 1024;
     let mut length = 0;
@@ -155,7 +154,7 @@ fn first_words(mut words: Vec<String>, unseen: &mut Vec<String>) -> Vec<String> 
     words
 }
 
-/// The names of the kernel's functions, read by a thread while the recording begins.
+/// The names of kernel functions, read by a thread while the recording starts.
 #[derive(Debug)]
 struct Names {
     loading: Option<JoinHandle<Symbols>>,
@@ -164,7 +163,7 @@ struct Names {
 
 impl Names {
     fn load() -> Names {
-        // EINVAL if the children of this process are made in another PID namespace.
+        // EINVAL if this process creates children in another PID namespace.
         let loading = thread::Builder::new().spawn(Symbols::load).ok();
         Names { loading, symbols: None }
     }
@@ -183,16 +182,16 @@ impl Names {
 }
 
 impl Tracer {
-    /// Sets up a tracer for programs that [`Tracer::start`] starts.
+    /// Creates a tracer for programs that [`Tracer::start`] starts.
     ///
     /// # Errors
     ///
-    /// `EPERM` and `EACCES` without `CAP_SYS_ADMIN` in the initial user namespace;
-    /// [`Error::NoBackend`](crate::Error::NoBackend) if the kernel supports no backend;
+    /// `EPERM` and `EACCES` without `CAP_SYS_ADMIN` in the initial user namespace.
+    /// [`Error::NoBackend`](crate::Error::NoBackend) if the kernel supports no backend.
     /// [`Error::PidNamespace`](crate::Error::PidNamespace) and
-    /// [`Error::NoProc`](crate::Error::NoProc), because processes are recorded by their ids;
+    /// [`Error::NoProc`](crate::Error::NoProc), because processes are recorded by their IDs.
     /// [`Error::UnsupportedTarget`](crate::Error::UnsupportedTarget) with [`Backend::Bpf`], which
-    /// records control groups only.
+    /// only records control groups.
     pub fn new(options: &Options) -> Result<Tracer> {
         let names = Names::load();
         let (recorder, backend) = Recorder::new(options)?;
@@ -207,21 +206,21 @@ impl Tracer {
         })
     }
 
-    /// Records processes that are already running, their threads, their descendants, and whatever
-    /// enters their control groups later.
+    /// Records running processes, their threads, their descendants, and processes that enter their
+    /// control groups later.
     ///
     /// # Errors
     ///
-    /// Those of [`Tracer::new`] and [`Target::processes`]; the first process has ended;
+    /// Those of [`Tracer::new`] and [`Target::processes`]. An error if the first process has ended.
     /// [`Error::NoMark`](crate::Error::NoMark) if nothing is recorded.
     pub fn attach(targets: &[Target], options: &Options) -> Result<Tracer> {
         let names = Names::load();
         let first = processes(targets)?;
         let held = first.iter().map(|&pid| held_by(pid)).reduce(|held, more| held | more);
-        // Nothing is known of the processes that enter an empty control group.
+        // Nothing is known about processes that will enter an empty control group.
         let held = held.unwrap_or_else(CapSet::supported);
         let (mut recorder, backend) = Recorder::attach(targets, &first, options)?;
-        // Some processes were started while the first ones were being added.
+        // Processes may have been started while the first ones were added.
         recorder.follow(&processes(targets)?)?;
         let is_new = |target: &Target| matches!(target, Target::NewContainer(_));
         let origin = if targets.iter().any(is_new) { Origin::Container } else { Origin::Running };
@@ -246,8 +245,8 @@ impl Tracer {
     ///
     /// # Errors
     ///
-    /// Those of [`Launcher::spawn`]; [`Error::NoMark`](crate::Error::NoMark) if nothing is
-    /// recorded, in which case the program has been killed;
+    /// Those of [`Launcher::spawn`]. [`Error::NoMark`](crate::Error::NoMark) if nothing is
+    /// recorded; the program has then been killed.
     /// [`Error::UnsupportedTarget`](crate::Error::UnsupportedTarget) after [`Tracer::attach`] to
     /// control groups.
     pub fn start(&mut self, command: Command, launcher: &Launcher) -> Result<Child> {
@@ -258,12 +257,12 @@ impl Tracer {
         Ok(child)
     }
 
-    /// Waits for 1 to 20 ms, and then passes each check whose outcome is known to `each`. Call it
-    /// in a loop: the kernel's buffer is bounded.
+    /// Waits for 1 to 20 ms, and then calls `each` for every check whose outcome is known. Call
+    /// this function in a loop, because the kernel's buffer is limited.
     ///
     /// # Errors
     ///
-    /// The kernel's buffer cannot be read.
+    /// An error if the kernel's buffer cannot be read.
     pub fn poll(&mut self, mut each: impl FnMut(&Seen)) -> Result<()> {
         thread::sleep(self.pulse);
         if self.targets.iter().any(|target| matches!(target, Target::Cgroup(_))) {
@@ -273,7 +272,7 @@ impl Tracer {
         let events = self.recorder.drain()?;
         self.pulse = if events.len() > BUSY { PULSE[0] } else { PULSE[1].min(self.pulse * 2) };
         self.current.waiting.extend(events);
-        // The kernel's buffer is emptied even while the names are being read.
+        // The kernel's buffer is drained even before the names are known.
         if self.names.are_known() {
             self.analyse(&mut each);
         }
@@ -289,22 +288,22 @@ impl Tracer {
         }
     }
 
-    /// Returns the ids of the recorded threads that are alive, in the initial PID namespace; for
-    /// control groups, of the processes.
+    /// Returns the IDs of the recorded threads that are alive, in the initial PID namespace, or of
+    /// the recorded processes for control groups.
     ///
     /// # Errors
     ///
-    /// The file system of the kernel's tracing is gone.
+    /// An error if tracefs was unmounted.
     pub fn living(&mut self) -> Result<Vec<u32>> {
         self.recorder.living()
     }
 
-    /// Ends the recording, and passes the last checks to `each`. Recorded processes that are alive
-    /// keep running. [`Tracer::start`] can then record another program.
+    /// Ends the recording, and calls `each` for the last checks. Recorded processes keep running.
+    /// [`Tracer::start`] can then record another program.
     ///
     /// # Errors
     ///
-    /// The kernel's buffer cannot be read.
+    /// An error if the kernel's buffer cannot be read.
     pub fn finish(&mut self, mut each: impl FnMut(&Seen)) -> Result<Recording> {
         let mut rest = self.recorder.stop()?;
         self.current.waiting.append(&mut rest.events);
@@ -319,19 +318,20 @@ fn processes(targets: &[Target]) -> Result<Vec<u32>> {
     Ok(all.concat())
 }
 
-/// Returns what a process can hold, and so what the kernel can grant it.
+/// Returns the capabilities that the kernel can grant a process.
 fn held_by(pid: u32) -> CapSet {
     match Proc::default().status(pid) {
         Ok(status) => status.bounding | status.caps.permitted,
-        // A control group lists a process of an outer PID namespace as 0. Nothing is known of it.
+        // A control group lists processes of an outer PID namespace as 0. Nothing is known about
+        // them.
         Err(_) if pid == 0 => CapSet::supported(),
-        // It has ended.
+        // The process has ended.
         Err(_) => CapSet::empty(),
     }
 }
 
-/// Calls `call` while the children of this thread are made in another PID namespace, which `enter`
-/// enters. Threads cannot be started meanwhile.
+/// Calls `call` while this thread creates children in another PID namespace, which `enter` selects.
+/// Threads cannot be started during the call.
 pub(super) fn with_children<T>(
     enter: impl FnOnce() -> nix::Result<()>,
     call: impl FnOnce() -> Result<T>,

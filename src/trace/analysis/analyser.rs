@@ -1,4 +1,4 @@
-//! The analyser: events in, needs out.
+//! The analyser, which turns events into needs.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -14,36 +14,36 @@ use crate::{
     trace::record::{Check, Event, EventKind, Symbols},
 };
 
-/// The number has 32 bits where a long has.
+/// The number has 32 bits on 32-bit machines.
 #[allow(clippy::cast_lossless, clippy::unnecessary_cast)]
 pub(super) const PIVOT_ROOT: i64 = libc::SYS_pivot_root as i64;
 
-/// What is recorded: a program from its first instruction, or what ran already.
+/// The start of a recording.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::trace) enum Origin {
-    /// The program that this process executes. What comes before is the making of the process.
+    /// The program that this process executes. Earlier events belong to starting the process.
     Started(u32),
-    /// Processes that run already. What they do counts at once.
+    /// Running processes, whose events all count.
     Running,
-    /// A process that a container's runtime prepares: what counts is what is in the container.
+    /// A process that a container runtime prepares. Only events inside of the container count.
     Container,
 }
 
-/// Reads events in the order of time, and says what the checks among them mean.
+/// Reads events in time order, and decides what the checks mean.
 ///
-/// The first check is taken for the recorder's own, which asks with the credentials of what is
-/// recorded about their own user namespace.
+/// The first check must be the recorder's own, which uses the credentials of the recorded process
+/// and concerns its own user namespace.
 #[derive(Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(in crate::trace) struct Analyser {
     origin: Origin,
     held: CapSet,
-    /// Whether system calls are recorded too.
+    /// Whether the exits of system calls are recorded.
     outcomes: bool,
     symbols: Arc<Symbols>,
     places: HashMap<Vec<u64>, Arc<Place>>,
     marked: bool,
-    /// The user namespace of what is recorded, if it is one for all.
+    /// The user namespace of the recorded processes, if they share one.
     home: Option<u64>,
     begun: bool,
     threads: HashMap<u32, Thread>,
@@ -51,7 +51,7 @@ pub(in crate::trace) struct Analyser {
     is_cut: bool,
 }
 
-/// Checks that are alike in this are one need. As [`super::NeedKey`], without copies.
+/// The key by which checks are merged into a need, like [`super::NeedKey`] without copies.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Key {
     cap: Cap,
@@ -60,32 +60,32 @@ struct Key {
     refusal: bool,
     place: Arc<Place>,
     program: Arc<str>,
-    /// Whether it was in a container.
+    /// Whether the check happened in a container.
     inside: bool,
 }
 
-/// What is known of a thread.
+/// The state of a thread.
 #[derive(Clone, Debug, Default)]
 struct Thread {
     program: Arc<str>,
-    /// The user namespace that counts as its own.
+    /// The user namespace that counts as the thread's own.
     home: Option<u64>,
-    /// It has changed its root directory by pivot_root(2): what it executes next is in a
+    /// Whether the thread has called pivot_root(2), so that the next program it executes is in a
     /// container.
     pivoted: bool,
     inside: bool,
-    /// The checks of the system call that has not ended.
+    /// The checks of the current system call.
     open: Vec<Open>,
 }
 
-/// How many stacks are remembered with their places.
+/// The number of stacks whose places are cached.
 const PLACES: usize = 16 * 1024;
-/// How many checks of one system call wait for its outcome.
+/// The number of checks in one system call that wait for its outcome.
 const OPEN: usize = 1024;
 
 impl Analyser {
-    /// For programs that could hold `held` at most: nothing outside of it is ever a candidate.
-    /// `outcomes` says whether the ends of system calls are among the events.
+    /// Creates an analyser for programs that can have at most `held`: no other capability becomes a
+    /// candidate. `outcomes` is whether the events include exits of system calls.
     pub(in crate::trace) fn new(
         origin: Origin,
         held: CapSet,
@@ -107,7 +107,7 @@ impl Analyser {
         }
     }
 
-    /// Takes the next event, and gives the checks whose outcome is known with it.
+    /// Processes the next event, and returns the checks whose outcome it reveals.
     pub(in crate::trace) fn push(&mut self, event: Event) -> Vec<Seen> {
         let Event { time, tid, kind } = event;
         match kind {
@@ -130,7 +130,7 @@ impl Analyser {
                 let (program, cut) = shorten(&path.to_string_lossy());
                 self.is_cut |= cut;
                 let thread = self.thread(tid);
-                // Its own file under this name, which says less.
+                // This path is the thread's own file under a less useful name.
                 if path != "/proc/self/exe" || thread.program.is_empty() {
                     thread.program = program.into();
                 }
@@ -140,7 +140,7 @@ impl Analyser {
                 }
             }
             EventKind::Started { tid: child } => {
-                // One of the same id has ended, and nobody has said so.
+                // An earlier thread had the same ID, and its end was not recorded.
                 let seen = self.settle(child, None);
                 let parent = self.thread(tid);
                 let thread = Thread { open: Vec::new(), ..parent.clone() };
@@ -180,9 +180,9 @@ impl Analyser {
         };
         let (before, outcomes) = (!self.begun, self.outcomes);
         let thread = self.thread(tid);
-        // A program that enters a namespace of its own is granted everything there, which is
-        // nothing to be given from outside. One that is in another from the start, as in a
-        // container, has that for its own.
+        // A program that enters a new namespace has every capability in it, and nothing can be
+        // granted from outside. A program that starts in another namespace, for example in a
+        // container, has that one as its own.
         if thread.home.is_none() && place.meaning.is_none() {
             thread.home = check.own_namespace.or(Some(check.namespace));
         }
@@ -195,19 +195,19 @@ impl Analyser {
             before,
             place,
         };
-        // Where no system call is seen to end, a check ends with the next one, but for the second
-        // of a pair.
+        // Without exits of system calls, a check ends with the next one, except for the second of a
+        // pair.
         let goes_on = outcomes
             || open.cap == Cap::DAC_OVERRIDE
                 && thread.open.last().is_some_and(|last| last.cap == Cap::DAC_READ_SEARCH);
-        // A system call that asks for ever has no place to wait for its end.
+        // The checks of an endless system call are not all kept.
         let goes_on = goes_on && self.thread(tid).open.len() < OPEN;
         let seen = if goes_on { Vec::new() } else { self.settle(tid, None) };
         self.thread(tid).open.push(open);
         seen
     }
 
-    /// Judges the checks of a thread's system call that has ended.
+    /// Decides the meaning of the checks in a system call that has returned.
     fn settle(&mut self, tid: u32, returned: Option<i64>) -> Vec<Seen> {
         let Some(thread) = self.threads.get_mut(&tid) else { return Vec::new() };
         if thread.open.is_empty() {
@@ -259,13 +259,13 @@ impl Analyser {
         need.count = need.count.saturating_add(1);
     }
 
-    /// What all of it comes to.
+    /// Returns the analysis of all events.
     pub(in crate::trace) fn finish(mut self) -> Analysis {
         let open: Vec<u32> = self.threads.keys().copied().collect();
         for tid in open {
             self.settle(tid, None);
         }
-        // With a container, what happened outside of it is its runtime's.
+        // In a recording with a container, events outside of it belong to the runtime.
         let contained = self.origin == Origin::Container
             || self.needs.keys().any(|key| key.inside)
             || self.threads.values().any(|thread| thread.inside);
@@ -279,7 +279,7 @@ impl Analyser {
     }
 }
 
-/// The end of a path that is too long, which has the name of the file, and whether it was.
+/// Shortens a path that is too long to its end, and returns whether it did.
 fn shorten(path: &str) -> (String, bool) {
     let Some(excess) = path.len().checked_sub(Analysis::PATH).filter(|excess| *excess > 0) else {
         return (path.to_owned(), false);

@@ -17,54 +17,54 @@ use rules::lacks_permission;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Seen {
-    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// The time in nanoseconds of `CLOCK_MONOTONIC`.
     pub time: u64,
-    /// The thread.
+    /// The ID of the thread.
     pub tid: u32,
-    /// The program that it ran; empty if it is not known.
+    /// The thread's program, or empty if unknown.
     pub program: Arc<str>,
     /// The capability.
     pub cap: Cap,
     /// Whether the capability was granted.
     pub granted: bool,
-    /// What the check means for the program.
+    /// The meaning of the check for the program.
     pub meaning: Meaning,
-    /// The place in the kernel that the check was made from.
+    /// The place in the kernel that made the check.
     pub place: Arc<Place>,
-    /// What the system call returned, if that is known.
+    /// The result of the system call, if known.
     pub returned: Option<i64>,
     inside: bool,
 }
 
-/// Checks of one capability by one program, for one reason and with one meaning.
+/// Checks of one capability by one program, with the same reason and meaning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
 #[non_exhaustive]
 pub struct Need {
     /// The capability.
     pub cap: Cap,
-    /// What the checks mean for the program.
+    /// The meaning of the checks for the program.
     #[cfg_attr(feature = "serde", serde(rename = "rule"))]
     pub meaning: Meaning,
     /// Whether the capability was granted.
     pub granted: bool,
-    /// The function of the kernel that asked; empty if it is not known.
+    /// The kernel function that checked, or empty if unknown.
     pub function: String,
-    /// What it asked for, in words.
+    /// The purpose of the check, in words.
     pub reason: Option<String>,
-    /// How many checks.
+    /// The number of checks.
     pub count: u64,
-    /// The system call of the first, if it is known.
+    /// The system call of the first check, if known.
     pub system_call: Option<String>,
-    /// What that returned.
+    /// The result of that system call.
     pub returned: Option<i64>,
-    /// The program; empty if it is not known.
+    /// The program, or empty if unknown.
     pub program: String,
 }
 
 impl Need {
-    /// Returns whether the check was refused and the system call then failed for lack of
-    /// permission. Such a need is never hidden, whatever its meaning.
+    /// Returns whether the capability was denied and the system call then failed for lack of
+    /// permission. Such a need is never hidden, regardless of its meaning.
     pub fn is_refusal(&self) -> bool {
         !self.granted && self.returned.is_some_and(lacks_permission)
     }
@@ -81,7 +81,7 @@ impl Need {
     }
 }
 
-/// Checks that are alike in this are one need.
+/// The key by which checks are merged into a need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct NeedKey<'a> {
     cap: Cap,
@@ -92,34 +92,32 @@ pub(super) struct NeedKey<'a> {
     program: &'a str,
 }
 
-/// What the checks of a recording come to.
+/// The result of analysing the checks of a recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Analysis {
-    /// The capabilities that were granted and used. Only a run without one of them tells whether
-    /// the program needs it.
+    /// The capabilities that were granted and used. The program may still work without one of them.
     pub candidates: CapSet,
-    /// The capabilities that were refused, where the system call then failed for lack of
-    /// permission.
+    /// The capabilities that were denied, where the system call then failed for lack of permission.
     pub missing: CapSet,
-    /// Every check, by capability, meaning, function and program.
+    /// All checks, merged by capability, meaning, function and program.
     pub needs: Vec<Need>,
-    /// Whether a path was shortened, or there were too many rows to name every program.
+    /// Whether a path was shortened, or too many rows had different programs.
     pub is_cut: bool,
 }
 
 impl Analysis {
-    /// How many rows name their programs.
+    /// The number of rows that name their programs.
     pub(crate) const ROWS: usize = 4096;
-    /// The longest path of a program, in bytes.
+    /// The maximum length of a program's path, in bytes.
     pub(crate) const PATH: usize = 1024;
-    /// What stands for the programs of further rows.
+    /// The program of further rows.
     pub(crate) const OTHERS: &str = "(others)";
-    /// What a report of the programs says where `is_cut` is set.
+    /// The entry of `unseen` if `is_cut` is set.
     pub(crate) const CUT: &str = "the whole path of every program: a path keeps its last 1024 \
         bytes, and after 4096 rows programs are counted as (others)";
 
-    /// With those that are alike as one.
+    /// Merges needs with equal keys.
     pub(crate) fn new(mut needs: Vec<Need>) -> Analysis {
         needs.sort_by(|a, b| a.key().cmp(&b.key()));
         needs.dedup_by(|again, one| {

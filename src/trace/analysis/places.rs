@@ -1,19 +1,19 @@
-//! The place in the kernel that a check was made from, and what it asked for.
+//! The place in the kernel that made a check, and the purpose of the check.
 
 use super::Meaning;
 use crate::trace::record::Symbols;
 
-/// The place in the kernel that a check was made from.
+/// The place in the kernel that made a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Place {
-    /// The function that asked; empty if it is not known.
+    /// The function, or empty if unknown.
     pub function: String,
-    /// What it asked for, in words.
+    /// The purpose, in words.
     pub reason: Option<&'static str>,
-    /// The system call, if it is known.
+    /// The system call, if known.
     pub system_call: Option<String>,
-    /// The meaning, if the functions alone decide it.
+    /// The meaning, if the functions alone determine it.
     pub(super) meaning: Option<Meaning>,
 }
 
@@ -21,7 +21,7 @@ impl Place {
     pub(super) fn new(stack: &[u64], symbols: &Symbols) -> Place {
         let functions: Vec<&str> =
             stack.iter().filter_map(|address| symbols.name(*address)).collect();
-        // The first functions belong to the recording.
+        // The innermost functions belong to the recording.
         let after = functions.iter().position(|name| name.starts_with("cap_capable"));
         let functions = &functions[after.map_or(0, |at| at + 1)..];
         let has = |part: &str| functions.iter().any(|name| name.contains(part));
@@ -40,8 +40,9 @@ impl Place {
     }
 }
 
-/// Whether overlayfs asked for who mounted it: it looks at its own inode with the credentials of
-/// the caller, and at all others with those. (fs/overlayfs/inode.c)
+/// Returns whether overlayfs checked on behalf of the user who mounted it. It accesses its own
+/// inode with the caller's credentials, and all other inodes with those of that user.
+/// (fs/overlayfs/inode.c)
 pub(super) fn is_borrowed(functions: &[&str]) -> bool {
     const CALLERS: [(&str, &str); 2] =
         [("generic_permission", "ovl_permission"), ("setattr_prepare", "ovl_setattr")];
@@ -50,7 +51,7 @@ pub(super) fn is_borrowed(functions: &[&str]) -> bool {
     !CALLERS.iter().any(|(asks, of)| inner == Some(asks) && functions[at].starts_with(of))
 }
 
-/// Functions that only hand the question on: what asked is behind them.
+/// Functions that check for their caller, which is the relevant function.
 const HANDS_ON: &[&str] = &[
     "cap_capable",
     "security_capable",
@@ -64,7 +65,7 @@ const HANDS_ON: &[&str] = &[
     "cap_vm_enough_memory",
 ];
 
-/// What a function asks for. (The function's own source, in the directory of its subsystem)
+/// The purpose of each function's check, from the source of the function.
 const REASONS: &[(&str, &str)] = &[
     ("__inet6_bind", "bind a port below 1024"),
     ("__inet_bind", "bind a port below 1024"),
@@ -106,13 +107,13 @@ const REASONS: &[(&str, &str)] = &[
     ("xattr_permission", "change a trusted attribute of a file"),
 ];
 
-/// The function that asked, and for what.
+/// Returns the function that checked, and its purpose.
 fn reason<'a>(functions: &[&'a str]) -> (&'a str, Option<&'static str>) {
     let known = |name: &&str| {
         let at = REASONS.binary_search_by_key(name, |(function, _)| function).ok()?;
         Some(REASONS[at].1)
     };
-    // One that is known anywhere above the entry of the system call says more than the nearest.
+    // A known function further out says more than the innermost one.
     let named = functions.iter().find_map(|name| known(name).map(|reason| (*name, Some(reason))));
     let nearest = || functions.iter().find(|name| !hands_on(name)).copied();
     named.unwrap_or_else(|| (nearest().unwrap_or_default(), None))
@@ -125,7 +126,7 @@ fn hands_on(name: &str) -> bool {
         || HANDS_ON.iter().any(|known| name.starts_with(known))
 }
 
-/// The system call, by its entry in the kernel.
+/// Returns the system call, based on its entry function.
 fn system_call<'a>(functions: &[&'a str]) -> Option<&'a str> {
     const ENTRIES: [&str; 7] =
         ["__x64_sys_", "__arm64_sys_", "__riscv_sys_", "__do_sys_", "__se_sys_", "ksys_", "__sys_"];
@@ -144,7 +145,7 @@ mod tests {
         assert!(REASONS.is_sorted_by(|(a, _), (b, _)| a < b));
     }
 
-    /// Of Linux 6.18.
+    /// Stacks recorded on Linux 6.18.
     #[test]
     fn stacks() {
         type Row<'a> = (&'a [&'a str], &'a str, Option<&'a str>, Option<&'a str>);

@@ -1,11 +1,11 @@
-//! The meaning of a check: the rules, in the order in which they are tried.
+//! The meaning of a check, decided by rules in a fixed order.
 
 use std::sync::Arc;
 
 use super::Place;
 use crate::{Cap, CapSet};
 
-/// What a check means for the program. The rules are tried in this order.
+/// The meaning of a check for the program. The rules are tried in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(
     feature = "serde",
@@ -14,31 +14,31 @@ use crate::{Cap, CapSet};
 )]
 #[non_exhaustive]
 pub enum Meaning {
-    /// It was made before the program was executed.
+    /// The kernel made the check before the program was executed.
     BeforeTheProgram,
-    /// It was made outside of the container that the program has started.
+    /// The check happened outside of the container that the program started.
     Runtime,
-    /// Whether memory may be overcommitted: the answer changes how much is kept back for root,
-    /// and nothing else. (`cap_vm_enough_memory` in security/commoncap.c)
+    /// The kernel checked whether memory may be overcommitted, which affects only the memory
+    /// reserved for root. (`cap_vm_enough_memory` in security/commoncap.c)
     Overcommit,
-    /// The kernel asked without logging it, to choose between two ways that both work.
+    /// The kernel checked without auditing, to choose between two ways that both work.
     Speculative,
-    /// A file system asked on behalf of who mounted it.
+    /// A file system checked on behalf of the user who mounted it.
     Borrowed,
-    /// It was about another user namespace than the program's own.
+    /// The check concerned another user namespace than the program's own.
     OtherNamespace,
-    /// To read, one of two would do: the kernel asked for `CAP_DAC_READ_SEARCH`, was refused, and
-    /// was granted `CAP_DAC_OVERRIDE` in the same system call.
+    /// The kernel denied `CAP_DAC_READ_SEARCH` and granted `CAP_DAC_OVERRIDE` in the same system
+    /// call, either of which permits reading.
     OneNeed,
-    /// It was refused, and the system call succeeded.
+    /// The capability was denied, and the system call succeeded.
     NotNeeded,
-    /// It was refused, and the system call ended in `EPERM` or `EACCES`.
+    /// The capability was denied, and the system call failed with `EPERM` or `EACCES`.
     Missing,
-    /// It was refused, and how the system call ended says nothing of it.
+    /// The capability was denied, and the result of the system call does not show an effect.
     Unclear,
-    /// It was granted, and the system call failed all the same.
+    /// The capability was granted, and the system call failed anyway.
     Weak,
-    /// It was granted to the program, and the system call succeeded.
+    /// The capability was granted, and the system call succeeded.
     Candidate,
 }
 
@@ -62,20 +62,20 @@ impl Meaning {
     }
 }
 
-/// A check whose outcome is not known yet.
+/// A check whose outcome is unknown.
 #[derive(Clone, Debug)]
 pub(super) struct Open {
     pub(super) time: u64,
     pub(super) cap: Cap,
     pub(super) granted: Option<bool>,
     pub(super) unaudited: bool,
-    /// Whether it was about another user namespace than that of the thread.
+    /// Whether the check concerned a user namespace other than the thread's.
     pub(super) other_namespace: bool,
     pub(super) before: bool,
     pub(super) place: Arc<Place>,
 }
 
-/// Whether a system call has failed: not that it goes on, or begins anew after a signal.
+/// Returns whether a system call failed, and will not be restarted after a signal.
 fn has_failed(returned: i64) -> bool {
     /// ERESTARTSYS to ERESTART_RESTARTBLOCK (include/linux/errno.h)
     const RESTARTS: std::ops::RangeInclusive<i64> = -516..=-512;
@@ -88,8 +88,8 @@ pub(super) fn lacks_permission(returned: i64) -> bool {
     [libc::EPERM, libc::EACCES].map(|errno| -i64::from(errno)).contains(&returned)
 }
 
-/// Returns what a check means. `overridden`: another capability was granted instead, in the same
-/// system call.
+/// Returns the meaning of a check. `overridden` is whether another capability was granted instead,
+/// in the same system call.
 pub(super) fn meaning(
     open: &Open,
     held: CapSet,

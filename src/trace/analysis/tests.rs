@@ -1,4 +1,4 @@
-//! Each rule, on events that are made and on events that kernels have recorded.
+//! Each rule, with constructed events and with events recorded on kernels.
 
 use super::{analyser::PIVOT_ROOT, places::is_borrowed, *};
 use crate::trace::record::{Check, Event, EventKind, Symbols};
@@ -57,7 +57,7 @@ fn symbols() -> Arc<Symbols> {
     Arc::new(Symbols::parse(lines.concat()))
 }
 
-/// What these events of threads come to, behind the recorder's own check.
+/// Analyses events of threads that follow the recorder's own check.
 fn analyse_all(origin: Origin, held: CapSet, events: &[(u32, EventKind)]) -> Analysis {
     let mark = check(Cap::SETPCAP, false, &["ns_capable", "__do_sys_prctl"]);
     let mut analyser = Analyser::new(origin, held, true, symbols());
@@ -68,14 +68,14 @@ fn analyse_all(origin: Origin, held: CapSet, events: &[(u32, EventKind)]) -> Ana
     analyser.finish()
 }
 
-/// What these events of the program come to.
+/// Analyses events of the program.
 fn analyse(held: CapSet, kinds: &[EventKind]) -> Analysis {
     let events = [&[exec("/bin/program")], kinds].concat();
     let events: Vec<_> = events.into_iter().map(|kind| (PID, kind)).collect();
     analyse_all(Origin::Started(PID), held, &events)
 }
 
-/// The rule of the first check, in the order of capabilities.
+/// Returns the meaning of the first check, in the order of capabilities.
 fn rule_of(kinds: &[EventKind]) -> Meaning {
     analyse(CapSet::NAMED, kinds).needs.first().expect("one").meaning
 }
@@ -109,7 +109,7 @@ fn each_rule() {
     }
 }
 
-/// As Linux 6.18 asks in an overlay of a tmpfs.
+/// The checks of Linux 6.18 in an overlay on a tmpfs.
 #[test]
 fn overlays() {
     #[rustfmt::skip]
@@ -134,11 +134,11 @@ fn one_need_of_two() {
     let both = analyse(CapSet::NAMED, &[search.clone(), write.clone(), returned(3)]);
     assert_eq!(both.candidates, Cap::DAC_OVERRIDE.into());
     assert!(both.needs.iter().any(|need| need.meaning == Meaning::OneNeed));
-    // In two system calls they are two matters.
+    // In two system calls, they are separate needs.
     let apart = [search.clone(), returned(-13), write.clone(), returned(3)];
     let apart = analyse(CapSet::NAMED, &apart);
     assert_eq!(apart.missing, Cap::DAC_READ_SEARCH.into());
-    // Without the ends of system calls, what follows at once is the same.
+    // Without exits of system calls, the next check belongs to the same system call.
     let mut analyser = Analyser::new(Origin::Running, CapSet::NAMED, false, symbols());
     let chown = check(Cap::CHOWN, true, &["setattr_prepare", "__x64_sys_fchownat"]);
     for kind in [check(Cap::SETPCAP, true, &[]), chown.clone(), search, write, chown] {
@@ -172,7 +172,7 @@ fn namespaces() {
         (&[asked(true,  OWN, None),       returned(0)],  Meaning::Candidate),
         (&[asked(true,  0xd, None),       returned(0)],  Meaning::OtherNamespace),
         (&[asked(true,  OWN, Some(OWN)),  returned(0)],  Meaning::Candidate),
-        // In a namespace that it has made itself.
+        // In a namespace that the program created.
         (&[asked(true,  0xd, Some(0xd)),  returned(0)],  Meaning::OtherNamespace),
         (&[asked(false, 0xd, None),       returned(0)],  Meaning::OtherNamespace),
         (&[asked(true,  0xd, Some(OWN)),  returned(0)],  Meaning::OtherNamespace),
@@ -181,7 +181,7 @@ fn namespaces() {
     for (kinds, want) in rows {
         assert_eq!(rule_of(kinds), want, "{kinds:?}");
     }
-    // A container that is in another namespace from the start has that for its own.
+    // A container that starts in another namespace has that one as its own.
     let pivoted = EventKind::SystemCall { number: PIVOT_ROOT, returned: 0 };
     let granted = [asked(true, 0xd, Some(0xd)), returned(0)];
     let inside = [&[pivoted, exec("/bin/sh")], &granted[..]].concat();
@@ -231,7 +231,7 @@ fn what_a_container_s_runtime_does() {
     let rows = analysis.needs.iter().map(|need| (need.meaning, &*need.program, need.count));
     let want = [(Meaning::Candidate, "/bin/sh", 1), (Meaning::Runtime, "/usr/sbin/runc", 3)];
     assert_eq!(rows.collect::<Vec<_>>(), want);
-    // A container that a hook is told of, and which then executes nothing, has asked nothing.
+    // A container that executes nothing after the hook has no checks.
     let analysis = analyse_all(Origin::Container, CapSet::NAMED, &events[1..3]);
     assert_eq!(
         analysis.needs.iter().map(|need| need.meaning).collect::<Vec<_>>(),
@@ -252,7 +252,7 @@ fn a_row_says_what_and_where() {
     assert_eq!(needs[0].system_call.as_deref(), Some("socket"));
 }
 
-/// What was refused and failed for lack of permission is a row of its own, under whatever rule.
+/// A denied capability with a permission failure is a separate row, under any rule.
 #[test]
 fn refusals_are_not_hidden() {
     let asked = |granted| {
@@ -273,7 +273,7 @@ fn a_thread_that_ends_in_a_check() {
     assert_eq!(rule_of(&kinds), Meaning::Candidate);
 }
 
-/// A recording in tests/data/, as the test `print_events` prints it.
+/// Parses a recording in tests/data/, which the test `print_events` prints.
 fn recorded(text: &str) -> Analysis {
     let addresses = |names: &str, known: &mut Vec<String>| -> Vec<u64> {
         let mut address = |name: &str| {
@@ -349,8 +349,8 @@ fn what_kernels_have_recorded() {
         assert_eq!(rules(&analysis, Cap::CHOWN), [(Meaning::Missing, 1), (Meaning::Candidate, 2)]);
         assert_eq!(rules(&analysis, Cap::NET_RAW), [(Meaning::Candidate, 1)]);
     }
-    // Debian's chown and ping, with more than it needs and with less; cat of another's file; and
-    // a user namespace of its own, from which nothing can be mounted outside.
+    // Debian's chown and ping, with and without the needed capabilities; cat of another user's
+    // file; and a new user namespace, in which mounting outside is not possible.
     let analysis = recorded(include_str!("../../../tests/data/linux-6.18-tracepoint.events"));
     assert_eq!(
         analysis.candidates,
@@ -366,8 +366,8 @@ fn what_kernels_have_recorded() {
     assert_eq!(own, Cap::SYS_ADMIN.into());
 }
 
-/// In an overlay, on Linux 6.18: chown of a file and cat of another's, and stat of a file that is
-/// not there in another's directory.
+/// In an overlay on Linux 6.18: chown of a file, cat of another user's file, and stat of a missing
+/// file in another user's directory.
 #[test]
 fn what_an_overlay_has_recorded() {
     let analysis = recorded(include_str!("../../../tests/data/linux-6.18-overlay.events"));

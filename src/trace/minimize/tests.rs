@@ -1,16 +1,16 @@
-//! The search on simulated programs, and the judge on made observations.
+//! The search with simulated programs, and the verdict on constructed observations.
 
 use proptest::prelude::*;
 
 use super::*;
 
-/// A program that needs one member of each of these sets.
+/// Simulates a program that needs one member of each of these sets.
 fn simulated(needs: &[CapSet]) -> impl Fn(CapSet) -> bool {
     let needs = needs.to_vec();
     move |set| needs.iter().all(|need| !(set & *need).is_empty())
 }
 
-/// The answer, and after how many runs.
+/// Returns the result, and the number of runs.
 fn search(all: CapSet, passes: impl Fn(CapSet) -> bool) -> (CapSet, u32) {
     let mut tried = Vec::new();
     let minimum = minimal(all, |set| {
@@ -35,7 +35,7 @@ fn few_runs() {
     ];
     for (all, needs, want, runs) in rows {
         let (minimum, took) = search(all, simulated(needs));
-        // Of two that do alike, either is an answer.
+        // If two capabilities are equivalent, either is an answer.
         assert!(minimum == want || needs == [two] && minimum.len() == 1, "{needs:?}: {minimum}");
         assert!(took <= runs, "{needs:?} took {took}");
     }
@@ -57,7 +57,7 @@ fn set(size: u8) -> impl Strategy<Value = CapSet> {
 }
 
 proptest! {
-    /// Needs of one capability each.
+    /// Needs with one capability each.
     #[test]
     fn what_is_needed_and_nothing_else(size in 1_u8..=41, needed: u64) {
         let all = CapSet::first(size);
@@ -81,7 +81,7 @@ proptest! {
         }
     }
 
-    /// Programs for which more can be less.
+    /// Programs that may fail with a superset of a passing set.
     #[test]
     fn whatever_the_program_does(table: [bool; 32]) {
         let all = CapSet::first(5);
@@ -121,7 +121,7 @@ fn judged() {
     let exit = failures(&all, &observation(2, &[]));
     assert!(matches!(&*exit, [one @ Failure::Exit { .. }] if one.is_visible()));
 
-    // A server that was seen to work is ended, and how is no matter.
+    // A server is stopped after it was seen to work, so its exit is ignored.
     let checked = |exit, check| Observation { exit, check, ..Observation::default() };
     let works = checked(None, Some(true));
     assert!(

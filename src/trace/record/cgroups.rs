@@ -1,5 +1,5 @@
-//! Recording the processes of control groups by BPF programs, which need neither tracefs nor
-//! the ids of the processes. (bpf(2), Documentation/bpf/)
+//! Recording of the processes in control groups by BPF programs, which need neither tracefs nor
+//! process IDs. (bpf(2), Documentation/bpf/)
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
@@ -32,39 +32,40 @@ mod program;
 
 use program::{CHECK, END, Maps, STACK};
 
-/// Records what the processes of control groups are asked for, those that enter them later too.
+/// Records the checks for processes in control groups, including processes that enter them later.
 #[derive(Debug)]
 pub(crate) struct CgroupRecorder {
     checks: Queue<CHECK>,
     ends: Queue<END>,
-    /// How many events had no place.
+    /// The number of lost events.
     lost: Counter,
-    /// How many processes were seen outside of the groups after they had been seen in them.
+    /// The number of processes seen outside of the groups after being seen inside.
     left: Counter,
-    /// What each thread was known to run.
+    /// The last known name of each thread.
     programs: HashMap<u32, [u64; 2]>,
     pending: Vec<Event>,
     groups: Vec<Target>,
     /// The processes that were in the groups, with their text of /proc/PID/cgroup.
     members: HashMap<u32, Vec<u8>>,
     has_left: bool,
-    /// As long as these are open, the programs run.
+    /// The programs run while these descriptors are open.
     links: Vec<OwnedFd>,
 }
 
-/// How many checks and how many ends of system calls wait at most, together 42 megabytes: a burst
-/// of 100,000 checks has a place.
+/// The maximum number of pending checks, and of pending exits of system calls. Together they take
+/// 42 megabytes, and hold a burst of 100,000 checks.
 const ENTRIES: u32 = 128 * 1024;
-/// How many threads and processes are remembered.
+/// The number of threads and processes that are remembered.
 const TASKS: u32 = 32 * 1024;
 
 impl CgroupRecorder {
-    /// Whether a directory is one of the unified hierarchy, whose groups BPF knows.
+    /// Returns whether a directory is in the unified hierarchy, the only one that BPF supports.
     pub(crate) fn is_unified(path: &Path) -> bool {
         statfs(path).is_ok_and(|stat| stat.filesystem_type() == CGROUP2_SUPER_MAGIC)
     }
 
-    /// Whether this kernel and this process can, and some unified hierarchy is mounted.
+    /// Checks that this kernel and this process support recording, and that a unified hierarchy is
+    /// mounted.
     pub(crate) fn check() -> Result<()> {
         let root = unified().ok_or(Error::NoBackend)?;
         match CgroupRecorder::new(&[root], true) {
@@ -73,17 +74,17 @@ impl CgroupRecorder {
         }
     }
 
-    /// Records the processes of these control groups of the unified hierarchy, and of those below
-    /// them. `outcomes`: also what came of the system calls.
+    /// Records the processes of these control groups of the unified hierarchy, and of their
+    /// descendants. `outcomes` is whether the results of system calls are recorded too.
     ///
     /// # Errors
     ///
-    /// `EPERM` without `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`; `ENOENT` where the kernel
-    /// lacks the tracepoint; `EBADF` for what is no such directory; [`Error::NoMark`] if nothing is
-    /// recorded.
+    /// `EPERM` without `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`. `ENOENT` if the kernel
+    /// lacks the tracepoint. `EBADF` for a directory that is not in the unified hierarchy.
+    /// [`Error::NoMark`] if nothing is recorded.
     pub(crate) fn new(cgroups: &[PathBuf], outcomes: bool) -> Result<CgroupRecorder> {
         let failed = |err: io::Error| Op::LoadBpf.thread(err);
-        // A program has so many instructions at most.
+        // A program has a limited number of instructions.
         let count = i16::try_from(cgroups.len()).ok().filter(|count| (1..=64).contains(count));
         let count = count.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let for_mark = u32::from(count.unsigned_abs());
@@ -109,24 +110,24 @@ impl CgroupRecorder {
             lost: &lost,
         };
         let run = |name: &CStr, instructions: &[u64]| -> Result<OwnedFd> {
-            // What the instructions call is for programs under the kernel's own license alone.
+            // Only programs under the kernel's license may call these functions.
             let loaded = bpf::prog_load(instructions, c"Dual MIT/GPL");
             let loaded = loaded.map_err(failed)?;
             bpf::raw_tracepoint_open(name, loaded.as_fd()).map_err(failed)
         };
         let mut links = vec![run(c"sched_process_exit", &program::exit(&maps))?];
-        // The ends first: no check is without one.
+        // Exits are recorded first, so that every check has one.
         if outcomes {
             links.push(run(c"sys_exit", &program::system_call(&maps))?);
         }
         links.push(run(c"cap_capable", &program::check(&maps))?);
-        // All processes, for as long as it takes this one to make its mark.
+        // All processes, until this one has made its mark.
         set(for_mark, &unified().ok_or(Error::NoBackend)?)?;
-        // No such capability: it fails, and yet the kernel asks first.
+        // The capability does not exist, so the call fails, but the kernel checks first.
         let _ = sys::capbset_drop(u8::MAX);
         groups.clear(for_mark).map_err(failed)?;
-        // Where the kernel has no such call, a check of another process may be taken for one of
-        // the groups, if it is made this very moment.
+        // If the kernel lacks this call, a check that another process makes at this moment may be
+        // attributed to one of the groups.
         let _ = sys::wait_for_bpf();
         if !has_mark(&checks)? {
             return Err(Error::NoMark);
@@ -141,7 +142,7 @@ impl CgroupRecorder {
             lost,
             left,
             programs: HashMap::new(),
-            // Each check has the user namespace of its own with it, so that this has none.
+            // Each check has its own user namespace, so the mark has none.
             pending: vec![Event { time: 0, tid: 0, kind: EventKind::Check(mark) }],
             groups: cgroups.iter().cloned().map(Target::Cgroup).collect(),
             members: HashMap::new(),
@@ -152,8 +153,8 @@ impl CgroupRecorder {
         Ok(recorder)
     }
 
-    /// The processes that are in the groups now. To be called now and then: a process that was
-    /// seen in a group and left it is a [`Gap`] of the recording.
+    /// Returns the processes that are in the groups now. Call this function regularly: a process
+    /// that was seen in a group and has left it is a [`Gap`] of the recording.
     pub(crate) fn living(&mut self) -> Vec<u32> {
         let processes = self.groups.iter().filter_map(|group| group.processes().ok());
         let living: BTreeSet<u32> = processes.flatten().collect();
@@ -168,7 +169,7 @@ impl CgroupRecorder {
         self.members.retain(|pid, group| {
             living.contains(pid)
                 || group_of(*pid).is_some_and(|now| {
-                    // A process that is ending is not listed, and is still in its group.
+                    // A process that is exiting is not listed, but is still in its group.
                     self.has_left |= now != *group;
                     now == *group
                 })
@@ -176,13 +177,13 @@ impl CgroupRecorder {
         living.into_iter().collect()
     }
 
-    /// What was recorded since, in the order of time.
+    /// Returns new events in time order.
     ///
     /// # Errors
     ///
-    /// None that is known.
+    /// An error if the maps cannot be read.
     pub(crate) fn drain(&mut self) -> Result<Vec<Event>> {
-        // What is being written while this reads is left for the next time.
+        // Events that are being written are left for the next call.
         let until = settled()?;
         let mut events = self.read()?;
         let end = events.partition_point(|event| event.time <= until);
@@ -190,10 +191,10 @@ impl CgroupRecorder {
         Ok(events)
     }
 
-    /// All that there is, in the order of time.
+    /// Returns all events in time order.
     fn read(&mut self) -> Result<Vec<Event>> {
         let mut events = std::mem::take(&mut self.pending);
-        // As many as there can be; more may be coming all the time.
+        // New events may arrive all the time, so the number is limited.
         for _ in 0..ENTRIES {
             let Some([time, thread, returned]) = pop(&self.ends)? else { break };
             let kind = EventKind::SystemCall {
@@ -210,7 +211,7 @@ impl CgroupRecorder {
         Ok(events)
     }
 
-    /// What was not taken yet, and what is missing.
+    /// Ends the recording, and returns the remaining events and the gaps.
     ///
     /// # Errors
     ///
@@ -225,7 +226,7 @@ impl CgroupRecorder {
         Ok(Rest { events, lost: Some(count(&self.lost)?), gaps })
     }
 
-    /// A check, as the program writes it, and before it the program if that is another one.
+    /// Decodes a check, and adds an event for its program if the program has changed.
     fn read_check(&mut self, words: &[u64; CHECK], events: &mut Vec<Event>) {
         let (head, stack) = words.split_at(CHECK - STACK);
         let &[time, thread, cap, answer, namespace, own, first, second] = head else { return };
@@ -247,8 +248,8 @@ impl CgroupRecorder {
     }
 }
 
-/// Takes the checks of the time of the mark, and tells whether it is among them: the process ids
-/// are not those of this PID namespace, but the thread has its name.
+/// Returns whether the mark is among the first checks. The process IDs are not those of this PID
+/// namespace, but the thread's name is.
 fn has_mark(checks: &Queue<CHECK>) -> Result<bool> {
     let own = prctl::get_name().map_err(|err| Op::ReadProc.thread(err))?;
     let mut found = false;
@@ -258,7 +259,7 @@ fn has_mark(checks: &Queue<CHECK>) -> Result<bool> {
     Ok(found)
 }
 
-/// The next value of a queue, if there is one.
+/// Returns the next value of a queue, if there is one.
 fn pop<const N: usize>(queue: &Queue<N>) -> Result<Option<[u64; N]>> {
     match queue.pop() {
         Ok(words) => Ok(Some(words)),
@@ -267,13 +268,13 @@ fn pop<const N: usize>(queue: &Queue<N>) -> Result<Option<[u64; N]>> {
     }
 }
 
-/// The name of a thread, which ends in NUL.
+/// Returns the NUL-terminated name of a thread.
 fn name(words: [u64; 2]) -> Vec<u8> {
     let bytes = words.into_iter().flat_map(u64::to_ne_bytes);
     bytes.take_while(|&byte| byte != 0).collect()
 }
 
-/// The lower half of a word: the id of the thread of a pair, or an int.
+/// Returns the lower half of a word: the thread ID of a pair, or an int.
 fn low(word: u64) -> u32 {
     (word & 0xffff_ffff) as u32
 }

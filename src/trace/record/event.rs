@@ -1,4 +1,4 @@
-//! What was recorded, as values.
+//! Recorded events.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
@@ -6,81 +6,79 @@ use std::os::unix::ffi::OsStringExt;
 use super::{format::Format, page::Page};
 use crate::Cap;
 
-/// Something that a thread did.
+/// An action of a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Event {
-    /// When, in nanoseconds of `CLOCK_MONOTONIC`.
+    /// The time in nanoseconds of `CLOCK_MONOTONIC`.
     pub(crate) time: u64,
-    /// The thread.
+    /// The ID of the thread.
     pub(crate) tid: u32,
-    /// What.
+    /// The action.
     pub(crate) kind: EventKind,
 }
 
-/// What a thread did.
+/// The kind of an event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub(crate) enum EventKind {
-    /// The kernel asked whether it has a capability.
+    /// The kernel checked for a capability.
     Check(Check),
-    /// The answer to the last check of the thread, where that came without one.
+    /// The result of the thread's last check, if the check had none.
     Answer {
-        /// Whether it was yes.
+        /// Whether the capability was granted.
         granted: bool,
     },
-    /// A system call ended.
+    /// A system call returned.
     SystemCall {
-        /// Its number.
+        /// The number of the system call.
         number: i64,
-        /// What it returned: -1 to -4095 is an errno.
+        /// The return value; -1 to -4095 is an errno.
         returned: i64,
     },
-    /// It executed a program.
+    /// The thread executed a program.
     Exec {
-        /// The path that was executed.
+        /// The path of the program.
         path: OsString,
     },
-    /// It started a thread or a process.
+    /// The thread started a thread or a process.
     Started {
-        /// The id of that.
+        /// The ID of the new thread.
         tid: u32,
     },
-    /// It ended.
+    /// The thread ended.
     Ended,
 }
 
-/// A question of the kernel's whether a thread has a capability.
+/// A check of the kernel for a capability of a thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Check {
-    /// The number of the capability; one that is no [`Cap`] is a mark of the recorder's own.
+    /// The number of the capability. A number that is not a [`Cap`] is the recorder's mark.
     pub(crate) number: u32,
-    /// Whether the answer was yes; `None` if it comes as an [`EventKind::Answer`].
+    /// Whether the capability was granted, or `None` if an [`EventKind::Answer`] follows.
     pub(crate) granted: Option<bool>,
-    /// The user namespace over which it was to be had, as an address that means nothing but
-    /// itself.
+    /// The user namespace over which the capability was needed, as an opaque address.
     pub(crate) namespace: u64,
-    /// The user namespace of the credentials that were asked, if that is known.
+    /// The user namespace of the credentials, if known.
     pub(crate) own_namespace: Option<u64>,
-    /// Whether the kernel said that nobody is to hear of it (`CAP_OPT_NOAUDIT`).
+    /// Whether the kernel did not audit the check (`CAP_OPT_NOAUDIT`).
     pub(crate) unaudited: bool,
-    /// The places in the kernel from which it was asked, the innermost first; empty if they are
-    /// not known.
+    /// The addresses of the kernel functions, innermost first, or empty if unknown.
     pub(crate) stack: Vec<u64>,
 }
 
 impl Check {
-    /// The capability.
+    /// Returns the capability.
     pub(crate) fn cap(&self) -> Option<Cap> {
         u8::try_from(self.number).ok().and_then(Cap::from_number)
     }
 }
 
-/// The layouts of the events that are understood. What the kernel does not have is not seen.
+/// The layouts of the supported events. Events that the kernel does not have are not recorded.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Formats {
-    /// `capability/cap_capable`, or a probe of that function
+    /// `capability/cap_capable`, or a probe of that function.
     pub(crate) check: Option<Format>,
-    /// A probe of its return
+    /// A probe of that function's return.
     pub(crate) answer: Option<Format>,
     /// `ftrace/kernel_stack`
     pub(crate) stack: Option<Format>,
@@ -95,8 +93,8 @@ pub(crate) struct Formats {
 }
 
 impl Formats {
-    /// Adds the events of one page to those of the pages before it, of the same processor. A
-    /// stack is part of the check before it, which may be the last of the page before.
+    /// Adds the events of a page to those of earlier pages of the same processor. A stack belongs
+    /// to the preceding check, which may be the last record of the page before.
     pub(crate) fn read(&self, page: &Page<'_>, events: &mut Vec<Event>) {
         for record in page.records() {
             let Some((id, _)) = record.data.split_first_chunk::<2>() else { continue };
@@ -140,7 +138,7 @@ fn check(format: &Format, data: &[u8]) -> Option<EventKind> {
         number: u32::try_from(format.unsigned(data, "cap")?).ok()?,
         granted,
         namespace: format.unsigned(data, "target_ns")?,
-        // The kernel gives it with a yes only.
+        // The kernel provides it only if the capability was granted.
         own_namespace: format.unsigned(data, "capable_ns").filter(|&address| address != 0),
         unaudited: format.unsigned(data, "opts").is_some_and(|opts| opts & CAP_OPT_NOAUDIT != 0),
         stack: Vec::new(),
@@ -170,7 +168,7 @@ fn tid_of(format: &Format, data: &[u8]) -> Option<u32> {
     u32::try_from(format.unsigned(data, "common_pid")?).ok()
 }
 
-/// The addresses of a stack, as many as it says.
+/// Returns the addresses of a stack, up to its stated length.
 fn addresses(format: &Format, data: &[u8]) -> Option<Vec<u64>> {
     let size = usize::try_from(format.unsigned(data, "size")?).ok()?;
     Some(format.words(data, "caller")?.take(size).collect())
@@ -259,7 +257,7 @@ mod tests {
             (109, EventKind::Answer { granted: true }),
         ];
         assert_eq!(got, want.map(|(time, kind)| Event { time, tid: 5, kind }));
-        // The last of one page and the first of the next.
+        // A check at the end of one page and its stack at the start of the next.
         let got = events(&[&[check(5, 0, 0)], &[stack(5, &[0xa])]]);
         assert_eq!(got, [Event { time: 101, tid: 5, kind: asked(0, true, &[0xa]) }]);
     }

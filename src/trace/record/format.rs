@@ -1,10 +1,9 @@
-//! The layout of an event, as the kernel describes it in the event's file `format`.
+//! The layout of an event, from the event's file `format`.
 
-/// The fields of an event. Their places differ between kernels and are never known beforehand.
-/// (Documentation/trace/events.rst)
+/// The fields of an event. Their offsets differ between kernels. (Documentation/trace/events.rst)
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Format {
-    /// The number that records of this event begin with.
+    /// The number at the start of this event's records.
     pub(crate) id: u16,
     fields: Vec<Field>,
 }
@@ -14,12 +13,12 @@ struct Field {
     name: String,
     offset: usize,
     size: usize,
-    /// Whether the value is elsewhere in the record, and this is where.
+    /// Whether the field contains the offset of the value.
     elsewhere: bool,
 }
 
 impl Format {
-    /// The layout that this text describes; `None` if it is none.
+    /// Parses the layout in a text, or returns `None`.
     pub(crate) fn parse(text: &str) -> Option<Format> {
         let id = text.lines().find_map(|line| line.strip_prefix("ID: "))?.trim().parse().ok()?;
         let fields = text.lines().filter_map(Field::parse).collect();
@@ -35,7 +34,7 @@ impl Format {
         record.get(offset..offset.checked_add(size)?)
     }
 
-    /// The number in a field of at most eight bytes, in the byte order of this machine.
+    /// Returns the number in a field of at most eight bytes, in the byte order of this machine.
     pub(crate) fn unsigned(&self, record: &[u8], name: &str) -> Option<u64> {
         let bytes = self.bytes(record, name)?;
         Some(match *bytes {
@@ -46,7 +45,7 @@ impl Format {
         })
     }
 
-    /// The same, with a sign.
+    /// Returns the signed number in a field of at most eight bytes.
     pub(crate) fn signed(&self, record: &[u8], name: &str) -> Option<i64> {
         let bytes = self.bytes(record, name)?;
         Some(match *bytes {
@@ -57,7 +56,7 @@ impl Format {
         })
     }
 
-    /// The text in a field, up to its first NUL.
+    /// Returns the text in a field, up to its first NUL.
     pub(crate) fn text<'a>(&self, record: &'a [u8], name: &str) -> Option<&'a [u8]> {
         let mut bytes = self.bytes(record, name)?;
         if self.field(name)?.elsewhere {
@@ -68,7 +67,7 @@ impl Format {
         bytes.split(|&byte| byte == 0).next()
     }
 
-    /// As many numbers of eight bytes as the record has from where a field begins.
+    /// Returns the 64-bit numbers from the start of a field to the end of the record.
     pub(crate) fn words<'a>(
         &self,
         record: &'a [u8],
@@ -81,7 +80,7 @@ impl Format {
 }
 
 impl Field {
-    /// A line: `field:char comm[16];`, then `offset:12;` and `size:16;`, behind tabs.
+    /// Parses a line: `field:char comm[16];`, then `offset:12;` and `size:16;`, separated by tabs.
     fn parse(line: &str) -> Option<Field> {
         let mut parts = line.trim().split(';').map(str::trim);
         let declaration = parts.next()?.strip_prefix("field:")?;
@@ -102,7 +101,7 @@ mod tests {
 
     use super::*;
 
-    /// Of Linux 6.18.
+    /// The layout on Linux 6.18.
     const EXEC: &str = "name: sched_process_exec\nID: 314\nformat:\n\
         \tfield:unsigned short common_type;\toffset:0;\tsize:2;\tsigned:0;\n\
         \tfield:int common_pid;\toffset:4;\tsize:4;\tsigned:1;\n\n\

@@ -1,10 +1,10 @@
-//! Probes of the kernel's function, where it has no tracepoint.
+//! Probes of the kernel function, for kernels without the tracepoint.
 //! (Documentation/trace/kprobetrace.rst)
 
 use super::tracefs::{Instance, Tracefs};
 use crate::Result;
 
-/// The probes of one recording, in a group of their own. They are removed when they are dropped.
+/// The probes of one recording, in a separate group. They are removed when dropped.
 #[derive(Debug)]
 pub(super) struct Probes {
     group: String,
@@ -12,16 +12,16 @@ pub(super) struct Probes {
 }
 
 impl Probes {
-    /// Probes that are named after an instance, by which they are known as its owner's.
+    /// Creates probes named after an instance, which identifies their owner.
     pub(crate) fn new(tracefs: &Tracefs, instance: &Instance) -> Result<Probes> {
-        // A group has a name as in C.
+        // The name of a group must be a C identifier.
         let group = instance.name().replace('-', "_");
         let probes = Probes { group, tracefs: tracefs.clone() };
         probes.tracefs.append("kprobe_events", &probes.definitions())?;
         Ok(probes)
     }
 
-    /// With the names of the fields that the tracepoint has.
+    /// Returns the definitions, with the field names of the tracepoint.
     fn definitions(&self) -> String {
         format!(
             "p:{0} cap_capable target_ns=$arg2:x64 cap=$arg3:s32 opts=$arg4:u32\n\
@@ -39,7 +39,7 @@ impl Probes {
         format!("{}/answer", self.group)
     }
 
-    /// Removes those that processes which no longer live have left behind.
+    /// Removes probes that ended processes left behind.
     pub(crate) fn reap(tracefs: &Tracefs, is_left: impl Fn(&str) -> bool) {
         let probes = tracefs.read("kprobe_events").unwrap_or_default();
         for line in probes.lines() {
@@ -55,7 +55,7 @@ impl Probes {
 
 impl Drop for Probes {
     fn drop(&mut self) {
-        // What stays is removed by the next process that records.
+        // The next recorder removes leftovers.
         for event in [self.check(), self.answer()] {
             let _ = self.tracefs.append("kprobe_events", &format!("-:{event}"));
         }

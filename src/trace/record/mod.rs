@@ -1,7 +1,7 @@
-//! The recorder: what the kernel provides by its three backends, read into one kind of event.
+//! The recorder, which reads the records of three backends into one kind of event.
 //!
-//! `processes` records process trees through tracefs, by the tracepoint or by kprobes. `cgroups`
-//! records control groups by BPF.
+//! `processes` records process trees through tracefs, with the tracepoint or kprobes. `cgroups`
+//! records control groups with BPF.
 
 use std::{
     path::PathBuf,
@@ -28,17 +28,17 @@ pub(super) use self::{
     tracefs::Tracefs,
 };
 
-/// The number of the capability that the recorder asks about before anything else is recorded.
+/// The number of the capability in the recorder's mark, the first check of a recording.
 const MARK: u32 = crate::Cap::SETPCAP.number() as u32;
 
 /// The end of a recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Rest {
-    /// The events that were not taken before, in the order of time.
+    /// The remaining events, in time order.
     pub(super) events: Vec<Event>,
-    /// The number of lost records; `None` if some were lost and the kernel did not count them.
+    /// The number of lost records, or `None` if some were lost and the kernel did not count them.
     pub(super) lost: Option<u64>,
-    /// Other reasons why the recording is not complete.
+    /// Other reasons for which the recording is incomplete.
     pub(super) gaps: Vec<Gap>,
 }
 
@@ -50,7 +50,7 @@ pub(super) enum Recorder {
 }
 
 impl Recorder {
-    /// Sets up a recorder for programs that [`Recorder::start`] starts.
+    /// Creates a recorder for programs that [`Recorder::start`] starts.
     pub(super) fn new(options: &Options) -> Result<(Recorder, Backend)> {
         let backend = options.backend.map_or_else(Backend::best, Ok)?;
         let recorder = ProcessRecorder::new(backend, options)?;
@@ -80,7 +80,7 @@ impl Recorder {
                 match CgroupRecorder::new(&cgroups, options.outcomes) {
                     Ok(recorder) => Ok((Recorder::Cgroups(recorder), Backend::Bpf)),
                     Err(err) if options.backend.is_some() => Err(err),
-                    // If the programs cannot be loaded, process ids may still be usable.
+                    // If the programs cannot be loaded, recording by process ID may still work.
                     Err(err) => match Backend::best() {
                         Err(Error::PidNamespace) => Err(err),
                         other => by_ids(&Options { backend: Some(other?), ..options.clone() }),
@@ -114,7 +114,7 @@ impl Recorder {
         }
     }
 
-    /// Returns the recorded threads, or the processes of the recorded groups, that are alive.
+    /// Returns the recorded threads that are alive, or the processes of the recorded groups.
     pub(super) fn living(&mut self) -> Result<Vec<u32>> {
         match self {
             Recorder::Processes(recorder) => recorder.living(),

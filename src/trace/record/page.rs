@@ -1,33 +1,33 @@
-//! A page of the kernel's ring buffer, as trace_pipe_raw gives it.
+//! A page of the kernel's ring buffer, in the format of trace_pipe_raw.
 
-/// A page: records in the order in which one processor made them.
-/// (include/linux/ring_buffer.h, kernel/trace/ring_buffer.c)
+/// A page of records, in the order in which one processor wrote them. (include/linux/ring_buffer.h,
+/// kernel/trace/ring_buffer.c)
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Page<'a> {
     time: u64,
     records: &'a [u8],
-    /// How many records were lost before this page; `None` if some were, and nobody counted.
+    /// The number of records lost before this page, or `None` if some were lost and not counted.
     pub(crate) lost: Option<u64>,
 }
 
-/// A record of an event.
+/// The record of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Record<'a> {
-    /// When it was made, by the clock of the trace, in nanoseconds.
+    /// The time in nanoseconds of the trace clock.
     pub(crate) time: u64,
-    /// Its bytes, which begin with the number of the event.
+    /// The bytes, which begin with the number of the event.
     pub(crate) data: &'a [u8],
 }
 
-/// Before the records: the time of the first, and how many bytes they are.
+/// The size of the header: the time of the first record, and the length of the records.
 const HEADER: usize = 16;
 
-/// In the upper part of that length: records were lost, and their number stands behind the rest.
+/// A flag in that length: records were lost, and their number follows the records.
 const MISSED: u64 = 1 << 31;
 const MISSED_STORED: u64 = 1 << 30;
 
 impl<'a> Page<'a> {
-    /// The page in these bytes; `None` if they are none.
+    /// Parses a page, or returns `None`.
     pub(crate) fn parse(bytes: &'a [u8]) -> Option<Page<'a>> {
         let word = |at: usize| -> Option<u64> {
             Some(u64::from_ne_bytes(bytes.get(at..at.checked_add(8)?)?.try_into().ok()?))
@@ -43,13 +43,13 @@ impl<'a> Page<'a> {
         Some(Page { time: word(0)?, records: bytes.get(HEADER..end)?, lost })
     }
 
-    /// Its records. What cannot be one ends them.
+    /// Returns the records, up to the first invalid one.
     pub(crate) fn records(&self) -> impl Iterator<Item = Record<'a>> + use<'a> {
         let (mut time, mut rest) = (self.time, self.records);
         std::iter::from_fn(move || {
             loop {
                 let head = u32::from_ne_bytes(rest.first_chunk().copied()?);
-                // The first bit field is the lowest, or the highest, as C has it.
+                // The order of bit fields depends on the byte order.
                 let (kind, delta) = if cfg!(target_endian = "little") {
                     (head & 0x1f, u64::from(head >> 5))
                 } else {
@@ -58,7 +58,7 @@ impl<'a> Page<'a> {
                 let word = || rest.get(4..8).and_then(|word| word.try_into().ok());
                 let word = || word().map(u32::from_ne_bytes);
                 let (length, data) = match kind {
-                    // The rest of the page, or a place that was given up.
+                    // The rest of the page, or an abandoned place.
                     29 if delta == 0 => return None,
                     29 => (4 + usize::try_from(word()?).ok()?, None),
                     30 => {
@@ -66,7 +66,7 @@ impl<'a> Page<'a> {
                         rest = rest.get(8..)?;
                         continue;
                     }
-                    // The time itself; what it lacks at the top is as before.
+                    // An absolute time. Its missing upper bits are as before.
                     31 => {
                         time = (time & !((1 << 59) - 1)) | (u64::from(word()?) << 27 | delta);
                         rest = rest.get(8..)?;

@@ -1,4 +1,4 @@
-//! Recording a program with all that it starts, or processes that run already.
+//! Recording of a program and its descendants, or of running processes.
 
 use std::{
     collections::BTreeSet,
@@ -29,43 +29,43 @@ use crate::{
     trace::{Backend, Gap, Options, backend::require_initial_pid_namespace},
 };
 
-/// The largest that a buffer grows to by itself.
+/// The size to which a buffer can grow by itself.
 const KILOBYTES: u32 = 128 * 1024;
 
-/// How often a recording checks that nobody changes the settings of its buffer.
+/// The interval of checks for changed settings.
 const CHECK: Duration = Duration::from_millis(20);
 
-/// Records the kernel's checks of capabilities, and what is needed to tell what they mean.
+/// Records the kernel's capability checks, and the events that are needed to interpret them.
 ///
-/// One recording after the other can be made with it. The first event of each is a check of
-/// [`MARK`] by the recorded process itself, or by one that is made for that, about its own user
-/// namespace: without it, the recording does not begin.
+/// A recorder can record several times in turn. The first event of each recording is a check of
+/// [`MARK`] by the recorded process, or by a helper process, over its own user namespace. Without
+/// this event, the recording does not begin.
 #[derive(Debug)]
 pub(crate) struct ProcessRecorder {
     formats: Formats,
-    /// One for each processor, with what it has read.
+    /// The reader and the pending events of each processor.
     readers: Vec<(Reader, Vec<Event>)>,
-    /// How many records it has read.
+    /// The number of records that this recorder has read.
     taken: u64,
     kilobytes: u32,
-    /// Processes that ran before, and what they run.
+    /// The processes that were already running, and their programs.
     known: Vec<Event>,
     followed: BTreeSet<u32>,
     lost: Option<u64>,
-    /// How many the kernel has counted as lost in all recordings before.
+    /// The number of records lost in all earlier recordings, as counted by the kernel.
     counted: u64,
-    /// The files of the instance that nobody else is to change, and their text.
+    /// The files of the instance that no other process may change, and their text.
     settings: Vec<(String, Option<String>)>,
-    /// The first of them that somebody has changed in this recording, and when this was checked.
+    /// The first of them that another process has changed, and the time of the last check.
     changed: Option<String>,
     checked: Instant,
-    // In this order: a probe stays as long as an instance uses it.
+    // The order of these fields matters: a probe must exist while an instance uses it.
     instance: Instance,
     _probes: Option<Probes>,
     _tracefs: Tracefs,
 }
 
-/// The time before which all events have their places in the buffers, in nanoseconds of
+/// Returns the time before which all events have their places in the buffers, in nanoseconds of
 /// `CLOCK_MONOTONIC`.
 pub(crate) fn settled() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|err| Op::ReadTrace.thread(err))?;
@@ -74,13 +74,13 @@ pub(crate) fn settled() -> Result<u64> {
 }
 
 impl ProcessRecorder {
-    /// Sets up the recording of nobody.
+    /// Sets up recording, without any process.
     ///
     /// # Errors
     ///
-    /// Those of setting up tracing, for which it takes root; [`Error::PidNamespace`] and
-    /// [`Error::NoProc`], as processes are recorded by their ids; [`Error::UnsupportedTarget`] with
-    /// [`Backend::Bpf`], which is for a `CgroupRecorder`.
+    /// An error of setting up tracing, which needs root. [`Error::PidNamespace`] and
+    /// [`Error::NoProc`], because processes are recorded by their IDs. [`Error::UnsupportedTarget`]
+    /// with [`Backend::Bpf`], which a `CgroupRecorder` supports.
     pub(crate) fn new(backend: Backend, options: &Options) -> Result<ProcessRecorder> {
         require_initial_pid_namespace()?;
         let tracefs = Tracefs::open()?;
@@ -153,12 +153,12 @@ impl ProcessRecorder {
     }
 
     /// Starts the program of `command` with the privileges of `launcher`, and records it, its
-    /// threads and all that it starts.
+    /// threads and its descendants.
     ///
     /// # Errors
     ///
-    /// Those of [`Launcher::spawn`]; [`Error::NoMark`] if nothing is recorded: the program has been
-    /// ended then.
+    /// Those of [`Launcher::spawn`]. [`Error::NoMark`] if nothing is recorded; the program has then
+    /// been killed.
     pub(crate) fn start(&mut self, mut command: Command, launcher: &Launcher) -> Result<Child> {
         self.mark(&mut command, None)?;
         let child = launcher.spawn(command);
@@ -171,22 +171,23 @@ impl ProcessRecorder {
                 Err(err)
             }
             (Err(err), _) => {
-                // The next recording is not to begin with the events of this one.
+                // The next recording must not begin with events of this one.
                 let _ = self.stop();
                 Err(err)
             }
         }
     }
 
-    /// Records `processes`, their threads and all that they start. More can be
-    /// [`ProcessRecorder::follow`]ed later.
+    /// Records `processes`, their threads and their descendants. [`ProcessRecorder::follow`] adds
+    /// more.
     ///
     /// # Errors
     ///
-    /// The first of the processes, by whose user namespace the checks are judged, has ended;
-    /// [`Error::NoMark`] if nothing is recorded.
+    /// An error if the first process, whose user namespace is the reference for all checks, has
+    /// ended. [`Error::NoMark`] if nothing is recorded.
     pub(crate) fn attach(&mut self, processes: &[u32]) -> Result<()> {
-        // A process that ends before it executes anything marks in the name of the first.
+        // A helper that ends before it executes anything makes the mark in the namespace of the
+        // first process.
         let namespace = |pid: &str| {
             let path = PathBuf::from(format!("/proc/{pid}/ns/user"));
             let name = std::fs::read_link(&path).map_err(|err| Op::Open.on(&*path, err))?;
@@ -199,7 +200,7 @@ impl ProcessRecorder {
                 other = Some(File::open(&path).map_err(|err| Op::Open.on(&*path, err))?);
             }
         }
-        // A directory cannot be executed, and is not to be.
+        // A directory cannot be executed, which is intended.
         let mut marker = Command::new("/");
         self.mark(&mut marker, other)?;
         let failed =
@@ -208,7 +209,7 @@ impl ProcessRecorder {
         self.follow(processes)
     }
 
-    /// Discards what comes before the mark of `process`, or of any process.
+    /// Discards events before the mark of `process`, or of any process.
     fn expect_mark(&mut self, process: Option<u32>) -> Result<()> {
         self.read()?;
         let is_mark = |event: &&Event| {
@@ -223,8 +224,8 @@ impl ProcessRecorder {
         Ok(())
     }
 
-    /// Has `command` record its own process from just before it executes its program, in the user
-    /// namespace that is given.
+    /// Makes `command` record its own process from just before it executes its program, in the
+    /// given user namespace.
     #[expect(unsafe_code, reason = "a process switches its own recording on")]
     fn mark(&self, command: &mut Command, namespace: Option<File>) -> Result<()> {
         // The child has its standard streams by then.
@@ -232,7 +233,7 @@ impl ProcessRecorder {
             above_standard(self.instance.open(file)?.into()).map(File::from)
         };
         let [mut processes, mut switch] = [open("set_event_pid")?, open("tracing_on")?];
-        // The list takes ids of this process's PID namespace; the child may be in another one.
+        // The list takes IDs of this process's PID namespace, and the child may be in another one.
         let failed = |err| Op::Open.on(Path::new("/proc"), err);
         let proc = above_standard(File::open("/proc").map_err(failed)?.into())?;
         let switch_on = move || {
@@ -243,21 +244,21 @@ impl ProcessRecorder {
             let length = sys::process_id_in(proc.as_fd(), &mut number)?;
             processes.write_all(&number[..length])?;
             switch.write_all(b"1")?;
-            // No such capability: it fails, and yet the kernel asks first.
+            // The capability does not exist, so the call fails, but the kernel checks first.
             let _ = sys::capbset_drop(u8::MAX);
             Ok(())
         };
-        // SAFETY: `switch_on` makes system calls only.
+        // SAFETY: `switch_on` only makes system calls.
         unsafe { command.pre_exec(switch_on) };
         Ok(())
     }
 
-    /// Records more processes, their threads and all that they start from here on. Those that are
-    /// recorded already stay so, and those that have ended are passed over.
+    /// Records more processes, their threads and future descendants. Processes that are already
+    /// recorded are not affected, and ended ones are skipped.
     ///
     /// # Errors
     ///
-    /// Only where the file system is gone.
+    /// An error if tracefs was unmounted.
     pub(crate) fn follow(&mut self, processes: &[u32]) -> Result<()> {
         for &pid in processes {
             let program = std::fs::read_link(format!("/proc/{pid}/exe"));
@@ -283,26 +284,26 @@ impl ProcessRecorder {
         Ok(())
     }
 
-    /// The threads that are recorded and live.
+    /// Returns the recorded threads that are alive.
     ///
     /// # Errors
     ///
-    /// Only where the file system is gone.
+    /// An error if tracefs was unmounted.
     pub(crate) fn living(&self) -> Result<Vec<u32>> {
         let text = self.instance.read("set_event_pid")?;
         let listed = text.lines().filter_map(|line| line.trim().parse().ok());
-        // Of those that have ended, some are still on the list.
+        // The list still has some ended threads.
         Ok(listed.filter(|&tid| lives(tid)).collect())
     }
 
-    /// Takes what has been recorded so far out of the kernel's buffers, in the order of time. To
-    /// be called now and then: what has no place there is lost.
+    /// Takes new events out of the kernel's buffers, in time order. Call this function regularly,
+    /// because events that do not fit into the buffer are lost.
     ///
     /// # Errors
     ///
-    /// Only where the file system is gone.
+    /// An error if tracefs was unmounted.
     pub(crate) fn drain(&mut self) -> Result<Vec<Event>> {
-        // What is being written while this reads is left for the next time.
+        // Events that are being written are left for the next call.
         let until = settled()?;
         self.read()?;
         if self.checked.elapsed() >= CHECK {
@@ -311,8 +312,8 @@ impl ProcessRecorder {
         Ok(self.take_until(until))
     }
 
-    /// Reads all that the kernel has, but no more than its buffer holds: if another process has
-    /// emptied `set_event_pid`, each read is recorded itself.
+    /// Reads the kernel's records, limited by the buffer size: if another process has cleared
+    /// `set_event_pid`, each read is recorded itself.
     fn read(&mut self) -> Result<()> {
         let mut bytes = vec![0; 64 * 1024];
         let mut most = 0;
@@ -337,24 +338,24 @@ impl ProcessRecorder {
         Ok(())
     }
 
-    /// How many records had no place, in all recordings.
+    /// Returns the number of lost records in all recordings.
     fn count_lost(&self) -> Result<u64> {
         let lost = self.readers.iter().map(|(reader, _)| reader.lost());
         lost.sum::<io::Result<u64>>().map_err(|err| Op::ReadTrace.thread(err))
     }
 
-    /// Doubles the buffer, once something is missing anyway: the kernel records nothing while it
-    /// does that, and does not count what it passes over.
+    /// Doubles the buffer after records have been lost. During this, the kernel records nothing and
+    /// does not count what it drops.
     fn grow(&mut self) {
         let doubled = self.kilobytes * 2;
         self.lost = None;
-        // One that cannot grow goes on to lose records, which is said.
+        // A buffer that cannot grow keeps losing records, which the report states.
         if self.instance.write("buffer_size_kb", &doubled.to_string()).is_ok() {
             self.kilobytes = doubled;
         }
     }
 
-    /// Notes the first setting that is not as this recorder has left it.
+    /// Notes the first setting that another process has changed.
     fn check_settings(&mut self) {
         if self.changed.is_none() {
             self.changed = self.setting_changed().map(str::to_owned);
@@ -362,7 +363,7 @@ impl ProcessRecorder {
         self.checked = Instant::now();
     }
 
-    /// The first setting that is not as this recorder has left it.
+    /// Returns the first setting that another process has changed.
     fn setting_changed(&self) -> Option<&str> {
         let read = |file: &str| self.instance.read(file).ok();
         let is = |file, wanted: &str| {
@@ -388,19 +389,19 @@ impl ProcessRecorder {
         taken
     }
 
-    /// Ends the recording, so that another can be started: what was not taken yet, and what is
-    /// missing.
+    /// Ends the recording, so that another one can start, and returns the remaining events and the
+    /// gaps.
     ///
     /// # Errors
     ///
-    /// Only where the file system is gone.
+    /// An error if tracefs was unmounted.
     pub(crate) fn stop(&mut self) -> Result<Rest> {
         self.check_settings();
         self.instance.write("tracing_on", "0")?;
         self.read()?;
         let taken = self.readers.iter().map(|(reader, _)| reader.taken());
         let taken = taken.sum::<io::Result<u64>>().map_err(|err| Op::ReadTrace.thread(err))?;
-        // From here on, the count is the kernel's.
+        // From here on, only the kernel counts.
         let others = std::mem::replace(&mut self.taken, taken) != taken;
         let counted = self.count_lost()?;
         let before = std::mem::replace(&mut self.counted, counted);

@@ -1,23 +1,24 @@
-//! The names of the kernel's functions. (proc_kallsyms(5))
+//! The names of kernel functions. (proc_kallsyms(5))
 
 use std::{fs, ops::Range};
 
-/// Functions by where they are.
+/// Functions by address.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Symbols {
     text: String,
-    /// In ascending order of their addresses, with where their names stand in the text.
+    /// The functions in ascending order of their addresses, with the positions of their names in
+    /// the text.
     functions: Vec<(u64, Range<u32>)>,
 }
 
 impl Symbols {
-    /// Those of the running kernel; none if they cannot be read.
+    /// Reads the functions of the running kernel, or returns none if they cannot be read.
     pub(crate) fn load() -> Symbols {
         Symbols::parse(fs::read_to_string("/proc/kallsyms").unwrap_or_default())
     }
 
-    /// The functions in a text of `/proc/kallsyms`. To those who may not see addresses all are 0,
-    /// and there is none.
+    /// Parses the text of `/proc/kallsyms`. For users who cannot see addresses, all of them are 0,
+    /// and the result is empty.
     pub(crate) fn parse(text: impl Into<String>) -> Symbols {
         let text = text.into();
         let mut functions = Vec::with_capacity(text.len() / 64);
@@ -34,12 +35,12 @@ impl Symbols {
         Symbols { text, functions }
     }
 
-    /// Whether no address is known.
+    /// Returns whether no address is known.
     pub(crate) fn is_empty(&self) -> bool {
         self.functions.is_empty()
     }
 
-    /// The function that has `address` in it: the nearest one that begins at or before it.
+    /// Returns the function that contains `address`: the last one that begins at or before it.
     pub(crate) fn name(&self, address: u64) -> Option<&str> {
         let at = self.functions.partition_point(|(begin, _)| *begin <= address);
         let (_, name) = self.functions.get(at.checked_sub(1)?)?;
@@ -47,8 +48,8 @@ impl Symbols {
     }
 }
 
-/// A line such as `ffffffff81234560 t cap_capable`, and the module behind a tab: the address, and
-/// where the name stands.
+/// Parses a line such as `ffffffff81234560 t cap_capable`, with the module after a tab, into the
+/// address and the position of the name.
 fn function(line: &str) -> Option<(u64, Range<usize>)> {
     let (address, rest) = line.split_once(' ')?;
     let address = u64::from_str_radix(address, 16).ok().filter(|&address| address != 0)?;

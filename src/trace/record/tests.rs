@@ -1,11 +1,11 @@
-//! A recording as text, from which the files of tests/data are made.
+//! A recording as text, the source of the files in tests/data.
 
 use std::{fs, thread, time::Duration};
 
 use super::*;
 
-/// Prints the events of the command in `RCAP_EVENTS`, one per line, with the names of the kernel's
-/// functions. Without the variable, it prints nothing.
+/// Prints the events of the command in `RCAP_EVENTS`, one per line, with the names of kernel
+/// functions. Without the variable, prints nothing.
 #[test]
 #[expect(clippy::print_stdout, reason = "the output is the purpose")]
 fn print_events() {

@@ -1,4 +1,4 @@
-//! A buffer of the kernel's tracing, of one's own. (Documentation/trace/ftrace.rst, "Instances")
+//! A separate instance of the kernel's tracing. (Documentation/trace/ftrace.rst, "Instances")
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -19,20 +19,21 @@ use nix::fcntl::{Flock, FlockArg};
 use super::{format::Format, kprobe::Probes};
 use crate::{Op, Result, sys};
 
-/// The file system of the kernel's tracing.
+/// The file system tracefs.
 #[derive(Clone, Debug)]
 pub(crate) struct Tracefs {
     root: PathBuf,
-    /// What keeps it mounted, where it is mounted for this process alone.
+    /// The mount, if it belongs to this process alone.
     _mount: Option<Arc<OwnedFd>>,
 }
 
 impl Tracefs {
-    /// The one that is mounted; or else one that is mounted nowhere, for this process alone.
+    /// Opens the mounted tracefs, or mounts one for this process alone.
     ///
     /// # Errors
     ///
-    /// `EPERM` without `CAP_SYS_ADMIN`, where none is mounted; `ENODEV` on a kernel without.
+    /// `EPERM` without `CAP_SYS_ADMIN` if none is mounted. `ENODEV` if the kernel does not support
+    /// tracefs.
     pub(crate) fn open() -> Result<Tracefs> {
         let mounts = fs::read("/proc/self/mounts").unwrap_or_default();
         if let Some(root) = mounted(&String::from_utf8_lossy(&mounts)) {
@@ -44,26 +45,26 @@ impl Tracefs {
         Ok(Tracefs { root, _mount: Some(Arc::new(mount)) })
     }
 
-    /// Whether the kernel has a file or directory of this name there.
+    /// Returns whether the kernel has a file or directory with this name.
     pub(crate) fn has(&self, name: &str) -> bool {
         self.root.join(name).exists()
     }
 
-    /// The text of one of its files.
+    /// Reads a file as text.
     ///
     /// # Errors
     ///
-    /// The kernel does not have the file.
+    /// An error if the kernel does not have the file.
     pub(crate) fn read(&self, file: &str) -> Result<String> {
         let path = self.root.join(file);
         fs::read_to_string(&path).map_err(|err| Op::Open.on(&*path, err))
     }
 
-    /// Adds to one of its files.
+    /// Appends to a file.
     ///
     /// # Errors
     ///
-    /// The kernel does not have the file, or does not take the text.
+    /// An error if the kernel does not have the file, or rejects the text.
     pub(crate) fn append(&self, file: &str, text: &str) -> Result<()> {
         let path = self.root.join(file);
         let mut opened = OpenOptions::new()
@@ -73,12 +74,12 @@ impl Tracefs {
         opened.write_all(text.as_bytes()).map_err(|err| Op::SetUpTracing.on(&*path, err))
     }
 
-    /// The layout of an event, such as `capability/cap_capable`; `None` if the kernel has none of
-    /// this name.
+    /// Returns the layout of an event, such as `capability/cap_capable`, or `None` if the kernel
+    /// does not have the event.
     ///
     /// # Errors
     ///
-    /// It cannot be read.
+    /// An error if the layout cannot be read.
     pub(crate) fn format(&self, event: &str) -> Result<Option<Format>> {
         let path = self.root.join("events").join(event).join("format");
         match fs::read_to_string(&path) {
@@ -88,12 +89,12 @@ impl Tracefs {
         }
     }
 
-    /// Makes a buffer with `kilobytes` for each processor that keeps the oldest records when it is
-    /// full, and removes the buffers that ended processes of this library have left behind.
+    /// Creates a buffer with `kilobytes` per processor that keeps the oldest records when it is
+    /// full, and removes buffers that ended processes of this library left behind.
     ///
     /// # Errors
     ///
-    /// `EACCES` and `EPERM` for those who may not trace; `ENOMEM`.
+    /// `EACCES` and `EPERM` without the privilege to trace, and `ENOMEM`.
     pub(crate) fn instance(&self, kilobytes: u32) -> Result<Instance> {
         let instance = {
             let _alone = self.lock()?;
@@ -104,7 +105,7 @@ impl Tracefs {
             ("tracing_on", "0"),
             // No program has this number. An empty list would record every process.
             ("set_event_pid", NOBODY),
-            // Which empties the buffer: while it is small.
+            // Setting the clock clears the buffer, which is fast while it is small.
             ("trace_clock", "mono"),
             ("options/overwrite", "0"),
             ("options/event-fork", "1"),
@@ -115,10 +116,10 @@ impl Tracefs {
         Ok(instance)
     }
 
-    /// Keeps other processes of this library from making and removing instances: until a file of a
-    /// new instance is open, nothing tells it from a leftover. And some files of an instance, such
-    /// as `options/overwrite`, do not hold it: a kernel that removes it while another process writes
-    /// to one of them uses freed memory (Linux 6.18, `trace_options_core_write`).
+    /// Prevents other processes of this library from creating and removing instances. Until a file
+    /// of a new instance is open, the instance looks like a leftover. Some files of an instance,
+    /// such as `options/overwrite`, do not hold it: a kernel that removes it while another process
+    /// writes to one of them uses freed memory (Linux 6.18, `trace_options_core_write`).
     fn lock(&self) -> Result<Flock<File>> {
         let path = self.root.join("instances");
         let directory = File::open(&path).map_err(|err| Op::MakeTraceInstance.on(&*path, err))?;
@@ -126,7 +127,7 @@ impl Tracefs {
             .map_err(|(_, errno)| Op::MakeTraceInstance.on(&*path, errno))
     }
 
-    /// Makes an instance, and holds it.
+    /// Creates an instance and holds it.
     fn create(&self) -> Result<Instance> {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let pid = std::process::id();
@@ -137,18 +138,18 @@ impl Tracefs {
             let made = fs::create_dir(&path).and_then(|()| File::open(path.join("tracing_on")));
             match made {
                 Ok(hold) => return Ok(Instance { path, hold: Some(hold) }),
-                // A process with the same ids in another PID namespace has made it.
+                // A process with the same IDs in another PID namespace has created it.
                 Err(err) if err.kind() == io::ErrorKind::AlreadyExists && count < u32::MAX => {}
                 Err(err) => return Err(Op::MakeTraceInstance.on(&*path, err)),
             }
         }
     }
 
-    /// The names of the instances that this library has made, in this process and others.
+    /// Returns the names of the instances of this library, in all processes.
     ///
     /// # Errors
     ///
-    /// The directory of instances cannot be read.
+    /// An error if the directory of instances cannot be read.
     pub(crate) fn instances(&self) -> Result<Vec<String>> {
         let path = self.root.join("instances");
         let entries = fs::read_dir(&path).map_err(|err| Op::ReadDirectory.on(&*path, err))?;
@@ -158,51 +159,49 @@ impl Tracefs {
 
     /// Removes the instances that no process holds, and then the probes of removed instances.
     ///
-    /// The kernel decides: rmdir(2) fails with `EBUSY`, and changes nothing, while a process in
-    /// any PID namespace has a file of the instance open. (`__remove_instance` in
-    /// kernel/trace/trace.c)
+    /// The kernel decides: rmdir(2) fails with `EBUSY` while a process in any PID namespace has a
+    /// file of the instance open. (`__remove_instance` in kernel/trace/trace.c)
     fn reap(&self) {
         let instances = self.root.join("instances");
         for name in self.instances().unwrap_or_default() {
             let _ = fs::remove_dir(instances.join(name));
         }
-        // An instance is made before its probes, and held for as long as they are used.
+        // An instance is created before its probes, and held while they are used.
         Probes::reap(self, |name| is_ours(name) && !instances.join(name).exists());
     }
 }
 
-/// Where a text of `/proc/self/mounts` has it.
+/// Returns the mount point in the text of `/proc/self/mounts`.
 fn mounted(mounts: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let mut fields = line.split(' ').skip(1);
         let (path, kind) = (fields.next()?, fields.next()?);
-        // One with a blank or the like in it is written another way, and passed over.
+        // A path with blanks is escaped, and skipped.
         (kind == "tracefs" && !path.contains('\\')).then(|| path.into())
     })
 }
 
-/// The entry of `set_event_pid` that is there from the beginning to the end: that of the idle
-/// tasks, which execute nothing.
+/// The permanent entry of `set_event_pid`, the ID of the idle tasks, which execute nothing.
 pub(super) const NOBODY: &str = "0";
 
-/// Whether an instance of this name is one of this library's: `rcap-PID-START-COUNT`.
+/// Returns whether an instance belongs to this library, by its name `rcap-PID-START-COUNT`.
 fn is_ours(name: &str) -> bool {
     let is_number = |part: &str| part.parse::<u64>().is_ok();
     name.strip_prefix("rcap-")
         .is_some_and(|rest| rest.split('-').count() == 3 && rest.split('-').all(is_number))
 }
 
-/// When a process began, in ticks since the machine did: an id can be used again.
+/// Returns the start time of a process in ticks since boot, because IDs are reused.
 fn start_time(pid: u32) -> Option<u64> {
     stat(pid, 19)?.parse().ok()
 }
 
-/// Whether a thread has not ended. One that has stays known until its parent asks for it.
+/// Returns whether a thread has not ended. An ended thread remains until its parent waits for it.
 pub(crate) fn lives(tid: u32) -> bool {
     stat(tid, 0).is_some_and(|state| state != "Z" && state != "X")
 }
 
-/// A field behind the name in `/proc/PID/stat`, from 0. (proc_pid_stat(5))
+/// Returns a field after the name in `/proc/PID/stat`, from 0. (proc_pid_stat(5))
 fn stat(pid: u32, field: usize) -> Option<String> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     let end = text.iter().rposition(|&byte| byte == b')')?;
@@ -213,35 +212,35 @@ fn stat(pid: u32, field: usize) -> Option<String> {
         .map(str::to_owned)
 }
 
-/// A buffer of one's own. It is removed when it is dropped.
+/// A separate buffer, which is removed when dropped.
 #[derive(Debug)]
 pub(crate) struct Instance {
     path: PathBuf,
-    /// Keeps other processes from removing it.
+    /// Prevents other processes from removing the instance.
     hold: Option<File>,
 }
 
 impl Instance {
-    /// Its name.
+    /// Returns the name.
     pub(crate) fn name(&self) -> String {
         self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
-    /// The text of one of its files.
+    /// Reads a file as text.
     ///
     /// # Errors
     ///
-    /// The kernel does not have the file.
+    /// An error if the kernel does not have the file.
     pub(crate) fn read(&self, file: impl AsRef<Path>) -> Result<String> {
         let path = self.path.join(file);
         fs::read_to_string(&path).map_err(|err| Op::ReadTrace.on(&*path, err))
     }
 
-    /// Writes to one of its files.
+    /// Writes to a file.
     ///
     /// # Errors
     ///
-    /// The kernel does not have the file, or does not take the value.
+    /// An error if the kernel does not have the file, or rejects the value.
     pub(crate) fn write(&self, file: impl AsRef<Path>, value: &str) -> Result<()> {
         let path = self.path.join(file);
         fs::write(&path, value).map_err(|err| Op::SetUpTracing.on(&*path, err))
@@ -251,27 +250,27 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// The kernel does not have it.
+    /// An error if the kernel does not have the event.
     pub(crate) fn enable(&self, event: &str) -> Result<()> {
         self.write(Path::new("events").join(event).join("enable"), "1")
     }
 
-    /// One of its files, to be written to.
+    /// Opens a file for writing.
     ///
     /// # Errors
     ///
-    /// The kernel does not have it.
+    /// An error if the kernel does not have the file.
     pub(crate) fn open(&self, file: impl AsRef<Path>) -> Result<File> {
         let path = self.path.join(file);
         let opened = OpenOptions::new().append(true).open(&path);
         opened.map_err(|err| Op::SetUpTracing.on(&*path, err))
     }
 
-    /// One reader for each processor.
+    /// Returns a reader for each processor.
     ///
     /// # Errors
     ///
-    /// The directories cannot be read.
+    /// An error if the directories cannot be read.
     pub(crate) fn readers(&self) -> Result<Vec<Reader>> {
         let dir = self.path.join("per_cpu");
         let failed = |err| Op::ReadDirectory.on(&*dir, err);
@@ -289,7 +288,7 @@ impl Instance {
 
 impl Drop for Instance {
     fn drop(&mut self) {
-        // What stays is removed by the next process that makes one.
+        // The next process that creates an instance removes leftovers.
         let _ = self.write("tracing_on", "0");
         drop(self.hold.take());
         let _ = fs::remove_dir(&self.path);
@@ -304,11 +303,11 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// The bytes of the next page that has records; `None` if there is none now.
+    /// Returns the bytes of the next page with records, or `None` if there is none now.
     ///
     /// # Errors
     ///
-    /// Only where the file system is gone.
+    /// An error if tracefs was unmounted.
     pub(crate) fn page<'a>(&mut self, buffer: &'a mut [u8]) -> io::Result<Option<&'a [u8]>> {
         match self.file.read(buffer) {
             Ok(0) => Ok(None),
@@ -318,26 +317,26 @@ impl Reader {
         }
     }
 
-    /// How many records had no place.
+    /// Returns the number of lost records.
     ///
     /// # Errors
     ///
-    /// The statistics cannot be read.
+    /// An error if the statistics cannot be read.
     pub(crate) fn lost(&self) -> io::Result<u64> {
         self.count(&["overrun: ", "commit overrun: ", "dropped events: "])
     }
 
-    /// How many records all readers of the buffer together have taken out of it since it was last
-    /// emptied.
+    /// Returns the number of records that all readers have taken out of the buffer since it was
+    /// last cleared.
     ///
     /// # Errors
     ///
-    /// The statistics cannot be read.
+    /// An error if the statistics cannot be read.
     pub(crate) fn taken(&self) -> io::Result<u64> {
         self.count(&["read events: "])
     }
 
-    /// The sum of these statistics.
+    /// Returns the sum of these statistics.
     fn count(&self, keys: &[&str]) -> io::Result<u64> {
         let text = fs::read_to_string(&self.statistics)?;
         Ok(keys

@@ -1,4 +1,4 @@
-//! The programs, instruction by instruction. (Documentation/bpf/standardization/)
+//! The BPF programs, written as instructions. (Documentation/bpf/standardization/)
 
 use crate::sys::bpf::{Cgroups, Counter, Ids, Map, Queue};
 
@@ -15,43 +15,43 @@ mod call {
     pub(super) const MAP_PUSH_ELEM: i32 = 87;
 }
 
-/// A check in 64-bit words: the time, the ids of process and thread, the capability, the answer,
-/// the user namespace in question, that of the credentials, two of the name, and the stack.
+/// The words of a check: the time, the process and thread IDs, the capability, the result, the user
+/// namespace in question, that of the credentials, two words of the name, and the stack.
 pub(super) const CHECK: usize = 8 + STACK;
 pub(super) const STACK: usize = 28;
-/// The end of a system call: the time, the ids of process and thread, and what it returned.
+/// The words of an exit: the time, the process and thread IDs, and the return value.
 pub(super) const END: usize = 3;
 
-/// Where an event is built below the frame pointer; below that, a key and a value.
+/// The offset of an event from the frame pointer. A key and a value are below it.
 const EVENT: i16 = -288;
 const KEY: i16 = EVENT - 8;
 const VALUE: i16 = EVENT - 16;
 const _: () = assert!(CHECK == 288 / 8, "the event is what is built");
 
-/// The place of a word of the event.
+/// Returns the offset of a word of the event.
 const fn word(at: i16) -> i16 {
     EVENT + 8 * at
 }
 
 /// The maps that the programs share.
 pub(super) struct Maps<'a> {
-    /// The control groups that are recorded, and how many. One more is for the mark.
+    /// The recorded control groups, and one more for the mark; and their number.
     pub(super) groups: &'a Cgroups,
     pub(super) count: i16,
     /// The events.
     pub(super) checks: &'a Queue<CHECK>,
     pub(super) ends: &'a Queue<END>,
-    /// The processes that were asked something in one of the groups.
+    /// The processes that were checked in one of the groups.
     pub(super) members: &'a Ids,
-    /// How many of them were asked something outside of the groups later.
+    /// The number of them that were checked outside of the groups later.
     pub(super) left: &'a Counter,
-    /// The threads that were asked something in the system call that they are in.
+    /// The threads that were checked in their current system call.
     pub(super) open: &'a Ids,
-    /// How many events had no place.
+    /// The number of lost events.
     pub(super) lost: &'a Counter,
 }
 
-/// Registers: the result, the arguments, two that calls preserve, the frame.
+/// Registers: the result, the arguments, two that calls preserve, and the frame pointer.
 const R0: u8 = 0;
 const R1: u8 = 1;
 const R2: u8 = 2;
@@ -61,7 +61,7 @@ const R6: u8 = 6;
 const R7: u8 = 7;
 const R10: u8 = 10;
 
-/// Instructions, with jumps to their common end.
+/// Instructions, with jumps to a common end.
 #[derive(Default)]
 struct Code {
     words: Vec<u64>,
@@ -70,7 +70,8 @@ struct Code {
 }
 
 impl Code {
-    /// opcode:8, registers:4+4, offset:16, immediate:32, in the byte order of the machine.
+    /// Adds an instruction: opcode:8, registers:4+4, offset:16, immediate:32, in the byte order of
+    /// the machine.
     fn push(&mut self, opcode: u8, to: u8, from: u8, offset: i16, immediate: i32) -> &mut Code {
         let registers =
             if cfg!(target_endian = "little") { to | from << 4 } else { from | to << 4 };
@@ -123,26 +124,26 @@ impl Code {
         self.push(0x85, 0, 0, 0, function)
     }
 
-    /// Jumps to where it is [landed](Code::land) if `register` is `value`.
+    /// Jumps if `register` is `value`. [`Code::land`] sets the target.
     fn jump_if(&mut self, register: u8, value: i32) -> usize {
         self.push(0x15, register, 0, 0, value);
         self.words.len() - 1
     }
 
-    /// To the end if `register` is `value`.
+    /// Jumps to the end if `register` is `value`.
     fn end_if(&mut self, register: u8, value: i32) -> &mut Code {
         let jump = self.jump_if(register, value);
         self.to_end.push(jump);
         self
     }
 
-    /// To the end unless `register` is `value`.
+    /// Jumps to the end unless `register` is `value`.
     fn end_unless(&mut self, register: u8, value: i32) -> &mut Code {
         self.to_end.push(self.words.len());
         self.push(0x55, register, 0, 0, value)
     }
 
-    /// Has these jumps lead to the next instruction.
+    /// Sets the target of these jumps to the next instruction.
     fn land(&mut self, jumps: impl IntoIterator<Item = usize>) -> &mut Code {
         for at in jumps {
             let mut bytes = self.words[at].to_ne_bytes();
@@ -153,13 +154,13 @@ impl Code {
         self
     }
 
-    /// To the end.
+    /// Jumps to the end.
     fn end(&mut self) -> &mut Code {
         self.to_end.push(self.words.len());
         self.push(0x05, 0, 0, 0, 0)
     }
 
-    /// The instructions, with an end that returns 0.
+    /// Returns the instructions, followed by a return of 0.
     fn finish(mut self) -> Vec<u64> {
         let to_end = std::mem::take(&mut self.to_end);
         self.land(to_end);
@@ -167,14 +168,14 @@ impl Code {
         self.words
     }
 
-    /// The id of the process as the key, and those of process and thread in R7.
+    /// Stores the process ID as the key, and both IDs in R7.
     fn process(&mut self) -> &mut Code {
         self.call(call::GET_CURRENT_PID_TGID).copy(R7, R0);
         // R0 >>= 32
         self.push(0x77, R0, 0, 0, 32).store(KEY, R0)
     }
 
-    /// An event of so many words with the time, and the ids of R7.
+    /// Starts an event of this many words, with the time and the IDs of R7.
     fn event(&mut self, words: usize) -> &mut Code {
         for at in (EVENT..0).step_by(8).take(words) {
             self.store_value(at, 0);
@@ -190,7 +191,7 @@ impl Code {
 
     fn count(&mut self, counter: &Counter) -> &mut Code {
         self.store_value(KEY, 0).map(R1, counter).address(R2, KEY).call(call::MAP_LOOKUP_ELEM);
-        // *R0 += 1, at once.
+        // *R0 += 1, atomically.
         self.end_if(R0, 0).set(R1, 1).push(0xdb, R0, R1, 0, 0)
     }
 
@@ -200,14 +201,15 @@ impl Code {
         self.call(call::MAP_UPDATE_ELEM)
     }
 
-    /// Removes the key from a map: R0 is 0 if it was there.
+    /// Removes the key from a map. R0 is 0 if the key was present.
     fn remove(&mut self, map: &Ids) -> &mut Code {
         self.map(R1, map).address(R2, KEY).call(call::MAP_DELETE_ELEM)
     }
 }
 
-/// At the tracepoint cap_capable, which has the credentials, the user namespace in question, that
-/// of the credentials, the capability and the answer. (include/trace/events/capability.h)
+/// At the tracepoint cap_capable, whose arguments are the credentials, the user namespace in
+/// question, that of the credentials, the capability and the result.
+/// (include/trace/events/capability.h)
 pub(super) fn check(maps: &Maps<'_>) -> Vec<u64> {
     let mut code = Code::default();
     code.copy(R6, R1);
@@ -231,7 +233,7 @@ pub(super) fn check(maps: &Maps<'_>) -> Vec<u64> {
     code.finish()
 }
 
-/// At the tracepoint sys_exit, which has the registers and what is returned.
+/// At the tracepoint sys_exit, whose arguments are the registers and the return value.
 pub(super) fn system_call(maps: &Maps<'_>) -> Vec<u64> {
     let mut code = Code::default();
     code.copy(R6, R1).process().store(KEY, R7).remove(maps.open).end_unless(R0, 0);
@@ -240,11 +242,11 @@ pub(super) fn system_call(maps: &Maps<'_>) -> Vec<u64> {
     code.finish()
 }
 
-/// At the tracepoint sched_process_exit: the next process of this id is another.
+/// At the tracepoint sched_process_exit, because the process ID can be reused.
 pub(super) fn exit(maps: &Maps<'_>) -> Vec<u64> {
     let mut code = Code::default();
     code.process();
-    // R7 = the id of the thread, by the lower half of a 32-bit move; the other threads go on.
+    // R7 = the thread ID, by a 32-bit move. Other threads of the process continue.
     code.push(0xbc, R7, R7, 0, 0);
     code.to_end.push(code.words.len());
     // if R7 != R0 goto end

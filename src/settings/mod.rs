@@ -13,7 +13,7 @@
 //! ```
 //!
 //! The functions here take texts and return values: the caller opens files. The word `all` stands
-//! for [`CapSet::supported`], the capabilities of the running kernel. The feature `settings`
+//! for [`CapSet::supported`](crate::CapSet::supported), the capabilities of the running kernel. The feature `settings`
 //! adds the readers, `read` and `Source`.
 
 #![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]

@@ -7,7 +7,7 @@
 //! usr/bin/sudo mode=4755 owner=0:0 -
 //! ```
 //!
-//! A line is a path below a root directory as one word, see [`encode`](super::encode); fields of a
+//! A line is a path below a root directory as one word, see [`encode`]; fields of a
 //! key and a value; and the capabilities as setcap(8) reads them, `=` for an attribute without any
 //! or `-` for none. Empty lines and lines that begin with `#` mean nothing.
 

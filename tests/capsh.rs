@@ -1,4 +1,4 @@
-//! `capsh` and what any toolkit for capabilities has to get right, on the running kernel.
+//! `capsh` on the running kernel, and requirements of any capability toolkit.
 
 mod common;
 
@@ -50,7 +50,7 @@ fn capsh<'a>(args: impl IntoIterator<Item = &'a str>) -> Ran {
     ran(program("capsh").args(args))
 }
 
-/// Runs `capsh` with a line of words, and in the end a shell with `script`.
+/// Runs `capsh` with a line of words, followed by a shell that runs `script`.
 fn shell(line: &str, script: &str) -> Ran {
     capsh(line.split(' ').filter(|word| !word.is_empty()).chain(["--", "-c", script]))
 }
@@ -74,7 +74,7 @@ fn answers(line: &str) -> bool {
     status == Some(0)
 }
 
-/// A directory that everybody can enter, with a copy of `capsh` in it.
+/// Creates a directory that every user can enter, with a copy of `capsh`.
 fn public() -> TempDir {
     let dir = directory();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -174,7 +174,7 @@ fn securebits_by_name() {
     assert!(ran.out.contains(" secure-no-suid-fixup: no (locked)\n"));
     assert!(ran.out.contains(" secure-exec-restrict-file: yes (unlocked)\n"));
     assert!(!ran.out.contains("secure-exec-deny-interactive"));
-    // CAP_SETPCAP need only be permitted, unless it is to be strict.
+    // CAP_SETPCAP need only be permitted, except with --strict.
     assert!(answers("--caps==p --securebits=noroot"));
     assert!(!answers("--caps==p --strict --securebits=noroot"));
     assert!(!answers("--securebits=root"));
@@ -186,7 +186,7 @@ fn securebits_are_locked() {
         assert!(answers(&set));
         assert!(!answers(&format!("{set} --secbits=0")), "{bits}");
         assert!(!answers(&format!("{set} --keep=1")), "{bits}");
-        // User 0 is a user like others: nothing is permitted after it executes a program.
+        // User 0 is an ordinary user, so executing a program grants nothing.
         let ran = shell(&set, STATUS);
         assert_eq!(field(&ran, "Uid"), "0\t0\t0\t0");
         assert_eq!([self::set(&ran, "CapPrm"), self::set(&ran, "CapEff")], [CapSet::empty(); 2]);
@@ -204,7 +204,7 @@ fn the_bounding_set_limits_what_is_permitted_and_not_what_is_inheritable() {
     assert!(!set(&inherited, "CapBnd").contains(Cap::KILL));
     assert!(set(&inherited, "CapInh").contains(Cap::KILL));
     assert!(set(&inherited, "CapPrm").contains(Cap::KILL));
-    // It cannot become inheritable once it is dropped.
+    // A dropped capability cannot become inheritable.
     assert!(!answers("--drop=cap_kill --inh=cap_kill"));
 }
 
@@ -256,7 +256,7 @@ fn a_program_without_a_shell() {
         "capsh: --exec: cannot execute no-such-program: No such file or directory\n"
     );
     assert_eq!(capsh(["--exec"]).status, Some(1));
-    // The shell is a path, and is not looked for.
+    // The shell is a path, and is not searched for.
     assert_eq!(capsh(["--shell=sh", "--", "-c", "exit 7"]).status, Some(1));
     assert_eq!(capsh(["--shell=/bin/sh", "--", "-c", "exit 7"]).status, Some(7));
 }
@@ -265,7 +265,7 @@ fn capsh_again() {
     for how in ["==", "=+"] {
         let ran = capsh(["--iab=^cap_kill", "--secbits=1", how, "--current"]);
         assert_eq!(ran.out, "Current: cap_kill=eip\nCurrent IAB: ^cap_kill\n", "{how}");
-        // Also where it has two words of a name.
+        // The name can also consist of two words.
         let ran = run(Path::new("/"), "rcap", ["capsh", "--secbits=1", how, "--current"]);
         assert_eq!(ran.out, "Current: =\nCurrent IAB: \n", "{how}");
         assert_eq!(capsh([how, "--bogus"]).status, Some(1));
@@ -333,7 +333,7 @@ fn a_user_with_ambient_capabilities() {
     }
     let ran = shell("--user=nobody --iab=^cap_net_raw", STATUS);
     assert_eq!(set(&ran, "CapAmb"), Cap::NET_RAW.into());
-    // In another order, the change of the user clears the ambient set.
+    // In the opposite order, changing the user clears the ambient set.
     let ran = shell("--inh=cap_net_raw --addamb=cap_net_raw --user=nobody", STATUS);
     assert_eq!(set(&ran, "CapPrm"), CapSet::empty());
 }
@@ -368,7 +368,7 @@ fn a_set_user_id_script_gains_nothing() {
     let ran = copy(dir.path(), "--user=nobody --exec ./script");
     assert_eq!(field(&ran, "Uid"), "65534\t65534\t65534\t65534");
     assert_eq!(set(&ran, "CapPrm"), CapSet::empty());
-    // It is the script that is powerless: a program with that bit is not.
+    // Only the script has no privileges: a program with this bit has them.
     fs::set_permissions(dir.path().join("copy"), fs::Permissions::from_mode(0o4755)).unwrap();
     let ran = copy(dir.path(), "--user=nobody --exec ./copy --has-p=cap_net_raw --print");
     assert!(ran.out.contains("uid=65534(nobody) euid=0(root)\n"), "{ran:?}");
@@ -397,7 +397,7 @@ fn ambient_through_a_script() {
 
 fn a_copy_under_another_name() {
     let dir = public();
-    // What a program may do that has the capability from its file.
+    // Operations of a program that has the capability from its file.
     assert_eq!(run(dir.path(), "setcap", ["cap_net_raw=p", "copy"]).status, Some(0));
     let line = "--user=nobody --exec ./copy --current --caps=cap_net_raw=ep --has-e=cap_net_raw";
     let ran = copy(dir.path(), line);

@@ -1,4 +1,4 @@
-//! `captree`, on made and on real processes.
+//! `captree`, with constructed and with real processes.
 
 mod common;
 
@@ -36,8 +36,8 @@ tests! {
         a_thread_that_differs;
 }
 
-/// The sets of a made thread: permitted and effective, ambient and inheritable, not in the
-/// bounding set.
+/// The sets of a constructed thread: permitted and effective, ambient and inheritable, dropped from
+/// the bounding set.
 type Caps = (CapSet, CapSet, CapSet);
 
 const NONE: CapSet = CapSet::empty();
@@ -161,7 +161,7 @@ fn verbose() {
 
 fn what_is_asked_for() {
     let made = system();
-    // Nearest to the top first, a part of what is drawn not once more.
+    // Processes nearest to the root come first, and a part of a tree is not drawn twice.
     assert_eq!(
         made.tree("1020 965 925 kthread*").out,
         "--kthreadd(2) \"=ep\"
@@ -179,7 +179,7 @@ fn what_is_asked_for() {
     assert_eq!(by("dbus-broker"), by("965"));
     assert_eq!(by("[st]*ep"), by("1020"));
     assert_eq!(by("01020"), by("1020"));
-    // In whatever order it is named, and however often.
+    // The order and repetition of arguments do not matter.
     for twice in ["1020 sleep", "sleep 1020", "sl* sleep"] {
         assert_eq!(made.tree(twice), made.tree("1020"), "{twice}");
     }
@@ -221,7 +221,7 @@ fn columns() {
     cgroup(1000, "0::/user.slice/session-3.scope\n");
     cgroup(1010, "0::/system.slice/server.service\n");
     cgroup(1020, "0::/\n");
-    // A made process has no namespaces.
+    // A constructed process has no namespaces.
     assert_eq!(
         made.tree("--unit --user --userns 1000").out,
         "root  ?  session-3.scope  --sh(1000)
@@ -262,7 +262,7 @@ fn go_flags() {
     for line in ["--depth=1", "-depth=0x1", "--depth 1 -- 1", "-verbose=false -depth 1 1"] {
         assert_eq!(made.tree(line).out, one, "{line}");
     }
-    // What follows the first argument is none.
+    // Arguments after the first operand are not options.
     assert_eq!(made.tree("1 --verbose").status, Some(1));
     for line in ["--bogus", "--depth", "--depth=-1", "--depth=x", "--verbose=maybe", "---x"] {
         let wrong = made.tree(line);
@@ -304,7 +304,7 @@ fn names_of_any_bytes() {
     assert_eq!(made.tree("").out, "--\x1b[31m(1)\n");
 }
 
-/// What is drawn on a terminal of 40 columns, and with what environment.
+/// Returns the tree on a terminal with 40 columns and these environment variables.
 fn on_a_terminal(made: &Made, line: &str, environment: &[(&str, &str)]) -> String {
     let captree = program("captree").get_program().to_owned();
     let command = format!(
@@ -336,7 +336,7 @@ fn a_terminal() {
     assert_eq!(on_a_terminal(&made, "", &[("NO_COLOR", "")]), format!("{red}{rest}"));
     assert_eq!(on_a_terminal(&made, "", &[("TERM", "dumb")]), plain);
     assert_eq!(on_a_terminal(&made, "--color", &[("NO_COLOR", "1")]), format!("{red}{rest}"));
-    // Into a pipe, nothing is coloured or broken.
+    // Output to a pipe is neither coloured nor wrapped.
     assert!(made.tree("--color").out.starts_with("--init(1) \"cap_chown,cap_kill=ep\" [!cap_net"));
 }
 

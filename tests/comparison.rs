@@ -1,10 +1,10 @@
-//! docs/comparison.md names nothing that the library does not have.
+//! docs/comparison.md names only public items of the library.
 
 use std::{collections::HashSet, fs, path::Path};
 
 const ROOT: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The text of all sources below a directory.
+/// Returns the text of all sources below a directory.
 fn sources(dir: &Path) -> String {
     let mut text = String::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -14,12 +14,12 @@ fn sources(dir: &Path) -> String {
     text
 }
 
-/// The identifier at the start of a text.
+/// Returns the identifier at the start of a text.
 fn identifier(text: &str) -> &str {
     text.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()).next().unwrap_or_default()
 }
 
-/// The names that the sources declare as public, as a variant with fields, or with bitflags.
+/// Returns the names that the sources declare as public, as variants with fields, or with bitflags.
 fn declared(sources: &str) -> HashSet<String> {
     let words = ["fn", "const", "unsafe", "struct", "enum", "mod", "type"];
     let lines = sources.lines().map(str::trim_start).filter_map(|line| {
@@ -31,13 +31,13 @@ fn declared(sources: &str) -> HashSet<String> {
         }
         Some(identifier(rest).to_owned())
     });
-    // The capabilities are declared by a table: number, constant, name.
+    // A table declares the capabilities: number, constant, name.
     let caps = sources.lines().filter(|line| line.contains(" \"cap_"));
     let caps = caps.filter_map(|line| line.split_whitespace().nth(1)).map(str::to_owned);
     lines.chain(caps).collect()
 }
 
-/// Names that a derive or bitflags gives.
+/// Names that a derive or bitflags creates.
 const DERIVED: [&str; 9] = [
     "all",
     "bits",
@@ -63,6 +63,6 @@ fn every_name_of_rcap_is_public() {
             checked += 1;
         }
     }
-    // So that none is lost to a change of the page's form.
+    // A change of the page's format must not hide rows.
     assert_eq!(checked, 221);
 }

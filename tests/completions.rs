@@ -1,4 +1,4 @@
-//! What `rcap completions` writes, in the shells for which it is.
+//! `rcap completions` in real shells.
 
 mod common;
 
@@ -33,7 +33,7 @@ fn usage() {
     }
 }
 
-/// The commands that `rcap --help` names, in its order.
+/// The commands of `rcap --help`, in order.
 const COMMANDS: &[&str] = &[
     "getcap",
     "getpcaps",
@@ -58,7 +58,7 @@ const COMMANDS: &[&str] = &[
     "oci-runtime",
 ];
 
-/// The commands that `rcap --help` names.
+/// Returns the commands that `rcap --help` lists.
 fn commands() -> Vec<String> {
     let help = ran(program("rcap").arg("--help")).out;
     let lines = help.lines().filter_map(|line| line.strip_prefix("  "));
@@ -86,7 +86,7 @@ fn everything_is_in_it() {
     }
 }
 
-/// What a shell completes a line to, by the script that has been written.
+/// Returns the completions of a line in a shell with the printed script.
 fn completed(shell: &str, lines: &str) -> Vec<String> {
     let dir = directory();
     let path = dir.path().join("script");

@@ -1,4 +1,4 @@
-//! Containers, started by real runtimes and by a real Docker daemon.
+//! Containers started by real runtimes and a real Docker daemon.
 
 mod common;
 
@@ -30,7 +30,7 @@ tests! {
         everything_dropped;
 }
 
-/// What Docker leaves to a container.
+/// Docker's default set.
 const LEFT: [&str; 14] = [
     "CAP_CHOWN",
     "CAP_DAC_OVERRIDE",
@@ -48,7 +48,7 @@ const LEFT: [&str; 14] = [
     "CAP_AUDIT_WRITE",
 ];
 
-/// A bundle of such a container.
+/// Creates a bundle for a container with these capabilities.
 fn bundle(dir: &Path, caps: &[&str], script: &str) {
     root_file_system(dir);
     assert!(
@@ -69,7 +69,7 @@ fn bundle(dir: &Path, caps: &[&str], script: &str) {
     fs::write(&path, config.to_string()).unwrap();
 }
 
-/// An id that no other container has.
+/// Returns an ID that no other container has.
 fn id(name: &str) -> String {
     format!("rcap-test-{name}-{}", std::process::id())
 }
@@ -103,7 +103,7 @@ fn a_container_is_told_from_its_runtime() {
     );
 }
 
-/// An overlay is looked at with the credentials of who has mounted it.
+/// Overlayfs accesses files with the credentials of the user who mounted it.
 fn nothing_is_proposed_that_it_does_not_have() {
     let dir = directory();
     bundle(
@@ -111,7 +111,7 @@ fn nothing_is_proposed_that_it_does_not_have() {
         &["CAP_CHOWN"],
         "touch /tmp/f; chown 5 /tmp/f; cat /bin/sh > /tmp/g; rm /tmp/f; mount -t tmpfs t /tmp",
     );
-    // In a mount namespace of its own, which goes with it.
+    // The separate mount namespace removes the mounts.
     let script = "mount -t tmpfs t over && mkdir over/u over/w && \
                   mount -t overlay o -o lowerdir=rootfs,upperdir=over/u,workdir=over/w rootfs && \
                   exec \"$0\" trace --json -- runc run \"$1\"";
@@ -134,7 +134,7 @@ fn a_hook_records_from_the_start() {
     let reports = dir.path().join("reports");
     fs::create_dir(&reports).unwrap();
     let save = reports.to_str().unwrap();
-    // As config.json has it, written by hand.
+    // A hand-written config.json.
     let path = dir.path().join("config.json");
     let plain = fs::read(&path).unwrap();
     let mut config: Value = serde_json::from_slice(&plain).unwrap();
@@ -157,14 +157,14 @@ fn a_hook_records_from_the_start() {
     let command = serde_json::from_str::<Value>(&report).unwrap()["command"].clone();
     assert_eq!(command, json!([format!("--container={id}")]));
 
-    // And put there by the wrapper of a runtime.
+    // A config.json with the hook of `rcap oci-runtime`.
     fs::write(&path, plain).unwrap();
     let id = format!("{id}-2");
     let wrapped = rcap(dir.path(), &["oci-runtime", "--save", save, "--", "runc", "run", &id]);
     assert_eq!(wrapped.status, Some(0), "{wrapped:?}");
     assert_eq!(candidates(&written(&reports, &id)), ["cap_chown", "cap_net_raw"]);
 
-    // A second start adds a run, and the hook is there once.
+    // A second start adds a run, and the hook is not added twice.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o640)).unwrap();
     let again = rcap(dir.path(), &["oci-runtime", "--save", save, "--", "runc", "run", &id]);
     assert_eq!(again.status, Some(0), "{again:?}");
@@ -176,7 +176,7 @@ fn a_hook_records_from_the_start() {
     assert_eq!(config["hooks"]["createRuntime"].as_array().unwrap().len(), 1);
     assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
 
-    // The words of another command are not read as one that makes a container.
+    // Arguments of another command do not look like one that creates a container.
     let other = dir.path().join("other");
     fs::create_dir(&other).unwrap();
     fs::write(other.join("config.json"), "{}").unwrap();
@@ -185,7 +185,7 @@ fn a_hook_records_from_the_start() {
     assert_eq!(rcap(dir.path(), &args).status, Some(0));
     assert_eq!(fs::read_to_string(other.join("config.json")).unwrap(), "{}");
 
-    // One that cannot write its report says so, and the container does not start.
+    // If the report cannot be written, the hook fails, and the container does not start.
     let missing = dir.path().join("missing");
     let id = format!("{id}-3");
     let refused = rcap(
@@ -199,7 +199,7 @@ fn a_hook_records_from_the_start() {
 fn crun_is_no_other() {
     let dir = directory();
     bundle(dir.path(), &LEFT, SCRIPT);
-    // It wants the unified hierarchy alone, in a mount namespace of its own.
+    // The hierarchy must be unified, in a separate mount namespace.
     let script = "umount -R /sys/fs/cgroup; mount -t cgroup2 c /sys/fs/cgroup; \
                   exec \"$0\" trace --json -- crun --cgroup-manager=disabled run \"$1\"";
     let report = ran(Command::new("unshare")
@@ -219,7 +219,7 @@ fn docker_by_name_and_from_the_start() {
         assert_eq!(ran.status, Some(0), "{ran:?}");
         ran.out.trim().to_owned()
     };
-    // From its first instruction, by the entry of a runtime.
+    // Record from the first instruction, through Docker's runtime.
     let id_file = dir.path().join("id");
     run(&[
         "--rm",
@@ -238,7 +238,7 @@ fn docker_by_name_and_from_the_start() {
         ["cap_chown", "cap_net_raw"]
     );
 
-    // While it runs, by its name.
+    // Record a running container by its name.
     let endless = "while :; do touch /tmp/f; chown 5 /tmp/f; rm -f /tmp/f; sleep 0.2; done";
     run(&["-d", "--rm", "--name", "named", "rcap-test:1", "sh", "-c", endless]);
     let mut trace = daemon.client(program("rcap").get_program().to_str().unwrap());
@@ -264,7 +264,7 @@ fn everything_dropped() {
     assert_ne!(with("CHOWN"), Some(0));
     assert_eq!(with("NET_RAW"), Some(0));
 
-    // The same by Compose, with everything but one.
+    // The same with Compose, without one capability.
     let compose = "services:\n  ping:\n    image: rcap-test:1\n    network_mode: none\n    cap_drop: [NET_RAW]\n    command: ping -c 1 127.0.0.1\n";
     fs::write(dir.path().join("compose.yaml"), compose).unwrap();
     let run = ran(daemon.client("docker-compose").args([

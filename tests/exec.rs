@@ -1,9 +1,9 @@
-//! The rules of execve(2) as the library has them, beside the kernel's own: random processes
-//! execute random files, and each set and each id is what was predicted.
+//! The library's rules of execve(2) compared with the kernel: random processes execute random
+//! files, and every set and ID must match the prediction.
 //!
-//! `RCAP_EXEC_CASES` is how many cases a test makes.
+//! `RCAP_EXEC_CASES` is the number of cases per test.
 
-// The test prints what it finds to the process that compares it.
+// The test prints its state to the process that compares it.
 #![allow(clippy::print_stdout)]
 
 mod common;
@@ -43,7 +43,7 @@ use rcap::{
     securebits::{self, Securebits},
 };
 
-/// In the environment of what is executed.
+/// Set in the environment of the executed program.
 const PROBE: &str = "RCAP_EXEC_PROBE";
 
 fn test(name: &'static str, needs: Needs, body: fn()) -> Test {
@@ -64,10 +64,10 @@ fn main() -> ExitCode {
     ])
 }
 
-/// Whether the kernel has told this program to distrust its environment.
+/// Returns whether the kernel has set AT_SECURE for this program.
 #[expect(unsafe_code, reason = "getauxval(3)")]
 fn is_secure() -> bool {
-    // SAFETY: it takes an integer and reads what the kernel has written at the start.
+    // SAFETY: the call takes an integer and reads the auxiliary vector.
     unsafe { libc::getauxval(libc::AT_SECURE) != 0 }
 }
 
@@ -87,10 +87,10 @@ fn as_the_root_of_a_namespace() {
     compare(6_000, Just(None).boxed());
 }
 
-/// A process, and a file that it executes.
+/// A process and the file that it executes.
 #[derive(Clone, Debug)]
 struct Case {
-    /// One of [`MAPS`], of a user namespace that the process enters.
+    /// An index into [`MAPS`], for a user namespace that the process enters.
     namespace: Option<usize>,
     uid: [u32; 3],
     gid: [u32; 3],
@@ -107,10 +107,10 @@ struct Case {
     script: bool,
 }
 
-/// Of a namespace's ids: inside, outside, and how many.
+/// ID maps of a namespace: inside, outside, and length.
 const MAPS: [&str; 4] = [
     "0 1000 1",
-    // Where the root of the machine is another user.
+    // Root of the machine is another user in this namespace.
     "0 1000 1\n1000 0 1\n1001 1001 1",
     "0 0 1",
     "0 100000 65536",
@@ -177,7 +177,7 @@ fn cases(namespace: BoxedStrategy<Option<usize>>) -> impl Strategy<Value = Case>
             bounding,
             caps: CapState { effective, permitted, inheritable },
             ambient,
-            // Mostly none: with a locked bit here and there, nothing else could be reached.
+            // Mostly none, because locked bits would make other states unreachable.
             securebits: if securebits < 0x60 { securebits & 0x55 } else { 0 },
             no_new_privs,
             owner,
@@ -189,7 +189,7 @@ fn cases(namespace: BoxedStrategy<Option<usize>>) -> impl Strategy<Value = Case>
     )
 }
 
-/// Two copies of this program, one on a mount with nosuid, and a script for each.
+/// Two copies of this program, one of them on a mount with nosuid, and a script for each.
 struct Files {
     directory: tempfile::TempDir,
 }
@@ -219,11 +219,11 @@ impl Files {
         if case.nosuid { dir.join("nosuid").join(name) } else { dir.join(name) }
     }
 
-    /// Gives the file what the case says, as far as this namespace has it.
+    /// Prepares the file of the case, as far as this namespace permits.
     fn dress(&self, case: &Case) {
         for name in ["script", "program"] {
             let path = self.path(case, name);
-            // Of a script, its own counts for nothing.
+            // The kernel ignores the script's own attribute.
             let _ = xattr::remove(&path, ATTRIBUTE);
             let _ = chown(&path, Some(case.owner.0), Some(case.owner.1));
             fs::set_permissions(&path, fs::Permissions::from_mode(case.mode | 0o004)).unwrap();
@@ -272,7 +272,7 @@ fn compare(cases_default: u32, namespace: BoxedStrategy<Option<usize>>) {
     }
 }
 
-/// What is predicted in a child that is the process of the case, and what becomes of it.
+/// Returns the prediction and the result, from a child that is the process of the case.
 fn predict_and_execute(case: &Case, path: &Path, kernel: Kernel) -> [String; 2] {
     let (read, write) = unistd::pipe().unwrap();
     let child = Launcher::new()
@@ -312,7 +312,7 @@ fn predicted(process: &Credentials, path: &Path, kernel: Kernel) -> String {
     }
 }
 
-/// Makes this process that of the case, as far as it can be, and says what it is then.
+/// Makes this process the process of the case, as far as possible, and returns its credentials.
 fn become_it(case: &Case) -> Credentials {
     if let Some(map) = case.namespace {
         enter(MAPS[map]);
@@ -342,7 +342,7 @@ fn become_it(case: &Case) -> Credentials {
     Credentials::current().unwrap()
 }
 
-/// Enters a new user namespace, whose ids a child that stays behind maps.
+/// Enters a new user namespace. A child that stays outside writes its ID maps.
 fn enter(map: &str) {
     let pid = unistd::getpid();
     let (ready, unshared) = unistd::pipe().unwrap();
@@ -386,7 +386,7 @@ fn scripts_of_scripts() {
     }
 }
 
-/// /proc stays that of the namespace outside, where the ids of this process are those of root's.
+/// /proc stays that of the outer namespace, where this process's IDs belong to other processes.
 fn in_another_pid_namespace() {
     unshare(CloneFlags::CLONE_NEWPID).unwrap();
     let nobody = 65534;

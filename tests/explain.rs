@@ -38,7 +38,7 @@ fn a_capability() {
 fn a_system_call_and_a_program() {
     let bind = rcap(&["explain", "--syscall", "bind"]);
     assert!(bind.out.starts_with("cap_net_bind_service  a port below"), "{}", bind.out);
-    // What is "the same" as for another call is said.
+    // An entry "the same" is replaced by the text it refers to.
     let all = json(&["explain", "--json", "--syscall", "unlinkat"]);
     for row in all["capabilities"].as_array().unwrap() {
         assert_ne!(row["when"], "the same");
@@ -71,7 +71,7 @@ fn suggestions() {
         let value = json(&[&["suggest", "--json"], question].concat());
         assert_eq!(value["answers"][0]["caps"][0], cap);
     }
-    // What is so on this machine.
+    // The setting of this machine.
     let path = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
     let value = std::fs::read_to_string(path).unwrap();
     let words = format!("net.ipv4.ip_unprivileged_port_start is {}", value.trim());

@@ -1,4 +1,4 @@
-//! `rcap export`: what it writes, read by those for whom it is written.
+//! `rcap export`: its output, read by the programs that it is for.
 
 mod common;
 
@@ -45,7 +45,7 @@ fn export(args: &[&str]) -> String {
     ran.out.trim_end().to_owned()
 }
 
-/// The sets of /proc/self/status that a command of the shell prints.
+/// Returns the sets of /proc/self/status that a shell command prints.
 fn sets(command: &str) -> Vec<String> {
     let ran = ran(Command::new("sh").args(["-c", command]).stdin(Stdio::null()));
     assert_eq!(ran.status, Some(0), "{command}: {ran:?}");
@@ -100,7 +100,7 @@ fn setcap() {
     assert_eq!(got, ["PROGRAM cap_kill,cap_net_raw=ep"]);
 }
 
-/// In the user namespace of the test there is one user: root.
+/// The user namespace of the test has one user, root.
 fn capsh_is_there() {
     let show = "-c 'grep ^Cap /proc/self/status'";
     let root = export(&["--to", "capsh", "net_raw"]);
@@ -112,7 +112,7 @@ fn capsh_is_there() {
     }
 }
 
-/// systemd-analyze(1) names every setting that it does not understand.
+/// systemd-analyze(1) reports every setting that it does not understand.
 fn a_unit_that_systemd_understands() {
     let dir = directory();
     let path = dir.path().join("rcap-test.service");
@@ -205,14 +205,14 @@ fn users_by_value() {
             assert_eq!(ran.err, want);
         }
     }
-    // Before the program runs for the first time.
+    // The error precedes the first run.
     let args = ["minimize", "--user", "nobody", "--to", "oci", "--", "true"];
     let early = ran(program("rcap").args(args));
     assert_eq!((early.status, &*early.out), (Some(125), ""));
     assert!(early.err.contains("user nobody: oci needs a number"), "{}", early.err);
     let value: Value = serde_json::from_str(&export("oci", "7:5").out).unwrap();
     assert_eq!(value["process"]["user"], serde_json::json!({"uid": 7, "gid": 5}));
-    // Nobody, and the id that setresuid(2) takes for no change.
+    // An empty user, and the ID that setresuid(2) ignores.
     for user in ["", ":", "4294967295", "0x0", " 0", "-1", "a\nb", "a\u{1b}[31m", "-x", "a b"] {
         for format in ["docker", "oci", "systemd", "setpriv", "json"] {
             let ran = export(format, user);
@@ -225,13 +225,13 @@ fn users_by_value() {
     assert!(ran.err.contains("a backslash at the end would join the next line"), "{}", ran.err);
 }
 
-/// Names of users, of every character that one may have.
+/// Returns user names with every character that a user name may have.
 fn names() -> Vec<String> {
     let mut names: Vec<String> = r#"nobody www-data a'b a"b a$b $(id) `id` a\b \ ~ * ? #a a#b !a a! & ; | ( ) < > { } [a] %h %% = a=b @ é 日本 host$ $$ ${HOME} 'a' "a" , a, 3proxy"#
         .split(' ')
         .map(str::to_owned)
         .collect();
-    // From every printable character of ASCII, by a fixed sequence.
+    // Every printable ASCII character, in a fixed sequence.
     let printable: Vec<char> = ('!'..='~').filter(|char| !":/".contains(*char)).collect();
     let mut state = 1_u64;
     let mut next = |below: usize| {
@@ -252,7 +252,7 @@ fn write(format: Format, name: &str) -> Result<String, SettingsError> {
     format.write(&Settings::default().for_user(name.parse()?))
 }
 
-/// What a shell makes of the options.
+/// A shell parses the options.
 fn names_for_a_shell() {
     let names = names();
     let mut script = String::from(
@@ -281,7 +281,7 @@ fn names_for_a_shell() {
     assert_eq!(got, want);
 }
 
-/// What Compose makes of a service, and PyYAML of JSON.
+/// Compose parses a service, and PyYAML parses JSON.
 fn names_for_compose() {
     let names = names();
     let mut compose = String::from("version: '2.4'\nservices:\n");
@@ -297,13 +297,13 @@ fn names_for_compose() {
     assert_eq!(ran.status, Some(0), "{ran:?}");
     let value: Value = serde_json::from_str(&ran.out).unwrap();
     for (nth, name) in names.iter().enumerate() {
-        // Which is ready to be read again.
+        // The user is ready to be read again.
         let user = value["services"][format!("s{nth}")]["user"].as_str().unwrap();
         assert_eq!(user.replace("$$", "$"), *name);
     }
 }
 
-/// A user by number, as the two commands that change it themselves take one.
+/// A numeric user, for the two commands that change the user themselves.
 fn numbers_for_commands() {
     for (format, show) in [
         ("capsh", "-c 'grep -E ^Cap /proc/self/status; id -u; id -g; id -G'"),

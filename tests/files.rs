@@ -1,4 +1,4 @@
-//! The capabilities of files, on the running kernel.
+//! File capabilities on the running kernel.
 
 mod common;
 
@@ -52,10 +52,10 @@ fn files_by_path_and_by_descriptor() {
     assert!(!file::remove(&path).unwrap());
     assert!(!file::write(&path, &WRITTEN).unwrap().nosuid);
     assert_eq!(file::read(&path).unwrap(), Some(WRITTEN));
-    // what a kernel does not know is kept
+    // Unnamed capabilities are preserved.
     let unnamed = FileCaps { permitted: CapSet::from_bits(1 << 63), ..FileCaps::EMPTY };
     let opened = File::open(&path).unwrap();
-    // By nix, since std drops the flag with musl.
+    // nix is used because std drops the flag with musl.
     let mode = nix::sys::stat::Mode::empty();
     let located = nix::fcntl::open(&path, nix::fcntl::OFlag::O_PATH, mode).unwrap().into();
     for fd in [&opened, &located] {
@@ -65,7 +65,7 @@ fn files_by_path_and_by_descriptor() {
         assert!(!file::remove_fd(fd).unwrap());
         assert_eq!(file::read_fd(fd).unwrap(), None);
     }
-    // a file that may not even be read
+    // The file may be unreadable.
     fs::set_permissions(&path, fs::Permissions::from_mode(0o0)).unwrap();
     let setfcap = CapSet::of(&[Cap::SETFCAP]);
     CapState { effective: setfcap, permitted: setfcap, ..CapState::EMPTY }.apply().unwrap();
@@ -92,7 +92,7 @@ fn a_tree_as_one_value() {
     let without = Scan::default().exclude("a").collect(dir.path());
     assert_eq!(without.complete().unwrap(), one);
 
-    // A directory that may not be read: the files are there, and the result is not complete.
+    // If a directory is unreadable, its files are missing, and the result is incomplete.
     fs::set_permissions(path("a/closed"), fs::Permissions::from_mode(0o0)).unwrap();
     CapState::EMPTY.apply().unwrap();
     let collected = Scan::default().collect(dir.path());
@@ -115,7 +115,7 @@ fn refusal(result: rcap::Result<file::Written>) -> Refusal {
     }
 }
 
-/// The same of an attempt and of the question beforehand.
+/// Compares the refusal of an attempt with that of the check beforehand.
 fn both(path: &Path, caps: &FileCaps, want: &Refusal) {
     assert_eq!(refusal(file::check_write(path, Some(caps))), *want, "checking {}", path.display());
     assert_eq!(refusal(file::write(path, caps)), *want, "writing {}", path.display());
@@ -143,7 +143,7 @@ fn refusals_say_why() {
     assert!(matches!(file::write(path("none"), &WRITTEN), Err(Error::Os { .. })));
     assert!(matches!(file::remove(path("link")), Err(Error::Refused { .. })));
     assert_eq!(file::read(path("f")).unwrap(), None);
-    // permitted is enough for the question, and not for the attempt
+    // A permitted capability is enough for the check, but not for the attempt.
     let full = CapState::current().unwrap();
     CapState { effective: CapSet::empty(), ..full }.apply().unwrap();
     assert_eq!(file::check_write(path("f"), Some(&WRITTEN)).unwrap(), written);
@@ -170,13 +170,13 @@ fn a_mount_that_is_read_only_or_nosuid() {
     nix::mount::umount(dir.path()).unwrap();
 }
 
-/// Has two names change places. (renameat2(2))
+/// Exchanges two names. (renameat2(2))
 #[expect(unsafe_code, reason = "nix has it for glibc alone")]
 fn exchange(one: &Path, other: &Path) {
     const RENAME_EXCHANGE: libc::c_uint = 2;
     let [one, other] = [one, other].map(|path| CString::new(path.as_os_str().as_bytes()).unwrap());
     let cwd = libc::AT_FDCWD;
-    // SAFETY: the kernel reads two strings that end in NUL.
+    // SAFETY: the kernel reads two NUL-terminated strings.
     let ret = unsafe {
         let [one, other] = [one.as_ptr(), other.as_ptr()];
         libc::syscall(libc::SYS_renameat2, cwd, one, cwd, other, RENAME_EXCHANGE)
@@ -184,8 +184,8 @@ fn exchange(one: &Path, other: &Path) {
     assert_eq!(ret, 0, "{}", io::Error::last_os_error());
 }
 
-/// A file and a link to another change places all the time; what is written never reaches the
-/// other. (CVE-2026-4878)
+/// A file and a link are exchanged constantly, and the link's target is never written.
+/// (CVE-2026-4878)
 fn a_path_that_is_swapped_for_a_link() {
     let dir = directory();
     let path = |name| dir.path().join(name);
@@ -201,7 +201,7 @@ fn a_path_that_is_swapped_for_a_link() {
                 exchange(&path("f"), &path("link"));
             }
         });
-        // Both happen, sooner or later.
+        // Both results occur eventually.
         while written < 1000 || refused < 1000 {
             match file::write(path("f"), &WRITTEN) {
                 Ok(_) => written += 1,
@@ -217,7 +217,7 @@ fn a_path_that_is_swapped_for_a_link() {
     assert_eq!(file::read(path("target")).unwrap(), None, "the target was reached");
 }
 
-/// Two files change places all the time; what one has is never written to the other.
+/// Two files are exchanged constantly, and capabilities of one are never written to the other.
 fn an_update_of_files_that_change_places() {
     let dir = directory();
     let path = |name| dir.path().join(name);
@@ -259,8 +259,8 @@ fn an_owner_that_is_not_mapped() {
     both(&path, &WRITTEN, &Refusal::UnmappedOwner);
 }
 
-/// What the root of a namespace writes is its own: another's cannot read it, and the initial one
-/// sees whose it is.
+/// Capabilities written in one namespace are unreadable in another one, and the initial namespace
+/// sees the owner.
 fn file_capabilities_of_two_namespaces() {
     let dir = directory();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();

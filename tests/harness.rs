@@ -1,4 +1,4 @@
-//! The harness of the other tests: none of them can use a program that it does not name.
+//! The test harness: a test can only use programs that it declares.
 
 mod common;
 
@@ -11,7 +11,7 @@ use std::{
 
 use common::{BASE, Needs, Ran, Test, directory, find, has_oopsed, is_root, ran, tainted, which};
 
-/// In the environment of a run of this program whose tests are those of [`inner`].
+/// Set in the environment of a run of this program whose tests are those of [`inner`].
 const INNER: &str = "RCAP_TEST_INNER";
 
 fn test(name: &'static str, programs: &'static [&'static str], body: fn()) -> Test {
@@ -47,14 +47,14 @@ fn the_base_and_what_is_named() {
         .collect();
     assert_eq!(found, BASE.iter().map(|name| (*name).to_owned()).collect());
     assert!(which("sh").is_some() && which("find").is_none());
-    // Neither by a shell of the test, nor by a program that has the shell look for it.
+    // Neither a shell of the test nor a program that starts a shell finds it.
     for command in ["find /", "env find /", "sh -c 'find /'"] {
         let ran = ran(Command::new("sh").args(["-c", command]));
         assert_eq!(ran.status, Some(127), "{command}: {ran:?}");
     }
 }
 
-/// Runs [`inner`] with these in the environment.
+/// Runs [`inner`] with these environment variables.
 fn run_inner(variables: &[(&str, &str)]) -> Ran {
     let mut command = Command::new(env::current_exe().unwrap());
     command.env(INNER, "");
@@ -64,13 +64,13 @@ fn run_inner(variables: &[(&str, &str)]) -> Ran {
     ran(command.envs(variables.iter().copied()))
 }
 
-/// Whether a line of the output has these words.
+/// Returns whether a line of the output has these words.
 fn has_line(ran: &Ran, want: &str) -> bool {
     let words: Vec<_> = want.split(' ').collect();
     ran.out.lines().any(|line| line.split_whitespace().eq(words.iter().copied()))
 }
 
-/// The words of the tests and of the machine: a test that traces is run where the kernel is sound.
+/// On a kernel that has oopsed, tests that trace are ignored.
 fn a_kernel_that_has_oopsed() {
     for (tainted, want) in [("0\n", false), ("128\n", true), ("12928\n", true), ("512\n", false)] {
         assert_eq!(has_oopsed(tainted), want, "{tainted}");
@@ -126,7 +126,7 @@ fn a_script_is_not_the_program() {
     assert_eq!(found, fs::canonicalize(programs.join("python3")).ok());
 }
 
-/// Paths of programs that tests have for text alone, and do not execute.
+/// Paths of programs that tests use as text, without executing them.
 const WORDS: &[(&str, &str)] = &[
     ("common/debian.rs", "/bin"),
     ("common/debian.rs", "/inside/bin"),
@@ -141,7 +141,7 @@ const WORDS: &[(&str, &str)] = &[
     ("tutorial.rs", "/usr/bin"),
 ];
 
-/// The paths in a text that lead to programs, or to directories of them.
+/// Returns the paths in a text that lead to programs or to directories of programs.
 fn paths_of_programs(text: &str) -> impl Iterator<Item = &str> {
     let is_of_path = |char: char| char.is_ascii_alphanumeric() || "/._-+{}$".contains(char);
     let words = text.split(move |char| !is_of_path(char)).filter(|word| word.starts_with('/'));
@@ -163,7 +163,7 @@ fn no_source_names_a_program_by_its_path() {
     for source in sources {
         let name = source.strip_prefix(&tests).unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&source).unwrap();
-        // Of this file, what stands above.
+        // In this file, only the text before the list counts.
         let text = text.split("/// Paths of programs").next().unwrap();
         for path in paths_of_programs(text) {
             if !path.rsplit('/').next().is_some_and(|program| BASE.contains(&program)) {

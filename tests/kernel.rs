@@ -108,7 +108,7 @@ fn a_process_that_is_gone_a_zombie_and_a_kernel_thread() {
     ] {
         assert!(matches!(result, Err(Error::NoProcess { .. })), "{result:?}");
     }
-    // In a process namespace of its own there is none to be seen.
+    // In a new process namespace, it is not visible.
     if let Some(status) = proc.status(2).ok().filter(|status| status.name == "kthreadd") {
         assert_eq!(status.kind, Kind::KernelThread);
     }
@@ -150,7 +150,7 @@ fn sets_are_applied_as_a_whole() {
     };
     state.apply().unwrap();
     assert_eq!(CapState::current().unwrap(), state);
-    // effective outside permitted: refused, and nothing of it done
+    // Effective but not permitted: rejected without any effect.
     let wrong = CapState { effective: Cap::KILL.into(), ..CapState::EMPTY };
     assert_eq!(errno(wrong.apply()), Some(libc::EPERM));
     assert_eq!(CapState::current().unwrap(), state);
@@ -206,7 +206,7 @@ fn bounding_and_ambient() {
     assert_eq!(ambient::current().unwrap(), two);
     ambient::set(Cap::KILL).unwrap();
     assert_eq!(ambient::current().unwrap(), Cap::KILL.into());
-    // What cannot be raised adds nothing.
+    // A capability that cannot be raised adds nothing.
     assert_eq!(errno(ambient::set(Cap::NET_RAW | Cap::SETUID)), Some(libc::EPERM));
     assert_eq!(ambient::current().unwrap(), CapSet::empty());
 
@@ -221,7 +221,7 @@ fn bounding_and_ambient() {
     assert_eq!(bounding::current().unwrap(), two);
 }
 
-/// Any error that [`Error`] converts into.
+/// The error can be any type that [`Error`] converts into.
 fn raised_for_a_call_of_another_error() {
     let effective = || CapState::current().unwrap().effective;
     let all = CapState::current().unwrap();
@@ -266,7 +266,7 @@ fn threads_have_sets_of_their_own() {
     assert_eq!(CapState::current().unwrap(), full);
     drop(done);
     other.join().unwrap();
-    // The C library has seen its end a little before the kernel forgets it.
+    // The C library notices the end of a thread before the kernel forgets it.
     let gone = wait_for(|| proc.thread_status(pid, tid).err());
     assert!(matches!(gone, Error::NoProcess { pid, .. } if pid == tid), "{gone:?}");
 }
@@ -300,7 +300,7 @@ fn an_iab_is_applied_or_nothing_is() {
     iab.apply().unwrap();
     assert_eq!(Iab::current().unwrap(), iab);
     assert_eq!(CapState::current().unwrap().permitted, all.permitted);
-    // What was dropped stays so; the others are replaced.
+    // Dropped capabilities stay dropped, and the other sets are replaced.
     "^cap_kill".parse::<Iab>().unwrap().apply().unwrap();
     let iab: Iab = "!cap_chown,^cap_kill".parse().unwrap();
     assert_eq!(Iab::current().unwrap(), iab);
@@ -318,7 +318,7 @@ fn an_iab_is_applied_or_nothing_is() {
         assert_eq!(Iab::current().unwrap(), iab, "{refused}");
         assert_eq!(CapState::current().unwrap(), without(Cap::NET_RAW), "{refused}");
     }
-    // CAP_SETPCAP is asked for where it is needed, and there alone.
+    // CAP_SETPCAP is raised only where it is needed.
     CapState { permitted: NET_RAW | Cap::KILL, effective: CapSet::empty(), ..before }
         .apply()
         .unwrap_err();
@@ -385,7 +385,7 @@ fn a_user_keeps_what_is_permitted() {
     assert_eq!(ids(status.uid), [65534; 4]);
     assert_eq!(ids(status.gid), [65533; 4]);
     assert_eq!(status.groups, [5, 5, 7, 65534]);
-    // And back, since CAP_SETUID is still permitted.
+    // The change can be undone, because CAP_SETUID is still permitted.
     identity::set_uid(0).unwrap();
     assert_eq!(CapState::current().unwrap(), CapState { effective: CapSet::empty(), ..all });
 }
@@ -401,10 +401,10 @@ fn an_identity_is_changed_or_nothing_is() {
         assert_eq!(errno(invalid.apply()), Some(for_invalid));
         assert_eq!(Proc::default().status(std::process::id()).unwrap(), before);
     };
-    // For the kernel, -1 is none.
+    // -1 is not an ID.
     assert_eq!(errno(identity::set_uid(u32::MAX)), Some(libc::EINVAL));
     assert_eq!(errno(identity::set_groups(u32::MAX, &[])), Some(libc::EINVAL));
-    // The permitted set could not be kept.
+    // The permitted set could not be preserved.
     securebits::set(Securebits::KEEP_CAPS_LOCKED).unwrap();
     refused(libc::EPERM, libc::EINVAL);
     let mut permitted = all.permitted;

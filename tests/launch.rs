@@ -68,7 +68,7 @@ fn set(status: &str, name: &str) -> CapSet {
     CapSet::from_bits(u64::from_str_radix(field(status, name), 16).unwrap())
 }
 
-/// What a function in a child writes.
+/// Returns the output of a function in a child.
 fn said(launcher: &Launcher, function: impl FnOnce() -> String) -> String {
     let (read, write) = pipe().unwrap();
     let child = launcher
@@ -84,7 +84,7 @@ fn said(launcher: &Launcher, function: impl FnOnce() -> String) -> String {
     text
 }
 
-/// The operation that failed in the child, and its errno.
+/// Returns the operation that failed in the child, and its errno.
 fn failed<T: std::fmt::Debug>(result: rcap::Result<T>) -> (Op, i32) {
     match result.unwrap_err() {
         Error::Os { op, subject: Subject::Child | Subject::Path(_), source, .. } => {
@@ -142,7 +142,7 @@ fn nothing_is_left_behind() {
     assert_eq!(descriptors(), before);
     let children = fs::read_to_string("/proc/thread-self/children").unwrap();
     assert_eq!(children, "", "a child was not waited for");
-    // What is this library's does not stay open in the function or the program.
+    // Descriptors of the library are closed in the function and the program.
     let child = Launcher::new().call(|| u8::from(descriptors() == before)).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1));
     let ls = || {
@@ -175,7 +175,7 @@ fn a_program_has_what_was_asked_for() {
     for name in ["CapPrm", "CapEff", "CapInh", "CapAmb", "CapBnd"] {
         assert_eq!(set(&status, name), CapSet::empty(), "{name}");
     }
-    // What is ambient is not limited by the bounding set.
+    // The bounding set does not limit the ambient set.
     let none = CapSet::empty();
     let noroot = Launcher::new().securebits(Securebits::NOROOT);
     let status = status_of(&noroot.bounding(none).iab(Iab::new(NET_RAW, NET_RAW, none)));
@@ -189,7 +189,7 @@ fn a_program_has_what_was_asked_for() {
     assert_eq!(caps(&status_of(&Launcher::new())), caps(&before));
 }
 
-/// The steps are taken each time, and one that fails gives its errno.
+/// Each start takes the steps, and a failed step returns its errno.
 fn a_command_that_others_start() {
     let dir = directory();
     let mut cat = Command::new("cat");
@@ -201,7 +201,7 @@ fn a_command_that_others_start() {
             assert_eq!(set(&status, name), NET_RAW, "{name}");
         }
     }
-    // Other inheritable capabilities stay, and other ambient ones do not.
+    // Other inheritable capabilities are preserved, and other ambient ones are not.
     let iab = "^cap_kill,cap_chown".parse().unwrap();
     let status = status_of(&Launcher::new().ambient(NET_RAW).iab(iab));
     assert_eq!(set(&status, "CapInh"), NET_RAW | Cap::KILL | Cap::CHOWN);
@@ -265,11 +265,11 @@ fn a_root_directory() {
         entries.map(|entry| entry.file_name().into_string().unwrap()).join(" ")
     };
     assert_eq!(said(&Launcher::new().root(dir.path()), names), "here here");
-    // CAP_SYS_CHROOT is needed by the step, and not to be effective.
+    // The step needs CAP_SYS_CHROOT, which need not be effective.
     let all = CapState::current().unwrap();
     CapState { effective: CapSet::empty(), ..all }.apply().unwrap();
     assert_eq!(said(&Launcher::new().root(dir.path()), names), "here here");
-    // A program is looked for there.
+    // The program is searched for below the new root directory.
     assert_eq!(
         Launcher::new().root(dir.path()).spawn(Command::new("true")).unwrap_err().to_string(),
         "cannot execute true"
@@ -324,7 +324,7 @@ fn the_step_that_failed() {
         (without(Cap::NET_RAW),     new().caps(all),                  Op::SetSets,        eperm),
     ];
     for (caps, launcher, op, errno) in rows {
-        // In a child each, as what is given up does not come back.
+        // A separate child for each, because dropped privileges cannot be regained.
         let same = || {
             caps.apply().unwrap();
             let [spawned, called] =
@@ -355,8 +355,8 @@ fn programs_that_cannot_be_executed() {
     assert_eq!(err.raw_os_error(), Some(libc::ENOENT));
 }
 
-/// A relative root directory is below this process's working directory, with and without another
-/// one for the child.
+/// A relative root directory is resolved in this process's working directory, even if the child has
+/// another one.
 fn a_relative_root_directory() {
     let dir = directory();
     std::env::set_current_dir(dir.path()).unwrap();
@@ -396,7 +396,7 @@ fn a_user_with_ambient_capabilities() {
     }
     let status = status_of(&nobody());
     assert_eq!(["CapPrm", "CapEff", "CapAmb"].map(|name| set(&status, name)), [CapSet::empty(); 3]);
-    // A function keeps what is permitted, unless it is told otherwise.
+    // A function keeps the permitted set by default.
     let caps = || CapState::current().unwrap().to_string();
     let permitted = CapState { effective: CapSet::empty(), ..CapState::current().unwrap() };
     assert_eq!(said(&nobody(), caps), permitted.to_string());
@@ -407,14 +407,14 @@ fn ids_that_cannot_be_had() {
     let invalid = u32::MAX;
     let tried = Launcher::new().groups(0, &[1, invalid]).spawn(Command::new("true"));
     assert_eq!(failed(tried), (Op::SetGroups, libc::EINVAL));
-    // The permitted set could not be kept.
+    // The permitted set could not be preserved.
     securebits::set(Securebits::KEEP_CAPS_LOCKED).unwrap();
     let tried = Launcher::new().uid(65534).spawn(Command::new("true"));
     assert_eq!(failed(tried), (Op::SetSecurebits, libc::EPERM));
 }
 
 fn from_a_process_with_threads() {
-    /// Ends the threads whatever happens: a failed assertion would wait for them for ever.
+    /// Ends the threads even if an assertion fails, which would otherwise wait indefinitely.
     struct Stop<'a>(&'a AtomicBool);
     impl Drop for Stop<'_> {
         fn drop(&mut self) {
@@ -424,7 +424,7 @@ fn from_a_process_with_threads() {
     let pid = std::process::id();
     let proc = Proc::default();
     let status = || -> Vec<Status> {
-        // A thread that has been joined can be seen, and is counted, for a moment longer.
+        // A joined thread stays visible for a moment.
         common::wait_until(|| proc.threads(pid).unwrap().len() == 9);
         let tids = proc.threads(pid).unwrap().into_iter();
         tids.map(|tid| proc.thread_status(pid, tid).unwrap()).collect()
@@ -433,7 +433,7 @@ fn from_a_process_with_threads() {
     let ambient = Iab::new(NET_RAW, NET_RAW, CapSet::empty());
     thread::scope(|scope| {
         let _stop = Stop(&stop);
-        // They hold the lock of the heap as often as not.
+        // The threads hold the heap's lock about half of the time.
         for _ in 0..8 {
             scope.spawn(|| {
                 while !stop.load(Ordering::Relaxed) {
@@ -448,7 +448,7 @@ fn from_a_process_with_threads() {
             let refused = Launcher::new().root("/nonexistent").spawn(Command::new("true"));
             assert_eq!(failed(refused), (Op::Chroot, libc::ENOENT));
             #[expect(unsafe_code, reason = "the function uses the heap only, which glibc allows")]
-            // SAFETY: as the reason says.
+            // SAFETY: as the reason states.
             let child = unsafe {
                 nobody()
                     .caps(CapState::EMPTY)
@@ -468,7 +468,7 @@ fn from_a_process_with_threads() {
     });
 }
 
-/// As in a daemon: whatever is opened next has a number that a program takes for a stream.
+/// In a daemon without standard streams, the next descriptor looks like a stream.
 fn standard_streams_that_are_closed() {
     let dir = directory();
     let path = dir.path().join("output");
@@ -489,11 +489,11 @@ fn standard_streams_that_are_closed() {
         assert_eq!(written(), "written\n");
         let ran = spawn(&Launcher::new(), say("echo written", Stdio::piped())).unwrap();
         assert_eq!((ran.status.success(), &*ran.stdout), (true, &b"written\n"[..]));
-        // The streams that nobody has given it are closed, as they are here.
+        // Streams that were not passed are closed, as in this process.
         let streams = "for n in 0 1 2; do [ -e /proc/$$/fd/$n ] && echo $n; done; true";
         let ran = spawn(&Launcher::new(), say(streams, Stdio::piped())).unwrap();
         assert_eq!(String::from_utf8_lossy(&ran.stdout), "1\n");
-        // A step that fails is that step, and nothing of it is in the output.
+        // The error names the failed step, and the output is not affected.
         let nowhere = Launcher::new().root("/nonexistent");
         let (op, errno) = failed(nowhere.spawn(say("true", file().into())));
         assert_eq!((op, errno, &*written()), (Op::Chroot, libc::ENOENT, ""));
@@ -504,7 +504,7 @@ fn standard_streams_that_are_closed() {
         let err = Launcher::new().spawn(absent).unwrap_err();
         assert!(matches!(err, Error::Os { op: Op::Execute, .. }), "{err:?}");
         assert_eq!(written(), "");
-        // None of it is left open.
+        // No descriptor is left open.
         assert_eq!(
             nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH, nix::sys::stat::Mode::empty())
                 .unwrap()

@@ -1,6 +1,6 @@
-//! The layers of the library: a room imports rooms of its own layer or of a lower one, and no rooms
-//! import each other in a circle. Paths are resolved through re-exports to the room that defines
-//! the name, so that `crate::Cap` counts as an import of `caps`.
+//! The layers of the library: a module imports modules of its own layer or of a lower one, without
+//! cycles. Paths are resolved through re-exports to the module that defines the name, so
+//! `crate::Cap` counts as an import of `caps`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -10,7 +10,7 @@ use std::{
 
 use syn::visit::{self, Visit};
 
-/// The rooms, lowest layer first. Rooms of one layer may import each other, in one direction.
+/// The modules, lowest layer first. Modules of one layer may import each other, in one direction.
 const LAYERS: &[&[&str]] = &[
     &["caps", "sys"],
     &["error"],
@@ -47,7 +47,7 @@ fn faults_are_found() {
     );
 }
 
-/// An inherent method that a higher room adds to a type is above the room of the type.
+/// An inherent method that a higher module adds to a type belongs to the higher module.
 #[test]
 fn paths_are_resolved() {
     let house = House::of(&[
@@ -74,7 +74,7 @@ fn faults(arrows: &Arrows<'_>) -> Vec<String> {
             format!("{from} imports {to}, which is above it: {}", places.join(", "))
         })
         .collect();
-    // What is left after the rooms without imports have been taken away, again and again.
+    // Repeatedly removes modules without imports. The rest is in cycles.
     let mut rest: BTreeSet<(&str, &str)> =
         arrows.keys().filter(|(from, to)| layer(from) == layer(to)).copied().collect();
     loop {
@@ -93,22 +93,22 @@ fn faults(arrows: &Arrows<'_>) -> Vec<String> {
     }
 }
 
-/// The path of a module, from the root of the crate.
+/// The path of a module, starting at the root of the crate.
 type Module = Vec<String>;
 
 fn room(module: &[String]) -> Option<&str> {
     module.first().map(String::as_str)
 }
 
-/// What one module defines, re-exports and uses.
+/// The definitions, re-exports and uses of one module.
 #[derive(Default)]
 struct Contents {
-    /// Names in its scope, with the path that they stand for where they are imported.
+    /// The names in its scope, with the paths of imported ones.
     names: BTreeMap<String, Option<Vec<String>>>,
     globs: Vec<Vec<String>>,
-    /// Paths in its text.
+    /// The paths in its text.
     paths: Vec<Vec<String>>,
-    /// Types with methods that it adds to them.
+    /// The types to which it adds methods.
     methods: Vec<(Vec<String>, BTreeSet<String>)>,
 }
 
@@ -147,7 +147,7 @@ impl House {
         House { modules: modules.collect() }
     }
 
-    /// Which room uses which other one, and in which modules.
+    /// Returns which module uses which other one, and where.
     fn arrows(&self) -> Arrows<'_> {
         let mut arrows = Arrows::new();
         for (module, contents) in &self.modules {
@@ -169,7 +169,7 @@ impl House {
         arrows
     }
 
-    /// The modules that define `T::method` of a path in `module`, other than that of `T`.
+    /// Returns the modules that define `T::method` of a path in `module`, other than that of `T`.
     fn method_homes(&self, module: &Module, path: &[String]) -> Vec<&Module> {
         let Some((method, of_type)) = path.split_last() else { return Vec::new() };
         let Some(target) = self.resolve(module, of_type, 0) else { return Vec::new() };
@@ -181,7 +181,7 @@ impl House {
         self.modules.iter().filter(adds).map(|(home, _)| home).collect()
     }
 
-    /// The module that defines what a path in `module` stands for, and its name there.
+    /// Resolves a path in `module` to the defining module, and the name there.
     fn resolve(&self, module: &Module, path: &[String], depth: usize) -> Option<(&Module, String)> {
         assert!(depth < 32, "{path:?} in {module:?} is imported from itself");
         let (first, rest) = path.split_first()?;
@@ -249,7 +249,7 @@ impl Reader {
                 group.items.iter().for_each(|tree| self.use_tree(before, tree));
             }
             syn::UseTree::Glob(_) => {
-                // Other crates do not matter.
+                // Other crates are ignored.
                 if before.first().is_some_and(|root| ["crate", "self", "super"].contains(&&**root))
                 {
                     self.contents.globs.push(before.to_vec());
@@ -279,7 +279,7 @@ impl Reader {
 impl<'ast> Visit<'ast> for Reader {
     fn visit_item(&mut self, item: &'ast syn::Item) {
         match item {
-            // Tests may look wherever they like.
+            // Tests may import any module.
             syn::Item::Mod(item) if item.ident == "tests" => return,
             syn::Item::Use(item) => {
                 self.use_tree(&[], &item.tree);
@@ -292,7 +292,7 @@ impl<'ast> Visit<'ast> for Reader {
             syn::Item::Struct(item) => self.define(&item.ident),
             syn::Item::Trait(item) => self.define(&item.ident),
             syn::Item::Type(item) => self.define(&item.ident),
-            // What bitflags! and the like define.
+            // Definitions of macros such as bitflags!.
             syn::Item::Macro(item) => {
                 let words = item.mac.tokens.to_string();
                 let mut words = words.split_whitespace();

@@ -1,4 +1,4 @@
-//! The manual pages say what the programs say of themselves, and what they do.
+//! The man pages match the help and the options of the programs.
 
 use std::{
     collections::BTreeSet,
@@ -7,18 +7,18 @@ use std::{
     process::{Command, Output, Stdio},
 };
 
-/// A program, and its manual page.
+/// A program and its man page.
 struct Program {
     name: &'static str,
     binary: &'static str,
-    /// What comes before its arguments.
+    /// Arguments that precede the tested ones.
     before: &'static [&'static str],
-    /// What comes after them.
+    /// Arguments that follow the tested ones.
     after: &'static [&'static str],
     page: &'static str,
     /// The options that print the help.
     help: &'static [&'static str],
-    /// Whether the program, run with an option and its argument, has taken it for one.
+    /// Returns whether the program recognized an option and its argument.
     knows: fn(&Output) -> bool,
 }
 
@@ -30,7 +30,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "getcap.8",
         help: &["-h", "--help"],
-        // There is no FILE, so that it fails in any case.
+        // Without FILE, it always fails.
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
@@ -40,7 +40,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "setcap.8",
         help: &["-h", "--help"],
-        // What is no option is taken for capabilities, and in this form not understood.
+        // An unknown option counts as capabilities, which this form is not.
         knows: |output| !text(output).contains("argument: "),
     },
     Program {
@@ -50,7 +50,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "getpcaps.8",
         help: &["-h", "--help", "--usage"],
-        // What is no option is taken for a process.
+        // An unknown option counts as a process.
         knows: |output| !text(output).contains("Cannot parse pid"),
     },
     Program {
@@ -78,7 +78,7 @@ const PROGRAMS: &[Program] = &[
         after: &["--buffer", "1"],
         page: "rcap-trace.8",
         help: &["-h", "--help"],
-        // The buffer is too small, so that it fails in any case, and before it traces.
+        // The buffer size is too small, so it always fails before tracing.
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
@@ -88,7 +88,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "rcap-completions.1",
         help: &["-h", "--help"],
-        // No program has the name of the sample, so that it fails in any case.
+        // No program has the sample name, so it always fails.
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
@@ -125,7 +125,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "rcap-minimize.8",
         help: &["-h", "--help"],
-        // There is no PROGRAM, so that it fails in any case.
+        // Without PROGRAM, it always fails.
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
@@ -135,7 +135,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "rcap-report.1",
         help: &["-h", "--help"],
-        // There is no FILE, so that it fails in any case.
+        // Without FILE, it always fails.
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
@@ -145,7 +145,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "rcap-oci-hook.8",
         help: &["-h", "--help"],
-        // There is no state, so that it fails in any case.
+        // Without a state, it always fails.
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
@@ -155,7 +155,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "rcap-oci-hook.8",
         help: &["-h", "--help"],
-        // There is no RUNTIME, so that it fails in any case.
+        // Without RUNTIME, it always fails.
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
@@ -165,7 +165,7 @@ const PROGRAMS: &[Program] = &[
         after: &[],
         page: "rcap-run.1",
         help: &["-h", "--help"],
-        // There is no PROGRAM, so that it fails in any case.
+        // Without PROGRAM, it always fails.
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
@@ -202,7 +202,7 @@ const PROGRAMS: &[Program] = &[
         after: &["/nonexistent/file"],
         page: "rcap-scan.8",
         help: &["-h", "--help"],
-        // There is no such file, so that little is done.
+        // The file does not exist, so little happens.
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
@@ -212,7 +212,7 @@ const PROGRAMS: &[Program] = &[
         after: &["/nonexistent/file"],
         page: "rcap-save.8",
         help: &["-h", "--help"],
-        // There is no such file, so that little is done.
+        // The file does not exist, so little happens.
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
@@ -222,7 +222,7 @@ const PROGRAMS: &[Program] = &[
         after: &["/nonexistent/file"],
         page: "rcap-restore.8",
         help: &["-h", "--help"],
-        // There is no such file, so that little is done.
+        // The file does not exist, so little happens.
         knows: |output| !text(output).contains("unexpected argument"),
     },
     Program {
@@ -250,8 +250,8 @@ impl Program {
         fs::read_to_string(self.page()).unwrap()
     }
 
-    /// Whether the program knows an option, which is given with its argument behind a space or
-    /// an equals sign.
+    /// Returns whether the program recognizes an option, which is given with its argument after a
+    /// space or an equals sign.
     fn takes(&self, option: &str) -> bool {
         let words: Vec<String> = option
             .split(' ')
@@ -265,7 +265,7 @@ impl Program {
     }
 }
 
-/// Something that can stand for an argument.
+/// Returns a sample for an argument.
 fn sample(argument: &str) -> &'static str {
     match argument {
         "ROOTID" => "1000",
@@ -303,7 +303,7 @@ fn text(output: &Output) -> String {
     String::from_utf8(text).unwrap()
 }
 
-/// The options of a help text, each spelling for itself, with its argument behind a space.
+/// Returns the options of a help text, each spelling separately, with the argument after a space.
 fn options_of_help(help: &str) -> BTreeSet<String> {
     let lines = help.lines().filter(|line| line.len() - line.trim_start().len() <= 6);
     let lines = lines.map(str::trim_start).filter(|line| line.starts_with('-'));
@@ -311,7 +311,7 @@ fn options_of_help(help: &str) -> BTreeSet<String> {
     lists.flat_map(|list| list.split(", ")).map(|option| option.replace(['<', '>'], "")).collect()
 }
 
-/// The options of the lists of a manual page, in the same form.
+/// Returns the options of a man page's lists, in the same form.
 fn options_of_page(source: &str) -> BTreeSet<String> {
     let mut options = BTreeSet::new();
     for item in source.lines().filter_map(|line| line.strip_prefix(".It Fl")) {
@@ -325,7 +325,7 @@ fn options_of_page(source: &str) -> BTreeSet<String> {
     options
 }
 
-/// The commands of a help text or a manual page: the first words of such lines.
+/// Returns the commands of a help text or a man page: the first words of such lines.
 fn words_behind<'a>(text: &'a str, start: &str) -> BTreeSet<&'a str> {
     let lines = text.lines().filter_map(|line| line.strip_prefix(start));
     lines.filter_map(|line| line.split(' ').next()).collect()

@@ -1,4 +1,4 @@
-//! `rcap minimize` on real programs.
+//! `rcap minimize` with real programs.
 
 mod common;
 
@@ -61,14 +61,13 @@ tests! {
         tcpdump;
 }
 
-/// Cargo has programs look for their libraries in directories that other users may not enter, and
-/// each would be refused that.
+/// Cargo sets library directories that other users cannot enter, which would count as denials.
 const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 fn minimize(args: &[&str]) -> Ran {
     let mut command = program("rcap");
     command.arg("minimize");
-    // Its own limit is a multiple of the first run, and the machine may be busy later.
+    // The default limit depends on the first run, and the machine may become busy.
     if !args.contains(&"--timeout") {
         command.args(LONG);
     }
@@ -77,7 +76,7 @@ fn minimize(args: &[&str]) -> Ran {
 
 const LONG: [&str; 2] = ["--timeout", "10m"];
 
-/// The object, and the names of the minimum.
+/// Returns the JSON object, and the names of the minimum.
 fn minimum(args: &[&str]) -> (Value, Vec<String>) {
     let ran = minimize(&[&["--json"], args].concat());
     assert_eq!(ran.status, Some(0), "{ran:?}");
@@ -120,7 +119,7 @@ fn a_file_is_given_away() {
     assert_eq!(object["proved"], true);
     assert_eq!(object["verdicts"][0]["needed"], true);
     assert_eq!(object["verdicts"][0]["failures"][0]["kind"], "exit");
-    // With all, with the candidate, and without it.
+    // With all capabilities, with the candidate, and without it.
     let sets = object["runs"].as_array().unwrap().iter().map(|run| run["set"].clone());
     let sets: Vec<Value> = sets.skip(1).collect();
     assert_eq!(sets, [json!(["cap_chown"]), json!([])]);
@@ -132,7 +131,7 @@ fn nothing_is_needed() {
     assert_eq!(object["runs"].as_array().unwrap().len(), 2);
 }
 
-/// Runs in a network of its own, where no port is taken, and leaves the machine's alone.
+/// Runs in a separate network namespace, where every port is free.
 fn netcat(dir: &Path, setting: &str, args: &[&str]) -> Ran {
     let copy = dir.join("nc");
     fs::copy(which("nc").unwrap(), &copy).unwrap();
@@ -166,8 +165,8 @@ fn netcat_as_another_user() {
     assert!(ran.out.starts_with("Minimum: cap_net_bind_service\n"), "{ran:?}");
 }
 
-/// In a directory that is another's, that is the right to write there; and if it is sticky, to
-/// do as the owner of the file.
+/// In another user's directory, removing needs write permission, and in a sticky one also the
+/// privileges of the file's owner.
 fn a_removed_file_of_another() {
     for (mode, want) in [(0o755, "cap_dac_override"), (0o1777, "cap_fowner")] {
         let dir = directory();
@@ -198,7 +197,7 @@ fn it_fails_with_everything() {
 fn a_program_that_is_flaky() {
     let dir = directory();
     let file = file_in(dir.path());
-    // Every other run ends in another way.
+    // Every second run ends differently.
     let script = format!("if test -s {file}; then : > {file}; exit 1; else echo x > {file}; fi");
     let ran = minimize(&["--repeat", "3", "--", "sh", "-c", &script]);
     assert_eq!(ran.status, Some(1));
@@ -230,7 +229,7 @@ fn the_same_output() {
 fn every_run_begins_anew() {
     let dir = directory();
     let file = file_in(dir.path());
-    // A second time, there is nothing to do: the first run would be the only one to show a need.
+    // A second run would have nothing to do, so only the first run would need the capability.
     let script = format!("test $(stat -c %u {file}) = 1000 || chown 1000 {file}");
     let reset = format!("chown 0 {file}");
     assert!(minimum(&["--", "sh", "-c", &script]).1.is_empty());
@@ -251,13 +250,13 @@ fn an_overlay_is_thrown_away() {
     assert!(!dir.path().join("new").exists());
 }
 
-/// In the place of a test: what the program on the overlay does, with these arguments.
+/// Set for a test that acts as the program on the overlay, with these arguments.
 const ROLE: &str = "RCAP_TEST_ROLE";
 
-/// The arguments of a test that runs itself as the program.
+/// Returns the arguments of a test that acts as the program.
 fn role() -> Option<Vec<String>> {
     let words = std::env::var(ROLE).ok()?;
-    // The last line is what the report has.
+    // The report has the last line.
     std::panic::set_hook(Box::new(|panic| {
         std::io::Write::write_all(
             &mut std::io::stderr(),
@@ -268,7 +267,7 @@ fn role() -> Option<Vec<String>> {
     Some(words.split('\u{1}').map(str::to_owned).collect())
 }
 
-/// Runs `rcap minimize` with this test's program as the program, in a role.
+/// Runs `rcap minimize` with this test as the program, in a role.
 fn minimize_myself(rcap: &Path, options: &[&str], role: &[&str]) -> Value {
     let mut command = Command::new(rcap);
     command.args(["minimize", "--overlay", "--json", "--no-strict"]).args(options);
@@ -279,12 +278,12 @@ fn minimize_myself(rcap: &Path, options: &[&str], role: &[&str]) -> Value {
     serde_json::from_str(&ran.out).unwrap()
 }
 
-/// The first run has passed, as the program says.
+/// Asserts that the first run passed.
 fn first_passed(object: &Value) {
     assert_eq!(object["runs"][0]["exit"]["code"], 0, "{object}");
 }
 
-/// Makes the mounts of a test its own.
+/// Enters a new mount namespace for the test.
 fn own_mounts() {
     nix::sched::unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let none = None::<&str>;
@@ -295,22 +294,22 @@ fn mount_tmpfs(on: &Path, flags: MsFlags) {
     mount(Some("tmpfs"), on, Some("tmpfs"), flags, None::<&str>).unwrap();
 }
 
-/// The program has all capabilities in the first run, and tries what it can to write to a file of
-/// the machine's, and to find its processes.
+/// In the first run, the program has all capabilities, and tries to write to files of the machine
+/// and to find its processes.
 fn an_overlay_leads_nowhere_else() {
     if let Some(role) = role() {
         let [victim, outside] = &*role else { panic!("{role:?}") };
         return escape(Path::new(victim), outside);
     }
-    // If it fails, let it be this test that has no root directory any more.
+    // If this fails, only this test loses its root directory.
     own_mounts();
     let dir = directory();
     let victim = file_in(dir.path());
-    // What /proc/1/exe is inside would be the program on the machine's disk.
+    // The path /proc/1/exe could lead to the program on the machine's disk.
     let rcap = dir.path().join("rcap");
     fs::copy(program("rcap").get_program(), &rcap).unwrap();
     fs::set_permissions(&rcap, fs::Permissions::from_mode(0o755)).unwrap();
-    // A descriptor that the program would inherit.
+    // A descriptor that the program could inherit.
     let open = nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH, nix::sys::stat::Mode::empty());
     let open = open.unwrap();
     let outside = fs::read_link("/proc/self/ns/pid").unwrap();
@@ -344,7 +343,7 @@ fn escape(victim: &Path, outside: &str) {
             processes.push(name);
         }
     }
-    // Only those of the run: what follows would do harm to any other.
+    // Only the run's own processes, because the next steps would harm any other.
     assert!((2..10).contains(&processes.len()), "{processes:?}");
     assert_ne!(fs::read_link("/proc/self/ns/pid").unwrap(), Path::new(outside));
     assert_eq!(
@@ -352,7 +351,7 @@ fn escape(victim: &Path, outside: &str) {
         fs::read_link("/proc/self/ns/pid").unwrap()
     );
     let _ = fs::set_permissions("/proc/1/exe", fs::Permissions::from_mode(0o4711));
-    // The classic: a root directory further down, and a descriptor from above.
+    // The classic escape: a root directory further down, and a descriptor from above.
     let root = fs::File::open("/").unwrap();
     fs::create_dir("/below").unwrap();
     nix::unistd::chroot("/below").unwrap();
@@ -361,7 +360,7 @@ fn escape(victim: &Path, outside: &str) {
     nix::unistd::chroot(".").unwrap();
     below(Path::new("/"));
     assert!(Path::new("/below").is_dir());
-    // What is mounted below the root directory, and the root of the namespace.
+    // Mounts below the root directory, and the root of the namespace.
     let namespace = fs::File::open("/proc/1/ns/mnt").unwrap();
     for _ in 0..8 {
         nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNS).unwrap();
@@ -373,7 +372,7 @@ fn escape(victim: &Path, outside: &str) {
 }
 
 fn an_overlay_keeps_flags_and_names() {
-    /// A name that overlayfs, its options and /proc/self/mountinfo each have a meaning for.
+    /// A name with characters that overlayfs, its options and /proc/self/mountinfo treat specially.
     const NAME: &str = "a:b,c d\\e\nf";
     let flags = |path: &Path| {
         let flags = nix::sys::statvfs::statvfs(path).unwrap().flags();
@@ -382,7 +381,7 @@ fn an_overlay_keeps_flags_and_names() {
             | FsFlags::ST_NODEV
             | FsFlags::ST_NOEXEC
             | FsFlags::ST_NOATIME
-            // ST_RELATIME, which nix has for glibc alone
+            // ST_RELATIME, which nix only has for glibc
             | FsFlags::from_bits_retain(0x1000);
         (flags & kept).bits()
     };
@@ -395,7 +394,7 @@ fn an_overlay_keeps_flags_and_names() {
             let written = fs::write(point.join("new"), "");
             assert_eq!(written.is_ok(), at != 3, "{at}: {written:?}");
         }
-        // Another lower directory, if a colon were to separate them.
+        // This would be another lower directory if a colon separated them.
         assert!(!Path::new(dir).join(format!("0{NAME}")).join("secret").exists());
         return;
     }
@@ -422,7 +421,7 @@ fn an_overlay_keeps_flags_and_names() {
         mount(none, &point, none, again | flags_of, none).unwrap();
         want.push(flags(&point).to_string());
     }
-    // One above another: the upper one is what there is.
+    // Of two mounts on the same directory, only the upper one is visible.
     let hidden = dir.path().join(format!("0{NAME}"));
     fs::create_dir(hidden.join("hidden")).unwrap();
     mount_tmpfs(&hidden.join("hidden"), MsFlags::empty());
@@ -440,7 +439,7 @@ fn an_overlay_keeps_flags_and_names() {
     }
 }
 
-/// What is mounted has the owner, the mode and the access control list that it has outside.
+/// Mounted directories keep their owner, mode and access control list.
 fn an_overlay_as_another_user() {
     const LIST: &str = "system.posix_acl_access";
     let seen = |path: &str| {
@@ -461,13 +460,13 @@ fn an_overlay_as_another_user() {
     own_mounts();
     let dir = directory();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // This program is executed by another user too.
+    // Another user also executes this program.
     let point = dir.path().join("point");
     fs::create_dir(&point).unwrap();
     mount_tmpfs(&point, MsFlags::empty());
     chown(&point, Some(7), Some(8)).unwrap();
     fs::set_permissions(&point, fs::Permissions::from_mode(0o2750)).unwrap();
-    // Version 2; the owner, user 65534, the group, the mask, others.
+    // Version 2, followed by the owner, user 65534, the group, the mask and others.
     let entries = [
         (1u16, 7u16, u32::MAX),
         (2, 7, 65534),
@@ -491,8 +490,7 @@ fn an_overlay_as_another_user() {
     nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH).unwrap();
 }
 
-/// A mounted socket or namespace would lead to processes outside; a mounted file is there for
-/// reading.
+/// A mounted socket or namespace would lead to processes outside, and a mounted file is read-only.
 fn an_overlay_without_sockets() {
     let kind = |path: &Path| fs::symlink_metadata(path).unwrap().file_type();
     if let Some(role) = role() {
@@ -524,7 +522,7 @@ fn an_overlay_without_sockets() {
     drop(listener);
 }
 
-/// Where the root directory of rcap is not that of its mount namespace, and no mount point.
+/// rcap's root directory is not that of its mount namespace, and not a mount point.
 fn an_overlay_in_a_chroot() {
     if let Some(role) = role() {
         let [victim, secret, outside] = &*role else { panic!("{role:?}") };
@@ -543,7 +541,7 @@ fn an_overlay_in_a_chroot() {
     let programs = Path::new(&rcap).parent().unwrap();
     let own = std::env::current_exe().unwrap();
     let own = Path::new("/programs").join(own.strip_prefix(programs).unwrap());
-    // The machine's programs, for reading, and its processes.
+    // The machine's programs, read-only, and its processes.
     let none = None::<&str>;
     for (source, name, read_only) in [
         (Path::new("/usr"), "usr", true),
@@ -579,14 +577,14 @@ fn an_overlay_in_a_chroot() {
 fn a_daemon_on_an_overlay() {
     let dir = directory();
     let file = file_in(dir.path());
-    // The parent has ended when the daemon does its work, and so has the parent's parent.
+    // The daemon's parent and grandparent have exited before it acts.
     let script = format!("(setsid sh -c 'sleep 0.2; chown 1000 {file}' >/dev/null 2>&1 &) &");
     let (_, names) = minimum(&["--overlay", "--", "sh", "-c", &script]);
     assert_eq!(names, ["cap_chown"]);
 }
 
-/// A signal ends a program as it does elsewhere, which is not so for the first process of a PID
-/// namespace.
+/// A signal kills the program as usual, although the first process of a PID namespace would ignore
+/// it.
 fn a_signal_on_an_overlay() {
     let ran = minimize(&["--overlay", "--", "sh", "-c", "kill $$; sleep 1000"]);
     assert_eq!(ran.status, Some(1), "{ran:?}");
@@ -611,7 +609,7 @@ fn nothing_is_left_of_an_overlay() {
         .stdin(Stdio::null())
         .spawn()
         .unwrap();
-    // Itself, the shell and what that has started.
+    // The program, the shell and its child.
     wait_until(|| processes() >= 4);
     child.kill().unwrap();
     child.wait().unwrap();
@@ -627,7 +625,7 @@ fn output_is_not_kept() {
     assert_eq!(object["runs"][0]["message"], "the end");
     let kilobytes = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss();
     assert!(kilobytes < 64_000, "{kilobytes} KB");
-    // The last line is a long one.
+    // The last line is long.
     let script = "head -c 100000 /dev/zero | tr '\\0' x; printf end";
     let (object, _) = minimum(&["--", "sh", "-c", script]);
     let message = object["runs"][0]["message"].as_str().unwrap();
@@ -667,7 +665,7 @@ fn interrupted() {
     let file = dir.path().join("file");
     let mut child = program("rcap")
         .args(["minimize", "--json", "--timeout", "10h", "--", "sh", "-c"])
-        // The second run, with nothing, would take hours, and does not learn of the signal.
+        // The second run, without capabilities, would take hours, and does not get the signal.
         .args([&format!(
             "test -e {0} && {{ touch {0}2; exec sleep 10000; }}; touch {0}; nice -n -5 true",
             file.display()
@@ -703,13 +701,13 @@ fn a_hundred_threads() {
 fn a_daemon_that_forks_twice() {
     let dir = directory();
     let file = file_in(dir.path());
-    // The parent has long ended when the daemon does its work.
+    // The daemon's parent has exited long before it acts.
     let script = format!("(setsid sh -c 'sleep 0.2; chown 1000 {file}' >/dev/null 2>&1 &) &");
     let (_, names) = minimum(&["--", "sh", "-c", &script]);
     assert_eq!(names, ["cap_chown"]);
 }
 
-/// A user becomes root by the file's bit, and root is what the bounding set allows.
+/// A user becomes root by the file's bit, limited by the bounding set.
 fn a_set_uid_program() {
     let dir = directory();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -719,14 +717,14 @@ fn a_set_uid_program() {
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
     let (_, names) = minimum(&["--user", "nobody", "--", copy.to_str().unwrap(), "1000", &file]);
     assert_eq!(names, ["cap_chown"]);
-    // With no-new-privs the bit does nothing, and what is ambient does it.
+    // With no-new-privs the bit has no effect, and the ambient set is used.
     let copy = copy.to_str().unwrap();
     let (_, names) = minimum(&["--user", "nobody", "--no-new-privs", "--", copy, "1001", &file]);
     assert_eq!(names, ["cap_chown"]);
 }
 
-/// A copy without the capabilities that Debian gives the file, and where no group may do without;
-/// and then where every group may.
+/// A copy without the file capabilities of Debian's ping, first if no group may ping without a
+/// capability, and then if every group may.
 fn ping() {
     let dir = directory();
     let copy = dir.path().join("ping");
@@ -741,7 +739,7 @@ fn ping() {
         let ran = ran(Command::new("unshare").args(["-n", "sh", "-c", &script]).arg(rcap));
         assert!(ran.out.starts_with(want), "{ran:?}");
     }
-    // With them, it is not even executed.
+    // With file capabilities, it is not even executed.
     assert_eq!(common::run(dir.path(), "setcap", ["cap_net_raw=ep", "ping"]).status, Some(0));
     let ran = minimize(&["--", copy.to_str().unwrap(), "-c", "1", "127.0.0.1"]);
     assert!(
@@ -764,6 +762,6 @@ fn tcpdump() {
     let reset = format!("rm -f {} {}", file.display(), over.display());
     let args = ["--keep", "net_raw", "--reset", &reset, "--", "sh", "-c", &script];
     let (object, names) = minimum(&args);
-    // It becomes another user, who is given the file.
+    // It becomes another user, and gives the file to that user.
     assert_eq!(names, ["cap_chown", "cap_setgid", "cap_setuid", "cap_net_raw"], "{object}");
 }

@@ -1,10 +1,9 @@
-//! Compares the programs with libcap's installed ones, over generated cases in twin directories.
+//! Compares the tools with libcap's, over generated cases in twin directories.
 //!
-//! Exit status, standard output, standard error and the files must match what libcap's program
-//! did, byte for byte. Each entry of `DIFFERENCES` turns libcap's result into the one that is
-//! right instead; it looks at the arguments, the input and libcap's own results, never at ours.
-//! docs/libcap-differences.md gives the reason for each entry. An entry that never changes a
-//! result fails the test.
+//! Exit status, standard output, standard error and files must match those of libcap's tool, byte
+//! for byte. Each entry of `DIFFERENCES` turns libcap's result into the expected one, based on the
+//! arguments, the input and libcap's results, and never on ours. docs/libcap-differences.md gives
+//! the reason for each entry. An entry that never changes a result fails the test.
 
 mod common;
 
@@ -36,8 +35,8 @@ tests! {
 }
 
 /// A difference from libcap: its name in docs/libcap-differences.md, and a function that turns
-/// libcap's result into ours where the difference applies. A test fails if one of its
-/// differences never changes a result.
+/// libcap's result into ours where it applies. A test fails if one of its differences never changes
+/// a result.
 struct Difference {
     name: &'static str,
     programs: &'static [&'static str],
@@ -123,7 +122,7 @@ const DIFFERENCES: &[Difference] = &[
     },
 ];
 
-/// Stands for an error message, which each program writes in its own words.
+/// Stands for an error message, whose wording differs.
 const COMPLAINT: &str = "<error>\n";
 /// Stands for the help, from "usage: " to its end.
 const USAGE: &str = "<usage>\n";
@@ -141,13 +140,13 @@ struct Did {
     files: Files,
 }
 
-/// The capabilities of the files in the directory, where they have any.
+/// The capabilities of the files in the directory.
 type Files = [Option<FileCaps>; FILES.len()];
 
 /// The files whose capabilities are compared.
 const FILES: [&str; 4] = ["f", "g", "h", "d/e"];
 
-/// A case: one command line, its standard input, and the variables it runs without.
+/// A case: a command line, its standard input, and the variables to remove.
 #[derive(Clone, Debug)]
 struct Case {
     program: &'static str,
@@ -156,18 +155,18 @@ struct Case {
     unset: &'static [&'static str],
 }
 
-/// The result that ours must have. A difference that consists in reading the arguments or the
-/// input otherwise replaces those too, for the differences after it.
+/// The expected result. A difference that changes the arguments or the input replaces them for the
+/// following differences.
 #[derive(Clone)]
 struct Expected {
     case: Case,
     did: Did,
 }
 
-/// libcap's program, which can be asked about other arguments in the same directory.
+/// libcap's tool, which can be run with other arguments in the same directory.
 struct Libcap<'a> {
     dir: &'a Path,
-    /// The files as they were before the case.
+    /// The files before the case.
     before: Files,
 }
 
@@ -176,7 +175,7 @@ impl Libcap<'_> {
         self.did_with(self.before, case, false)
     }
 
-    /// Runs libcap's program on files that have `files`.
+    /// Runs libcap's tool with `files`.
     fn did_with(&self, files: Files, case: &Case, unbuffered: bool) -> Did {
         set_files(self.dir, files);
         let path = common::which(case.program).unwrap();
@@ -191,7 +190,7 @@ impl Libcap<'_> {
     }
 }
 
-/// What came of a command in a directory.
+/// Runs a command in a directory.
 fn did(command: &mut Command, dir: &Path, case: &Case) -> Did {
     command
         .args(&case.args)
@@ -208,7 +207,7 @@ fn did(command: &mut Command, dir: &Path, case: &Case) -> Did {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // The program may end without reading its input.
+    // The program may exit without reading its input.
     let _ = child.stdin.take().unwrap().write_all(case.input.as_bytes());
     let output = child.wait_with_output().unwrap();
     let text = |bytes| without_help(String::from_utf8_lossy(bytes).into_owned());
@@ -220,7 +219,7 @@ fn did(command: &mut Command, dir: &Path, case: &Case) -> Did {
     }
 }
 
-/// Puts `USAGE` in the place of the help.
+/// Replaces the help with `USAGE`.
 fn without_help(mut text: String) -> String {
     let starts = ["usage: ", "Usage: "];
     if let Some(at) = starts.iter().filter_map(|start| text.find(start)).min() {
@@ -230,8 +229,8 @@ fn without_help(mut text: String) -> String {
     text
 }
 
-/// Puts `COMPLAINT` in the place of each of our errors, which start with the program's name; or,
-/// where clap has written them, with "error: " and more than one line before the help.
+/// Replaces each of our errors with `COMPLAINT`. They start with the program's name or, if clap
+/// wrote them, with "error: ", and may have several lines before the help.
 fn without_own_words(program: &str, err: &str) -> String {
     let name = format!("{program}: ");
     let has_help = err.ends_with(USAGE);
@@ -246,7 +245,7 @@ fn without_own_words(program: &str, err: &str) -> String {
     text
 }
 
-/// Gives the files in a directory these capabilities.
+/// Sets the capabilities of the files in a directory.
 fn set_files(dir: &Path, files: Files) {
     for (name, caps) in FILES.iter().zip(files) {
         let path = dir.join(name);
@@ -261,9 +260,9 @@ fn set_files(dir: &Path, files: Files) {
 
 /// A pair of capabilities and file on `setcap`'s command line.
 struct Pair<'a> {
-    /// Where its capabilities are in the arguments.
+    /// The index of the capabilities in the arguments.
     at: usize,
-    /// The text, which can stand on standard input; `None` for `-r`.
+    /// The text, which may come from standard input, or `None` for `-r`.
     text: Option<&'a str>,
     file: Option<&'a str>,
     verify: bool,
@@ -294,8 +293,8 @@ fn pairs(case: &Case) -> Vec<Pair<'_>> {
     pairs
 }
 
-/// libcap 2.66 applies "all", and an assignment without a list, to numbers that the kernel does
-/// not have. With the names of the kernel's capabilities in their place, it does not.
+/// libcap 2.66 applies "all", and an assignment without a list, to unsupported numbers. This
+/// replaces them with the names of the kernel's capabilities.
 fn all_is_what_the_kernel_has(libcap: &Libcap<'_>, expected: &mut Expected) {
     let has_unsupported =
         ["41", "63"].iter().any(|number| expected.case.args.concat().contains(number));
@@ -322,19 +321,19 @@ fn all_is_what_the_kernel_has(libcap: &Libcap<'_>, expected: &mut Expected) {
     expected.case = case;
 }
 
-/// libcap 2.66 takes a text without anything in it for the empty sets.
+/// libcap 2.66 treats empty text as empty sets.
 fn empty_text(libcap: &Libcap<'_>, expected: &mut Expected) {
     refuse_empty(libcap, expected, |operand| operand != "-");
 }
 
-/// The same text on standard input is refused too. It would be the empty line that ends the
-/// input, if it began with the newline.
+/// The same text is also rejected on standard input. If it began with a newline, it would be the
+/// empty line that ends the input.
 fn white_space_on_stdin(libcap: &Libcap<'_>, expected: &mut Expected) {
     let is_line = expected.case.input.starts_with([' ', '\t']);
     refuse_empty(libcap, expected, |operand| operand == "-" && is_line);
 }
 
-/// Refuses the first operand if its text is white space alone.
+/// Rejects the first operand whose text is only white space.
 fn refuse_empty(libcap: &Libcap<'_>, expected: &mut Expected, is_meant: impl Fn(&str) -> bool) {
     let Expected { case, did } = expected;
     let [Pair { at, text: Some(text), .. }, ..] = pairs(case)[..] else { return };
@@ -345,7 +344,7 @@ fn refuse_empty(libcap: &Libcap<'_>, expected: &mut Expected, is_meant: impl Fn(
     }
 }
 
-/// Input behind an empty line is not read.
+/// Input after an empty line is not read.
 fn empty_line_ends_stdin(libcap: &Libcap<'_>, expected: &mut Expected) {
     let has_operand = expected.case.args.iter().any(|arg| arg == "-");
     if let Some(at) = expected.case.input.find("\n\n").filter(|_| has_operand) {
@@ -354,7 +353,7 @@ fn empty_line_ends_stdin(libcap: &Libcap<'_>, expected: &mut Expected) {
     }
 }
 
-/// `-v` of a file that does not exist is an error, after what comes before it.
+/// `-v` of a missing file is an error, after the operands before it.
 fn verify_of_no_file(libcap: &Libcap<'_>, expected: &mut Expected) {
     let pairs = pairs(&expected.case);
     let is_missing =
@@ -368,14 +367,14 @@ fn verify_of_no_file(libcap: &Libcap<'_>, expected: &mut Expected) {
         case.args.truncate(pairs[last].at + 2);
         did = libcap.did(&case);
     }
-    // Else it ended earlier.
+    // Otherwise it exited earlier.
     if did.status == Some(0) {
         expected.did = Did { status: Some(1), err: did.err.clone() + COMPLAINT, ..did };
     }
 }
 
-/// libcap 2.66 writes a file whose effective set has more than the others, of which the file
-/// keeps nothing: its own `-v` then says that the file differs.
+/// libcap 2.66 writes a file whose effective set exceeds the others, which the file does not store:
+/// its own `-v` then reports a difference.
 fn effective_alone(libcap: &Libcap<'_>, expected: &mut Expected) {
     let [pair] = &pairs(&expected.case)[..] else { return };
     if expected.did.status != Some(0) || pair.verify || pair.text.is_none() {
@@ -394,8 +393,8 @@ fn effective_alone(libcap: &Libcap<'_>, expected: &mut Expected) {
     }
 }
 
-/// libcap 2.66 does not print which argument it could not read. The first is meant of which it
-/// says, alone, that it cannot.
+/// libcap 2.66 does not print which argument was invalid. It is the first one that is also invalid
+/// alone.
 fn argument_line(libcap: &Libcap<'_>, expected: &mut Expected) {
     if !expected.did.err.contains("fatal error: Invalid argument\n") {
         return;
@@ -408,9 +407,8 @@ fn argument_line(libcap: &Libcap<'_>, expected: &mut Expected) {
     expected.did.out += &["argument: ", text.unwrap(), "\n"].concat();
 }
 
-/// libcap's capsh loses the output that is still in its buffer when it executes a program, and
-/// writes it after the program's or twice when it executes one in a child. Without a buffer, it
-/// does not.
+/// libcap's capsh loses buffered output when it executes a program, and prints it late or twice
+/// when it executes one in a child. Without a buffer, it does not.
 fn output_before_exec(libcap: &Libcap<'_>, expected: &mut Expected) {
     let Some(end) = end(&expected.case.args) else { return };
     let prints = ["--print", "--current", "--mode", "--modes", "--decode=", "--explain="];
@@ -422,12 +420,12 @@ fn output_before_exec(libcap: &Libcap<'_>, expected: &mut Expected) {
     }
 }
 
-/// The index of the argument that runs a program.
+/// Returns the index of the argument that runs a program.
 fn end(args: &[String]) -> Option<usize> {
     args.iter().position(|arg| ["--", "-+", "==", "=+"].contains(&&**arg))
 }
 
-/// Ends `capsh` at the first argument that `refuse` gives an error for and that libcap accepts.
+/// Ends `capsh` at the first argument that libcap accepts and `refuse` rejects.
 fn stop_at(
     libcap: &Libcap<'_>,
     expected: &mut Expected,
@@ -443,7 +441,7 @@ fn stop_at(
     }
     let did = upto(at);
     if did.out.ends_with(USAGE) {
-        // It ended before, by --help.
+        // It exited earlier, for example after --help.
         return false;
     }
     expected.case.args.truncate(at);
@@ -451,8 +449,8 @@ fn stop_at(
     true
 }
 
-/// Whether an argument has a number for a value, and not one number of 32 bits, or of 64 for a
-/// mask, and nothing else.
+/// Returns whether an argument's value is a number that is not a whole number of 32 bits, or of 64
+/// bits for a mask.
 fn is_no_whole_number(arg: &str) -> bool {
     let Some((option, value)) = arg.split_once('=') else { return false };
     let hex = value.strip_prefix("0x");
@@ -467,7 +465,7 @@ fn is_no_whole_number(arg: &str) -> bool {
     }
 }
 
-/// The answer to `--has-a` and `--has-b` about a capability that the kernel does not have.
+/// Returns the answer to `--has-a` and `--has-b` for an unsupported capability.
 fn answer_about_unsupported(arg: &str) -> Option<String> {
     let (option, value) = arg.split_once('=')?;
     let set = match option {
@@ -479,9 +477,9 @@ fn answer_about_unsupported(arg: &str) -> Option<String> {
     is_unsupported.then(|| format!("cap[{value}] not in {set} vector\n"))
 }
 
-/// libcap hands its first environment on to the program that is run: HOME and USER stay empty if
-/// they were not set, and can be those of an earlier `--user`. Ours are those of the last one that
-/// is not after `--noenv`.
+/// libcap passes its original environment to the program: HOME and USER stay empty if they were
+/// unset, and may be those of an earlier `--user`. Ours are those of the last `--user` that does
+/// not follow `--noenv`.
 fn user_environment(expected: &mut Expected) {
     let args = &expected.case.args;
     let before_noenv = args.split(|arg| arg == "--noenv").next().unwrap_or_default();
@@ -500,7 +498,7 @@ fn user_environment(expected: &mut Expected) {
     }
 }
 
-/// `--print` has a line for each pair of the securebits above 0xff that is not 0.
+/// `--print` has a line for each pair of securebits above 0xff that is not 0.
 fn securebits_of_exec(did: &mut Did) {
     let mut bits = 0;
     let mut out = String::new();
@@ -524,7 +522,7 @@ fn securebits_of_exec(did: &mut Did) {
     did.out = out;
 }
 
-/// The indented text after the first line of an explanation is our own.
+/// The indented text after the first line of an explanation is rcap's.
 fn explanations(did: &mut Did) {
     let mut explained = None;
     let mut out = String::new();
@@ -546,7 +544,7 @@ fn explanations(did: &mut Did) {
     did.out = out;
 }
 
-/// The errors that libcap's capsh prints on standard output.
+/// Errors that libcap's capsh prints to standard output.
 fn errors_on_stderr(expected: &mut Expected) {
     let Expected { case, did } = expected;
     let is_error = |line: &str| {
@@ -557,7 +555,7 @@ fn errors_on_stderr(expected: &mut Expected) {
                 || line.starts_with(&format!("failed to set mode [{mode}]: "))
         })
     };
-    // One error ends capsh, so that it is the last line, or the last before the help.
+    // An error ends capsh, so it is the last line, or the last one before the help.
     let end = did.out.strip_suffix(USAGE).unwrap_or(&did.out).len();
     let start = did.out[..end].trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1);
     if did.status == Some(1) && is_error(&did.out[start..end]) {
@@ -574,10 +572,10 @@ fn forkfor_0_without_help(did: &mut Did) {
     }
 }
 
-/// Arguments that are no options of `capsh`.
+/// Arguments that are not options of `capsh`.
 const NO_OPTIONS: [&str; 5] = ["--bogus", "--mod", "-x", "x", ""];
 
-/// Where libcap answers a mistake with its help alone, ours says why before.
+/// Where libcap only prints its help, ours first names the mistake.
 fn usage_errors_have_a_reason(expected: &mut Expected) {
     let Expected { case, did } = expected;
     let help = ["--help", "-h"];
@@ -593,8 +591,8 @@ fn usage_errors_have_a_reason(expected: &mut Expected) {
     }
 }
 
-/// An error of libcap's is one of ours, in other words. Only the answers to questions are the
-/// same.
+/// An error of libcap corresponds to one of ours with other words. Only answers to questions are
+/// equal.
 fn own_words(did: &mut Did) {
     const ANSWERS: [&str; 7] = [
         "cap[",
@@ -610,14 +608,14 @@ fn own_words(did: &mut Did) {
         if line == USAGE || ANSWERS.iter().any(|answer| line.starts_with(answer)) {
             err += line;
         } else if !line.starts_with("NOTE: ") && !line.starts_with("   ") {
-            // What is left out belongs to an error.
+            // The omitted lines belong to an error.
             err += COMPLAINT;
         }
     }
     did.err = err;
 }
 
-/// The highest capability of the kernel.
+/// Returns the highest capability of the kernel.
 fn last_cap() -> u8 {
     fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap().trim_ascii().parse().unwrap()
 }
@@ -626,7 +624,7 @@ fn cap(number: u8) -> Cap {
     Cap::from_number(number).unwrap()
 }
 
-/// Twin directories, and what came of the cases in them.
+/// Twin directories, and the results of the cases in them.
 struct Twins {
     ours: TempDir,
     theirs: TempDir,
@@ -680,12 +678,12 @@ impl Twins {
         if [ours.files, expected.files] == [theirs.files; 2] {
             set_files(self.theirs.path(), theirs.files);
         } else {
-            // They are no twins any more.
+            // The directories now differ.
             self.renew();
         }
     }
 
-    /// Fails unless all cases matched and exactly these differences were met.
+    /// Fails unless all cases matched and exactly these differences applied.
     fn finish(self, at_least: usize, differences: &[&str]) {
         let failures = self.failures.len();
         let shown = self.failures.iter().take(20).cloned().collect::<Vec<_>>().join("\n");
@@ -701,7 +699,7 @@ impl Twins {
     }
 }
 
-/// Sorts the lines of getcap's output: the order of a directory's entries is nobody's promise.
+/// Sorts the lines of getcap's output, because the order of directory entries is undefined.
 fn ordered(case: &Case, mut did: Did) -> Did {
     if case.program == "getcap" {
         let mut lines: Vec<_> = did.out.split_inclusive('\n').collect();
@@ -711,7 +709,7 @@ fn ordered(case: &Case, mut did: Did) -> Did {
     did
 }
 
-/// A generator of numbers, the same ones every time. (Marsaglia's xorshift64)
+/// A reproducible random number generator. (Marsaglia's xorshift64)
 struct Random(u64);
 
 impl Random {
@@ -766,7 +764,7 @@ fn clause(random: &mut Random) -> String {
     text
 }
 
-/// A text of the grammar, or nearly.
+/// Returns a text that is valid or almost valid.
 fn text(random: &mut Random) -> String {
     let mut text = clause(random);
     for _ in 0..random.below(3) {
@@ -933,7 +931,7 @@ fn getpcaps_lines() {
     let before = CapState::current().unwrap();
     let mut children: Vec<Child> = [0, 1 << 5, 1 << 40 | 1]
         .map(|bits| {
-            // What is inheritable stays so when root executes a program.
+            // The inheritable set is preserved when root executes a program.
             let inheritable = CapSet::from_bits(bits);
             CapState { inheritable, ..before }.apply().unwrap();
             Command::new("sleep").arg("60").spawn().unwrap()
@@ -975,7 +973,7 @@ fn getpcaps_lines() {
     twins.finish(306, &["own-words"]);
 }
 
-/// Of `capsh`, what changes something or asks for something.
+/// Options of `capsh` that change or test something.
 const STEPS: &[&str] = &[
     "--caps=",
     "--caps==ep",
@@ -1105,7 +1103,7 @@ const STEPS: &[&str] = &[
     "",
 ];
 
-/// What is at the end, so that the outcome shows.
+/// Final options, which show the result.
 const ENDS: &[&str] = &["", "--print", "--current", "--", "-+", "==", "=+"];
 
 const SCRIPT: &str = "echo HOME=$HOME; echo USER=$USER; grep -E '^(Cap|NoNewPrivs|Uid|Gid|Groups)' /proc/self/status; exit 3";
@@ -1157,7 +1155,7 @@ fn capsh_lines() {
     );
 }
 
-/// Steps that seldom fail, where every user can be had.
+/// Steps that rarely fail, run as root.
 fn capsh_lines_as_root() {
     let mut random = Random(0x1b87_3593_cc9e_2d51);
     let mut twins = Twins::new();

@@ -1,4 +1,4 @@
-//! A recording says when it does not work or is not complete, and leaves those of others alone.
+//! Recordings report that they failed or are incomplete, and do not disturb other recordings.
 
 mod common;
 
@@ -74,7 +74,7 @@ fn as_init(body: impl FnOnce()) {
     assert!(status.unwrap().wait().unwrap().success());
 }
 
-/// Refuses, and says how it works.
+/// Asserts that the backend is rejected, with an alternative.
 fn assert_refused(ran: &Ran) {
     assert_eq!(ran.status, Some(125), "{ran:?}");
     let words = [&*ran.out, &*ran.err].concat();
@@ -82,7 +82,7 @@ fn assert_refused(ran: &Ran) {
     assert!(words.contains("run rcap in the host's PID namespace"), "{ran:?}");
 }
 
-/// Whether the process file system is the host's or that of the namespace.
+/// /proc may be that of the host or of the namespace.
 fn in_another_pid_namespace() {
     unshare_mounts();
     let group = unified().join(format!("rcap-test-{}", std::process::id()));
@@ -110,14 +110,14 @@ fn in_another_pid_namespace() {
     fs::remove_dir(&group).unwrap();
 }
 
-/// By BPF, which takes no process ids.
+/// BPF does not need process IDs.
 fn a_control_group_in_another_pid_namespace() {
     let group = unified().join(format!("rcap-test-{}", std::process::id()));
     fs::create_dir(&group).unwrap();
     let dir = directory();
     let file = dir.path().join("file");
     fs::write(&file, "").unwrap();
-    // It is not in the namespace of rcap, and ends with this process if not before.
+    // The process is not in rcap's namespace, and ends with the test at the latest.
     let enter = format!("echo $$ > {}/cgroup.procs", group.display());
     let script = format!("{enter}; read line; chown 1000 {}", file.display());
     let mut outside = Command::new("sh");
@@ -148,7 +148,7 @@ fn a_control_group_in_another_pid_namespace() {
     fs::remove_dir(&group).unwrap();
 }
 
-/// Children that are in another PID namespace than this process, as after `unshare -p`.
+/// This process's children are in another PID namespace, as after `unshare -p`.
 fn children_in_another_pid_namespace() {
     let dir = directory();
     let log = dir.path().join("log");
@@ -173,7 +173,7 @@ fn without_proc() {
     }
 }
 
-/// The directory of the one instance of this process.
+/// Returns the directory of this process's only instance.
 fn own_instance(tracefs: &Path) -> PathBuf {
     instances(tracefs, std::process::id()).pop().unwrap()
 }
@@ -184,7 +184,7 @@ fn by_tracepoint() -> Options {
     options
 }
 
-/// A tracer whose event somebody has switched off.
+/// Returns a tracer whose event another process has disabled.
 fn deaf(tracefs: &Path) -> Tracer {
     let tracer = Tracer::new(&by_tracepoint()).unwrap();
     let event = own_instance(tracefs).join("events/capability/cap_capable/enable");
@@ -192,7 +192,7 @@ fn deaf(tracefs: &Path) -> Tracer {
     tracer
 }
 
-/// The program does not go on unrecorded either.
+/// The program does not continue without being recorded.
 fn nothing_is_recorded() {
     let mut tracer = deaf(&tracefs());
     let mut command = Command::new("sleep");
@@ -207,14 +207,14 @@ fn nothing_is_recorded() {
     assert_eq!(wait(), Err(Errno::ECHILD));
 }
 
-/// The check that begins the recording is not made where a sandbox forbids its system call.
+/// A sandbox forbids the system call of the recorder's own check.
 fn nothing_is_recorded_of_what_runs() {
     refuse_calls(&[libc::SYS_prctl.try_into().unwrap()]);
     let attached = Tracer::attach(&[Target::Process(std::process::id())], &by_tracepoint());
     assert!(matches!(attached, Err(Error::NoMark)), "{attached:?}");
 }
 
-/// A script that has a child of rcap's change a setting of its instance.
+/// Returns a script with which a child of rcap changes a setting of its instance.
 fn change(tracefs: &Path, file: &str, write: &str) -> String {
     format!(
         "for file in {}/instances/rcap-$PPID-*/{file}; do {write}$file; done",
@@ -229,7 +229,7 @@ fn nothing_is_recorded_by_minimize() {
     assert!(minimum.err.contains("recording does not work"), "{minimum:?}");
 }
 
-/// By the program that is recorded.
+/// The recorded program disables the recording.
 fn switched_off() {
     let tracefs = tracefs();
     #[rustfmt::skip]
@@ -255,7 +255,7 @@ fn switched_off() {
     let report = rcap(&["trace", "--json", "--", "true"]).out;
     let report: Value = serde_json::from_str(&report).unwrap();
     assert_eq!((&report["gaps"], &report["lost"]), (&serde_json::json!([]), &0.into()));
-    // What is recorded already ends as incomplete as well.
+    // A recording that has begun also becomes incomplete.
     let own = [Target::Process(std::process::id())];
     let mut tracer = Tracer::attach(&own, &by_tracepoint()).unwrap();
     fs::write(own_instance(&tracefs).join("tracing_on"), "0").unwrap();
@@ -263,7 +263,7 @@ fn switched_off() {
     assert!(matches!(&*gaps, [Gap::Changed { setting, .. }] if setting == "tracing_on"));
 }
 
-/// A setting that is as it was when the recording ends.
+/// The setting has its original value when the recording ends.
 fn changed_for_a_while() {
     let tracefs = tracefs();
     let attach =
@@ -282,13 +282,13 @@ fn changed_for_a_while() {
         fs::write(instance.join(file), unchanged).unwrap();
         let gaps = tracer.finish(|_| ()).unwrap().gaps;
         assert!(matches!(&*gaps, [Gap::Changed { setting, .. }] if setting == file), "{gaps:?}");
-        // It is a gap of that recording alone.
+        // Only that recording has a gap.
         drop(tracer);
         assert_eq!(attach().finish(|_| ()).unwrap().gaps, [], "{file}");
     }
 }
 
-/// Records that the recorder does not get to read.
+/// Records that another process reads.
 fn read_by_others() {
     let tracefs = tracefs();
     let own = [Target::Process(std::process::id())];
@@ -320,7 +320,7 @@ fn switched_off_for_minimize() {
     assert!(minimum.err.contains("is not complete"), "{minimum:?}");
 }
 
-/// Whoever holds it, in whatever PID namespace: its name says nothing.
+/// A held instance is kept, in any PID namespace and under any name.
 fn a_held_instance_is_left_alone() {
     let tracefs = tracefs();
     let instance = tracefs.join(format!("instances/rcap-4194303-1-{}", std::process::id()));
@@ -335,7 +335,7 @@ fn a_held_instance_is_left_alone() {
     assert!(!instance.exists());
 }
 
-/// Their numbers are not those of the files that rcap opens.
+/// Their numbers are not reused for files that rcap opens.
 fn closed_standard_streams() {
     let dir = directory();
     let closed = ["2>&-", "<&- >&- 2>&-", ">&- 2>&-", "<&- 2>&-"];
@@ -354,7 +354,7 @@ fn closed_standard_streams() {
     }
 }
 
-/// On one processor, as a single thread makes it: one check in each system call.
+/// Makes one check per system call, on one processor.
 fn burst() {
     let dir = directory();
     let mut here = CpuSet::new();
@@ -374,7 +374,7 @@ fn assert_held(recording: &Recording) {
     assert!(needs.map(|need| need.count).sum::<u64>() >= BURST, "{recording:?}");
 }
 
-/// By the default buffer, although nobody reads before the end.
+/// The default buffer holds the burst, although nothing is read before the end.
 fn a_burst_is_held() {
     let own = [Target::Process(std::process::id())];
     let mut tracer = Tracer::attach(&own, &by_tracepoint()).unwrap();
@@ -396,7 +396,7 @@ fn by_bpf(group: &Group) -> Tracer {
     Tracer::attach(&[Target::Cgroup(group.path.clone())], &options).unwrap()
 }
 
-/// A control group for this process, which is removed again.
+/// A control group for this process, which is removed when dropped.
 struct Group {
     path: PathBuf,
     before: PathBuf,
@@ -431,30 +431,30 @@ fn ask() {
     chown(directory().path(), Some(1), Some(0)).unwrap();
 }
 
-/// BPF sees it by the first check outside, or if it was listed before.
+/// BPF notices it by the first check outside, or if it was listed before.
 fn a_process_that_leaves_its_group() {
     let group = Group::new();
     let start = || by_bpf(&group);
     let gaps = |mut tracer: Tracer| tracer.finish(|_| ()).unwrap().gaps;
-    // It was asked something inside, and outside.
+    // It was checked inside and outside.
     let tracer = start();
     group.enter();
     ask();
     group.leave();
     ask();
     assert_eq!(gaps(tracer), [Gap::LeftCgroup]);
-    // It was inside before, and is outside at the end.
+    // It was inside first, and is outside at the end.
     group.enter();
     let tracer = start();
     group.leave();
     assert_eq!(gaps(tracer), [Gap::LeftCgroup]);
-    // It stays, or others are outside.
+    // It stays inside, and others are outside.
     let tracer = start();
     ask();
     group.enter();
     ask();
     assert_eq!(gaps(tracer), []);
-    // A process that has ended has not left.
+    // A process that has exited has not left.
     let tracer = start();
     assert!(Command::new("true").status().unwrap().success());
     group.leave();
@@ -471,7 +471,7 @@ fn a_process_that_leaves_its_group() {
     assert_eq!(gaps(tracer), []);
 }
 
-/// A name that an unprivileged user can give to a control group says nothing.
+/// An unprivileged user can choose the name of a control group.
 fn units_and_containers_of_others() {
     let pid = std::process::id();
     let (service, id) = (format!("rcap-test-{pid}.service"), format!("{pid:064x}"));
@@ -499,12 +499,12 @@ fn units_and_containers_of_others() {
             "{ran:?}"
         );
     };
-    // Below another unit there is no unit; root can have made a container there.
+    // A unit has no units below it, but root can have created a container there.
     let unit = trace("--unit", &service);
     assert_eq!(unit.status, Some(0), "{unit:?}");
     let several = trace("--container", &id);
     assert!(several.err.contains("several control groups"), "{several:?}");
-    // A directory above that belongs to a user, or that a group can write to.
+    // The directory above belongs to a user, or is writable for a group.
     chown(&in_slice, Some(1000), None).unwrap();
     assert_foreign(&trace("--unit", &service), &in_slice);
     assert_foreign(&trace("--unit", &service), &other);

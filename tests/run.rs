@@ -1,4 +1,4 @@
-//! `rcap run`, by what the kernel says of the program.
+//! `rcap run`, compared with what the kernel reports about the program.
 
 mod common;
 
@@ -40,7 +40,7 @@ fn run(args: &[&str]) -> Ran {
     ran(command.arg("run").args(args).stdin(Stdio::null()).env_remove("LD_LIBRARY_PATH"))
 }
 
-/// A field of /proc/self/status of a program that was run with these options.
+/// Returns a field of /proc/self/status in a program started with these options.
 fn field(options: &[&str], name: &str) -> String {
     let ran = run(&[options, &["--", "cat", "/proc/self/status"]].concat());
     assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{options:?}");
@@ -79,7 +79,7 @@ fn exactly_what_is_named() {
     }
     let less = all[1] & !NET_RAW;
     assert_eq!(sets(&["--cap-drop", "net_raw"]), [0, less, less, less, 0]);
-    // The options of Docker can be given again and again.
+    // Docker's options may be repeated.
     let two = ["--cap-drop", "all", "--cap-add", "net_raw", "--cap-add", "net_bind_service"];
     assert_eq!(sets(&two)[2], NET_RAW | PORT);
 }
@@ -102,7 +102,7 @@ fn as_another_user() {
     for options in [["--user", "no-such-user"], ["--group", "no-such-group"]] {
         assert_eq!(run(&[&options[..], &["true"]].concat()).status, Some(125));
     }
-    // A number that no user has leads to no group, and 0 is root's.
+    // A number without a user has no group, and group 0 would be root's.
     for options in [&["--user", "12345"][..], &["--user", "12345", "--groups", "7"]] {
         let ran = run(&[options, &["true"]].concat());
         assert_eq!((ran.status, &*ran.out), (Some(125), ""), "{options:?}");
@@ -136,7 +136,7 @@ fn what_kubernetes_does_not_allow() {
 }
 
 fn what_cannot_be_given() {
-    // Nothing has been started when it is refused.
+    // If the request is rejected, nothing has been started.
     let dir = directory();
     let file = dir.path().join("file");
     let script = format!("touch {}", file.display());
@@ -170,7 +170,7 @@ fn no_new_privs_unless_the_file_gives_something() {
 
 fn in_its_place() {
     assert_eq!(run(&["sh", "-c", "exit 7"]).status, Some(7));
-    // The same process: a signal to it is one to the program.
+    // The process is the same, so a signal reaches the program.
     let dir = directory();
     let begun = dir.path().join("begun");
     let script =
@@ -202,7 +202,7 @@ fn its_surroundings() {
     let ran = run(&["--env", "A=b=c", "--chdir", "/usr", "--", "sh", "-c", "echo $A; pwd"]);
     assert_eq!(ran.out, "b=c\n/usr\n");
     assert_eq!(run(&["--env", "=x", "true"]).status, Some(125));
-    // With noroot, root is a user like others.
+    // With noroot, root is an ordinary user.
     assert_eq!(sets(&["--securebits", "noroot"])[2], 0);
     let dir = directory();
     let none = run(&["--chroot", dir.path().to_str().unwrap(), "--", "/nonexistent"]);
@@ -220,7 +220,7 @@ fn shown_and_verified() {
     let verified = run(&["--cap-set", "net_raw", "--verify", "--", "sh", "-c", "exit 5"]);
     assert_eq!(verified.status, Some(5));
     assert!(verified.err.starts_with("rcap run: verified: cap_net_raw=ep "), "{verified:?}");
-    // A set-uid file gives another user what was not asked for.
+    // A set-user-ID file would grant another user's privileges.
     let copy = dir.path().join("sleep");
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     fs::copy(which("sleep").unwrap(), &copy).unwrap();
@@ -233,7 +233,7 @@ fn shown_and_verified() {
 fn netcat_on_port_80() {
     let rcap = program("rcap").get_program().to_owned();
     let listens = |options: &str| {
-        // In a network of its own, where nobody has the port.
+        // In a separate network namespace, the port is free.
         let script = format!(
             "ip link set lo up; \"$0\" run --user nobody {options} -- nc -l -p 80 & \
              while kill -0 $!; do echo | nc -N 127.0.0.1 80 && exit 0; sleep 0.02; done; exit 1"
@@ -270,8 +270,7 @@ fn by_an_ordinary_user() {
     assert_eq!(ran.status, Some(125));
 }
 
-/// The file of the program, for what is decided by it, and the working directory are those below
-/// the new root directory.
+/// The program's file and the working directory are resolved below the new root directory.
 fn in_the_new_root() {
     let host = directory();
     let root = directory();
@@ -281,13 +280,13 @@ fn in_the_new_root() {
         fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
     };
     let bin = host.path().strip_prefix("/").unwrap();
-    // In the same directory of PATH, outside and inside: only one of them has the bit.
+    // The same directory of PATH outside and inside, where only one of them has the bit.
     for (name, outside, inside) in [("one", 0o4755, 0o755), ("two", 0o755, 0o4755)] {
         file(&host.path().join(name), outside);
         file(&root.path().join(bin).join(name), inside);
     }
     file(&root.path().join("work/three"), 0o4755);
-    // A link that leads elsewhere outside, where there is no such file.
+    // A link that leads elsewhere outside, where no such file exists.
     std::os::unix::fs::symlink("/work/three", root.path().join(bin).join("link")).unwrap();
     let path = format!("PATH={}", host.path().display());
     let root = root.path().to_str().unwrap();
@@ -330,7 +329,7 @@ fn a_working_directory_in_the_new_root() {
     assert!(ran.err.contains("change the working directory"), "{ran:?}");
 }
 
-/// `cat here` in a root directory that has the machine's programs mounted for it alone.
+/// Runs `cat here` in a root directory with the machine's programs, mounted privately.
 fn run_in_root(root: &str, options: &[&str]) -> Ran {
     let script = "mount --make-rprivate / && mkdir -p $0/usr && mount --bind -o ro /usr $0/usr && \
                   for name in bin lib lib64; do \
@@ -361,7 +360,7 @@ fn traced_with_a_set_uid_bit() {
     ]);
 }
 
-/// A copy of rcap with a set-user-ID bit takes no program from its caller's PATH.
+/// A copy of rcap with a set-user-ID bit ignores its caller's PATH.
 fn path_is_not_used(commands: &[&[&str]]) {
     let dir = directory();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o777)).unwrap();

@@ -1,4 +1,4 @@
-//! The container tutorial's own story, with a real Debian.
+//! The story of the container tutorial, with a real Debian.
 
 mod common;
 
@@ -19,10 +19,10 @@ tests! {
         apt_in_docker;
 }
 
-/// What the tutorial has found by trial and error.
+/// The result of the tutorial.
 const FIVE: [&str; 5] = ["cap_chown", "cap_dac_override", "cap_fowner", "cap_setgid", "cap_setuid"];
 
-/// The names of the minimum, and the object.
+/// Returns the names of the minimum, and the JSON object.
 fn minimize(options: &[&str]) -> (Vec<String>, Value) {
     let script = "apt-get update && apt-get install -y rcap-test";
     let path = format!("{}:{PATH_INSIDE}", env::var("PATH").unwrap());
@@ -42,7 +42,8 @@ fn minimize(options: &[&str]) -> (Vec<String>, Value) {
     (names.filter(|name| name != "cap_sys_chroot").collect(), object)
 }
 
-/// Whether a run with exactly these and `CAP_SYS_CHROOT` passed; `None`: there was none.
+/// Returns whether a run with exactly these and `CAP_SYS_CHROOT` passed, or `None` without such a
+/// run.
 fn passed(object: &Value, set: &[&str]) -> Option<bool> {
     let runs = object["runs"].as_array().unwrap();
     let names = |run: &Value| -> Vec<String> {
@@ -53,25 +54,25 @@ fn passed(object: &Value, set: &[&str]) -> Option<bool> {
 }
 
 fn apt_update_and_install() {
-    // By the exit status alone, less than the five do, and none does not.
+    // By the exit status alone, fewer than the five pass, and none does not.
     let (names, object) = minimize(&["--no-strict"]);
     assert!(!names.is_empty() && names.len() < FIVE.len(), "{object}");
     assert!(names.iter().all(|name| FIVE.contains(&&**name)), "{object}");
     assert_eq!(passed(&object, &[]), Some(false));
-    // What it loses is said: it could not do as other users and for their files.
+    // The lost abilities are reported: acting as other users and on their files.
     let last = object["runs"].as_array().unwrap().iter().rev();
     let least = last.clone().find(|run| run["passed"] == true && run["set"] == object["minimum"]);
     let refused = least.unwrap()["failures"].as_array().unwrap();
     let refused: Vec<_> = refused.iter().map(|one| one["need"]["cap"].as_str().unwrap()).collect();
     assert!(refused.contains(&"cap_chown") && refused.contains(&"cap_fowner"), "{refused:?}");
 
-    // The five pass: what they are refused besides shows in nothing that apt does.
+    // The five pass, because further denials have no visible effect on apt.
     let keep = format!("sys_chroot,{}", FIVE.join(","));
     let (names, object) = minimize(&["--no-strict", "--keep", &keep]);
     assert_eq!(names, FIVE);
     assert_eq!(passed(&object, &FIVE), Some(true));
 
-    // Strictly, all of the five are needed, and what else apt was refused with them.
+    // With the strict rule, all five are needed, and so are further denied capabilities.
     let (names, object) = minimize(&[]);
     assert!(FIVE.iter().all(|name| names.iter().any(|other| other == name)), "{names:?}");
     for verdict in object["verdicts"].as_array().unwrap() {
@@ -81,8 +82,8 @@ fn apt_update_and_install() {
     }
 }
 
-/// As the tutorial has it: with everything dropped, apt fails even for root, and the five mend it.
-/// And what it asks for there is found by the runtime entry, not by trial and error.
+/// As in the tutorial, apt fails even for root when everything is dropped, and works with the five.
+/// The runtime finds the candidates without trial and error.
 fn apt_in_docker() {
     let dir = directory();
     let daemon = Daemon::start(dir.path(), &debian());
@@ -103,7 +104,7 @@ fn apt_in_docker() {
     assert_eq!(traced.status, Some(0), "{traced:?}");
     let report = daemon.report(&fs::read_to_string(id_file).unwrap());
     let candidates = report["candidates"].as_array().unwrap();
-    // All that the tutorial has found, and nothing that Docker does not give.
+    // All of the tutorial's capabilities, and none that Docker does not grant.
     assert!(FIVE.iter().all(|name| candidates.iter().any(|other| other == name)), "{report}");
     assert!(!candidates.iter().any(|name| name == "cap_sys_admin"), "{report}");
 }

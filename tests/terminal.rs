@@ -1,4 +1,4 @@
-//! No bytes of others reach a terminal unescaped, from any command.
+//! Untrusted bytes are escaped on a terminal, in every command.
 
 mod common;
 
@@ -22,11 +22,11 @@ tests! {
         names_of_files;
 }
 
-/// A colour by ESC and by C1, a return, directions of writing, and what has no width.
+/// A colour by ESC and by C1, a carriage return, changes of direction, and zero-width characters.
 const HOSTILE: &str =
     "a\u{1b}[31m\u{9b}31m\r\u{202e}\u{202a}\u{2066}\u{2069}\u{200e}\u{200f}\u{61c}\u{200b}\u{7f}z";
 
-/// What a command of this package shows on a terminal.
+/// Returns the terminal output of a command.
 fn shown(dir: &Path, name: &str, args: &[&str]) -> String {
     let word = |arg: &&str| format!(" '{}'", arg.replace('\'', r"'\''"));
     let words: String = args.iter().map(word).collect();
@@ -42,7 +42,7 @@ fn shown(dir: &Path, name: &str, args: &[&str]) -> String {
     String::from_utf8(output.stdout).expect("what is not UTF-8 is escaped").replace("\r\n", "\n")
 }
 
-/// Asserts that a text is shown, and nothing of it does anything.
+/// Asserts that a text is shown, and that it has no effect on the terminal.
 fn is_harmless(text: &str, args: &[&str]) {
     let hostile: Vec<char> = HOSTILE.chars().filter(|char| !char.is_ascii_graphic()).collect();
     assert!(!text.is_empty(), "{args:?}");
@@ -114,7 +114,7 @@ fn arguments() {
     }
 }
 
-/// Settings and reports with such names in them.
+/// Settings and reports that contain such names.
 fn documents() {
     let dir = directory();
     let dir = dir.path();
@@ -146,7 +146,7 @@ fn documents() {
     is_harmless(&shown(dir, "rcap", &["diff", "./a", "./b"]), &["diff"]);
 }
 
-/// JSON is the same document, escaped.
+/// The escaped JSON is the same document.
 fn json() {
     let dir = directory();
     let text = format!("{{\"services\": {{\"{}\": {{}}, \"x\": {{}}}}}}", r"a\u009b\u202e");
@@ -156,13 +156,13 @@ fn json() {
     is_harmless(&text, &args);
     let value: Value = serde_json::from_str(&text).unwrap();
     assert_eq!(value["services"][0]["name"], "a\u{9b}\u{202e}");
-    // Into a pipe it is as it was.
+    // A pipe receives it unchanged.
     let piped = ran(program("rcap").args(args).current_dir(dir.path()));
     assert!(piped.out.contains("a\u{9b}\u{202e}"), "{piped:?}");
     assert_eq!(serde_json::from_str::<Value>(&piped.out).unwrap(), value);
 }
 
-/// Messages are read on a terminal in the end, wherever they are written.
+/// Messages are escaped even in a file, because they are read on a terminal later.
 fn messages_in_a_file() {
     for args in
         [&[&*format!("--{HOSTILE}")][..], &["decode", HOSTILE], &["export", "--to", HOSTILE]]
@@ -194,7 +194,7 @@ fn names_of_files() {
             serde_json::from_str::<Value>(&text).unwrap_or_else(|err| panic!("{args:?}: {err}"));
         }
     }
-    // As libcap's prints it into a pipe.
+    // libcap's output in a pipe.
     let piped = ran(program("getcap").arg(&path).current_dir(dir));
     assert_eq!(piped.out, format!("{path} cap_chown=ep\n"));
 }

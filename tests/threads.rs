@@ -1,4 +1,4 @@
-//! Privileges dropped in every thread, on the running kernel.
+//! Dropping privileges in every thread, on the running kernel.
 
 mod common;
 
@@ -65,11 +65,11 @@ tests! {
 
 const KEEP: CapSet = CapSet::of(&[Cap::NET_BIND_SERVICE, Cap::SETUID, Cap::SETGID]);
 
-/// Every thread, by /proc.
+/// Returns the status of every thread, from /proc.
 fn statuses() -> Vec<Status> {
     let (proc, pid) = (Proc::default(), std::process::id());
     let tids = proc.threads(pid).unwrap().into_iter();
-    // One that has ended meanwhile has none.
+    // Threads that have ended since are left out.
     tids.filter_map(|tid| proc.thread_status(pid, tid).ok()).collect()
 }
 
@@ -85,12 +85,12 @@ fn assert_limited(limits: &Limits) {
     }
 }
 
-/// Waits until the threads that were joined are gone from the kernel's list as well.
+/// Waits until joined threads have disappeared from the kernel's list.
 fn alone() {
     common::wait_until(|| statuses().len() == 1);
 }
 
-/// Runs `test` beside threads that wait for the end of it.
+/// Runs `test` beside threads that wait for its end.
 fn beside<T>(count: usize, test: impl FnOnce() -> T) -> T {
     let barrier = Barrier::new(count + 1);
     thread::scope(|scope| {
@@ -164,7 +164,7 @@ fn every_set_of_every_thread() {
     for worker in workers {
         worker.join().unwrap();
     }
-    // And those of a thread that begins later.
+    // A thread that starts later has the same sets.
     let later = thread::spawn(|| CapState::current().unwrap().permitted).join().unwrap();
     assert_eq!(later, KEEP);
 }
@@ -247,7 +247,7 @@ fn a_thread_that_has_less_already() {
     assert_eq!(other.join().unwrap(), left);
 }
 
-/// Nothing changes in any thread when `other` has happened in one of them.
+/// Asserts that no thread changes after `other` was called in one of them.
 fn refused(limits: Limits, other: impl FnOnce() + Send + 'static) -> Error {
     let barrier = Arc::new(Barrier::new(2));
     let thread = {
@@ -264,7 +264,7 @@ fn refused(limits: Limits, other: impl FnOnce() + Send + 'static) -> Error {
         statuses().into_iter().map(sets).collect()
     };
     let before = sets();
-    // Three more, which are as their creator is.
+    // Three more threads, which are like their creator.
     let (err, after) = beside(3, || (limits.apply().unwrap_err(), sets()));
     assert_eq!(after[..2], before);
     assert_eq!(after[2..], [before[0]; 3]);
@@ -282,7 +282,7 @@ fn a_thread_that_cannot_stops_all() {
     let want = format!("cannot drop a capability from the bounding set of thread {tid}");
     assert_eq!(err.to_string(), want);
     assert_eq!(err.raw_os_error(), Some(libc::EPERM));
-    // Without anything to drop for which it lacks the right, it can.
+    // If nothing needs to be dropped, the missing privilege does not matter.
     let limits = Limits::to(KEEP).bounding(CapSet::all());
     alone();
     let barrier = Arc::new(Barrier::new(2));
@@ -308,7 +308,7 @@ fn a_lock_that_cannot_be_set_stops_all() {
     };
 }
 
-/// One whose mask has the signal, which takes a system call of one's own.
+/// A thread that has blocked the signal, with a raw system call.
 #[expect(unsafe_code, reason = "the C library does not let a program block this signal")]
 fn a_thread_that_does_not_answer() {
     let err = refused(Limits::to(KEEP), || {
@@ -331,8 +331,8 @@ fn a_thread_that_does_not_answer() {
     assert_eq!(err.raw_os_error(), Some(libc::ETIMEDOUT));
 }
 
-/// As a thread that a debugger stops: it has taken the call, and a system call of it never ends.
-/// Here a seccomp filter asks a listener about capset(2), and the listener answers late.
+/// A thread stopped by a debugger: it has taken the call, and one of its system calls does not
+/// return. Here, a seccomp filter notifies a listener of capset(2), which answers late.
 #[expect(unsafe_code, reason = "the C library has no seccomp(2)")]
 fn a_thread_that_is_stopped_while_it_answers() {
     let (sender, receiver) = mpsc::channel();
@@ -359,16 +359,16 @@ fn a_thread_that_is_stopped_while_it_answers() {
     };
     assert_eq!((threads.len(), source.raw_os_error()), (1, Some(libc::ETIMEDOUT)));
     assert!(begin.elapsed() > Duration::from_secs(5));
-    // Another call does not disturb it, and says so.
+    // Another call does not disturb it, and returns an error.
     assert_eq!(limits.apply().unwrap_err().raw_os_error(), Some(libc::EBUSY));
-    // Without anybody to ask, the system call fails with ENOSYS, and the thread goes on.
-    // SAFETY: nobody else uses the descriptor.
+    // Without a listener, the system call fails with ENOSYS, and the thread continues. SAFETY:
+    // nothing else uses the descriptor.
     assert_eq!(unsafe { libc::close(listener) }, 0);
     barrier.wait();
     assert_eq!(other.join().unwrap(), CapSet::supported());
 }
 
-/// Has the calling thread's capset(2) filtered.
+/// Filters capset(2) in the calling thread.
 #[expect(unsafe_code, reason = "the C library has no seccomp(2)")]
 fn filter_capset(flags: libc::c_ulong, action: u32) -> libc::c_long {
     let number = u32::try_from(libc::SYS_capset).unwrap();
@@ -389,7 +389,7 @@ fn filter_capset(flags: libc::c_ulong, action: u32) -> libc::c_long {
     ret
 }
 
-/// Those that are started after it change all the same, and the error says how many.
+/// Later threads change anyway, and the error has their number.
 fn a_thread_that_fails_after_the_check() {
     let barrier = Arc::new(Barrier::new(2));
     let (sender, receiver) = mpsc::channel();
@@ -420,7 +420,7 @@ fn a_thread_that_fails_after_the_check() {
     other.join().unwrap();
 }
 
-/// What /proc has of it is covered, as far as one can do that.
+/// Its directory in /proc is covered, as far as that is possible.
 fn a_thread_that_cannot_be_looked_at() {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let none = None::<&str>;
@@ -437,7 +437,7 @@ fn a_thread_that_cannot_be_looked_at() {
     }
 }
 
-/// Nothing changes in any thread when `other` has happened to one of them.
+/// Asserts that no thread changes after `other` happened to one of them.
 fn refused_beside(limits: Limits, other: impl FnOnce(u32)) -> Error {
     let (sender, receiver) = mpsc::channel();
     let barrier = Arc::new(Barrier::new(2));
@@ -458,7 +458,7 @@ fn refused_beside(limits: Limits, other: impl FnOnce(u32)) -> Error {
     err
 }
 
-/// However few descriptors are left: all threads change, or none.
+/// With any number of free descriptors, either all threads change or none.
 fn no_descriptor_left() {
     let limits = Limits::to(KEEP);
     let before = CapState::current().unwrap();
@@ -491,7 +491,7 @@ fn no_descriptor_left() {
     assert_eq!(after.iter().map(|status| status.caps.permitted).collect::<Vec<_>>(), [KEEP; 3]);
 }
 
-/// /proc belongs to the PID namespace outside, or is no proc file system.
+/// /proc belongs to the outer PID namespace, or is not a proc file system.
 fn another_pid_namespace() {
     unshare(CloneFlags::CLONE_NEWPID | CloneFlags::CLONE_NEWNS).unwrap();
     let none = None::<&str>;
@@ -507,7 +507,7 @@ fn another_pid_namespace() {
         let foreign = "/proc: not mounted, or belongs to another PID namespace";
         refused(foreign);
         assert_eq!(Proc::of_namespace().unwrap_err().to_string(), foreign);
-        // Without threads of its own, it still knows how many it has.
+        // Even then, the number of the process's threads is known.
         thread::spawn(|| {
             let err = rcap::threads::ensure_single_threaded().unwrap_err();
             assert_eq!(err.to_string(), "not possible in a process with 2 threads");
@@ -524,7 +524,7 @@ fn another_pid_namespace() {
     assert_eq!(child.unwrap().wait().unwrap().code(), Some(0));
 }
 
-/// pthread_create(3): the attributes and the argument outlive the thread, which is joined.
+/// pthread_create(3). The attributes and the argument outlive the thread, which is joined.
 #[expect(unsafe_code, reason = "std gives a thread neither a stack nor a way to be cancelled")]
 fn start(
     attributes: *const libc::pthread_attr_t,
@@ -532,14 +532,14 @@ fn start(
     argument: *mut libc::c_void,
 ) -> libc::pthread_t {
     let mut id = std::mem::MaybeUninit::uninit();
-    // SAFETY: as is said above.
+    // SAFETY: the function's comment states why the arguments are valid.
     let made = unsafe { libc::pthread_create(id.as_mut_ptr(), attributes, function, argument) };
     assert_eq!(made, 0);
-    // SAFETY: the call has written it.
+    // SAFETY: the call has initialized it.
     unsafe { id.assume_init() }
 }
 
-/// Two kilobytes, and an alternate stack: the kernel's frame alone can be larger.
+/// Two kilobytes of stack, and an alternate stack, because the kernel's frame alone can be larger.
 #[expect(unsafe_code, reason = "sigaltstack(2) and pthread_create(3)")]
 fn a_thread_with_little_stack() {
     const LEFT: usize = 2048;
@@ -548,7 +548,7 @@ fn a_thread_with_little_stack() {
         ready: Barrier,
         pipe: [i32; 2],
     }
-    /// Goes down to the last of the stack, and waits there.
+    /// Uses up the stack, and waits there.
     #[inline(never)]
     fn descend(shared: &Shared) -> u8 {
         let pad = std::hint::black_box([0_u8; 64]);
@@ -572,9 +572,10 @@ fn a_thread_with_little_stack() {
         descend(shared);
         let permitted = CapState::current().unwrap().permitted;
         let none = libc::stack_t { ss_flags: libc::SS_DISABLE, ..alternate };
-        // SAFETY: it is not in use any more.
+        // SAFETY: the stack is no longer in use.
         assert_eq!(unsafe { libc::sigaltstack(&raw const none, std::ptr::null_mut()) }, 0);
-        // It fits where the kernel's frame has up to 3.6 KB, in what Rust gives to each thread.
+        // It fits into the alternate stack that Rust gives each thread, if the kernel's frame has
+        // up to 3.6 KB.
         let used = stack.len() - stack.iter().position(|&byte| byte != 0).unwrap();
         assert!((1..8192).contains(&used), "{used}");
         usize::try_from(permitted.bits()).unwrap() as *mut libc::c_void
@@ -586,7 +587,7 @@ fn a_thread_with_little_stack() {
     let stack = unsafe { libc::mmap(std::ptr::null_mut(), size, protection, flags, -1, 0) };
     assert_ne!(stack, libc::MAP_FAILED);
     let guard = 64 * 1024;
-    // SAFETY: the lower part of it, which nobody uses.
+    // SAFETY: the lower part is not used otherwise.
     assert_eq!(unsafe { libc::mprotect(stack, guard, libc::PROT_NONE) }, 0);
     let mut pipe = [0; 2];
     // SAFETY: the kernel writes two descriptors.
@@ -595,10 +596,10 @@ fn a_thread_with_little_stack() {
     let mut shared = Shared { bottom, ready: Barrier::new(2), pipe };
     // SAFETY: the attributes are initialized next.
     let mut attributes: libc::pthread_attr_t = unsafe { std::mem::zeroed() };
-    // SAFETY: as the manual says.
+    // SAFETY: the call initializes the attributes.
     assert_eq!(unsafe { libc::pthread_attr_init(&raw mut attributes) }, 0);
     let usable = bottom as *mut libc::c_void;
-    // SAFETY: the memory is the thread's alone until it is joined.
+    // SAFETY: only the thread uses the memory until it is joined.
     let set = unsafe { libc::pthread_attr_setstack(&raw mut attributes, usable, size - guard) };
     assert_eq!(set, 0);
     let id = start(&raw const attributes, thread, (&raw mut shared).cast());
@@ -615,18 +616,18 @@ fn a_thread_with_little_stack() {
     // SAFETY: the kernel reads one byte.
     assert_eq!(unsafe { libc::write(shared.pipe[1], b"x".as_ptr().cast(), 1) }, 1);
     let mut permitted = std::ptr::null_mut();
-    // SAFETY: the thread exists and nobody else joins it.
+    // SAFETY: the thread exists, and nothing else joins it.
     assert_eq!(unsafe { libc::pthread_join(id, &raw mut permitted) }, 0);
     assert_eq!(permitted.addr() as u64, KEEP.bits());
 }
 
-/// What another library does with its own threads.
+/// Another library cancels its own threads.
 #[expect(unsafe_code, reason = "pthread_cancel(3)")]
 fn threads_that_are_cancelled() {
     extern "C" fn wait(_: *mut libc::c_void) -> *mut libc::c_void {
         loop {
-            // SAFETY: it takes nothing. The C library ends the thread here, in which nothing is to
-            // be dropped.
+            // SAFETY: the call has no arguments. The C library ends the thread here, where nothing
+            // needs to be dropped.
             unsafe { libc::pause() };
         }
     }
@@ -639,13 +640,13 @@ fn threads_that_are_cancelled() {
                     let id = start(std::ptr::null(), wait, std::ptr::null_mut());
                     // SAFETY: the thread has not been joined.
                     assert_eq!(unsafe { libc::pthread_cancel(id) }, 0);
-                    // SAFETY: nobody else joins it.
+                    // SAFETY: nothing else joins the thread.
                     assert_eq!(unsafe { libc::pthread_join(id, std::ptr::null_mut()) }, 0);
                     count.fetch_add(1, Ordering::Relaxed);
                 }
             });
         }
-        // Securebits cannot be seen from outside, so that each thread is asked each time.
+        // Securebits are only visible to the thread itself, so each thread is asked each time.
         let limits = Limits::to(CapSet::all()).securebits(Securebits::NOROOT);
         let _stop = Stop(&stop);
         (0..1500).try_for_each(|_| limits.apply().map(drop)).unwrap();
@@ -653,7 +654,7 @@ fn threads_that_are_cancelled() {
     assert!(count.into_inner() > 0);
 }
 
-/// It stays on the list, with all that it had.
+/// The thread stays in the list, with its sets.
 #[expect(clippy::exit, unsafe_code, reason = "the first thread ends, and not the process")]
 fn a_first_thread_that_has_ended() {
     thread::spawn(|| {
@@ -664,11 +665,11 @@ fn a_first_thread_that_has_ended() {
         let passed = result.is_ok() && is_limited && first().caps.permitted != KEEP;
         std::process::exit(i32::from(!passed));
     });
-    // SAFETY: nothing of this thread is used any more.
+    // SAFETY: nothing of this thread is used afterwards.
     unsafe { libc::syscall(libc::SYS_exit, 0) };
 }
 
-/// Ends other threads of a test when it is dropped.
+/// Ends other threads of a test when dropped.
 struct Stop<'a>(&'a AtomicBool);
 
 impl Drop for Stop<'_> {
@@ -677,7 +678,7 @@ impl Drop for Stop<'_> {
     }
 }
 
-/// Keeps starting threads until `stop`, and counts them.
+/// Starts threads until `stop` is set, and counts them.
 fn churn(stop: &AtomicBool, started: &AtomicUsize) {
     while !stop.load(Ordering::Relaxed) {
         let child = thread::spawn(|| thread::spawn(thread::yield_now));
@@ -697,7 +698,7 @@ fn threads_that_come_and_go() {
         while count.load(Ordering::Relaxed) < 1000 {
             thread::yield_now();
         }
-        // It stops, also if this fails.
+        // The threads also stop if this fails.
         let _stop = Stop(&stop);
         let report = limits.apply().unwrap();
         assert!(report.threads >= 5, "{report:?}");
@@ -720,7 +721,7 @@ fn again_and_again() {
             scope.spawn(|| churn(&stop, &count));
         }
         let _stop = Stop(&stop);
-        // One capability less every time, and the same a few times.
+        // One capability less each time, and then the same set a few times.
         let mut caps = all;
         for cap in all.without(Cap::SETPCAP) {
             caps = caps.without(cap);
@@ -755,20 +756,20 @@ fn the_ids_of_the_c_library_afterwards() {
         let root = unistd::Uid::from_raw(0);
         for _ in 0..20 {
             Limits::to(KEEP).apply().unwrap();
-            // Ends the process if the threads do not agree.
+            // This aborts the process if the threads differ.
             unistd::setresuid(root, root, root).unwrap();
             assert_eq!(unistd::setgroups(&[]), Err(nix::errno::Errno::EPERM));
         }
         assert_limited(&Limits::to(KEEP));
     });
-    // And while they are changed.
+    // The same while threads change.
     let stop = AtomicBool::new(false);
     thread::scope(|scope| {
         scope.spawn(|| {
             let root = unistd::Uid::from_raw(0);
             while !stop.load(Ordering::Relaxed) {
                 unistd::setresuid(root, root, root).unwrap();
-                // Each is a signal for all the others, which would do nothing else.
+                // Each call signals all other threads, which would otherwise do nothing.
                 thread::sleep(Duration::from_micros(100));
             }
         });
@@ -853,7 +854,7 @@ fn a_runtime_under_load() {
     });
 }
 
-/// A thread of the kernel's that has the capabilities of the process and takes no signals.
+/// A kernel thread that has the process's capabilities and takes no signals.
 #[expect(unsafe_code, reason = "the C library has no io_uring_setup(2)")]
 fn a_thread_of_io_uring() {
     // struct io_uring_params, with IORING_SETUP_SQPOLL
@@ -865,9 +866,9 @@ fn a_thread_of_io_uring() {
         let err = io::Error::last_os_error();
         let forbidden = [libc::ENOSYS, libc::EPERM].map(Some);
         assert!(forbidden.contains(&err.raw_os_error()), "{err}");
-        return; // it is forbidden on this machine
+        return; // forbidden on this machine
     }
-    // It gives itself its name.
+    // It sets its own name.
     let of_the_ring = |status: &Status| status.name.to_string_lossy().starts_with("iou-");
     let tid = loop {
         if let Some(status) = statuses().iter().find(|status| of_the_ring(status)) {
@@ -880,7 +881,7 @@ fn a_thread_of_io_uring() {
     assert_eq!(err.to_string(), format!("cannot send a signal to thread {tid}"));
     assert_eq!(err.raw_os_error(), Some(libc::EOPNOTSUPP));
     assert_eq!(statuses(), before);
-    // With nothing to take from it, it is no obstacle.
+    // If nothing needs to be dropped, it is not an obstacle.
     assert_eq!(Limits::to(CapSet::all()).apply().unwrap().threads, 2);
     assert!(!no_new_privs::is_set().unwrap());
     assert_eq!(bounding::current().unwrap(), CapSet::supported());

@@ -1,4 +1,4 @@
-//! docs/tutorial.md, command by command: what stands there is what they print.
+//! docs/tutorial.md: every command prints what the page shows.
 
 mod common;
 
@@ -26,13 +26,13 @@ tests! {
 
 const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tutorial.md");
 
-/// A command of the tutorial, and what it prints: `...` is any lines.
+/// A command of the tutorial and its output. `...` stands for any lines.
 struct Step {
     command: String,
     output: Vec<String>,
 }
 
-/// The steps of a part, by its heading.
+/// Returns the steps of a part, given its heading.
 fn steps(heading: &str) -> Vec<Step> {
     let text = fs::read_to_string(TUTORIAL).unwrap();
     let part = text.split("\n## ").find(|part| part.starts_with(heading)).expect("the part");
@@ -58,7 +58,7 @@ fn steps(heading: &str) -> Vec<Step> {
     steps
 }
 
-/// Whether lines are those that were wanted.
+/// Returns whether the output matches.
 fn fits(want: &[String], got: &[&str]) -> bool {
     match (want.split_first(), got.split_first()) {
         (None, None) => true,
@@ -72,12 +72,12 @@ fn fits(want: &[String], got: &[&str]) -> bool {
     }
 }
 
-/// Runs all steps in a directory in which `rcap` is found, and compares.
+/// Runs all steps in a directory where `rcap` is found, and compares the output.
 fn follow(heading: &str, dir: &Path, prepare: impl Fn(&mut Command, &str) -> String) {
     let bin = dir.join("bin");
     fs::create_dir(&bin).unwrap();
     symlink(program("rcap").get_program(), bin.join("rcap")).unwrap();
-    // As Debian installs it, wherever this is a copy of it that has lost its capabilities.
+    // A copy of ping with Debian's capabilities, which the installed file may have lost.
     fs::copy(which("ping").unwrap(), bin.join("ping")).unwrap();
     assert_eq!(common::run(&bin, "setcap", ["cap_net_raw=ep", "ping"]).status, Some(0));
     let others = env::var("PATH").unwrap();
@@ -116,7 +116,7 @@ fn with_docker() {
         .collect();
     follow("With Docker", dir.path(), |shell, command| {
         shell.envs(variables.clone());
-        // The daemon of the test has no bridge, and its package comes from the image.
+        // The test's daemon has no bridge, and the package is in the image.
         let command = command.replace("docker run", "docker run --network none");
         command.replace(" hello", " rcap-test")
     });
@@ -125,7 +125,7 @@ fn with_docker() {
 fn without_docker() {
     let dir = directory();
     symlink(debian(), dir.path().join("debian")).unwrap();
-    // Where no port is taken.
+    // In this network namespace, every port is free.
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
     assert_eq!(ran(Command::new("ip").args("link set lo up".split(' '))).status, Some(0));
     follow("Without Docker", dir.path(), |_, command| command.replace(" hello", " rcap-test"));

@@ -1,4 +1,4 @@
-//! A Debian to install packages in.
+//! A Debian for installing packages.
 
 use std::{
     fs,
@@ -14,10 +14,10 @@ use super::ran;
 /// The programs of [`debian`].
 pub(crate) const DEBIAN: &str = "debootstrap dpkg-deb tar";
 
-/// Where a Debian has its programs.
+/// The program directories of a Debian.
 const PATH_OF_DEBIAN: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// A `PATH` that leads to nothing but inside of [`debian`], where it leads to everything.
+/// A `PATH` that only exists inside of [`debian`].
 pub(crate) const PATH_INSIDE: &str = "/inside/bin:/inside/sbin";
 
 fn succeeds(command: &mut Command) {
@@ -25,16 +25,16 @@ fn succeeds(command: &mut Command) {
     assert_eq!(ran.status, Some(0), "{command:?}: {ran:?}");
 }
 
-/// A minimal Debian, made once for all runs, with a repository of one package.
+/// Returns a minimal Debian with a repository of one package, created once for all runs.
 pub(crate) fn debian() -> PathBuf {
     let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian");
-    // By the first of the tests that want it.
+    // The first test that needs it creates it.
     let lock = fs::File::create(root.with_extension("lock")).unwrap();
     let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
     if !root.join("repo").exists() {
         let _ = fs::remove_dir_all(&root);
         let mut debootstrap = Command::new("debootstrap");
-        // A script of the system's own, which finds there what its package depends on.
+        // The script finds its dependencies in the system's directories.
         debootstrap.env("PATH", PATH_OF_DEBIAN).args(["--variant=minbase", "bookworm"]);
         succeeds(debootstrap.arg(&root));
         repository(&root);
@@ -64,7 +64,7 @@ fn repository(root: &Path) {
     fs::write(repo.join("Packages"), packages).unwrap();
     fs::write(root.join("etc/apt/sources.list"), "deb [trusted=yes] file:/repo ./\n").unwrap();
     fs::rename(repo, root.join("repo")).unwrap();
-    // As in an image that has been in use: what apt keeps is there, and some of it is _apt's.
+    // As in a used image, apt's caches exist, and some belong to _apt.
     let path = format!("PATH={PATH_OF_DEBIAN}");
     succeeds(Command::new("chroot").arg(root).args(["/usr/bin/env", &path, "apt-get", "update"]));
 }

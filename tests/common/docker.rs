@@ -15,7 +15,7 @@ use super::{Ran, program, ran, wait_for, which};
 pub(crate) const DOCKER: &str =
     "busybox containerd containerd-shim-runc-v2 docker dockerd runc tar";
 
-/// A root file system of busybox alone.
+/// Creates a root file system with only busybox.
 pub(crate) fn root_file_system(dir: &Path) -> PathBuf {
     let root = dir.join("rootfs");
     for name in ["bin", "tmp", "proc", "dev", "sys"] {
@@ -28,14 +28,14 @@ pub(crate) fn root_file_system(dir: &Path) -> PathBuf {
     root
 }
 
-/// The report that a hook writes once the container has ended.
+/// Returns the report that a hook writes after the container has ended.
 pub(crate) fn written(dir: &Path, id: &str) -> String {
     let path = dir.join(format!("{id}.json"));
     wait_for(|| fs::read_to_string(&path).ok().filter(|text| text.ends_with('\n')))
 }
 
-/// A daemon of the test's own, with an image of a root file system: `rcap-test:1`. It is ended
-/// with this.
+/// A Docker daemon for one test, with an image of a root file system: `rcap-test:1`. It is stopped
+/// when dropped.
 pub(crate) struct Daemon {
     dir: PathBuf,
     child: Child,
@@ -80,7 +80,7 @@ impl Daemon {
         command
     }
 
-    /// What was recorded of a container that has ended.
+    /// Returns the report of a container that has ended.
     pub(crate) fn report(&self, id: &str) -> Value {
         serde_json::from_str(&written(&self.dir.join("reports"), id)).unwrap()
     }
@@ -95,7 +95,7 @@ impl Drop for Daemon {
         let pid = nix::unistd::Pid::from_raw(i32::try_from(self.child.id()).unwrap());
         let _ = nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM);
         let _ = self.child.wait();
-        // Whatever it has left mounted is not to be in the way of removing the directory.
+        // Leftover mounts must not prevent removing the directory.
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let points = mounts.lines().rev().filter_map(|line| line.split(' ').nth(1));
         for point in points.filter(|point| Path::new(point).starts_with(&self.dir)) {

@@ -1,11 +1,11 @@
-//! A harness for tests of whole programs and of the kernel: each runs in a process of its own,
-//! which it may change as it likes, with the privilege and the programs that it names in the
-//! `tests!` table. Its `PATH` leads to those programs and to [`BASE`] alone, so that a test cannot
-//! use a program without naming it. A test whose needs are not met is listed as ignored, with what
-//! is missing; with `RCAP_REQUIRE=1` in the environment it fails. `RCAP_EXCEPT=tracing` leaves those
-//! ignored that would trace on a kernel that has oopsed.
+//! A harness for tests of programs and of the kernel. Each test runs in its own process, which it
+//! may change, with the privilege and the programs that it declares in the `tests!` table. Its
+//! `PATH` has only those programs and [`BASE`], so a test cannot use an undeclared program. A test
+//! whose requirements are not met is listed as ignored, with what is missing, and fails with
+//! `RCAP_REQUIRE=1`. With `RCAP_EXCEPT=tracing`, tests that would trace on a kernel that has oopsed
+//! stay ignored.
 
-// Each test program uses its own part of this.
+// Each test program uses a part of this module.
 #![allow(dead_code, clippy::print_stderr)]
 
 use std::{
@@ -33,14 +33,13 @@ use serde_json::Value;
 pub(crate) mod debian;
 pub(crate) mod docker;
 
-/// Names the test that a process is to run.
+/// The environment variable that names the test to run.
 const BODY: &str = "RCAP_TEST";
-/// In the place of a test: whether a user namespace can be made.
+/// The name of a probe for user namespaces, in place of a test.
 const PROBE: &str = "probe a user namespace";
 
-/// Programs that every test finds: the shells, and what the essential packages of a minimal Debian
-/// (coreutils, grep, sed) have of use in a script. Everything else is named by the tests that use
-/// it, in the `tests!` table.
+/// Programs that every test finds: the shells, and the useful programs of a minimal Debian's
+/// essential packages (coreutils, grep, sed). Tests declare all others in the `tests!` table.
 pub(crate) const BASE: &[&str] = &[
     "bash",
     "cat",
@@ -95,32 +94,32 @@ pub(crate) const BASE: &[&str] = &[
     "wc",
 ];
 
-/// Programs that are scripts wherever they are installed, and that no test copies.
+/// Programs that are scripts on every system, and that no test copies.
 const SCRIPTS: &[&str] = &["debootstrap", "docker-compose"];
 
-/// Where administrators' programs are, which an ordinary user's `PATH` may lack.
+/// Directories of administrators' programs, which an ordinary user's `PATH` may lack.
 const ADMINISTRATION: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];
 
 /// The privilege that a test needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Needs {
     Nothing,
-    /// To be root of a user namespace, which is made for it.
+    /// Root of a user namespace, which is created for the test.
     UserNamespace,
-    /// To be root of the machine.
+    /// Root of the machine.
     Root,
-    /// To be root of a machine whose kernel has not oopsed: one that did so inside tracefs holds its
+    /// Root of a machine whose kernel has not oopsed. A kernel that oopsed inside tracefs holds its
     /// locks, and every process that traces hangs until the machine is rebooted.
     Tracing,
 }
 
-/// The need of a test on a kernel that has oopsed.
+/// The requirement that a kernel which has oopsed does not meet.
 const SOUND_KERNEL: &str = "a kernel that has not oopsed";
 
 pub(crate) struct Test {
     pub(crate) name: &'static str,
     pub(crate) needs: Needs,
-    /// The programs that it uses beyond [`BASE`]; one string can hold several, between spaces.
+    /// The programs in addition to [`BASE`]. One string can hold several, separated by spaces.
     pub(crate) programs: &'static [&'static str],
     pub(crate) body: fn(),
 }
@@ -156,7 +155,7 @@ macro_rules! tests {
 }
 
 pub(crate) fn main(tests: &[Test]) -> ExitCode {
-    // The only thread so far, as unshare(2) wants it for a user namespace.
+    // The process has one thread so far, as unshare(2) requires for a user namespace.
     match env::var(BODY) {
         Ok(name) if name == PROBE => enter_user_namespace(),
         Ok(name) => {
@@ -202,7 +201,7 @@ fn trial(test: &Test) -> Trial {
     Trial::test(name, run).with_kind(kind).with_ignored_flag(is_ignored)
 }
 
-/// Whether a test that lacks this is ignored, and does not fail.
+/// Returns whether a test with this missing requirement is ignored instead of failing.
 fn is_ignored(lacks: &str) -> bool {
     let is_excused = lacks == SOUND_KERNEL && env::var("RCAP_EXCEPT").is_ok_and(|v| v == "tracing");
     !lacks.is_empty() && (is_excused || env::var_os("RCAP_REQUIRE").is_none())
@@ -217,7 +216,7 @@ fn again(name: &str, path: Option<&Path>) -> Output {
     program.env(BODY, name).output().expect("it has just been executed")
 }
 
-/// A directory of links to the programs that a test may use, which other users may search.
+/// Creates a directory of links to the programs of a test, which other users can search.
 fn links(programs: &[&str]) -> tempfile::TempDir {
     let dir = directory();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).expect("it is ours");
@@ -230,14 +229,14 @@ fn links(programs: &[&str]) -> tempfile::TempDir {
     dir
 }
 
-/// The directories in which the caller's programs are.
+/// Returns the directories of the caller's programs.
 fn searched() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).chain(ADMINISTRATION.map(PathBuf::from)).collect()
 }
 
-/// The file of a program that can stand for itself: tests copy programs and give them
-/// capabilities, which a script that calls the real one elsewhere (a shim of pyenv) cannot have.
+/// Returns the file of a program that can be copied: tests set capabilities of copies, which a
+/// script (such as a pyenv shim) cannot have.
 pub(crate) fn find(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
     let files = directories.iter().filter_map(|dir| fs::canonicalize(dir.join(name)).ok());
     let mut files = files.filter(|file| file.is_file());
@@ -245,7 +244,7 @@ pub(crate) fn find(name: &str, directories: &[PathBuf]) -> Option<PathBuf> {
         _ if BASE.contains(&name) || SCRIPTS.contains(&name) => true,
         // The root directory of a container has no libraries.
         "busybox" => is_elf(file) && !links_to(file, b"ld-"),
-        // Ours may be installed under the same names.
+        // rcap's tools may be installed under the same names.
         "capsh" | "getcap" | "getpcaps" | "setcap" => links_to(file, b"libcap.so"),
         _ => is_elf(file),
     })
@@ -255,19 +254,19 @@ fn is_elf(file: &Path) -> bool {
     head(file).starts_with(b"\x7fELF")
 }
 
-/// Whether a program is linked to a library, which its first pages name.
+/// Returns whether a program is linked to a library, based on its first pages.
 fn links_to(file: &Path, library: &[u8]) -> bool {
     head(file).windows(library.len()).any(|window| window == library)
 }
 
 fn head(file: &Path) -> Vec<u8> {
     let mut bytes = Vec::new();
-    // What cannot be read is empty.
+    // An unreadable file counts as empty.
     let _ = fs::File::open(file).and_then(|file| file.take(16384).read_to_end(&mut bytes));
     bytes
 }
 
-/// The file of a program of [`BASE`] or of those that the test has named.
+/// Returns the file of a program in [`BASE`] or of one that the test declares.
 pub(crate) fn which(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).find_map(|dir| fs::canonicalize(dir.join(name)).ok())
@@ -282,8 +281,8 @@ pub(crate) fn tainted() -> String {
     fs::read_to_string("/proc/sys/kernel/tainted").unwrap_or_default()
 }
 
-/// Whether a text of `/proc/sys/kernel/tainted` has `TAINT_DIE`: the kernel has oopsed since it was
-/// booted. (Documentation/admin-guide/tainted-kernels.rst)
+/// Returns whether the text of `/proc/sys/kernel/tainted` has `TAINT_DIE`: the kernel has oopsed
+/// since it was booted. (Documentation/admin-guide/tainted-kernels.rst)
 pub(crate) fn has_oopsed(tainted: &str) -> bool {
     const TAINT_DIE: u64 = 1 << 7;
     tainted.trim_end().parse::<u64>().is_ok_and(|flags| flags & TAINT_DIE != 0)
@@ -298,7 +297,7 @@ pub(crate) fn is_root() -> bool {
     initial && CapState::current().is_ok_and(|state| state.effective.is_superset(needed))
 }
 
-/// Makes this process root of a new user namespace, with the one user that it has been mapped.
+/// Makes this process root of a new user namespace that maps one user.
 pub(crate) fn enter_user_namespace() {
     let [uid, gid] = [unistd::geteuid().as_raw(), unistd::getegid().as_raw()];
     nix::sched::unshare(CloneFlags::CLONE_NEWUSER).expect("unshare");
@@ -307,7 +306,7 @@ pub(crate) fn enter_user_namespace() {
     fs::write("/proc/self/gid_map", format!("0 {gid} 1")).expect("gid_map");
 }
 
-/// A command of this package.
+/// Returns a command for a program of this package.
 pub(crate) fn program(name: &str) -> Command {
     Command::new(match name {
         "rcap" => env!("CARGO_BIN_EXE_rcap"),
@@ -320,7 +319,7 @@ pub(crate) fn program(name: &str) -> Command {
     })
 }
 
-/// What a command printed, and its exit status.
+/// The output and the exit status of a command.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Ran {
     pub(crate) status: Option<i32>,
@@ -328,7 +327,7 @@ pub(crate) struct Ran {
     pub(crate) err: String,
 }
 
-/// Runs a command of this package in a directory.
+/// Runs a program of this package in a directory.
 pub(crate) fn run(
     dir: &Path,
     name: &str,
@@ -346,16 +345,16 @@ pub(crate) fn ran(command: &mut Command) -> Ran {
     }
 }
 
-/// The time after which a test that waits is taken to hang, however busy the machine is.
+/// The time after which a waiting test counts as hanging, even on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// Waits until something is so.
+/// Waits until a condition is true.
 #[track_caller]
 pub(crate) fn wait_until(is_so: impl Fn() -> bool) {
     wait_for(|| is_so().then_some(()));
 }
 
-/// Waits until there is something.
+/// Waits for a value.
 #[track_caller]
 pub(crate) fn wait_for<T>(find: impl Fn() -> Option<T>) -> T {
     let begun = Instant::now();
@@ -368,12 +367,12 @@ pub(crate) fn wait_for<T>(find: impl Fn() -> Option<T>) -> T {
     }
 }
 
-/// Waits in a shell until a file exists.
+/// Returns shell code that waits until a file exists.
 pub(crate) fn until_exists(file: &Path) -> String {
     format!("until test -e {}; do sleep 0.02; done", file.display())
 }
 
-/// A recording of what runs already, whose checks can be waited for.
+/// A recording of running processes, which can wait for checks.
 pub(crate) struct Followed {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
@@ -381,7 +380,7 @@ pub(crate) struct Followed {
 }
 
 impl Followed {
-    /// Starts `command`, a `rcap trace` of what runs already, and waits until it records.
+    /// Starts `command`, a `rcap trace` of running processes, and waits until it records.
     pub(crate) fn start(command: &mut Command) -> Followed {
         command.args(["--follow", "--json"]).stdin(Stdio::null());
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
@@ -406,7 +405,7 @@ impl Followed {
         }
     }
 
-    /// Waits until it ends, and returns its report.
+    /// Waits for the end of the recording, and returns its report.
     pub(crate) fn report(mut self) -> Value {
         let last = self.lines.last().expect("a report").unwrap();
         assert!(self.child.wait().unwrap().success(), "{last}");
@@ -414,13 +413,13 @@ impl Followed {
     }
 }
 
-/// A directory that is removed again.
+/// Creates a directory that is removed when dropped.
 pub(crate) fn directory() -> tempfile::TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
-/// From here on, this process and its children get ENOSYS from these system calls, as from a
-/// kernel that lacks them.
+/// Makes these system calls fail with ENOSYS in this process and its children, as on a kernel that
+/// lacks them.
 #[expect(unsafe_code, reason = "neither the standard library nor nix installs a filter")]
 pub(crate) fn refuse_calls(numbers: &[u32]) {
     let op = |code: u32, jump_if_not: u8, value: u32| libc::sock_filter {
@@ -447,14 +446,14 @@ pub(crate) fn refuse_calls(numbers: &[u32]) {
     assert_eq!(ret, 0, "{}", std::io::Error::last_os_error());
 }
 
-/// Where the unified hierarchy is.
+/// Returns the mount point of the unified hierarchy.
 pub(crate) fn unified() -> PathBuf {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap();
     let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
     mounts.find(|fields| fields[2] == "cgroup2").expect("it is mounted")[1].into()
 }
 
-/// Puts this process into a mount namespace of its own, from which no mount propagates.
+/// Moves this process into a new mount namespace without propagation.
 pub(crate) fn unshare_mounts() {
     unshare(CloneFlags::CLONE_NEWNS).unwrap();
     let none = None::<&str>;
@@ -469,7 +468,7 @@ pub(crate) fn tracefs() -> PathBuf {
     path.into()
 }
 
-/// Returns the directories of the instances that the process `pid` has made in `tracefs`.
+/// Returns the directories of the instances that the process `pid` has created in `tracefs`.
 pub(crate) fn instances(tracefs: &Path, pid: u32) -> Vec<PathBuf> {
     let own = format!("rcap-{pid}-");
     let entries = fs::read_dir(tracefs.join("instances")).unwrap();

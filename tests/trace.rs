@@ -54,6 +54,9 @@ tests! {
     Tracing ["python3"]:
         buffers_grow,
         lost_records;
+    Tracing ["ip unshare"]:
+        answers_by_message,
+        checks_without_an_event;
     Tracing ["dmesg ping su tcpdump"]:
         known_programs;
 }
@@ -309,6 +312,33 @@ fn known_programs() {
         assert_eq!(candidates, want, "{command:?}: {found}");
         assert_eq!(found["lost"], 0);
     }
+}
+
+/// The kernel answers a request by netlink in a message, and sendmsg(2) succeeds.
+fn answers_by_message() {
+    let mtu = "ip link set lo mtu 65000; true";
+    let capsh = format!("{} capsh", program("rcap").get_program().to_str().unwrap());
+    let refused = format!("{capsh} --drop=cap_net_admin --shell=/bin/sh -- -c '{mtu}'");
+    for (script, candidates, missing) in
+        [(mtu, &["cap_net_admin"][..], &[][..]), (&*refused, &[], &["cap_net_admin"])]
+    {
+        let found = report(&["--", "unshare", "-n", "sh", "-c", script]);
+        let without = |set: &str| {
+            let mut names = names(&found[set]);
+            names.retain(|name| !["cap_sys_admin", "cap_setpcap"].contains(name));
+            names.into_iter().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(without("candidates"), candidates, "{found}");
+        assert_eq!(without("missing"), missing, "{found}");
+    }
+}
+
+/// The kernel looks whether a process may map user 0, and has no event for it.
+fn checks_without_an_event() {
+    let found = report(&["--", "unshare", "-r", "true"]);
+    assert!(found["unseen"].to_string().contains("cap_setfcap"), "{found}");
+    let found = report(&["--", "unshare", "-n", "true"]);
+    assert!(!found["unseen"].to_string().contains("cap_setfcap"), "{found}");
 }
 
 fn ran_quietly(command: &[&str]) {

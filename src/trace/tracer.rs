@@ -107,6 +107,7 @@ impl Recording {
                     .to_owned(),
             );
         }
+        unseen.extend(analysis.unseen.iter().cloned());
         if analysis.is_cut {
             unseen.push(Analysis::CUT.to_owned());
         }

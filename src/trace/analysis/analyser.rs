@@ -1,7 +1,7 @@
 //! The analyser, which turns events into needs.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
 };
 
@@ -48,6 +48,8 @@ pub(in crate::trace) struct Analyser {
     begun: bool,
     threads: HashMap<u32, Thread>,
     needs: BTreeMap<Key, Need>,
+    /// The programs that gave a user namespace its map of user IDs.
+    mappers: BTreeSet<Arc<str>>,
     is_cut: bool,
 }
 
@@ -103,6 +105,7 @@ impl Analyser {
             begun: !matches!(origin, Origin::Started(_)),
             threads: HashMap::new(),
             needs: BTreeMap::new(),
+            mappers: BTreeSet::new(),
             is_cut: false,
         }
     }
@@ -179,6 +182,10 @@ impl Analyser {
             place
         };
         let (before, outcomes) = (!self.begun, self.outcomes);
+        if place.maps_users && !before && self.mappers.len() < Analysis::ROWS {
+            let program = Arc::clone(&self.thread(tid).program);
+            self.mappers.insert(program);
+        }
         let thread = self.thread(tid);
         // A program that enters a new namespace has every capability in it, and nothing can be
         // granted from outside. A program that starts in another namespace, for example in a
@@ -275,7 +282,14 @@ impl Analyser {
             }
             need
         });
-        Analysis { is_cut: self.is_cut, ..Analysis::new(needs.collect()) }
+        let unseen = self.mappers.iter().map(|program| {
+            format!(
+                "cap_setfcap, which the kernel requires without a check if {program} mapped user 0 \
+                 of the parent user namespace (it wrote uid_map)"
+            )
+        });
+        let unseen = unseen.collect();
+        Analysis { is_cut: self.is_cut, unseen, ..Analysis::new(needs.collect()) }
     }
 }
 

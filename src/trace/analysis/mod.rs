@@ -102,6 +102,8 @@ pub struct Analysis {
     pub missing: CapSet,
     /// All checks, merged by capability, meaning, function and program.
     pub needs: Vec<Need>,
+    /// Requirements that the kernel checks without an event, with the calls that show it, in words.
+    pub unseen: Vec<String>,
     /// Whether a path was shortened, or too many rows had different programs.
     pub is_cut: bool,
 }
@@ -128,7 +130,7 @@ impl Analysis {
         let of =
             |rule| needs.iter().filter(|need| need.meaning == rule).map(|need| need.cap).collect();
         let (candidates, missing) = (of(Meaning::Candidate), of(Meaning::Missing));
-        Analysis { candidates, missing, needs, is_cut: false }
+        Analysis { candidates, missing, needs, ..Analysis::default() }
     }
 }
 

@@ -15,6 +15,12 @@ pub struct Place {
     pub system_call: Option<String>,
     /// The meaning, if the functions alone determine it.
     pub(super) meaning: Option<Meaning>,
+    /// Whether the result travels in a message, and not in the value of the system call.
+    pub(super) by_message: bool,
+    /// Whether a user namespace gets its map of user IDs: the kernel then needs `CAP_SETFCAP` in
+    /// the parent namespace to map user 0, and looks without asking. (`verify_root_map` in
+    /// kernel/user_namespace.c)
+    pub(super) maps_users: bool,
 }
 
 impl Place {
@@ -36,7 +42,14 @@ impl Place {
             None
         };
         let system_call = system_call(functions).map(str::to_owned);
-        Place { function: function.to_owned(), reason, system_call, meaning }
+        Place {
+            function: function.to_owned(),
+            reason,
+            system_call,
+            meaning,
+            by_message: functions.iter().any(|name| MESSAGES.contains(name)),
+            maps_users: has("proc_uid_map_write"),
+        }
     }
 }
 
@@ -54,63 +67,153 @@ pub(super) fn is_borrowed(functions: &[&str]) -> bool {
 /// Functions that check for their caller, which is the relevant function.
 const HANDS_ON: &[&str] = &[
     "cap_capable",
-    "security_capable",
-    "capable",
     "has_capability",
-    "has_ns_capability",
     "inode_owner_or_capable",
     "privileged_wrt_inode_uidgid",
-    "bpf_token_capable",
     "security_vm_enough_memory",
     "cap_vm_enough_memory",
 ];
 
 /// The purpose of each function's check, from the source of the function.
 const REASONS: &[(&str, &str)] = &[
+    ("__check_sticky", "delete or rename another's file in a sticky directory"),
+    ("__dev_change_flags", "configure a network interface"),
+    ("__file_remove_privs", "write to a set-ID file and keep its bits"),
     ("__inet6_bind", "bind a port below 1024"),
     ("__inet_bind", "bind a port below 1024"),
+    ("__ptrace_may_access", "look into another's process"),
+    ("__sched_setscheduler", "raise a scheduling priority"),
+    ("__scm_send", "send the credentials of another process"),
+    ("__set_oom_adj", "lower the OOM score"),
+    ("__sys_bpf", "use BPF"),
+    ("__sys_setfsgid", "change the group"),
+    ("__sys_setfsuid", "change the user"),
     ("__sys_setgid", "change the group"),
     ("__sys_setregid", "change the group"),
     ("__sys_setresgid", "change the group"),
     ("__sys_setresuid", "change the user"),
     ("__sys_setreuid", "change the user"),
     ("__sys_setuid", "change the user"),
+    ("__tun_chr_ioctl", "configure a tunnel"),
     ("alloc_pid", "choose a process id"),
+    ("arp_ioctl", "change the ARP table"),
+    ("audit_receive", "use the audit system"),
+    ("audit_receive_msg", "use the audit system"),
+    ("blkdev_common_ioctl", "control a block device"),
     ("bpf_prog_load", "load a BPF program"),
+    ("br_ioctl_stub", "configure a bridge"),
+    ("can_do_mlock", "lock memory"),
     ("can_nice", "raise a priority"),
+    ("can_umount", "unmount"),
     ("cap_capset", "set capabilities"),
+    ("cap_convert_nscap", "set the capabilities of a file"),
+    ("cap_inode_removexattr", "remove a security attribute of a file"),
+    ("cap_inode_setxattr", "set a security attribute of a file"),
+    ("cap_mmap_addr", "map memory at a low address"),
+    ("cap_ptrace_access_check", "look into a process with more capabilities"),
+    ("cap_ptrace_traceme", "be traced by another's process"),
+    ("cap_settime", "set the clock"),
     ("cap_task_prctl", "drop from the bounding set or change securebits"),
+    ("cap_task_setioprio", "change the I/O priority of another's process"),
     ("cap_task_setnice", "change the priority of another's process"),
+    ("cap_task_setscheduler", "change the scheduling of another's process"),
+    ("cgroupns_install", "enter a namespace"),
     ("check_kill_permission", "send a signal to another's process"),
+    ("check_quotactl_permission", "manage disk quotas"),
+    ("check_sticky", "delete or rename another's file in a sticky directory"),
     ("check_syslog_permissions", "read the kernel log"),
+    ("copy_namespaces", "create a namespace"),
+    ("copy_process", "exceed the limit of processes"),
+    ("create_new_namespaces", "create a namespace"),
+    ("dentry_needs_remove_privs", "write to a set-ID file and keep its bits"),
+    ("dev_ioctl", "configure a network interface"),
+    ("devinet_ioctl", "configure a network address"),
+    ("devkmsg_open", "read the kernel log"),
     ("do_adjtimex", "set the clock"),
+    ("do_ip6t_set_ctl", "change the packet filter"),
+    ("do_ip_setsockopt", "set a privileged option of a socket"),
+    ("do_ipt_set_ctl", "change the packet filter"),
+    ("do_ipv6_setsockopt", "set a privileged option of a socket"),
     ("do_mknodat", "create a device file"),
     ("do_mlock", "lock memory"),
     ("do_prlimit", "raise a resource limit"),
     ("do_settimeofday64", "set the clock"),
+    ("do_tcp_setsockopt", "set a privileged option of a socket"),
+    ("ext4_has_free_clusters", "use disk blocks that are reserved"),
+    ("file_remove_privs_flags", "write to a set-ID file and keep its bits"),
+    ("fileattr_set_prepare", "change the immutable or append-only flag of a file"),
     ("generic_permission", "read, write or search whatever the permission bits say"),
+    ("generic_setlease", "take a lease on another's file"),
+    ("genl_family_rcv_msg", "use a netlink interface of the kernel"),
+    ("genl_rcv_msg", "use a netlink interface of the kernel"),
+    ("handle_to_path", "open a file by its handle"),
     ("inet6_create", "create a raw socket"),
     ("inet_create", "create a raw socket"),
+    ("io_uring_create", "exceed the limit of locked memory"),
+    ("ioprio_check_cap", "raise an I/O priority"),
+    ("ip_rt_ioctl", "change a route"),
+    ("ipcctl_obtain_check", "change another's IPC object"),
+    ("ipcns_install", "enter a namespace"),
+    ("ipcperms", "use another's IPC object"),
+    ("kexec_load_permitted", "load another kernel"),
+    ("map_create", "create a BPF map"),
+    ("map_write", "write a user or group ID map"),
+    ("may_decode_fh", "open a file by its handle"),
+    ("may_init_module", "load a kernel module"),
     ("may_linkat", "link to another's file"),
     ("may_mount", "mount or unmount"),
+    ("may_open", "open another's file without changing its access time"),
     ("may_setgroups", "set the supplementary groups"),
+    ("mntns_install", "enter a namespace"),
+    ("mode_strip_sgid", "create a file with the set-group-ID bit"),
+    ("net_ctl_permissions", "change a network setting"),
+    ("netns_install", "enter a namespace"),
+    ("new_idmap_permitted", "write a user or group ID map"),
+    ("nfnetlink_rcv", "use the packet filter"),
     ("notify_change", "change the owner, mode or times of a file"),
     ("ns_capable_setid", "change the user or group"),
+    ("open_port", "open the memory of the machine"),
     ("packet_create", "create a packet socket"),
     ("path_mount", "mount"),
+    ("pidns_install", "enter a namespace"),
+    ("proc_setgroups_write", "write a user or group ID map"),
     ("ptrace_may_access", "look into another's process"),
     ("rtnetlink_rcv_msg", "configure the network"),
+    ("sched_setaffinity", "change the CPU affinity of another's process"),
+    ("scsi_cmd_allowed", "send a command to a disk"),
+    ("set_one_prio", "change the priority of a process"),
     ("set_user_nice", "raise a priority"),
     ("setattr_prepare", "change the owner, mode or times of a file"),
+    ("setattr_should_drop_sgid", "keep the set-group-ID bit of a file"),
+    ("setattr_should_drop_suidgid", "keep the set-ID bits of a file"),
     ("sk_setsockopt", "set a privileged option of a socket"),
+    ("timens_install", "enter a namespace"),
+    ("tun_set_iff", "create a tunnel"),
+    ("unshare_nsproxy_namespaces", "create a namespace"),
+    ("user_shm_lock", "lock shared memory"),
+    ("userns_install", "enter a namespace"),
+    ("utsns_install", "enter a namespace"),
     ("vfs_mknod", "create a device file"),
+    ("vfs_setlease", "take a lease on another's file"),
+    ("vt_ioctl", "control a virtual terminal"),
     ("xattr_permission", "change a trusted attribute of a file"),
+];
+
+/// Functions that process a message. Its answer is another message, and the system call that sent
+/// it succeeds. (net/netlink/af_netlink.c, io_uring/)
+const MESSAGES: &[&str] = &[
+    "netlink_unicast_kernel",
+    "netlink_rcv_skb",
+    "audit_receive",
+    "io_issue_sqe",
+    "io_wq_submit_work",
 ];
 
 /// Returns the function that checked, and its purpose.
 fn reason<'a>(functions: &[&'a str]) -> (&'a str, Option<&'static str>) {
     let known = |name: &&str| {
-        let at = REASONS.binary_search_by_key(name, |(function, _)| function).ok()?;
+        let name = name.split('.').next().unwrap_or_default();
+        let at = REASONS.binary_search_by_key(&name, |(function, _)| function).ok()?;
         Some(REASONS[at].1)
     };
     // A known function further out says more than the innermost one.
@@ -120,9 +223,13 @@ fn reason<'a>(functions: &[&'a str]) -> (&'a str, Option<&'static str>) {
 }
 
 fn hands_on(name: &str) -> bool {
+    // A compiler adds ".constprop.0" and the like.
+    let name = name.split('.').next().unwrap_or_default();
     name.contains("trace_")
-        || name.contains("ns_capable")
+        || name.ends_with("capable")
+        || name.ends_with("capable_noaudit")
         || name.contains("capable_wrt")
+        || name.contains("capability")
         || HANDS_ON.iter().any(|known| name.starts_with(known))
 }
 

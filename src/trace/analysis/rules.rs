@@ -32,7 +32,8 @@ pub enum Meaning {
     OneNeed,
     /// The capability was denied, and the system call succeeded.
     NotNeeded,
-    /// The capability was denied, and the system call failed with `EPERM` or `EACCES`.
+    /// The capability was denied, and the system call failed with `EPERM` or `EACCES`, or its
+    /// result travels in a message (netlink, io_uring).
     Missing,
     /// The capability was denied, and the result of the system call does not show an effect.
     Unclear,
@@ -104,6 +105,7 @@ pub(super) fn meaning(
         _ if granted && !held.contains(open.cap) => Meaning::Borrowed,
         _ if open.other_namespace => Meaning::OtherNamespace,
         _ if !granted && open.cap == Cap::DAC_READ_SEARCH && overridden => Meaning::OneNeed,
+        _ if !granted && open.place.by_message => Meaning::Missing,
         (_, Some(returned)) if !granted && lacks_permission(returned) => Meaning::Missing,
         (_, Some(returned)) if !granted && returned >= 0 => Meaning::NotNeeded,
         _ if !granted => Meaning::Unclear,

@@ -19,6 +19,13 @@ const FUNCTIONS: &[&str] = &[
     "__x64_sys_openat",
     "inet_create",
     "__x64_sys_socket",
+    "netlink_net_capable",
+    "rtnetlink_rcv_msg",
+    "netlink_rcv_skb",
+    "__sys_sendmsg",
+    "file_ns_capable",
+    "map_write",
+    "proc_uid_map_write",
 ];
 
 fn stack(names: &[&str]) -> Vec<u64> {
@@ -265,6 +272,30 @@ fn refusals_are_not_hidden() {
     assert!(needs.iter().all(|need| need.meaning == Meaning::Speculative && need.count == 1));
     let rows: Vec<_> = needs.iter().map(|need| (need.granted, need.is_refusal())).collect();
     assert_eq!(rows, [(false, false), (false, true), (true, false)]);
+}
+
+/// A system call that sends a message succeeds, whatever the message is answered with.
+#[test]
+fn answers_by_message() {
+    let asked = |granted| {
+        let stack =
+            ["netlink_net_capable", "rtnetlink_rcv_msg", "netlink_rcv_skb", "__sys_sendmsg"];
+        check(Cap::NET_ADMIN, granted, &stack)
+    };
+    assert_eq!(rule_of(&[asked(false), returned(32)]), Meaning::Missing);
+    assert_eq!(rule_of(&[asked(true), returned(32)]), Meaning::Candidate);
+    let place = &analyse(CapSet::NAMED, &[asked(false), returned(32)]).needs[0];
+    assert_eq!(place.reason.as_deref(), Some("configure the network"));
+}
+
+/// What the kernel requires without a check is named if a call shows that it did.
+#[test]
+fn maps_of_user_ids() {
+    let asked =
+        check(Cap::SYS_ADMIN, true, &["file_ns_capable", "map_write", "proc_uid_map_write"]);
+    let analysis = analyse(CapSet::NAMED, &[asked, returned(4)]);
+    assert!(analysis.unseen.len() == 1 && analysis.unseen[0].contains("/bin/program mapped"));
+    assert_eq!(analyse(CapSet::NAMED, &[]).unseen, [""; 0]);
 }
 
 #[test]

@@ -178,10 +178,7 @@ pub(crate) fn table(
 pub(crate) fn asked(need: &Need) -> String {
     match (&need.reason, &need.system_call) {
         (Some(reason), _) => reason.clone(),
-        // The system call asked itself, at its entry.
-        (None, Some(call)) if need.function.ends_with(&format!("_{call}")) => {
-            format!("call {call}")
-        }
+        (None, Some(call)) => format!("call {call}"),
         (None, _) if need.function.is_empty() => "(not known)".to_owned(),
         (None, _) => need.function.clone(),
     }

@@ -239,7 +239,6 @@ fn switched_off() {
         ("events/capability/cap_capable/enable",  "echo 0 >"),
         ("events/capability/cap_capable/filter",  "echo cap==5 >"),
         ("events/capability/cap_capable/trigger", "echo '!stacktrace' >"),
-        ("events/raw_syscalls/sys_exit/enable",   "echo 0 >"),
         ("options/event-fork",                    "echo 0 >"),
     ];
     for (file, write) in rows {

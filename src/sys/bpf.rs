@@ -35,7 +35,9 @@ impl Attr {
     }
 }
 
+const BPF_MAP_TYPE_HASH: u32 = 1;
 const BPF_MAP_TYPE_ARRAY: u32 = 2;
+const BPF_MAP_TYPE_PERCPU_ARRAY: u32 = 6;
 const BPF_MAP_TYPE_CGROUP_ARRAY: u32 = 8;
 const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
 const BPF_MAP_TYPE_QUEUE: u32 = 22;
@@ -45,6 +47,7 @@ const BPF_MAP_CREATE: c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: c_int = 1;
 const BPF_MAP_UPDATE_ELEM: c_int = 2;
 const BPF_MAP_DELETE_ELEM: c_int = 3;
+const BPF_MAP_GET_NEXT_KEY: c_int = 4;
 const BPF_PROG_LOAD: c_int = 5;
 const BPF_RAW_TRACEPOINT_OPEN: c_int = 17;
 const BPF_MAP_LOOKUP_AND_DELETE_ELEM: c_int = 21;
@@ -114,6 +117,18 @@ impl Counter {
         map_create(BPF_MAP_TYPE_ARRAY, 4, 8, 1).map(Counter)
     }
 
+    /// `BPF_MAP_UPDATE_ELEM`
+    #[expect(unsafe_code, reason = "bpf(2)")]
+    pub(crate) fn set(&self, value: u64) -> io::Result<()> {
+        let key = 0_u32;
+        let attr = Attr::new()
+            .fd(0, self.0.as_fd())
+            .long(8, &raw const key as u64)
+            .long(16, &raw const value as u64);
+        // SAFETY: the kernel reads a key and a value, both as long as those of the map.
+        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+    }
+
     /// `BPF_MAP_LOOKUP_ELEM`
     #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn get(&self) -> io::Result<u64> {
@@ -165,6 +180,83 @@ pub(crate) struct Ids(OwnedFd);
 impl Ids {
     pub(crate) fn new(entries: u32) -> io::Result<Ids> {
         map_create(BPF_MAP_TYPE_LRU_HASH, 8, 8, entries).map(Ids)
+    }
+}
+
+/// A table of numbers by the ids of threads or the addresses of tasks.
+#[derive(Debug)]
+pub(crate) struct Table(OwnedFd);
+
+impl From<OwnedFd> for Table {
+    fn from(fd: OwnedFd) -> Table {
+        Table(fd)
+    }
+}
+
+impl Table {
+    pub(crate) fn new(entries: u32) -> io::Result<Table> {
+        map_create(BPF_MAP_TYPE_HASH, 8, 8, entries).map(Table)
+    }
+
+    /// `BPF_MAP_UPDATE_ELEM`. `E2BIG`: the table is full.
+    #[expect(unsafe_code, reason = "bpf(2)")]
+    pub(crate) fn insert(&self, key: u64, value: u64) -> io::Result<()> {
+        let attr = Attr::new()
+            .fd(0, self.0.as_fd())
+            .long(8, &raw const key as u64)
+            .long(16, &raw const value as u64);
+        // SAFETY: the kernel reads a key and a value, both as long as those of the map.
+        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+    }
+
+    /// Removes all entries.
+    #[expect(unsafe_code, reason = "bpf(2)")]
+    pub(crate) fn clear(&self) -> io::Result<()> {
+        let mut key = 0_u64;
+        loop {
+            // Without a key, the kernel gives the first one. ENOENT: there is none.
+            let first = Attr::new().fd(0, self.0.as_fd()).long(16, &raw mut key as u64);
+            // SAFETY: the kernel writes a key, which is as long as those of the map.
+            match unsafe { bpf(BPF_MAP_GET_NEXT_KEY, &first) } {
+                Err(err) if err.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
+                other => other?,
+            };
+            let attr = Attr::new().fd(0, self.0.as_fd()).long(8, &raw const key as u64);
+            // SAFETY: the kernel reads a key, which is as long as those of the map.
+            match unsafe { bpf(BPF_MAP_DELETE_ELEM, &attr) } {
+                // A program was faster.
+                Err(err) if err.raw_os_error() == Some(libc::ENOENT) => {}
+                other => drop(other?),
+            }
+        }
+    }
+
+    /// Returns the descriptor, for another table of the same map.
+    pub(crate) fn try_clone_to_owned(&self) -> io::Result<OwnedFd> {
+        self.0.try_clone()
+    }
+}
+
+/// Room for a value that is too large for a program's stack, one for each processor.
+#[derive(Debug)]
+pub(crate) struct Scratch(OwnedFd);
+
+impl Scratch {
+    /// For so many bytes.
+    pub(crate) fn new(bytes: u32) -> io::Result<Scratch> {
+        map_create(BPF_MAP_TYPE_PERCPU_ARRAY, 4, bytes, 1).map(Scratch)
+    }
+}
+
+impl Map for Table {
+    fn number(&self) -> c_int {
+        self.0.as_raw_fd()
+    }
+}
+
+impl Map for Scratch {
+    fn number(&self) -> c_int {
+        self.0.as_raw_fd()
     }
 }
 

@@ -122,7 +122,7 @@ impl Analyser {
                     open.granted.get_or_insert(granted);
                 }
             }
-            EventKind::SystemCall { number, returned } => {
+            EventKind::SystemCall { number, returned, .. } => {
                 if number == PIVOT_ROOT && returned == 0 {
                     self.thread(tid).pivoted = true;
                 }
@@ -209,8 +209,13 @@ impl Analyser {
                 && thread.open.last().is_some_and(|last| last.cap == Cap::DAC_READ_SEARCH);
         // The checks of an endless system call are not all kept.
         let goes_on = goes_on && self.thread(tid).open.len() < OPEN;
-        let seen = if goes_on { Vec::new() } else { self.settle(tid, None) };
+        let mut seen = if goes_on { Vec::new() } else { self.settle(tid, None) };
+        let is_worker = open.place.is_worker;
         self.thread(tid).open.push(open);
+        // A worker of io_uring never returns from a system call.
+        if is_worker {
+            seen.extend(self.settle(tid, None));
+        }
         seen
     }
 

@@ -17,6 +17,8 @@ pub struct Place {
     pub(super) meaning: Option<Meaning>,
     /// Whether the result travels in a message, and not in the value of the system call.
     pub(super) by_message: bool,
+    /// Whether a worker thread of io_uring was asked, in which no system call ends.
+    pub(super) is_worker: bool,
     /// Whether a user namespace gets its map of user IDs: the kernel then needs `CAP_SETFCAP` in
     /// the parent namespace to map user 0, and looks without asking. (`verify_root_map` in
     /// kernel/user_namespace.c)
@@ -48,6 +50,7 @@ impl Place {
             system_call,
             meaning,
             by_message: functions.iter().any(|name| MESSAGES.contains(name)),
+            is_worker: has("io_wq_worker") || has("io_sq_thread"),
             maps_users: has("proc_uid_map_write"),
         }
     }

@@ -51,7 +51,7 @@ fn check(cap: Cap, granted: bool, names: &[&str]) -> EventKind {
 }
 
 fn returned(returned: i64) -> EventKind {
-    EventKind::SystemCall { number: 1, returned }
+    EventKind::SystemCall { number: 1, returned, call: None }
 }
 
 fn exec(path: &str) -> EventKind {
@@ -189,7 +189,7 @@ fn namespaces() {
         assert_eq!(rule_of(kinds), want, "{kinds:?}");
     }
     // A container that starts in another namespace has that one as its own.
-    let pivoted = EventKind::SystemCall { number: PIVOT_ROOT, returned: 0 };
+    let pivoted = EventKind::SystemCall { number: PIVOT_ROOT, returned: 0, call: None };
     let granted = [asked(true, 0xd, Some(0xd)), returned(0)];
     let inside = [&[pivoted, exec("/bin/sh")], &granted[..]].concat();
     assert_eq!(analyse(CapSet::NAMED, &inside).candidates, Cap::NET_RAW.into());
@@ -216,7 +216,7 @@ fn what_a_container_s_runtime_does() {
     const INIT: u32 = PID + 1;
     let mount = || check(Cap::SYS_ADMIN, true, &["ns_capable", "__do_sys_prctl"]);
     let chown = || check(Cap::CHOWN, true, &["setattr_prepare", "__x64_sys_fchownat"]);
-    let pivoted = EventKind::SystemCall { number: PIVOT_ROOT, returned: 0 };
+    let pivoted = EventKind::SystemCall { number: PIVOT_ROOT, returned: 0, call: None };
     let events = [
         (RUNTIME, exec("/usr/sbin/runc")),
         (RUNTIME, mount()),
@@ -344,6 +344,7 @@ fn recorded(text: &str) -> Analysis {
             ["returned", number, returned] => EventKind::SystemCall {
                 number: number.parse().unwrap(),
                 returned: returned.parse().unwrap(),
+                call: None,
             },
             ["exec", path] => exec(path),
             ["started", child] => EventKind::Started { tid: child.parse().unwrap() },

@@ -200,6 +200,7 @@ impl CgroupRecorder {
             let kind = EventKind::SystemCall {
                 number: -1,
                 returned: i64::from_ne_bytes(returned.to_ne_bytes()),
+                call: None,
             };
             events.push(Event { time, tid: low(thread), kind });
         }

@@ -34,6 +34,8 @@ pub(crate) enum EventKind {
         number: i64,
         /// The return value; -1 to -4095 is an errno.
         returned: i64,
+        /// What it was about, if that is known.
+        call: Option<Box<Call>>,
     },
     /// The thread executed a program.
     Exec {
@@ -71,6 +73,20 @@ impl Check {
     pub(crate) fn cap(&self) -> Option<Cap> {
         u8::try_from(self.number).ok().and_then(Cap::from_number)
     }
+}
+
+/// A system call, and the memory that its arguments refer to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Call {
+    pub(crate) arguments: [u64; 6],
+    /// The strings at the first two arguments, up to 255 bytes; empty if they are not known.
+    pub(crate) texts: [Vec<u8>; 2],
+    /// The bytes at the second argument, if they are known.
+    pub(crate) bytes: Option<[u8; 32]>,
+    /// Whether it began. One that a filter refuses ends without having begun.
+    pub(crate) began: Option<bool>,
+    /// Whether the number and the arguments are those of a 32-bit program.
+    pub(crate) is_compat: bool,
 }
 
 /// The layouts of the supported events. Events that the kernel does not have are not recorded.
@@ -151,7 +167,7 @@ fn answer(format: &Format, data: &[u8]) -> Option<EventKind> {
 
 fn system_call(format: &Format, data: &[u8]) -> Option<EventKind> {
     let [number, returned] = ["id", "ret"].map(|name| format.signed(data, name));
-    Some(EventKind::SystemCall { number: number?, returned: returned? })
+    Some(EventKind::SystemCall { number: number?, returned: returned?, call: None })
 }
 
 fn exec(format: &Format, data: &[u8]) -> Option<EventKind> {
@@ -250,7 +266,7 @@ mod tests {
         let want = [
             (101, asked(0, true, &[0xa, 0xb])),
             (104, asked(9999, false, &[])),
-            (105, EventKind::SystemCall { number: 92, returned: -1 }),
+            (105, EventKind::SystemCall { number: 92, returned: -1, call: None }),
             (106, EventKind::Exec { path: "/b/c".into() }),
             (107, EventKind::Started { tid: 6 }),
             (108, EventKind::Ended),

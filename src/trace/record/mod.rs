@@ -11,6 +11,12 @@ use std::{
 use super::{Backend, Gap, Target, tracer::Options};
 use crate::{Error, Result, launch::Launcher};
 
+mod assembly;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod calls;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[path = "no_calls.rs"]
+mod calls;
 mod cgroups;
 mod event;
 mod format;
@@ -22,7 +28,7 @@ mod tracefs;
 
 pub(super) use self::{
     cgroups::CgroupRecorder,
-    event::{Check, Event, EventKind},
+    event::{Call, Check, Event, EventKind},
     processes::ProcessRecorder,
     symbols::Symbols,
     tracefs::Tracefs,

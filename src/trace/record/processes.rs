@@ -17,6 +17,7 @@ use nix::{
 
 use super::{
     Event, EventKind, MARK, Rest, Tracefs,
+    calls::CallRecorder,
     event::Formats,
     kprobe::Probes,
     page::Page,
@@ -59,6 +60,8 @@ pub(crate) struct ProcessRecorder {
     /// The first of them that another process has changed, and the time of the last check.
     changed: Option<String>,
     checked: Instant,
+    /// The ends of system calls, where BPF can tell them.
+    calls: Option<CallRecorder>,
     // The order of these fields matters: a probe must exist while an instance uses it.
     instance: Instance,
     _probes: Option<Probes>,
@@ -119,7 +122,11 @@ impl ProcessRecorder {
         .map(str::to_owned)
         .to_vec();
         settings.extend([trigger, format!("events/{check}/filter")]);
-        let outcomes = options.outcomes.then(|| "raw_syscalls/sys_exit".to_owned());
+        // Without BPF, the end of every system call is recorded.
+        let is_best = options.outcomes && matches!(backend, Backend::Tracepoint);
+        let calls = if is_best { CallRecorder::new().ok() } else { None };
+        let outcomes = options.outcomes && calls.is_none();
+        let outcomes = outcomes.then(|| "raw_syscalls/sys_exit".to_owned());
         let processes =
             ["sched/sched_process_exec", "task/task_newtask", "sched/sched_process_exit"]
                 .map(|event| Some(event.to_owned()));
@@ -147,6 +154,7 @@ impl ProcessRecorder {
             changed: None,
             checked: Instant::now(),
             instance,
+            calls,
             _probes: probes,
             _tracefs: tracefs,
         })
@@ -236,6 +244,7 @@ impl ProcessRecorder {
         // The list takes IDs of this process's PID namespace, and the child may be in another one.
         let failed = |err| Op::Open.on(Path::new("/proc"), err);
         let proc = above_standard(File::open("/proc").map_err(failed)?.into())?;
+        let roots = self.calls.as_ref().map(CallRecorder::roots).transpose()?;
         let switch_on = move || {
             if let Some(namespace) = &namespace {
                 setns(namespace, CloneFlags::CLONE_NEWUSER)?;
@@ -243,6 +252,11 @@ impl ProcessRecorder {
             let mut number = [0; 12];
             let length = sys::process_id_in(proc.as_fd(), &mut number)?;
             processes.write_all(&number[..length])?;
+            if let Some(roots) = &roots {
+                let digits = number[..length].iter().filter(|byte| byte.is_ascii_digit());
+                let id = digits.fold(0, |id, digit| 10 * id + u64::from(digit - b'0'));
+                roots.insert(id, 1)?;
+            }
             switch.write_all(b"1")?;
             // The capability does not exist, so the call fails, but the kernel checks first.
             let _ = sys::capbset_drop(u8::MAX);
@@ -271,6 +285,9 @@ impl ProcessRecorder {
                 if let Ok(path) = &program {
                     let path = path.clone().into_os_string();
                     self.known.push(Event { time: 0, tid, kind: EventKind::Exec { path } });
+                }
+                if let Some(calls) = &self.calls {
+                    calls.follow(tid)?;
                 }
                 let mut list = self.instance.open("set_event_pid")?;
                 match list.write_all(tid.to_string().as_bytes()) {
@@ -309,7 +326,7 @@ impl ProcessRecorder {
         if self.checked.elapsed() >= CHECK {
             self.check_settings();
         }
-        Ok(self.take_until(until))
+        self.take_until(until)
     }
 
     /// Reads the kernel's records, limited by the buffer size: if another process has cleared
@@ -379,14 +396,17 @@ impl ProcessRecorder {
             })
     }
 
-    fn take_until(&mut self, time: u64) -> Vec<Event> {
+    fn take_until(&mut self, time: u64) -> Result<Vec<Event>> {
         let mut taken = std::mem::take(&mut self.known);
         for (_, events) in &mut self.readers {
             let end = events.partition_point(|event| event.time <= time);
             taken.extend(events.drain(..end));
         }
+        if let Some(calls) = &mut self.calls {
+            taken.extend(calls.take_until(time)?);
+        }
         taken.sort_by_key(|event| event.time);
-        taken
+        Ok(taken)
     }
 
     /// Ends the recording, so that another one can start, and returns the remaining events and the
@@ -407,7 +427,14 @@ impl ProcessRecorder {
         let before = std::mem::replace(&mut self.counted, counted);
         let lost = self.lost.replace(0).map(|known| known.max(counted.saturating_sub(before)));
         self.followed.clear();
-        let events = self.take_until(u64::MAX);
+        let mut events = self.take_until(u64::MAX)?;
+        let mut lost = lost;
+        if let Some(calls) = &mut self.calls {
+            let (rest, more) = calls.stop()?;
+            events.extend(rest);
+            events.sort_by_key(|event| event.time);
+            lost = lost.map(|lost| lost.saturating_add(more));
+        }
         let changed = self.changed.take().map(|setting| Gap::Changed { setting });
         let gaps = changed.into_iter().chain(others.then_some(Gap::Taken)).collect();
         Ok(Rest { events, lost, gaps })

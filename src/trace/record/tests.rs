@@ -2,7 +2,7 @@
 
 use std::{fs, thread, time::Duration};
 
-use super::*;
+use super::{calls::CallRecorder, *};
 
 /// Prints the events of the command in `RCAP_EVENTS`, one per line, with the names of kernel
 /// functions. Without the variable, prints nothing.
@@ -43,9 +43,22 @@ fn line(kind: EventKind, symbols: &Symbols) -> String {
             )
         }
         EventKind::Answer { granted } => format!("answer {granted}"),
-        EventKind::SystemCall { number, returned } => format!("returned {number} {returned}"),
+        EventKind::SystemCall { number, returned, .. } => format!("returned {number} {returned}"),
         EventKind::Exec { path } => format!("exec {}", path.to_string_lossy()),
         EventKind::Started { tid } => format!("started {tid}"),
         EventKind::Ended => "ended".to_owned(),
+    }
+}
+
+/// The kernel accepts the programs for system calls, where it accepts BPF at all.
+#[test]
+fn programs_are_accepted() {
+    match CallRecorder::new() {
+        Ok(_) => {}
+        // EPERM without privilege; ENOENT without the tracepoint.
+        Err(err) => assert!(
+            matches!(err.raw_os_error(), Some(libc::EPERM | libc::ENOENT | libc::ENOSYS)),
+            "{err}"
+        ),
     }
 }

@@ -1,19 +1,9 @@
-//! The BPF programs, written as instructions. (Documentation/bpf/standardization/)
+//! The BPF programs for control groups, written as instructions.
 
-use crate::sys::bpf::{Cgroups, Counter, Ids, Map, Queue};
-
-/// enum bpf_func_id
-mod call {
-    pub(super) const MAP_LOOKUP_ELEM: i32 = 1;
-    pub(super) const MAP_UPDATE_ELEM: i32 = 2;
-    pub(super) const MAP_DELETE_ELEM: i32 = 3;
-    pub(super) const KTIME_GET_NS: i32 = 5;
-    pub(super) const GET_CURRENT_PID_TGID: i32 = 14;
-    pub(super) const GET_CURRENT_COMM: i32 = 16;
-    pub(super) const CURRENT_TASK_UNDER_CGROUP: i32 = 37;
-    pub(super) const GET_STACK: i32 = 67;
-    pub(super) const MAP_PUSH_ELEM: i32 = 87;
-}
+use crate::{
+    sys::bpf::{Cgroups, Counter, Ids, Map, Queue},
+    trace::record::assembly::{Code, R0, R1, R2, R3, R4, R6, R7, call},
+};
 
 /// The words of a check: the time, the process and thread IDs, the capability, the result, the user
 /// namespace in question, that of the credentials, two words of the name, and the stack.
@@ -51,123 +41,7 @@ pub(super) struct Maps<'a> {
     pub(super) lost: &'a Counter,
 }
 
-/// Registers: the result, the arguments, two that calls preserve, and the frame pointer.
-const R0: u8 = 0;
-const R1: u8 = 1;
-const R2: u8 = 2;
-const R3: u8 = 3;
-const R4: u8 = 4;
-const R6: u8 = 6;
-const R7: u8 = 7;
-const R10: u8 = 10;
-
-/// Instructions, with jumps to a common end.
-#[derive(Default)]
-struct Code {
-    words: Vec<u64>,
-    /// Jumps to the end, to be filled in.
-    to_end: Vec<usize>,
-}
-
 impl Code {
-    /// Adds an instruction: opcode:8, registers:4+4, offset:16, immediate:32, in the byte order of
-    /// the machine.
-    fn push(&mut self, opcode: u8, to: u8, from: u8, offset: i16, immediate: i32) -> &mut Code {
-        let registers =
-            if cfg!(target_endian = "little") { to | from << 4 } else { from | to << 4 };
-        let mut bytes = [0; 8];
-        bytes[0] = opcode;
-        bytes[1] = registers;
-        bytes[2..4].copy_from_slice(&offset.to_ne_bytes());
-        bytes[4..].copy_from_slice(&immediate.to_ne_bytes());
-        self.words.push(u64::from_ne_bytes(bytes));
-        self
-    }
-
-    /// `to = from`
-    fn copy(&mut self, to: u8, from: u8) -> &mut Code {
-        self.push(0xbf, to, from, 0, 0)
-    }
-
-    /// `to = value`
-    fn set(&mut self, to: u8, value: i32) -> &mut Code {
-        self.push(0xb7, to, 0, 0, value)
-    }
-
-    /// `to = frame + offset`
-    fn address(&mut self, to: u8, offset: i16) -> &mut Code {
-        self.copy(to, R10).push(0x07, to, 0, 0, offset.into())
-    }
-
-    /// `to = *(from + offset)`, 64 bits
-    fn load(&mut self, to: u8, from: u8, offset: i16) -> &mut Code {
-        self.push(0x79, to, from, offset, 0)
-    }
-
-    /// `*(frame + offset) = from`, 64 bits
-    fn store(&mut self, offset: i16, from: u8) -> &mut Code {
-        self.push(0x7b, R10, from, offset, 0)
-    }
-
-    /// `*(frame + offset) = value`, 64 bits
-    fn store_value(&mut self, offset: i16, value: i32) -> &mut Code {
-        self.push(0x7a, R10, 0, offset, value)
-    }
-
-    /// `to = map`: an instruction of two words
-    fn map(&mut self, to: u8, map: &impl Map) -> &mut Code {
-        const BPF_PSEUDO_MAP_FD: u8 = 1;
-        self.push(0x18, to, BPF_PSEUDO_MAP_FD, 0, map.number()).push(0, 0, 0, 0, 0)
-    }
-
-    fn call(&mut self, function: i32) -> &mut Code {
-        self.push(0x85, 0, 0, 0, function)
-    }
-
-    /// Jumps if `register` is `value`. [`Code::land`] sets the target.
-    fn jump_if(&mut self, register: u8, value: i32) -> usize {
-        self.push(0x15, register, 0, 0, value);
-        self.words.len() - 1
-    }
-
-    /// Jumps to the end if `register` is `value`.
-    fn end_if(&mut self, register: u8, value: i32) -> &mut Code {
-        let jump = self.jump_if(register, value);
-        self.to_end.push(jump);
-        self
-    }
-
-    /// Jumps to the end unless `register` is `value`.
-    fn end_unless(&mut self, register: u8, value: i32) -> &mut Code {
-        self.to_end.push(self.words.len());
-        self.push(0x55, register, 0, 0, value)
-    }
-
-    /// Sets the target of these jumps to the next instruction.
-    fn land(&mut self, jumps: impl IntoIterator<Item = usize>) -> &mut Code {
-        for at in jumps {
-            let mut bytes = self.words[at].to_ne_bytes();
-            let offset = i16::try_from(self.words.len() - at - 1).unwrap_or(i16::MAX);
-            bytes[2..4].copy_from_slice(&offset.to_ne_bytes());
-            self.words[at] = u64::from_ne_bytes(bytes);
-        }
-        self
-    }
-
-    /// Jumps to the end.
-    fn end(&mut self) -> &mut Code {
-        self.to_end.push(self.words.len());
-        self.push(0x05, 0, 0, 0, 0)
-    }
-
-    /// Returns the instructions, followed by a return of 0.
-    fn finish(mut self) -> Vec<u64> {
-        let to_end = std::mem::take(&mut self.to_end);
-        self.land(to_end);
-        self.set(R0, 0).push(0x95, 0, 0, 0, 0);
-        self.words
-    }
-
     /// Stores the process ID as the key, and both IDs in R7.
     fn process(&mut self) -> &mut Code {
         self.call(call::GET_CURRENT_PID_TGID).copy(R7, R0);

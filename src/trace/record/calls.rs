@@ -1,0 +1,220 @@
+//! The ends of system calls by BPF, beside a recording of checks by tracefs. Only the calls in
+//! which a check was made and those that were refused are reported, with what they refer to, so
+//! that all others cost next to nothing. The workers of io_uring, which tracefs does not follow,
+//! are followed here.
+
+use std::{
+    collections::{HashMap, HashSet},
+    ffi::CStr,
+    fs, io,
+    os::fd::{AsFd, OwnedFd},
+};
+
+use super::{Call, Check, Event, EventKind};
+use crate::{
+    Op, Result,
+    launch::above_standard,
+    sys::bpf::{self, Counter, Queue, Scratch, Table},
+};
+
+mod program;
+
+use program::{ARGUMENTS, CHECK, END, ENTERED, KNOWN, Maps, NUMBER, OBJECT, SEGMENT, TEXT};
+
+/// The recorder of calls.
+#[derive(Debug)]
+pub(crate) struct CallRecorder {
+    maps: Maps,
+    pending: Vec<Event>,
+    /// Objects of ends that were not taken yet, by time and thread.
+    objects: HashMap<(u64, u32), [u64; OBJECT]>,
+    /// The workers of io_uring that have made a check.
+    workers: HashSet<u32>,
+    /// How many events had no place in all recordings before.
+    counted: u64,
+    /// As long as these are open, the programs run.
+    _links: Vec<OwnedFd>,
+}
+
+/// How many ends wait at most, 16 MB: a burst of 100,000 checks has a place.
+const ENDS: u32 = 128 * 1024;
+/// How many objects wait at most, 4.5 MB. Those of a longer burst are not known.
+const OBJECTS: u32 = 8 * 1024;
+/// How many checks by workers of io_uring wait at most.
+const CHECKS: u32 = 8 * 1024;
+/// How many tasks are followed at once.
+const TASKS: u32 = 64 * 1024;
+
+impl CallRecorder {
+    /// # Errors
+    ///
+    /// The kernel or a lockdown does not allow it.
+    pub(crate) fn new() -> io::Result<CallRecorder> {
+        let maps = Maps {
+            tasks: Table::new(TASKS)?,
+            roots: Table::new(TASKS)?,
+            ends: Queue::new(ENDS)?,
+            objects: Queue::new(OBJECTS)?,
+            checks: Queue::new(CHECKS)?,
+            scratch: Scratch::new(program::SCRATCH)?,
+            open: Counter::new()?,
+            filtered: Counter::new()?,
+            lost: Counter::new()?,
+        };
+        let is_filtered = fs::read_to_string("/proc/thread-self/status")?
+            .lines()
+            .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() != "0"));
+        maps.filtered.set(u64::from(is_filtered))?;
+        let run = |name: &CStr, instructions: &[u64]| -> io::Result<OwnedFd> {
+            // What the instructions call is for programs under the kernel's own license alone.
+            let loaded = bpf::prog_load(instructions, c"Dual MIT/GPL")?;
+            bpf::raw_tracepoint_open(name, loaded.as_fd())
+        };
+        let links = vec![
+            run(c"sched_process_exit", &program::exit(&maps))?,
+            run(c"task_newtask", &program::started(&maps))?,
+            // The ends first: no check is without one.
+            run(c"sys_exit", &program::end(&maps))?,
+            run(c"sys_enter", &program::begin(&maps))?,
+            run(c"cap_capable", &program::check(&maps))?,
+        ];
+        Ok(CallRecorder {
+            maps,
+            pending: Vec::new(),
+            objects: HashMap::new(),
+            workers: HashSet::new(),
+            counted: 0,
+            _links: links,
+        })
+    }
+
+    /// Returns the table of threads to record, to which a process adds itself between fork and
+    /// exec. Its descriptor is not one of the standard streams.
+    pub(crate) fn roots(&self) -> Result<Table> {
+        let fd = self.maps.roots.try_clone_to_owned().map_err(|err| Op::LoadBpf.thread(err))?;
+        above_standard(fd).map(Table::from)
+    }
+
+    /// Records a thread, and all that it starts from here on.
+    pub(crate) fn follow(&self, tid: u32) -> Result<()> {
+        self.maps.roots.insert(tid.into(), 1).map_err(|err| Op::SetUpTracing.thread(err))
+    }
+
+    /// Records nothing any more. Returns the last events, and how many had no place.
+    pub(crate) fn stop(&mut self) -> Result<(Vec<Event>, u64)> {
+        let failed = |err| Op::ReadTrace.thread(err);
+        self.maps.roots.clear().map_err(failed)?;
+        self.maps.tasks.clear().map_err(failed)?;
+        self.maps.open.set(0).map_err(failed)?;
+        let events = self.take_until(u64::MAX)?;
+        self.workers.clear();
+        let counted = self.maps.lost.get().map_err(failed)?;
+        Ok((events, counted - std::mem::replace(&mut self.counted, counted)))
+    }
+
+    /// Takes the events up to `until`, in the order of time.
+    pub(crate) fn take_until(&mut self, until: u64) -> Result<Vec<Event>> {
+        self.read().map_err(|err| Op::ReadTrace.thread(err))?;
+        let end = self.pending.partition_point(|event| event.time <= until);
+        let rest = self.pending.split_off(end);
+        let mut taken = std::mem::replace(&mut self.pending, rest);
+        for event in &mut taken {
+            if let EventKind::SystemCall { call: Some(call), .. } = &mut event.kind {
+                if let Some(object) = self.objects.remove(&(event.time, event.tid)) {
+                    refer(call, &object);
+                }
+            }
+        }
+        self.objects.retain(|(time, _), _| *time > until);
+        Ok(taken)
+    }
+
+    fn read(&mut self) -> io::Result<()> {
+        // As many as there can be; more may be coming all the time.
+        for _ in 0..ENDS {
+            let Some(words) = pop(&self.maps.ends)? else { break };
+            self.pending.push(end(&words));
+        }
+        for _ in 0..OBJECTS {
+            let Some(words) = pop(&self.maps.objects)? else { break };
+            self.objects.insert((words[0], low(words[1])), words);
+        }
+        for _ in 0..CHECKS {
+            let Some(words) = pop(&self.maps.checks)? else { break };
+            let (time, [process, tid]) = (words[0], [high(words[1]), low(words[1])]);
+            if self.workers.insert(tid) {
+                let kind = EventKind::Started { tid };
+                self.pending.push(Event { time, tid: process, kind });
+            }
+            self.pending.push(check(&words));
+        }
+        self.pending.sort_by_key(|event| event.time);
+        Ok(())
+    }
+}
+
+fn end(words: &[u64; END]) -> Event {
+    let (&[time, thread, returned, state], registers) =
+        words.split_first_chunk().unwrap_or((&[0; 4], &[]));
+    let register = |at: usize| registers.get(at).copied().unwrap_or_default();
+    let state = int(state);
+    /// The segment of 64-bit code. (arch/x86/include/asm/segment.h)
+    const USER_CS: u64 = 0x33;
+    let call = Call {
+        arguments: ARGUMENTS.map(register),
+        began: (state & KNOWN != 0).then_some(state & ENTERED != 0),
+        is_compat: SEGMENT.is_some_and(|at| register(at) & 0xffff != USER_CS),
+        ..Call::default()
+    };
+    // A number of aarch64 has 32 bits.
+    let number = i64::from(int(register(NUMBER)));
+    let returned = i64::from_ne_bytes(returned.to_ne_bytes());
+    let kind = EventKind::SystemCall { number, returned, call: Some(Box::new(call)) };
+    Event { time, tid: low(thread), kind }
+}
+
+/// Adds to a call what its arguments refer to.
+fn refer(call: &mut Call, object: &[u64; OBJECT]) {
+    let bytes: Vec<u8> = object[2..].iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let text = |at: usize| bytes[at..at + TEXT].split(|&byte| byte == 0).next().unwrap_or(&[]);
+    call.texts = [text(0), text(TEXT)].map(<[u8]>::to_vec);
+    call.bytes = bytes[2 * TEXT..].first_chunk().copied();
+}
+
+fn check(words: &[u64; CHECK]) -> Event {
+    let (&[time, thread, cap, answer, namespace, own], stack) =
+        words.split_first_chunk().unwrap_or((&[0; 6], &[]));
+    let check = Check {
+        number: low(cap),
+        granted: Some(low(answer) == 0),
+        namespace,
+        own_namespace: Some(own),
+        unaudited: false,
+        stack: stack.iter().copied().take_while(|&address| address != 0).collect(),
+    };
+    Event { time, tid: low(thread), kind: EventKind::Check(check) }
+}
+
+/// The next value of a queue, if there is one.
+fn pop<const N: usize>(queue: &Queue<N>) -> io::Result<Option<[u64; N]>> {
+    match queue.pop() {
+        Ok(words) => Ok(Some(words)),
+        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(err) => Err(err),
+    }
+}
+
+/// The lower half of a word, as an int.
+fn int(word: u64) -> i32 {
+    i32::from_ne_bytes(low(word).to_ne_bytes())
+}
+
+/// The upper half of a word: the id of the process of a pair.
+fn high(word: u64) -> u32 {
+    (word >> 32) as u32
+}
+
+/// The lower half of a word: the id of the thread of a pair, or an int.
+fn low(word: u64) -> u32 {
+    (word & 0xffff_ffff) as u32
+}

@@ -1,0 +1,264 @@
+//! The programs that follow a tree of processes and report the ends of its system calls.
+
+use crate::{
+    sys::bpf::{Counter, Map, Queue, Scratch, Table},
+    trace::record::assembly::{Code, R0, R1, R2, R3, R4, R6, R7, R8, R9, R10, call},
+};
+
+/// The end of a system call in 64-bit words: the time, the ids of process and thread, the result,
+/// the state of the thread, and the registers of [`REGISTERS`].
+pub(super) const END: usize = 4 + WORDS;
+/// What an end refers to: its time and ids, two strings of [`TEXT`] bytes, and [`RAW`] bytes.
+pub(super) const OBJECT: usize = 2 + (2 * TEXT + RAW) / 8;
+pub(super) const TEXT: usize = 256;
+pub(super) const RAW: usize = 32;
+/// A check by a worker of io_uring: the time, the ids, the capability, the answer, the user
+/// namespace in question, that of the credentials, and the stack.
+pub(super) const CHECK: usize = 6 + STACK;
+pub(super) const STACK: usize = 28;
+
+/// The state of a thread: a check was made in the system call that it is in; the system call began;
+/// the beginnings of its system calls are seen.
+pub(super) const OPEN: i32 = 1;
+pub(super) const ENTERED: i32 = 2;
+pub(super) const KNOWN: i32 = 4;
+
+/// The ranges of struct pt_regs that are read, by offset and number of words, and where the first
+/// two arguments are among the words that are read. (arch/*/include/asm/ptrace.h)
+#[cfg(target_arch = "x86_64")]
+mod arch {
+    /// r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs
+    pub(in super::super) const REGISTERS: &[(i32, usize)] = &[(56, 11)];
+    pub(in super::super) const WORDS: usize = 11;
+    pub(in super::super) const ARGUMENTS: [usize; 6] = [7, 6, 5, 0, 2, 1];
+    pub(in super::super) const NUMBER: usize = 8;
+    pub(in super::super) const SEGMENT: Option<usize> = Some(10);
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arch {
+    /// x0 to x5, then orig_x0 and syscallno
+    pub(in super::super) const REGISTERS: &[(i32, usize)] = &[(0, 6), (272, 2)];
+    pub(in super::super) const WORDS: usize = 8;
+    pub(in super::super) const ARGUMENTS: [usize; 6] = [6, 1, 2, 3, 4, 5];
+    pub(in super::super) const NUMBER: usize = 7;
+    pub(in super::super) const SEGMENT: Option<usize> = None;
+}
+
+pub(super) use arch::{ARGUMENTS, NUMBER, REGISTERS, SEGMENT, WORDS};
+
+/// The key of a map, a second one, and a value, below the frame pointer; and a check.
+const KEY: i16 = -8;
+const TID: i16 = -16;
+const VALUE: i16 = -24;
+const EVENT: i16 = VALUE - 8 * (CHECK as i16);
+const COMM: i16 = EVENT - 16;
+
+/// Where the object stands in the scratch, after the end.
+const AFTER_END: i16 = 8 * END as i16;
+/// The length of the scratch, in bytes.
+pub(super) const SCRATCH: u32 = 8 * (END + OBJECT) as u32;
+
+/// The maps that the programs share.
+#[derive(Debug)]
+pub(super) struct Maps {
+    /// The recorded tasks by their addresses, with their state.
+    pub(super) tasks: Table,
+    /// Threads that are to be recorded, by their ids.
+    pub(super) roots: Table,
+    pub(super) ends: Queue<END>,
+    pub(super) objects: Queue<OBJECT>,
+    pub(super) checks: Queue<CHECK>,
+    pub(super) scratch: Scratch,
+    /// The number of threads with the state [`OPEN`].
+    pub(super) open: Counter,
+    /// Whether a recorded thread may have a filter of system calls.
+    pub(super) filtered: Counter,
+    /// The number of events that had no place.
+    pub(super) lost: Counter,
+}
+
+impl Code {
+    /// Ends unless the current task is recorded. The address of its state is in R8.
+    fn member(&mut self, maps: &Maps) -> &mut Code {
+        self.call(call::GET_CURRENT_TASK).store(KEY, R0).look_up(&maps.tasks, KEY).copy(R8, R0);
+        let found = self.jump_unless(R8, 0);
+        self.call(call::GET_CURRENT_PID_TGID);
+        // R0 = the id of the thread, by a 32-bit move.
+        self.push(0xbc, R0, R0, 0, 0).store(TID, R0).look_up(&maps.roots, TID).end_if(R0, 0);
+        self.store_value(VALUE, 0).add_task(maps).look_up(&maps.tasks, KEY).copy(R8, R0);
+        self.end_if(R8, 0);
+        self.land([found])
+    }
+
+    /// Adds the task of the key with the state of the value, or counts it as lost.
+    fn add_task(&mut self, maps: &Maps) -> &mut Code {
+        self.map(R1, &maps.tasks).address(R2, KEY).address(R3, VALUE).set(R4, 0);
+        self.call(call::MAP_UPDATE_ELEM);
+        let added = self.jump_if(R0, 0);
+        self.bump(&maps.lost, 1).land([added])
+    }
+
+    /// Adds to a counter.
+    fn bump(&mut self, counter: &Counter, by: i32) -> &mut Code {
+        self.store_value(TID, 0).look_up(counter, TID);
+        let none = self.jump_if(R0, 0);
+        self.set(R1, by).add_at(R0, 0, R1).land([none])
+    }
+
+    /// `R0 =` the value of a counter.
+    fn value_of(&mut self, counter: &Counter) -> &mut Code {
+        self.store_value(TID, 0).look_up(counter, TID).end_if(R0, 0).load(R0, R0, 0)
+    }
+
+    /// Pushes the value at `R9 + offset`. R0 is 0 if it had a place.
+    fn push_value(&mut self, queue: &impl Map, offset: i16) -> &mut Code {
+        self.map(R1, queue).copy(R2, R9).add(R2, offset.into()).set(R3, 0);
+        self.call(call::MAP_PUSH_ELEM)
+    }
+}
+
+/// At the tracepoint task_newtask, which has the new task and the flags of clone(2). The workers of
+/// io_uring come this way too, and no other. (`copy_process` in kernel/fork.c)
+pub(super) fn started(maps: &Maps) -> Vec<u64> {
+    let mut code = Code::default();
+    code.copy(R6, R1).member(maps);
+    code.load(R1, R8, 0).and(R1, KNOWN).store(VALUE, R1).load(R1, R6, 0).store(KEY, R1);
+    code.add_task(maps);
+    code.finish()
+}
+
+/// At the tracepoint sched_process_exit: the next task at this address is another.
+pub(super) fn exit(maps: &Maps) -> Vec<u64> {
+    let mut code = Code::default();
+    code.call(call::GET_CURRENT_TASK).store(KEY, R0).look_up(&maps.tasks, KEY).end_if(R0, 0);
+    code.load(R7, R0, 0);
+    code.map(R1, &maps.tasks).address(R2, KEY).call(call::MAP_DELETE_ELEM);
+    code.and(R7, OPEN).end_if(R7, 0).bump(&maps.open, -1);
+    code.finish()
+}
+
+/// At the tracepoint cap_capable. Its arguments are those in the program for control groups.
+pub(super) fn check(maps: &Maps) -> Vec<u64> {
+    let mut code = Code::default();
+    code.copy(R6, R1).member(maps);
+    code.store_value(COMM, 0).store_value(COMM + 8, 0);
+    code.address(R1, COMM).set(R2, 16).call(call::GET_CURRENT_COMM);
+    // "iou-wrk-PID" and "iou-sqp-PID": kernel threads, whose calls have no end.
+    code.load(R7, R10, COMM);
+    let prefix = i32::from_ne_bytes(*b"iou-");
+    // R7 = the first half, by a 32-bit move; both halves are compared as 32 bits.
+    let worker = if cfg!(target_endian = "little") {
+        code.push(0xbc, R7, R7, 0, 0);
+        code.jump_if(R7, prefix)
+    } else {
+        code.push(0x77, R7, 0, 0, 32);
+        code.jump_if(R7, prefix)
+    };
+    code.load(R7, R8, 0).copy(R1, R7).and(R1, OPEN);
+    let is_open = code.jump_unless(R1, 0);
+    code.or(R7, OPEN).store_at(R8, 0, R7).bump(&maps.open, 1);
+    code.land([is_open]).end();
+    code.land([worker]);
+    for at in (EVENT..VALUE).step_by(8) {
+        code.store_value(at, 0);
+    }
+    code.call(call::KTIME_GET_NS).store(EVENT, R0);
+    code.call(call::GET_CURRENT_PID_TGID).store(EVENT + 8, R0);
+    for (argument, at) in [(3, 2), (4, 3), (1, 4), (2, 5)] {
+        code.load(R1, R6, 8 * argument).store(EVENT + 8 * at, R1);
+    }
+    code.copy(R1, R6).address(R2, EVENT + 48).set(R3, 8 * STACK as i32).set(R4, 0);
+    code.call(call::GET_STACK);
+    code.map(R1, &maps.checks).address(R2, EVENT).set(R3, 0).call(call::MAP_PUSH_ELEM);
+    code.end_if(R0, 0).bump(&maps.lost, 1);
+    code.finish()
+}
+
+/// At the tracepoint sys_enter, which has the registers and the number. It does nothing unless a
+/// recorded thread has installed a filter of system calls: one that the filter refuses ends without
+/// having begun. (`syscall_trace_enter` in kernel/entry/common.c)
+pub(super) fn begin(maps: &Maps) -> Vec<u64> {
+    let mut code = Code::default();
+    code.copy(R6, R1).load(R7, R1, 8);
+    let installs = [libc::SYS_seccomp, libc::SYS_prctl]
+        .map(|number| code.jump_if(R7, i32::try_from(number).unwrap_or(-1)));
+    code.value_of(&maps.filtered).end_if(R0, 0).member(maps);
+    let known = {
+        code.load(R1, R8, 0).or(R1, ENTERED | KNOWN).store_at(R8, 0, R1);
+        code.end();
+        installs
+    };
+    code.land(known).member(maps);
+    let prctl = code.jump_unless(R7, i32::try_from(libc::SYS_prctl).unwrap_or(-1));
+    // The first argument of prctl(2).
+    let (offset, _) = REGISTERS[0];
+    let first = if cfg!(target_arch = "x86_64") {
+        offset + 8 * ARGUMENTS[0] as i32
+    } else {
+        REGISTERS[1].0
+    };
+    code.store_value(VALUE, 0).address(R1, VALUE).set(R2, 8).load(R3, R6, 0).add(R3, first);
+    code.call(call::PROBE_READ_KERNEL).load(R1, R10, VALUE);
+    let set = code.jump_if(R1, libc::PR_SET_SECCOMP);
+    // Another option of prctl(2): as any other system call.
+    code.value_of(&maps.filtered).end_if(R0, 0);
+    let other = code.jump_unless(R0, 0);
+    code.land([prctl, set]).store_value(TID, 0).look_up(&maps.filtered, TID).end_if(R0, 0);
+    code.set(R1, 1).store_at(R0, 0, R1);
+    code.land([other]).load(R1, R8, 0).or(R1, ENTERED | KNOWN).store_at(R8, 0, R1);
+    code.finish()
+}
+
+/// At the tracepoint sys_exit, which has the registers and the result. Only the ends of calls in
+/// which a check was made are reported, and of those that were refused.
+pub(super) fn end(maps: &Maps) -> Vec<u64> {
+    let refused = [libc::EPERM, libc::EACCES, libc::EROFS];
+    let mut code = Code::default();
+    code.copy(R6, R1).load(R7, R1, 8);
+    let mut slow: Vec<usize> = refused.iter().map(|errno| code.jump_if(R7, -errno)).collect();
+    code.value_of(&maps.open);
+    slow.push(code.jump_unless(R0, 0));
+    code.value_of(&maps.filtered).end_if(R0, 0);
+    code.land(slow).member(maps);
+    // R9 = the state; from here on, no check is open and no call has begun.
+    code.load(R9, R8, 0).copy(R1, R9).and(R1, KNOWN).store_at(R8, 0, R1);
+    code.copy(R1, R9).and(R1, OPEN);
+    let closed = code.jump_if(R1, 0);
+    code.bump(&maps.open, -1);
+    let report = {
+        code.set(R0, 0);
+        code.jump_if(R0, 0)
+    };
+    code.land([closed]);
+    let mut reports: Vec<usize> = refused.iter().map(|errno| code.jump_if(R7, -errno)).collect();
+    code.end();
+    reports.push(report);
+    code.land(reports).copy(R8, R9);
+    code.store_value(TID, 0).look_up(&maps.scratch, TID).end_if(R0, 0).copy(R9, R0);
+    code.call(call::KTIME_GET_NS).store_at(R9, 0, R0).store_at(R9, AFTER_END, R0);
+    code.call(call::GET_CURRENT_PID_TGID).store_at(R9, 8, R0).store_at(R9, AFTER_END + 8, R0);
+    code.store_at(R9, 16, R7).store_at(R9, 24, R8);
+    let mut at = 32;
+    for &(offset, words) in REGISTERS {
+        let bytes = 8 * words as i32;
+        code.copy(R1, R9).add(R1, at).set(R2, bytes).load(R3, R6, 0).add(R3, offset);
+        code.call(call::PROBE_READ_KERNEL);
+        at += bytes;
+    }
+    code.push_value(&maps.ends, 0);
+    let sent = code.jump_if(R0, 0);
+    code.bump(&maps.lost, 1).end();
+    code.land([sent]);
+    let argument = |at: usize| 32 + 8 * ARGUMENTS[at] as i16;
+    let texts = [(call::PROBE_READ_USER_STR, TEXT, 0), (call::PROBE_READ_USER_STR, TEXT, 1)];
+    let mut to = i32::from(AFTER_END) + 16;
+    for (function, length, from) in texts.into_iter().chain([(call::PROBE_READ_USER, RAW, 1)]) {
+        code.copy(R1, R9).add(R1, to).set(R2, length as i32).load(R3, R9, argument(from));
+        code.call(function);
+        to += length as i32;
+    }
+    // An object that has no place is not known.
+    code.push_value(&maps.objects, AFTER_END);
+    code.finish()
+}

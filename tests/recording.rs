@@ -79,7 +79,7 @@ fn assert_refused(ran: &Ran) {
     assert_eq!(ran.status, Some(125), "{ran:?}");
     let words = [&*ran.out, &*ran.err].concat();
     assert!(words.contains("initial PID namespace"), "{ran:?}");
-    assert!(words.contains("run rcap in the host's PID namespace"), "{ran:?}");
+    assert!(words.contains("run in the host's PID namespace"), "{ran:?}");
 }
 
 /// /proc may be that of the host or of the namespace.

@@ -131,7 +131,8 @@ fn nothing_is_left_behind() {
     assert_eq!(instances(&tracefs, std::process::id()).len(), 1);
     tracer.start(Command::new("/nonexistent"), &Launcher::new()).unwrap_err();
     drop(tracer);
-    assert_eq!(descriptors(), before);
+    // A thread may still be reading the names of the kernel's functions.
+    wait_until(|| descriptors() == before);
     assert!(instances(&tracefs, std::process::id()).is_empty());
 }
 
@@ -152,7 +153,7 @@ fn without_privilege() {
     let output = nobody.spawn(command).unwrap().wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(125));
     let words = String::from_utf8(output.stderr).unwrap();
-    assert!(words.starts_with("rcap trace: cannot ") && words.contains("takes root"), "{words}");
+    assert!(words.starts_with("rcap trace: cannot ") && words.contains("requires root"), "{words}");
 }
 
 fn trace(args: &[&str]) -> common::Ran {

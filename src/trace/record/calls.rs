@@ -154,12 +154,12 @@ impl CallRecorder {
 }
 
 fn end(words: &[u64; END]) -> Event {
+    /// The segment of 64-bit code. (arch/x86/include/asm/segment.h)
+    const USER_CS: u64 = 0x33;
     let (&[time, thread, returned, state], registers) =
         words.split_first_chunk().unwrap_or((&[0; 4], &[]));
     let register = |at: usize| registers.get(at).copied().unwrap_or_default();
     let state = int(state);
-    /// The segment of 64-bit code. (arch/x86/include/asm/segment.h)
-    const USER_CS: u64 = 0x33;
     let call = Call {
         arguments: ARGUMENTS.map(register),
         began: (state & KNOWN != 0).then_some(state & ENTERED != 0),

@@ -1,5 +1,11 @@
 //! The programs that follow a tree of processes and report the ends of its system calls.
 
+#![expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    reason = "offsets and lengths are small constants"
+)]
+
 use crate::{
     sys::bpf::{Counter, Map, Queue, Scratch, Table},
     trace::record::assembly::{Code, R0, R1, R2, R3, R4, R6, R7, R8, R9, R10, call},

@@ -31,7 +31,7 @@ use serde_json::Value;
 use rcap::{
     Cap, Error,
     launch::Launcher,
-    trace::{Backend, Gap, Options, Recording, Target, Tracer},
+    trace::{Backend, Gap, Options, Recording, Target, TraceError, Tracer},
 };
 
 tests! {
@@ -203,7 +203,7 @@ fn nothing_is_recorded() {
         },
         &Launcher::new(),
     );
-    assert!(matches!(started, Err(Error::NoMark)), "{started:?}");
+    assert!(matches!(started, Err(Error::Trace(TraceError::NoMark))), "{started:?}");
     assert_eq!(wait(), Err(Errno::ECHILD));
 }
 
@@ -211,7 +211,7 @@ fn nothing_is_recorded() {
 fn nothing_is_recorded_of_what_runs() {
     refuse_calls(&[libc::SYS_prctl.try_into().unwrap()]);
     let attached = Tracer::attach(&[Target::Process(std::process::id())], &by_tracepoint());
-    assert!(matches!(attached, Err(Error::NoMark)), "{attached:?}");
+    assert!(matches!(attached, Err(Error::Trace(TraceError::NoMark))), "{attached:?}");
 }
 
 /// Returns a script with which a child of rcap changes a setting of its instance.

@@ -8,8 +8,10 @@ use std::{
 use crate::caps::{CapSet, ParseError};
 
 mod refusal;
+mod trace;
 
 pub use refusal::{FileKind, Malformed, Mount, Refusal};
+pub use trace::TraceError;
 
 /// The result of this crate's functions.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -104,34 +106,8 @@ pub enum Error {
         /// The first cause.
         source: Box<Error>,
     },
-    /// The kernel has no means to record capability checks.
-    NoBackend,
-    /// Processes are recorded by their IDs in the initial PID namespace, and this process or its
-    /// children are in another one.
-    PidNamespace,
     /// /proc is not the proc file system of this PID namespace.
     NoProc,
-    /// The recorder's own check, which proves that recording works, was not recorded.
-    NoMark,
-    /// The BPF backend records only control groups of the unified hierarchy.
-    UnsupportedTarget,
-    /// No control group matches, or several do.
-    #[non_exhaustive]
-    NoCgroup {
-        /// The name that was searched for.
-        name: String,
-        /// The matching control groups.
-        found: Vec<PathBuf>,
-    },
-    /// The matching control groups were created by a user, a unit or a container, which can choose
-    /// any name.
-    #[non_exhaustive]
-    ForeignCgroup {
-        /// The name that was searched for.
-        name: String,
-        /// The directories of the control groups.
-        found: Vec<PathBuf>,
-    },
     /// No user has this name.
     #[non_exhaustive]
     NoUser {
@@ -146,6 +122,8 @@ pub enum Error {
     },
     /// Text is invalid.
     Parse(ParseError),
+    /// A recording cannot start, or cannot be trusted.
+    Trace(TraceError),
 }
 
 /// The object of an operation.
@@ -322,20 +300,15 @@ impl Error {
             | Error::ForeignRootid { source, .. }
             | Error::Refused { source: Some(source), .. } => source.kind(),
             Error::Refused { refusal, source: None, .. } => refusal.kind(),
-            Error::ForeignCgroup { .. } => io::ErrorKind::PermissionDenied,
-            Error::NoProcess { .. }
-            | Error::NoCgroup { .. }
-            | Error::NoUser { .. }
-            | Error::NoGroup { .. } => io::ErrorKind::NotFound,
+            Error::Trace(err) => err.kind(),
+            Error::NoProcess { .. } | Error::NoUser { .. } | Error::NoGroup { .. } => {
+                io::ErrorKind::NotFound
+            }
             Error::MalformedStatus { .. } | Error::MalformedFileCaps { .. } => {
                 io::ErrorKind::InvalidData
             }
             Error::UnstorableEffective { .. } | Error::Parse(_) => io::ErrorKind::InvalidInput,
-            Error::NoBackend
-            | Error::UnsupportedTarget
-            | Error::PidNamespace
-            | Error::NoProc
-            | Error::NoMark => io::ErrorKind::Unsupported,
+            Error::NoProc => io::ErrorKind::Unsupported,
             Error::Threads { .. } | Error::ThreadsNotChanged { .. } => io::ErrorKind::Other,
         }
     }
@@ -369,32 +342,7 @@ impl fmt::Display for Error {
                 write!(f, "cannot {op} of {subject}")
             }
             Error::Os { op, subject, .. } => write!(f, "cannot {op} {subject}"),
-            Error::NoBackend => f.write_str(
-                "this kernel has neither the tracepoint capability:cap_capable nor kprobe events",
-            ),
-            Error::PidNamespace => f.write_str(
-                "tracefs: needs process IDs of the initial PID namespace; run in the host's PID \
-                 namespace, or record a control group with the bpf backend",
-            ),
             Error::NoProc => f.write_str("/proc: not mounted, or belongs to another PID namespace"),
-            Error::NoMark => {
-                f.write_str("recording does not work: the kernel did not record rcap's own check")
-            }
-            Error::UnsupportedTarget => {
-                f.write_str("the bpf backend records only control groups of the unified hierarchy")
-            }
-            Error::NoCgroup { name, found } if found.is_empty() => {
-                write!(f, "{name}: no control group found")
-            }
-            Error::NoCgroup { name, found } => {
-                write!(f, "{name}: several control groups match:")?;
-                found.iter().try_for_each(|path| write!(f, " {}", path.display()))
-            }
-            Error::ForeignCgroup { name, found } => {
-                write!(f, "{name}: a user or another unit created the matching control groups; ")?;
-                f.write_str("select one with --cgroup:")?;
-                found.iter().try_for_each(|path| write!(f, " {}", path.display()))
-            }
             Error::NoProcess { pid } => write!(f, "process {pid}: does not exist"),
             Error::Unreadable { pid, .. } => write!(f, "cannot read process {pid}"),
             Error::MalformedStatus { pid, field } => {
@@ -426,6 +374,7 @@ impl fmt::Display for Error {
             }
             Error::NoUser { name } => write!(f, "{name}: no such user"),
             Error::NoGroup { name } => write!(f, "{name}: no such group"),
+            Error::Trace(err) => err.fmt(f),
             Error::Parse(err) => err.fmt(f),
         }
     }
@@ -441,18 +390,13 @@ impl error::Error for Error {
             Error::ThreadsNotChanged { source, .. } => Some(source),
             Error::MalformedFileCaps { source, .. } => Some(source),
             Error::NoProcess { .. }
-            | Error::NoBackend
-            | Error::PidNamespace
             | Error::NoProc
-            | Error::NoMark
-            | Error::UnsupportedTarget
-            | Error::NoCgroup { .. }
-            | Error::ForeignCgroup { .. }
             | Error::MalformedStatus { .. }
             | Error::UnstorableEffective { .. }
             | Error::NoUser { .. }
             | Error::NoGroup { .. }
             | Error::Threads { .. }
+            | Error::Trace(_)
             | Error::Parse(_) => None,
         }
     }
@@ -462,6 +406,12 @@ impl error::Error for Error {
 impl From<Error> for io::Error {
     fn from(err: Error) -> io::Error {
         io::Error::new(err.kind(), err)
+    }
+}
+
+impl From<TraceError> for Error {
+    fn from(err: TraceError) -> Error {
+        Error::Trace(err)
     }
 }
 

@@ -9,7 +9,7 @@ use nix::{
 };
 
 use super::record::{CgroupRecorder, Tracefs};
-use crate::{Error, Result, proc::own};
+use crate::{Error, Result, error::TraceError, proc::own};
 
 /// A way to record the kernel's checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,10 +36,12 @@ impl Backend {
     ///
     /// # Errors
     ///
-    /// [`Error::NoBackend`] if the kernel supports none, and errors of [`Backend::check`].
+    /// [`TraceError::NoBackend`] if the kernel supports none, and errors of [`Backend::check`].
     pub fn best() -> Result<Backend> {
         match Backend::Tracepoint.check() {
-            Err(Error::NoBackend) => Backend::Kprobe.check().map(|()| Backend::Kprobe),
+            Err(Error::Trace(TraceError::NoBackend)) => {
+                Backend::Kprobe.check().map(|()| Backend::Kprobe)
+            }
             other => other.map(|()| Backend::Tracepoint),
         }
     }
@@ -48,12 +50,14 @@ impl Backend {
     ///
     /// # Errors
     ///
-    /// [`Error::NoBackend`] if the kernel does not support it. [`Error::PidNamespace`] and
+    /// [`TraceError::NoBackend`] if the kernel does not support it. [`TraceError::PidNamespace`] and
     /// [`Error::NoProc`] for backends that record by process ID. `EPERM` without `CAP_SYS_ADMIN`.
     pub fn check(self) -> Result<()> {
         let has = |name| {
             require_initial_pid_namespace()?;
-            Tracefs::open().and_then(|fs| if fs.has(name) { Ok(()) } else { Err(Error::NoBackend) })
+            Tracefs::open().and_then(|fs| {
+                if fs.has(name) { Ok(()) } else { Err(Error::Trace(TraceError::NoBackend)) }
+            })
         };
         match self {
             Backend::Tracepoint => has("events/capability/cap_capable"),
@@ -95,7 +99,7 @@ pub(super) fn require_initial_pid_namespace() -> Result<()> {
         match fstatat(&directory, name, AtFlags::empty()) {
             Ok(stat) if stat.st_ino == INITIAL => {}
             // ENOENT: the children's namespace has no process yet, so it is not the initial one.
-            Ok(_) | Err(Errno::ENOENT) => return Err(Error::PidNamespace),
+            Ok(_) | Err(Errno::ENOENT) => return Err(Error::Trace(TraceError::PidNamespace)),
             Err(err) => return Err(own::failed(err.into())),
         }
     }

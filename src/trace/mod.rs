@@ -40,6 +40,7 @@ pub mod run;
 mod target;
 mod tracer;
 
+pub use crate::error::TraceError;
 pub use analysis::{Analysis, Meaning, Need, Place, Seen};
 pub use backend::Backend;
 pub use exit::Exit;

@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::{Error, Op, Result, proc::Proc};
+use crate::{Error, Op, Result, error::TraceError, proc::Proc};
 
 /// The processes to record.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`Error::NoCgroup`] and [`Error::ForeignCgroup`]
+    /// [`TraceError::NoCgroup`] and [`TraceError::ForeignCgroup`]
     pub fn unit(name: &str) -> Result<Target> {
         let full = if name.contains('.') { name.to_owned() } else { format!("{name}.service") };
         find(name, |directory| directory == full, is_slice)
@@ -41,7 +41,7 @@ impl Target {
     ///
     /// # Errors
     ///
-    /// [`Error::NoCgroup`] and [`Error::ForeignCgroup`]
+    /// [`TraceError::NoCgroup`] and [`TraceError::ForeignCgroup`]
     pub fn container(id: &str) -> Result<Target> {
         find(id, |directory| is_container(directory, id), |_| true)
     }
@@ -128,14 +128,14 @@ fn find(
         match found.len() {
             0 => {}
             1 => return Ok(Target::Cgroup(found.remove(0))),
-            _ => return Err(Error::NoCgroup { name: name.to_owned(), found }),
+            _ => return Err(Error::Trace(TraceError::NoCgroup { name: name.to_owned(), found })),
         }
     }
     let name = name.to_owned();
     if foreign.is_empty() {
-        return Err(Error::NoCgroup { name, found: foreign });
+        return Err(Error::Trace(TraceError::NoCgroup { name, found: foreign }));
     }
-    Err(Error::ForeignCgroup { name, found: foreign })
+    Err(Error::Trace(TraceError::ForeignCgroup { name, found: foreign }))
 }
 
 /// Returns the mount point of the unified hierarchy.

@@ -188,10 +188,10 @@ impl Tracer {
     /// # Errors
     ///
     /// `EPERM` and `EACCES` without `CAP_SYS_ADMIN` in the initial user namespace.
-    /// [`Error::NoBackend`](crate::Error::NoBackend) if the kernel supports no backend.
-    /// [`Error::PidNamespace`](crate::Error::PidNamespace) and
+    /// [`TraceError::NoBackend`](super::TraceError::NoBackend) if the kernel supports no backend.
+    /// [`TraceError::PidNamespace`](super::TraceError::PidNamespace) and
     /// [`Error::NoProc`](crate::Error::NoProc), because processes are recorded by their IDs.
-    /// [`Error::UnsupportedTarget`](crate::Error::UnsupportedTarget) with [`Backend::Bpf`], which
+    /// [`TraceError::UnsupportedTarget`](super::TraceError::UnsupportedTarget) with [`Backend::Bpf`], which
     /// only records control groups.
     pub fn new(options: &Options) -> Result<Tracer> {
         let names = Names::load();
@@ -213,7 +213,7 @@ impl Tracer {
     /// # Errors
     ///
     /// Those of [`Tracer::new`] and [`Target::processes`]. An error if the first process has ended.
-    /// [`Error::NoMark`](crate::Error::NoMark) if nothing is recorded.
+    /// [`TraceError::NoMark`](super::TraceError::NoMark) if nothing is recorded.
     pub fn attach(targets: &[Target], options: &Options) -> Result<Tracer> {
         let names = Names::load();
         let first = processes(targets)?;
@@ -246,9 +246,9 @@ impl Tracer {
     ///
     /// # Errors
     ///
-    /// Those of [`Launcher::spawn`]. [`Error::NoMark`](crate::Error::NoMark) if nothing is
+    /// Those of [`Launcher::spawn`]. [`TraceError::NoMark`](super::TraceError::NoMark) if nothing is
     /// recorded; the program has then been killed.
-    /// [`Error::UnsupportedTarget`](crate::Error::UnsupportedTarget) after [`Tracer::attach`] to
+    /// [`TraceError::UnsupportedTarget`](super::TraceError::UnsupportedTarget) after [`Tracer::attach`] to
     /// control groups.
     pub fn start(&mut self, command: Command, launcher: &Launcher) -> Result<Child> {
         let held = attainable()?;

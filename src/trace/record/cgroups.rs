@@ -21,6 +21,7 @@ use nix::sys::{
 use super::{Check, Event, EventKind, MARK, Rest, processes::settled};
 use crate::{
     Error, Op, Result,
+    error::TraceError,
     sys::{
         self,
         bpf::{self, Cgroups, Counter, Ids, Queue},
@@ -67,9 +68,11 @@ impl CgroupRecorder {
     /// Checks that this kernel and this process support recording, and that a unified hierarchy is
     /// mounted.
     pub(crate) fn check() -> Result<()> {
-        let root = unified().ok_or(Error::NoBackend)?;
+        let root = unified().ok_or(Error::Trace(TraceError::NoBackend))?;
         match CgroupRecorder::new(&[root], true) {
-            Err(err) if err.raw_os_error() == Some(libc::ENOENT) => Err(Error::NoBackend),
+            Err(err) if err.raw_os_error() == Some(libc::ENOENT) => {
+                Err(Error::Trace(TraceError::NoBackend))
+            }
             other => other.map(drop),
         }
     }
@@ -81,7 +84,7 @@ impl CgroupRecorder {
     ///
     /// `EPERM` without `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`. `ENOENT` if the kernel
     /// lacks the tracepoint. `EBADF` for a directory that is not in the unified hierarchy.
-    /// [`Error::NoMark`] if nothing is recorded.
+    /// [`TraceError::NoMark`] if nothing is recorded.
     pub(crate) fn new(cgroups: &[PathBuf], outcomes: bool) -> Result<CgroupRecorder> {
         let failed = |err: io::Error| Op::LoadBpf.thread(err);
         // A program has a limited number of instructions.
@@ -122,7 +125,7 @@ impl CgroupRecorder {
         }
         links.push(run(c"cap_capable", &program::check(&maps))?);
         // All processes, until this one has made its mark.
-        set(for_mark, &unified().ok_or(Error::NoBackend)?)?;
+        set(for_mark, &unified().ok_or(Error::Trace(TraceError::NoBackend))?)?;
         // The capability does not exist, so the call fails, but the kernel checks first.
         let _ = sys::capbset_drop(u8::MAX);
         groups.clear(for_mark).map_err(failed)?;
@@ -130,7 +133,7 @@ impl CgroupRecorder {
         // attributed to one of the groups.
         let _ = sys::wait_for_bpf();
         if !has_mark(&checks)? {
-            return Err(Error::NoMark);
+            return Err(Error::Trace(TraceError::NoMark));
         }
         for (at, path) in (0..).zip(cgroups) {
             set(at, path)?;

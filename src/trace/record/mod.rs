@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{Backend, Gap, Target, tracer::Options};
-use crate::{Error, Result, launch::Launcher};
+use crate::{Error, Result, error::TraceError, launch::Launcher};
 
 mod assembly;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -88,12 +88,12 @@ impl Recorder {
                     Err(err) if options.backend.is_some() => Err(err),
                     // If the programs cannot be loaded, recording by process ID may still work.
                     Err(err) => match Backend::best() {
-                        Err(Error::PidNamespace) => Err(err),
+                        Err(Error::Trace(TraceError::PidNamespace)) => Err(err),
                         other => by_ids(&Options { backend: Some(other?), ..options.clone() }),
                     },
                 }
             }
-            (None, Some(Backend::Bpf)) => Err(Error::UnsupportedTarget),
+            (None, Some(Backend::Bpf)) => Err(Error::Trace(TraceError::UnsupportedTarget)),
             _ => by_ids(options),
         }
     }
@@ -101,7 +101,7 @@ impl Recorder {
     pub(super) fn start(&mut self, command: Command, launcher: &Launcher) -> Result<Child> {
         match self {
             Recorder::Processes(recorder) => recorder.start(command, launcher),
-            Recorder::Cgroups(_) => Err(Error::UnsupportedTarget),
+            Recorder::Cgroups(_) => Err(Error::Trace(TraceError::UnsupportedTarget)),
         }
     }
 

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     Error, Op, Result,
+    error::TraceError,
     launch::{Launcher, above_standard},
     sys,
     trace::{Backend, Gap, Options, backend::require_initial_pid_namespace},
@@ -81,8 +82,8 @@ impl ProcessRecorder {
     ///
     /// # Errors
     ///
-    /// An error of setting up tracing, which needs root. [`Error::PidNamespace`] and
-    /// [`Error::NoProc`], because processes are recorded by their IDs. [`Error::UnsupportedTarget`]
+    /// An error of setting up tracing, which needs root. [`TraceError::PidNamespace`] and
+    /// [`Error::NoProc`], because processes are recorded by their IDs. [`TraceError::UnsupportedTarget`]
     /// with [`Backend::Bpf`], which a `CgroupRecorder` supports.
     pub(crate) fn new(backend: Backend, options: &Options) -> Result<ProcessRecorder> {
         require_initial_pid_namespace()?;
@@ -91,7 +92,7 @@ impl ProcessRecorder {
         let probes = match backend {
             Backend::Kprobe => Some(Probes::new(&tracefs, &instance)?),
             Backend::Tracepoint => None,
-            Backend::Bpf => return Err(Error::UnsupportedTarget),
+            Backend::Bpf => return Err(Error::Trace(TraceError::UnsupportedTarget)),
         };
         let check = match &probes {
             Some(probes) => probes.check(),
@@ -165,7 +166,7 @@ impl ProcessRecorder {
     ///
     /// # Errors
     ///
-    /// Those of [`Launcher::spawn`]. [`Error::NoMark`] if nothing is recorded; the program has then
+    /// Those of [`Launcher::spawn`]. [`TraceError::NoMark`] if nothing is recorded; the program has then
     /// been killed.
     pub(crate) fn start(&mut self, mut command: Command, launcher: &Launcher) -> Result<Child> {
         self.mark(&mut command, None)?;
@@ -192,7 +193,7 @@ impl ProcessRecorder {
     /// # Errors
     ///
     /// An error if the first process, whose user namespace is the reference for all checks, has
-    /// ended. [`Error::NoMark`] if nothing is recorded.
+    /// ended. [`TraceError::NoMark`] if nothing is recorded.
     pub(crate) fn attach(&mut self, processes: &[u32]) -> Result<()> {
         // A helper that ends before it executes anything makes the mark in the namespace of the
         // first process.
@@ -225,7 +226,11 @@ impl ProcessRecorder {
                 && process.is_none_or(|pid| pid == event.tid)
         };
         let events = self.readers.iter().flat_map(|(_, events)| events);
-        let mark = events.filter(is_mark).map(|event| event.time).min().ok_or(Error::NoMark)?;
+        let mark = events
+            .filter(is_mark)
+            .map(|event| event.time)
+            .min()
+            .ok_or(Error::Trace(TraceError::NoMark))?;
         for (_, events) in &mut self.readers {
             events.retain(|event| event.time >= mark);
         }

@@ -17,7 +17,7 @@ use rcap::{
     launch::Launcher,
     tools::signals,
     trace::{
-        Backend, Options, Seen, Target, Tracer,
+        Backend, Options, Seen, Target, TraceError, Tracer,
         report::{Merged, Report},
         run::Run,
     },
@@ -160,7 +160,7 @@ fn check(io: &mut Io<'_>) -> Result<Exit, Failure> {
     for backend in Backend::ALL {
         let state = match backend.check() {
             Ok(()) => "yes".to_owned(),
-            Err(Error::NoBackend) => "no: this kernel lacks it".to_owned(),
+            Err(Error::Trace(TraceError::NoBackend)) => "no: this kernel lacks it".to_owned(),
             Err(err) => format!("no: {}", super::chain(&err)),
         };
         writeln!(io.out, "{:<24}{state}", format!("backend {backend}"))?;

@@ -27,8 +27,8 @@ probes() {
     case_ bind "$(trace sh -c "$bind" | field candidates)"
     case_ refused "$(trace rcap capsh --drop=cap_chown --shell=/bin/sh -- -c 'chown 6 f' | field missing)"
     case_ child "$(trace sh -c '(sleep 0.2; chown 7 f) &' | field candidates)"
-    case_ minimum "$(rcap minimize --json -- sh -c 'chown 8 f && busybox ping -c 1 127.0.0.1' | field minimum)"
-    case_ nothing "$(rcap minimize --json -- true | field minimum)"
+    case_ minimum "$(rcap minimize --in-place --json -- sh -c 'chown 8 f && busybox ping -c 1 127.0.0.1' | field minimum)"
+    case_ nothing "$(rcap minimize --in-place --json -- true | field minimum)"
     sh -c 'until test -e go; do sleep 0.1; done; chown 9 f' &
     mkfifo errors
     trace_of() { rcap trace --json --pid "$1" 2>errors | head -n 1 | field candidates; }

@@ -273,7 +273,7 @@ fn sample(argument: &str) -> &'static str {
         "GLOB" => "*.o",
         "N" => "2",
         "KB" => "64",
-        "HEX" | "LIST" | "UID" | "GID" => "0",
+        "HEX" | "LIST" | "UID" | "GID" | "STATUS" => "0",
         "TEXT" => "=",
         "IAB" => "",
         "MODE" => "HYBRID",

@@ -1,4 +1,4 @@
-//! `rcap minimize` with real programs.
+//! `rcap minimize` on real programs.
 
 mod common;
 
@@ -9,15 +9,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Ran, directory, program, ran, wait_until, which};
-use nix::{
-    mount::{MsFlags, mount},
-    sched::CloneFlags,
-    sys::{
-        resource::{UsageWho, getrusage},
-        statvfs::FsFlags,
-    },
-};
+use common::{Ran, directory, program, ran, which};
+use nix::sys::resource::{UsageWho, getrusage};
 use serde_json::{Value, json};
 
 tests! {
@@ -27,27 +20,24 @@ tests! {
         a_file_is_given_away,
         nothing_is_needed,
         a_removed_file_of_another,
-        it_fails_with_everything,
+        no_baseline,
         a_program_that_is_flaky,
+        another_exit_status,
         refused_and_yet_it_ends_well,
         the_same_output,
         every_run_begins_anew,
-        an_overlay_is_thrown_away,
-        an_overlay_leads_nowhere_else,
-        an_overlay_keeps_flags_and_names,
-        an_overlay_as_another_user,
-        an_overlay_without_sockets,
-        a_signal_on_an_overlay,
-        nothing_is_left_of_an_overlay,
+        a_run_that_finds_the_work_done,
+        a_server_that_works_on_after_its_check,
+        noise,
+        settings_name_what_is_tolerated,
         output_is_not_kept,
         output_is_opened_by_another_user,
         kept_and_dropped,
-        interrupted,
+        interrupted_in_each_run,
         a_set_uid_program;
-    Tracing ["chroot"]:
-        an_overlay_in_a_chroot;
+    Tracing ["setpriv"]:
+        left_running;
     Tracing ["setsid"]:
-        a_daemon_on_an_overlay,
         a_daemon_that_forks_twice;
     Tracing ["python3"]:
         a_hundred_threads;
@@ -61,13 +51,14 @@ tests! {
         tcpdump;
 }
 
-/// Cargo sets library directories that other users cannot enter, which would count as denials.
+/// Cargo has programs look for their libraries in directories that other users may not enter, and
+/// each would be refused that.
 const LIBRARIES: &str = "LD_LIBRARY_PATH";
 
 fn minimize(args: &[&str]) -> Ran {
     let mut command = program("rcap");
     command.arg("minimize");
-    // The default limit depends on the first run, and the machine may become busy.
+    // Its own limit is a multiple of the first run, and the machine may be busy later.
     if !args.contains(&"--timeout") {
         command.args(LONG);
     }
@@ -76,7 +67,7 @@ fn minimize(args: &[&str]) -> Ran {
 
 const LONG: [&str; 2] = ["--timeout", "10m"];
 
-/// Returns the JSON object, and the names of the minimum.
+/// The object, and the names of the minimum.
 fn minimum(args: &[&str]) -> (Value, Vec<String>) {
     let ran = minimize(&[&["--json"], args].concat());
     assert_eq!(ran.status, Some(0), "{ran:?}");
@@ -93,9 +84,14 @@ fn file_in(dir: &Path) -> String {
 }
 
 fn usage() {
-    for args in
-        [&[][..], &["--keep", "cap_nothing", "true"], &["--repeat", "0", "true"], &["--nonsense"]]
-    {
+    for args in [
+        &[][..],
+        &["--keep", "cap_nothing", "true"],
+        &["--repeat", "0", "true"],
+        &["--expect", "256", "true"],
+        &["--net", "--in-place", "true"],
+        &["--nonsense"],
+    ] {
         let ran = minimize(args);
         assert_eq!((ran.status, &*ran.out), (Some(125), ""), "{args:?}");
         assert!(!ran.err.is_empty());
@@ -103,35 +99,53 @@ fn usage() {
     assert!(minimize(&["--help"]).out.contains("rcap minimize -- ping"));
 }
 
+/// The verdict on a capability, and its evidence in words.
+fn verdict(object: &Value, cap: &str) -> (String, String) {
+    let verdicts = object["verdicts"].as_array().unwrap();
+    let verdict = verdicts.iter().find(|verdict| verdict["cap"] == cap);
+    let verdict = verdict.unwrap_or_else(|| panic!("no {cap}: {object}"));
+    let words = verdict["evidence"][0]["words"].as_str().unwrap().to_owned();
+    (verdict["verdict"].as_str().unwrap().to_owned(), words)
+}
+
 fn a_file_is_given_away() {
     let dir = directory();
     let file = file_in(dir.path());
     let ran = minimize(&["--", "chown", "1000", &file]);
     assert_eq!((ran.status, &*ran.err), (Some(0), ""));
-    assert!(ran.out.starts_with("Minimum: cap_chown\n\ncap_chown  needed: without it, exit status 1, not exit status 0: chown: "), "{}", ran.out);
+    assert!(
+        ran.out.starts_with(
+            "Minimum: cap_chown\n\ncap_chown  required: otherwise it exits with status 1: chown: "
+        ),
+        "{}",
+        ran.out
+    );
     assert!(ran.out.contains("and chown was refused cap_chown: change the owner, mode or times of a file (fchownat = EPERM)"), "{}", ran.out);
     let settings = minimize(&["--to", "docker", "--", "chown", "1002", &file]).out;
-    let want = "\n\n--cap-drop=ALL --cap-add=CHOWN --security-opt=no-new-privileges\n";
-    assert!(settings.ends_with(want), "{settings}");
+    assert_eq!(settings, "--cap-drop=ALL --cap-add=CHOWN --security-opt=no-new-privileges\n");
     let (object, _) = minimum(&["--", "chown", "1001", &file]);
-    assert_eq!(object["schema"], 1);
+    assert_eq!(object["schema"], 2);
     assert_eq!(object["command"][0], "chown");
+    let baseline =
+        json!({ "exit": { "code": 0, "signal": null }, "message": "", "runs": 2, "noise": [] });
+    assert_eq!(object["baseline"], baseline);
     assert_eq!(object["proved"], true);
-    assert_eq!(object["verdicts"][0]["needed"], true);
-    assert_eq!(object["verdicts"][0]["failures"][0]["kind"], "exit");
-    // With all capabilities, with the candidate, and without it.
-    let sets = object["runs"].as_array().unwrap().iter().map(|run| run["set"].clone());
-    let sets: Vec<Value> = sets.skip(1).collect();
-    assert_eq!(sets, [json!(["cap_chown"]), json!([])]);
+    assert_eq!(verdict(&object, "cap_chown").0, "required");
+    assert_eq!(object["verdicts"][0]["evidence"][0]["kind"], "exit");
+    // Twice with all, with the candidate, without it, and the proof.
+    let sets: Vec<Value> =
+        object["runs"].as_array().unwrap().iter().map(|run| run["set"].clone()).collect();
+    assert_eq!(sets[0], sets[1]);
+    assert_eq!(sets[2..], [json!(["cap_chown"]), json!([]), json!(["cap_chown"])]);
 }
 
 fn nothing_is_needed() {
     let (object, names) = minimum(&["true"]);
     assert!(names.is_empty());
-    assert_eq!(object["runs"].as_array().unwrap().len(), 2);
+    assert_eq!(object["runs"].as_array().unwrap().len(), 4);
 }
 
-/// Runs in a separate network namespace, where every port is free.
+/// Runs in a network of its own, where no port is taken, and leaves the machine's alone.
 fn netcat(dir: &Path, setting: &str, args: &[&str]) -> Ran {
     let copy = dir.join("nc");
     fs::copy(which("nc").unwrap(), &copy).unwrap();
@@ -165,8 +179,8 @@ fn netcat_as_another_user() {
     assert!(ran.out.starts_with("Minimum: cap_net_bind_service\n"), "{ran:?}");
 }
 
-/// In another user's directory, removing needs write permission, and in a sticky one also the
-/// privileges of the file's owner.
+/// In a directory that is another's, that is the right to write there; and if it is sticky, to
+/// do as the owner of the file.
 fn a_removed_file_of_another() {
     for (mode, want) in [(0o755, "cap_dac_override"), (0o1777, "cap_fowner")] {
         let dir = directory();
@@ -181,38 +195,77 @@ fn a_removed_file_of_another() {
     }
 }
 
-fn it_fails_with_everything() {
+/// Nothing is said about what a program needs that does not work.
+fn no_baseline() {
     assert_eq!(minimize(&["/nonexistent"]).status, Some(127));
-    let late = minimize(&["--timeout", "200ms", "--", "sleep", "100"]);
-    assert_eq!(late.status, Some(1));
-    assert!(late.err.contains("did not end in time"), "{late:?}");
-    let killed = minimize(&["--", "sh", "-c", "kill -9 $$"]);
-    assert!(killed.err.contains("was ended by a signal"), "{killed:?}");
-    let check = minimize(&["--check", "false", "--", "true"]);
-    assert!(check.err.contains("did not do what --check asks for"), "{check:?}");
+    #[rustfmt::skip]
+    let rows: &[(&[&str], &str)] = &[
+        (&["cat", "/nofile"], "it exits with status 1: cat: /nofile: No such file or directory"),
+        (&["false"], "it exits with status 1"),
+        (&["sh", "-c", "nosuchcommand"], "it exits with status 127: sh: 1: nosuchcommand: not found"),
+        (&["sh", "-c", "kill -9 $$"], "it is ended by SIGKILL"),
+        (&["--check", "true", "--", "sh", "-c", "exit 3"], "it exits with status 3"),
+        (&["--timeout", "200ms", "--", "sleep", "100"], "it does not end in time (--timeout; for a server, --check)"),
+        (&["--check", "false", "--", "true"], "--check 'false' fails with exit status 1"),
+        (&["--timeout", "1s", "--check", "echo not yet >&2; exit 3", "--", "sleep", "100"],
+            "--check 'echo not yet >&2; exit 3' fails with exit status 3: not yet"),
+        (&["--timeout", "1s", "--check", "sleep 100", "--", "sleep", "100"], "--check 'sleep 100' does not end"),
+    ];
+    for (args, words) in rows {
+        let ran = minimize(args);
+        assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{args:?}: {ran:?}");
+        assert_eq!(ran.err, format!("rcap minimize: with all capabilities {words}\n"));
+    }
     let reset = minimize(&["--reset", "exit 3", "true"]);
+    assert_eq!(reset.status, Some(1), "{reset:?}");
     assert!(reset.err.contains("--reset failed: exit status 3"), "{reset:?}");
+}
+
+fn another_exit_status() {
+    let (object, names) = minimum(&["--expect", "3", "--", "sh", "-c", "exit 3"]);
+    assert!(names.is_empty());
+    assert_eq!(object["baseline"]["exit"]["code"], 3);
+    let ran = minimize(&["--expect", "3", "true"]);
+    assert_eq!(ran.err, "rcap minimize: with all capabilities it exits with status 0\n");
 }
 
 fn a_program_that_is_flaky() {
     let dir = directory();
     let file = file_in(dir.path());
-    // Every second run ends differently.
-    let script = format!("if test -s {file}; then : > {file}; exit 1; else echo x > {file}; fi");
-    let ran = minimize(&["--repeat", "3", "--", "sh", "-c", &script]);
-    assert_eq!(ran.status, Some(1));
-    assert!(ran.err.contains("does not do the same each time"), "{ran:?}");
+    // Every third run fails.
+    let script = format!("echo x >> {file}; exit $(( $(wc -l < {file}) % 3 == 0 ))");
+    for repeat in ["1", "3"] {
+        let ran = minimize(&["--in-place", "--repeat", repeat, "--", "sh", "-c", &script]);
+        assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
+        let words = " of 10 runs with the same capabilities, it exits with status 1\n";
+        assert!(ran.err.contains("it fails at random: in "), "{ran:?}");
+        assert!(ran.err.ends_with(words), "{ran:?}");
+    }
 }
 
 fn refused_and_yet_it_ends_well() {
     let dir = directory();
     let file = file_in(dir.path());
-    let script = format!("chown 1000 {file} 2>/dev/null; true");
-    let (_, names) = minimum(&["--", "sh", "-c", &script]);
+    // It is given away and taken back: nothing is left of that.
+    let script = format!("chown 1000 {file} 2>/dev/null && chown 0 {file}; true");
+    let (object, names) = minimum(&["--", "sh", "-c", &script]);
+    assert!(names.is_empty());
+    let (kind, words) = verdict(&object, "cap_chown");
+    assert_eq!(kind, "tolerated");
+    assert!(words.starts_with("chown was refused cap_chown: "), "{words}");
+    let (object, names) = minimum(&["--strict", "--", "sh", "-c", &script]);
     assert_eq!(names, ["cap_chown"]);
-    let ran = minimize(&["--no-strict", "--", "sh", "-c", &script]);
-    assert!(ran.out.starts_with("Minimum: none\n"), "{ran:?}");
-    assert!(ran.out.contains("It passed so, and yet:\n  chown was refused cap_chown"), "{ran:?}");
+    assert_eq!(verdict(&object, "cap_chown").0, "tolerated");
+}
+
+fn settings_name_what_is_tolerated() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    let script = format!("nice -n -5 true; chown 1000 {file} 2>/dev/null && chown 0 {file}; true");
+    let ran = minimize(&["--to", "systemd", "--", "sh", "-c", &script]);
+    assert!(ran.out.contains("\nCapabilityBoundingSet=\n"), "{ran:?}");
+    let comment = "\n# Refused, and the program went on with the same result: cap_chown";
+    assert!(ran.out.contains(comment), "{ran:?}");
 }
 
 fn the_same_output() {
@@ -221,401 +274,83 @@ fn the_same_output() {
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
     chown(&file, Some(1000), Some(1000)).unwrap();
     let script = format!("cat {file} 2>/dev/null; true");
-    let args = ["--no-strict", "--", "sh", "-c", &script];
+    let args = ["--", "sh", "-c", &script];
     assert!(minimum(&args).1.is_empty());
-    assert_eq!(minimum(&[&["--same-output"], &args[..]].concat()).1, ["cap_dac_read_search"]);
+    let (object, names) = minimum(&[&["--same-output"], &args[..]].concat());
+    assert_eq!(names, ["cap_dac_read_search"]);
+    let want = ("changes-result".to_owned(), "it prints something else".to_owned());
+    assert_eq!(verdict(&object, "cap_dac_read_search"), want);
+    // What varies cannot be compared.
+    let script = "head -c 8 /dev/urandom";
+    let ran = minimize(&["--same-output", "--", "sh", "-c", script]);
+    assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
+    assert!(ran.err.contains("prints something else in each run"), "{ran:?}");
 }
 
 fn every_run_begins_anew() {
     let dir = directory();
     let file = file_in(dir.path());
-    // A second run would have nothing to do, so only the first run would need the capability.
+    // A second time, there is nothing to do: the first run would be the only one to show a need.
     let script = format!("test $(stat -c %u {file}) = 1000 || chown 1000 {file}");
+    assert_eq!(minimum(&["--", "sh", "-c", &script]).1, ["cap_chown"]);
     let reset = format!("chown 0 {file}");
-    assert!(minimum(&["--", "sh", "-c", &script]).1.is_empty());
-    assert_eq!(minimum(&["--reset", &reset, "--", "sh", "-c", &script]).1, ["cap_chown"]);
+    let in_place = ["--in-place", "--reset", &reset, "--", "sh", "-c", &script];
+    assert_eq!(minimum(&in_place).1, ["cap_chown"]);
+    assert_eq!(fs::metadata(&file).unwrap().uid(), 1000);
 }
 
-fn an_overlay_is_thrown_away() {
+/// On the real file system, the second run has nothing to do.
+fn a_run_that_finds_the_work_done() {
     let dir = directory();
     let file = file_in(dir.path());
-    chown(&file, Some(0), Some(0)).unwrap();
-    let script = format!(
-        "test $(stat -c %u {file}) = 1000 && exit 1; chown 1000 {file}; mkdir {}/new",
-        dir.path().display()
-    );
-    assert_eq!(minimum(&["--overlay", "--", "sh", "-c", &script]).1, ["cap_chown"]);
-    let owner = std::os::unix::fs::MetadataExt::uid(&fs::metadata(&file).unwrap());
-    assert_eq!(owner, 0);
-    assert!(!dir.path().join("new").exists());
+    let script = format!("[ -e {file}2 ] || {{ chown 5 {file} && touch {file}2; }}");
+    assert_eq!(minimum(&["--", "sh", "-c", &script]).1, ["cap_chown"]);
+    let ran = minimize(&["--in-place", "--", "sh", "-c", &script]);
+    assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
+    assert!(ran.err.contains("warning: with --in-place"), "{ran:?}");
+    assert!(ran.err.contains("not every run with all capabilities uses cap_chown"), "{ran:?}");
 }
 
-/// Set for a test that acts as the program on the overlay, with these arguments.
-const ROLE: &str = "RCAP_TEST_ROLE";
-
-/// Returns the arguments of a test that acts as the program.
-fn role() -> Option<Vec<String>> {
-    let words = std::env::var(ROLE).ok()?;
-    // The report has the last line.
-    std::panic::set_hook(Box::new(|panic| {
-        std::io::Write::write_all(
-            &mut std::io::stderr(),
-            format!("{}\n", panic.to_string().replace('\n', " ")).as_bytes(),
-        )
-        .unwrap_or_default();
-    }));
-    Some(words.split('\u{1}').map(str::to_owned).collect())
-}
-
-/// Runs `rcap minimize` with this test as the program, in a role.
-fn minimize_myself(rcap: &Path, options: &[&str], role: &[&str]) -> Value {
-    let mut command = Command::new(rcap);
-    command.args(["minimize", "--overlay", "--json", "--no-strict"]).args(options);
-    command.arg("--").arg(std::env::current_exe().unwrap());
-    command.env(ROLE, role.join("\u{1}")).env_remove(LIBRARIES).stdin(Stdio::null());
-    let ran = ran(&mut command);
-    assert_eq!(ran.status, Some(0), "{ran:?}");
-    serde_json::from_str(&ran.out).unwrap()
-}
-
-/// Asserts that the first run passed.
-fn first_passed(object: &Value) {
-    assert_eq!(object["runs"][0]["exit"]["code"], 0, "{object}");
-}
-
-/// Enters a new mount namespace for the test.
-fn own_mounts() {
-    nix::sched::unshare(CloneFlags::CLONE_NEWNS).unwrap();
-    let none = None::<&str>;
-    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none).unwrap();
-}
-
-fn mount_tmpfs(on: &Path, flags: MsFlags) {
-    mount(Some("tmpfs"), on, Some("tmpfs"), flags, None::<&str>).unwrap();
-}
-
-/// In the first run, the program has all capabilities, and tries to write to files of the machine
-/// and to find its processes.
-fn an_overlay_leads_nowhere_else() {
-    if let Some(role) = role() {
-        let [victim, outside] = &*role else { panic!("{role:?}") };
-        return escape(Path::new(victim), outside);
-    }
-    // If this fails, only this test loses its root directory.
-    own_mounts();
-    let dir = directory();
-    let victim = file_in(dir.path());
-    // The path /proc/1/exe could lead to the program on the machine's disk.
-    let rcap = dir.path().join("rcap");
-    fs::copy(program("rcap").get_program(), &rcap).unwrap();
-    fs::set_permissions(&rcap, fs::Permissions::from_mode(0o755)).unwrap();
-    // A descriptor that the program could inherit.
-    let open = nix::fcntl::open("/", nix::fcntl::OFlag::O_PATH, nix::sys::stat::Mode::empty());
-    let open = open.unwrap();
-    let outside = fs::read_link("/proc/self/ns/pid").unwrap();
-    let object = minimize_myself(&rcap, &[], &[&victim, outside.to_str().unwrap()]);
-    drop(open);
-    first_passed(&object);
-    assert_eq!(fs::read_to_string(&victim).unwrap(), "text\n");
-    assert_eq!(fs::metadata(&rcap).unwrap().permissions().mode() & 0o7777, 0o755);
-}
-
-fn escape(victim: &Path, outside: &str) {
-    let below = |root: &Path| {
-        let path = root.join(victim.strip_prefix("/").unwrap());
-        let _ = fs::OpenOptions::new()
-            .append(true)
-            .open(path)
-            .and_then(|mut file| std::io::Write::write_all(&mut file, b"escaped\n"));
-    };
-    below(Path::new("/"));
-    assert!(fs::read_to_string(victim).unwrap().ends_with("escaped\n"));
-    // Processes, their directories and descriptors.
-    let mut processes = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().flatten() {
-        let name = entry.file_name().into_string().unwrap();
-        if name.bytes().all(|byte| byte.is_ascii_digit()) {
-            below(&entry.path().join("root"));
-            below(&entry.path().join("cwd"));
-            for file in fs::read_dir(entry.path().join("fd")).into_iter().flatten().flatten() {
-                below(&file.path());
-            }
-            processes.push(name);
-        }
-    }
-    // Only the run's own processes, because the next steps would harm any other.
-    assert!((2..10).contains(&processes.len()), "{processes:?}");
-    assert_ne!(fs::read_link("/proc/self/ns/pid").unwrap(), Path::new(outside));
-    assert_eq!(
-        fs::read_link("/proc/1/ns/pid").unwrap(),
-        fs::read_link("/proc/self/ns/pid").unwrap()
-    );
-    let _ = fs::set_permissions("/proc/1/exe", fs::Permissions::from_mode(0o4711));
-    // The classic escape: a root directory further down, and a descriptor from above.
-    let root = fs::File::open("/").unwrap();
-    fs::create_dir("/below").unwrap();
-    nix::unistd::chroot("/below").unwrap();
-    nix::unistd::fchdir(&root).unwrap();
-    (0..64).for_each(|_| nix::unistd::chdir("..").unwrap());
-    nix::unistd::chroot(".").unwrap();
-    below(Path::new("/"));
-    assert!(Path::new("/below").is_dir());
-    // Mounts below the root directory, and the root of the namespace.
-    let namespace = fs::File::open("/proc/1/ns/mnt").unwrap();
-    for _ in 0..8 {
-        nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNS).unwrap();
-        below(Path::new("/"));
-        if nix::mount::umount2("/", nix::mount::MntFlags::MNT_DETACH).is_err() {
-            break;
-        }
-    }
-}
-
-fn an_overlay_keeps_flags_and_names() {
-    /// A name with characters that overlayfs, its options and /proc/self/mountinfo treat specially.
-    const NAME: &str = "a:b,c d\\e\nf";
-    let flags = |path: &Path| {
-        let flags = nix::sys::statvfs::statvfs(path).unwrap().flags();
-        let kept = FsFlags::ST_RDONLY
-            | FsFlags::ST_NOSUID
-            | FsFlags::ST_NODEV
-            | FsFlags::ST_NOEXEC
-            | FsFlags::ST_NOATIME
-            // ST_RELATIME, which nix only has for glibc
-            | FsFlags::from_bits_retain(0x1000);
-        (flags & kept).bits()
-    };
-    if let Some(role) = role() {
-        let [dir, want @ ..] = &*role else { panic!("{role:?}") };
-        for (at, want) in want.iter().enumerate() {
-            let point = Path::new(dir).join(format!("{at}{NAME}"));
-            assert_eq!(flags(&point).to_string(), *want, "{at}");
-            assert_eq!(fs::read_to_string(point.join("file")).unwrap(), "text\n");
-            let written = fs::write(point.join("new"), "");
-            assert_eq!(written.is_ok(), at != 3, "{at}: {written:?}");
-        }
-        // This would be another lower directory if a colon separated them.
-        assert!(!Path::new(dir).join(format!("0{NAME}")).join("secret").exists());
-        return;
-    }
-    own_mounts();
-    let dir = directory();
-    fs::create_dir(dir.path().join("b,c d\\e\nf")).unwrap();
-    fs::write(dir.path().join("b,c d\\e\nf/secret"), "").unwrap();
-    std::env::set_current_dir(dir.path()).unwrap();
-    let mut want = Vec::new();
-    for (at, flags_of) in [
-        MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC,
-        MsFlags::MS_NOSUID | MsFlags::MS_NOATIME,
-        MsFlags::empty(),
-        MsFlags::MS_RDONLY,
-    ]
-    .into_iter()
-    .enumerate()
-    {
-        let point = dir.path().join(format!("{at}{NAME}"));
-        fs::create_dir(&point).unwrap();
-        mount_tmpfs(&point, MsFlags::empty());
-        fs::write(point.join("file"), "text\n").unwrap();
-        let (none, again) = (None::<&str>, MsFlags::MS_REMOUNT | MsFlags::MS_BIND);
-        mount(none, &point, none, again | flags_of, none).unwrap();
-        want.push(flags(&point).to_string());
-    }
-    // Of two mounts on the same directory, only the upper one is visible.
-    let hidden = dir.path().join(format!("0{NAME}"));
-    fs::create_dir(hidden.join("hidden")).unwrap();
-    mount_tmpfs(&hidden.join("hidden"), MsFlags::empty());
-    mount_tmpfs(&hidden, MsFlags::MS_NOSUID);
-    fs::write(hidden.join("file"), "text\n").unwrap();
-    want[0] = flags(&hidden).to_string();
-    let mut role = vec![dir.path().to_str().unwrap()];
-    role.extend(want.iter().map(String::as_str));
-    let object = minimize_myself(program("rcap").get_program().as_ref(), &[], &role);
-    first_passed(&object);
-    assert!(!hidden.join("new").exists());
-    for at in [3, 2, 1, 0, 0] {
-        let point = dir.path().join(format!("{at}{NAME}"));
-        nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH).unwrap();
-    }
-}
-
-/// Mounted directories keep their owner, mode and access control list.
-fn an_overlay_as_another_user() {
-    const LIST: &str = "system.posix_acl_access";
-    let seen = |path: &str| {
-        let stat = fs::metadata(path).unwrap();
-        let list = xattr::get(path, LIST).unwrap().unwrap_or_default();
-        format!("{path} {:o} {} {} {list:x?}", stat.mode(), stat.uid(), stat.gid())
-    };
-    if let Some(role) = role() {
-        assert_eq!(nix::unistd::geteuid().as_raw(), 65534);
-        for want in &role {
-            let path = want.split(' ').next().unwrap();
-            assert_eq!(seen(path), *want);
-        }
-        let dir = role[2].split(' ').next().unwrap();
-        fs::write(Path::new(dir).join("new"), "").unwrap();
-        return;
-    }
-    own_mounts();
-    let dir = directory();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    // Another user also executes this program.
-    let point = dir.path().join("point");
-    fs::create_dir(&point).unwrap();
-    mount_tmpfs(&point, MsFlags::empty());
-    chown(&point, Some(7), Some(8)).unwrap();
-    fs::set_permissions(&point, fs::Permissions::from_mode(0o2750)).unwrap();
-    // Version 2, followed by the owner, user 65534, the group, the mask and others.
-    let entries = [
-        (1u16, 7u16, u32::MAX),
-        (2, 7, 65534),
-        (4, 5, u32::MAX),
-        (16, 7, u32::MAX),
-        (32, 0, u32::MAX),
-    ];
-    let mut list = 2u32.to_le_bytes().to_vec();
-    for (tag, rights, id) in entries {
-        list.extend(tag.to_le_bytes());
-        list.extend(rights.to_le_bytes());
-        list.extend(id.to_le_bytes());
-    }
-    xattr::set(&point, LIST, &list).unwrap();
-    let role = ["/", "/tmp", point.to_str().unwrap()].map(seen);
-    let role: Vec<&str> = role.iter().map(String::as_str).collect();
-    let object =
-        minimize_myself(program("rcap").get_program().as_ref(), &["--user", "nobody"], &role);
-    first_passed(&object);
-    assert_eq!(object["minimum"], json!([]));
-    nix::mount::umount2(&point, nix::mount::MntFlags::MNT_DETACH).unwrap();
-}
-
-/// A mounted socket or namespace would lead to processes outside, and a mounted file is read-only.
-fn an_overlay_without_sockets() {
-    let kind = |path: &Path| fs::symlink_metadata(path).unwrap().file_type();
-    if let Some(role) = role() {
-        let [socket, namespace, file] = &*role else { panic!("{role:?}") };
-        assert!(kind(Path::new(socket)).is_file());
-        assert_eq!(fs::metadata(namespace).unwrap().len(), 6);
-        let namespace = fs::File::open(namespace).unwrap();
-        assert!(nix::sched::setns(namespace, CloneFlags::empty()).is_err());
-        assert_eq!(fs::read_to_string(file).unwrap(), "text\n");
-        assert!(fs::write(file, "").is_err());
-        return;
-    }
-    own_mounts();
+/// It says that it is ready, and does some of its work afterwards.
+fn a_server_that_works_on_after_its_check() {
     let dir = directory();
     let file = file_in(dir.path());
-    let listener = std::os::unix::net::UnixListener::bind(dir.path().join("listening")).unwrap();
-    let sources = [dir.path().join("listening"), "/proc/self/ns/uts".into(), file.into()];
-    let points = ["socket", "namespace", "point"].map(|name| dir.path().join(name));
-    for (source, point) in sources.iter().zip(&points) {
-        fs::write(point, "below\n").unwrap();
-        let none = None::<&str>;
-        mount(Some(source), point, none, MsFlags::MS_BIND, none).unwrap();
-    }
-    let role = points.each_ref().map(|point| point.to_str().unwrap());
-    first_passed(&minimize_myself(program("rcap").get_program().as_ref(), &[], &role));
-    for point in &points {
-        nix::mount::umount(point).unwrap();
-    }
-    drop(listener);
-}
-
-/// rcap's root directory is not that of its mount namespace, and not a mount point.
-fn an_overlay_in_a_chroot() {
-    if let Some(role) = role() {
-        let [victim, secret, outside] = &*role else { panic!("{role:?}") };
-        assert!(!Path::new(secret).exists());
-        fs::write(victim, "other\n").unwrap();
-        return escape(Path::new(victim), outside);
-    }
-    own_mounts();
-    let dir = directory();
-    mount_tmpfs(dir.path(), MsFlags::empty());
-    let secret = file_in(dir.path());
-    let root = dir.path().join("root");
-    fs::create_dir(&root).unwrap();
-    let victim = file_in(&root);
-    let rcap = program("rcap").get_program().to_owned();
-    let programs = Path::new(&rcap).parent().unwrap();
-    let own = std::env::current_exe().unwrap();
-    let own = Path::new("/programs").join(own.strip_prefix(programs).unwrap());
-    // The machine's programs, read-only, and its processes.
-    let none = None::<&str>;
-    for (source, name, read_only) in [
-        (Path::new("/usr"), "usr", true),
-        (Path::new("/sys"), "sys", true),
-        (programs, "programs", true),
-        (Path::new("/proc"), "proc", false),
-    ] {
-        let point = root.join(name);
-        fs::create_dir(&point).unwrap();
-        mount(Some(source), &point, none, MsFlags::MS_BIND, none).unwrap();
-        if read_only {
-            let flags = MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY;
-            mount(none, &point, none, flags, none).unwrap();
-        }
-    }
-    for name in ["bin", "lib", "lib64"] {
-        std::os::unix::fs::symlink(Path::new("usr").join(name), root.join(name)).unwrap();
-    }
-    fs::create_dir(root.join("dev")).unwrap();
-    fs::write(root.join("dev/null"), "").unwrap();
-    let outside = fs::read_link("/proc/self/ns/pid").unwrap();
-    let mut command = Command::new("chroot");
-    command.arg(&root).args(["/programs/rcap", "minimize", "--overlay", "--json", "--no-strict"]);
-    command.arg("--").arg(own);
-    command.env(ROLE, ["/file", &secret, outside.to_str().unwrap()].join("\u{1}"));
-    let ran = ran(command.env_remove(LIBRARIES).stdin(Stdio::null()));
-    assert_eq!(ran.status, Some(0), "{ran:?}");
-    first_passed(&serde_json::from_str(&ran.out).unwrap());
-    assert_eq!(fs::read_to_string(&victim).unwrap(), "text\n");
-    nix::mount::umount2(dir.path(), nix::mount::MntFlags::MNT_DETACH).unwrap();
-}
-
-fn a_daemon_on_an_overlay() {
-    let dir = directory();
-    let file = file_in(dir.path());
-    // The daemon's parent and grandparent have exited before it acts.
-    let script = format!("(setsid sh -c 'sleep 0.2; chown 1000 {file}' >/dev/null 2>&1 &) &");
-    let (_, names) = minimum(&["--overlay", "--", "sh", "-c", &script]);
+    let script = format!("touch {file}.ready; sleep 0.3; chown 5 {file}; exec sleep 1000");
+    let check = format!("test -e {file}.ready");
+    let args = ["--settle", "10s", "--check", &check, "--", "sh", "-c", &script];
+    let (object, names) = minimum(&args);
     assert_eq!(names, ["cap_chown"]);
+    let want = format!("the owner of {file} is unchanged instead of 5");
+    assert_eq!(verdict(&object, "cap_chown"), ("changes-result".to_owned(), want));
+    let ran = minimize(&["--settle", "0s", "--check", "true", "--", "sleep", "1000"]);
+    assert!(
+        ran.out.contains("Note: each run was stopped 0 s after --check had succeeded."),
+        "{ran:?}"
+    );
 }
 
-/// A signal kills the program as usual, although the first process of a PID namespace would ignore
-/// it.
-fn a_signal_on_an_overlay() {
-    let ran = minimize(&["--overlay", "--", "sh", "-c", "kill $$; sleep 1000"]);
-    assert_eq!(ran.status, Some(1), "{ran:?}");
-    assert!(ran.err.contains("was ended by a signal"), "{ran:?}");
+/// A daemon that has not dropped what it should, or runs as somebody else.
+fn left_running() {
+    let script = "setpriv --reuid 1 --regid 1 --clear-groups --bounding-set -all sleep 1000 & true";
+    let (object, names) = minimum(&["--settle", "1s", "--", "sh", "-c", script]);
+    assert_eq!(names, ["cap_setgid", "cap_setuid", "cap_setpcap"], "{object}");
+    let (kind, words) = verdict(&object, "cap_setuid");
+    assert_eq!(kind, "changes-result");
+    assert!(words.contains("process sleep of user 1 and group 1 is not left running"), "{words}");
 }
 
-fn nothing_is_left_of_an_overlay() {
-    own_mounts();
-    let mounts = || fs::read_to_string("/proc/self/mountinfo").unwrap();
-    let before = mounts();
+/// The time, a process id, and names that nobody can know.
+fn noise() {
     let dir = directory();
-    let processes = || {
-        let all = fs::read_dir("/proc").unwrap().flatten();
-        let all = all.filter_map(|entry| fs::read(entry.path().join("environ")).ok());
-        let mine = format!("TMPDIR={}", dir.path().display());
-        all.filter(|text| text.split(|&byte| byte == 0).any(|pair| pair == mine.as_bytes())).count()
-    };
-    let mut child = program("rcap")
-        .args(["minimize", "--overlay", "--", "sh", "-c", "sleep 1000 & sleep 1000"])
-        .env("TMPDIR", dir.path())
-        .env_remove(LIBRARIES)
-        .stdin(Stdio::null())
-        .spawn()
-        .unwrap();
-    // The program, the shell and its child.
-    wait_until(|| processes() >= 4);
-    child.kill().unwrap();
-    child.wait().unwrap();
-    wait_until(|| processes() == 0);
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-    assert_eq!(mounts(), before);
+    let file = file_in(dir.path());
+    let d = dir.path().display();
+    let script = format!(
+        "date +%N > {file}; mkdir {d}/run.$$; f=$(mktemp {d}/x.XXXXXX); chown 7 $f; chown 7 {file}"
+    );
+    let (object, names) = minimum(&["--", "sh", "-c", &script]);
+    assert_eq!(names, ["cap_chown"], "{object}");
+    let noise = json!([format!("the names of new files in {d}"), format!("the content of {file}")]);
+    assert_eq!(object["baseline"]["noise"], noise);
 }
 
 /// The program prints 100 MB.
@@ -625,7 +360,7 @@ fn output_is_not_kept() {
     assert_eq!(object["runs"][0]["message"], "the end");
     let kilobytes = getrusage(UsageWho::RUSAGE_CHILDREN).unwrap().max_rss();
     assert!(kilobytes < 64_000, "{kilobytes} KB");
-    // The last line is long.
+    // The last line is a long one.
     let script = "head -c 100000 /dev/zero | tr '\\0' x; printf end";
     let (object, _) = minimum(&["--", "sh", "-c", script]);
     let message = object["runs"][0]["message"].as_str().unwrap();
@@ -635,7 +370,7 @@ fn output_is_not_kept() {
 
 fn output_is_opened_by_another_user() {
     let script = "echo words > /proc/self/fd/2";
-    for options in [&[][..], &["--overlay"]] {
+    for options in [&[][..], &["--in-place"]] {
         let (object, _) =
             minimum(&[options, &["--user", "nobody", "--", "sh", "-c", script]].concat());
         assert_eq!(object["runs"][0]["message"], "words", "{object}");
@@ -655,33 +390,40 @@ fn kept_and_dropped() {
             .iter()
             .all(|run| run["set"].as_array().unwrap().contains(&json!("cap_kill")))
     );
-    let (object, names) = minimum(&["--drop", "chown", "--", "chown", "1001", &file]);
+    assert_eq!(object["verdicts"].as_array().unwrap().len(), 1);
+    let expect = ["--expect", "1", "--drop", "chown", "--", "chown", "1001", &file];
+    let (object, names) = minimum(&expect);
     assert!(names.is_empty());
     assert_eq!(object["runs"][0]["exit"]["code"], 1);
 }
 
-fn interrupted() {
+/// A terminal sends the signal to the program too, which it ends.
+fn interrupted_in_each_run() {
     let dir = directory();
-    let file = dir.path().join("file");
-    let mut child = program("rcap")
-        .args(["minimize", "--json", "--timeout", "10h", "--", "sh", "-c"])
-        // The second run, without capabilities, would take hours, and does not get the signal.
-        .args([&format!(
-            "test -e {0} && {{ touch {0}2; exec sleep 10000; }}; touch {0}; nice -n -5 true",
-            file.display()
-        )])
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_until(|| dir.path().join("file2").exists());
-    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    let status = child.wait().unwrap();
-    let mut out = String::new();
-    std::io::Read::read_to_string(&mut child.stdout.take().unwrap(), &mut out).unwrap();
-    assert_eq!(status.code(), Some(130), "{out}");
-    assert_eq!(serde_json::from_str::<Value>(&out).unwrap()["proved"], false);
+    let (runs, _) = minimum(&["--", "nice", "-n", "-5", "true"]);
+    let runs = runs["runs"].as_array().unwrap().len();
+    for last in 1..=runs {
+        let count = dir.path().join(format!("{last}"));
+        // Each run before that one adds a byte on the outside; that one waits for its end.
+        let reset = format!("printf x >> {}", count.display());
+        let script = format!(
+            "test $(wc -c < {0}) = {last} && {{ echo waiting; kill -INT $PPID; kill -INT $$; sleep 1000; }}; nice -n -5 true",
+            count.display()
+        );
+        let rcap = program("rcap").get_program().to_owned();
+        let mut command = Command::new("sh");
+        // In place, so that the program sees the number and this test's process ids.
+        command.args([
+            "-c",
+            "exec \"$0\" minimize --in-place --json --timeout 10m --reset \"$1\" -- sh -c \"$2\"",
+        ]);
+        command.arg(rcap).args([&reset, &script]).stdin(Stdio::null()).env_remove(LIBRARIES);
+        let ran = ran(&mut command);
+        assert_eq!(ran.status, Some(130), "{last}: {ran:?}");
+        let object: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(object["proved"], false, "{last}");
+        assert_eq!(object["runs"].as_array().unwrap().len(), last - 1, "{object}");
+    }
 }
 
 fn a_hundred_threads() {
@@ -701,13 +443,13 @@ fn a_hundred_threads() {
 fn a_daemon_that_forks_twice() {
     let dir = directory();
     let file = file_in(dir.path());
-    // The daemon's parent has exited long before it acts.
+    // The parent has long ended when the daemon does its work.
     let script = format!("(setsid sh -c 'sleep 0.2; chown 1000 {file}' >/dev/null 2>&1 &) &");
     let (_, names) = minimum(&["--", "sh", "-c", &script]);
     assert_eq!(names, ["cap_chown"]);
 }
 
-/// A user becomes root by the file's bit, limited by the bounding set.
+/// A user becomes root by the file's bit, and root is what the bounding set allows.
 fn a_set_uid_program() {
     let dir = directory();
     fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
@@ -717,14 +459,14 @@ fn a_set_uid_program() {
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o4755)).unwrap();
     let (_, names) = minimum(&["--user", "nobody", "--", copy.to_str().unwrap(), "1000", &file]);
     assert_eq!(names, ["cap_chown"]);
-    // With no-new-privs the bit has no effect, and the ambient set is used.
+    // With no-new-privs the bit does nothing, and what is ambient does it.
     let copy = copy.to_str().unwrap();
     let (_, names) = minimum(&["--user", "nobody", "--no-new-privs", "--", copy, "1001", &file]);
     assert_eq!(names, ["cap_chown"]);
 }
 
-/// A copy without the file capabilities of Debian's ping, first if no group may ping without a
-/// capability, and then if every group may.
+/// A copy without the capabilities that Debian gives the file, and where no group may do without;
+/// and then where every group may.
 fn ping() {
     let dir = directory();
     let copy = dir.path().join("ping");
@@ -739,12 +481,12 @@ fn ping() {
         let ran = ran(Command::new("unshare").args(["-n", "sh", "-c", &script]).arg(rcap));
         assert!(ran.out.starts_with(want), "{ran:?}");
     }
-    // With file capabilities, it is not even executed.
+    // With them, it is not even executed.
     assert_eq!(common::run(dir.path(), "setcap", ["cap_net_raw=ep", "ping"]).status, Some(0));
     let ran = minimize(&["--", copy.to_str().unwrap(), "-c", "1", "127.0.0.1"]);
     assert!(
         ran.out.contains(
-            "it could not be executed: Operation not permitted, as its file has cap_net_raw=ep"
+            "cannot be executed: Operation not permitted, as its file has cap_net_raw=ep"
         ),
         "{ran:?}"
     );
@@ -762,6 +504,6 @@ fn tcpdump() {
     let reset = format!("rm -f {} {}", file.display(), over.display());
     let args = ["--keep", "net_raw", "--reset", &reset, "--", "sh", "-c", &script];
     let (object, names) = minimum(&args);
-    // It becomes another user, and gives the file to that user.
+    // It becomes another user, who is given the file.
     assert_eq!(names, ["cap_chown", "cap_setgid", "cap_setuid", "cap_net_raw"], "{object}");
 }

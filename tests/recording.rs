@@ -314,7 +314,7 @@ fn read_by_others() {
 
 fn switched_off_for_minimize() {
     let script = change(&tracefs(), "tracing_on", "echo 0 >");
-    let minimum = rcap(&["minimize", "--", "sh", "-c", &script]);
+    let minimum = rcap(&["minimize", "--in-place", "--", "sh", "-c", &script]);
     assert_eq!((minimum.status, &*minimum.out), (Some(1), ""), "{minimum:?}");
     assert!(minimum.err.contains("is not complete"), "{minimum:?}");
 }

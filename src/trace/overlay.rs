@@ -6,6 +6,7 @@
 //! process ends when its pipe from this process is closed, and the kernel then ends all others.
 
 use std::{
+    cell::Cell,
     ffi::{CStr, CString, OsString},
     fmt,
     fs::{self, File, FileType},
@@ -27,7 +28,7 @@ use std::{
 use libc::c_ulong;
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat, openat2},
     mount::{MntFlags, MsFlags, mount, umount2},
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sched::{CloneFlags, setns, unshare},
@@ -39,8 +40,8 @@ use nix::{
 };
 use xattr::FileExt;
 
-use super::tracer::with_children;
-use crate::{Op, Result, error::chain, file, sys};
+use super::{minimize::network, tracer::with_children};
+use crate::{Error, Op, Result, error::chain, file, sys};
 
 /// The namespaces of one run, with the process that keeps them.
 #[derive(Debug)]
@@ -48,40 +49,57 @@ pub struct Overlay {
     init: Option<Child>,
     mounts: File,
     processes: File,
+    /// The network namespace, if it is the run's own.
+    network: Option<File>,
+    /// The root directory of the tmpfs that holds what is written.
+    scratch: OwnedFd,
     /// The input of the init process. A byte announces that the program is in the namespace; the
     /// end of file ends the run.
     pipe: Option<OwnedFd>,
 }
 
 impl Overlay {
-    /// Starts the init process, and waits until it has built the copy.
+    /// Starts the init process, and waits until it has built the copy. With `private_network`, the
+    /// run has a network of its own, in which the loopback device is up and nothing else exists.
     ///
     /// # Errors
     ///
     /// The reason why the copy could not be made.
-    pub fn new() -> Result<Overlay> {
+    pub fn new(private_network: bool) -> Result<Overlay> {
         let fork = |err: io::Error| Op::Fork.thread(err);
+        let copy = || Path::new("the copy of the file system");
+        let scratch = sys::mount::new(c"tmpfs", &[(c"mode", c"0700")])
+            .map_err(|err| Op::Write.on(copy(), err))?;
         let mut init = Command::new("/proc/self/exe");
         init.arg0("rcap").args(["minimize", BUILD]).arg(std::env::current_exe().map_err(fork)?);
-        init.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        if private_network {
+            init.arg(NETWORK);
+        }
+        init.env_clear().stdin(Stdio::piped()).stdout(Stdio::piped());
+        // The init process gets the tmpfs as its standard error.
+        let how = OpenHow::new().flags(OFlag::O_DIRECTORY | OFlag::O_CLOEXEC);
+        let inherited = openat2(&scratch, ".", how);
+        init.stderr(inherited.map_err(|err| Op::Write.on(copy(), io::Error::from(err)))?);
         let enter = || unshare(CloneFlags::CLONE_NEWPID);
-        let mut init = with_children(enter, || init.spawn().map_err(fork))?;
+        let mut init = with_children(enter, move || init.spawn().map_err(fork))?;
         let mut words = String::new();
         let said = init.stdout.take().map(|mut out| out.read_to_string(&mut words));
         said.transpose().map_err(fork)?;
         if words != READY {
             let words = if words.is_empty() { "its init process has ended" } else { words.trim() };
             let _ = init.wait();
-            let copy = Path::new("the copy of the file system");
-            return Err(Op::Write.on(copy, io::Error::other(words.to_owned())));
+            let words = format!("{words} (--in-place does without it)");
+            return Err(Op::Write.on(copy(), io::Error::other(words)));
         }
         let namespace = |name: &str| {
             let path = PathBuf::from(format!("/proc/{}/ns/{name}", init.id()));
             File::open(&path).map_err(|err| Op::Open.on(&*path, err))
         };
         let (mounts, processes) = (namespace("mnt")?, namespace("pid")?);
+        let network = private_network.then(|| namespace("net")).transpose()?;
         let pipe = init.stdin.take().ok_or_else(|| fork(Errno::EPIPE.into()))?;
-        Ok(Overlay { init: Some(init), mounts, processes, pipe: Some(pipe.into()) })
+        let (init, pipe) = (Some(init), Some(pipe.into()));
+        Ok(Overlay { init, mounts, processes, network, scratch, pipe })
     }
 
     /// The PID namespace in which the program has to be started.
@@ -95,16 +113,26 @@ impl Overlay {
     /// # Errors
     ///
     /// Only if there are no descriptors left.
-    #[expect(unsafe_code, reason = "the program is started in another mount namespace")]
     pub fn enter_in(&self, command: &mut Command) -> Result<()> {
+        self.enter(command, true)
+    }
+
+    /// As [`Overlay::enter_in`]. `is_program`: from then on, the run is over with its last process.
+    #[expect(unsafe_code, reason = "the program is started in another mount namespace")]
+    fn enter(&self, command: &mut Command, is_program: bool) -> Result<()> {
         let failed = |err: io::Error| Op::Fork.thread(err);
         let mounts = self.mounts.try_clone().map_err(failed)?;
-        let pipe = self.pipe.as_ref().map(OwnedFd::try_clone).transpose().map_err(failed)?;
+        let pipe = self.pipe.as_ref().filter(|_| is_program);
+        let pipe = pipe.map(OwnedFd::try_clone).transpose().map_err(failed)?;
+        let network = self.network.as_ref().map(File::try_clone).transpose().map_err(failed)?;
         let current = std::env::current_dir().unwrap_or_else(|_| "/".into());
         let current = CString::new(current.into_os_string().into_vec()).unwrap_or_default();
         let enter = move || {
             if let Some(pipe) = &pipe {
                 nix::unistd::write(pipe, b"1")?;
+            }
+            if let Some(network) = &network {
+                setns(network, CloneFlags::CLONE_NEWNET)?;
             }
             setns(&mounts, CloneFlags::CLONE_NEWNS)?;
             sys::close_on_exec_from(3)?;
@@ -113,6 +141,54 @@ impl Overlay {
         // SAFETY: `enter` makes system calls only.
         unsafe { command.pre_exec(enter) };
         Ok(())
+    }
+
+    /// Starts another program on the copy, with this process's privileges.
+    ///
+    /// # Errors
+    ///
+    /// The program could not be started.
+    pub fn spawn(&self, mut command: Command) -> Result<Child> {
+        self.enter(&mut command, false)?;
+        let spawn = |command: &mut Command| command.spawn().map_err(|err| Op::Fork.thread(err));
+        let enter = || setns(&self.processes, CloneFlags::CLONE_NEWPID);
+        match with_children(enter, || spawn(&mut command)) {
+            // The init process ends with the last process of the run: none can be added then.
+            Err(Error::Os { source, .. }) if source.raw_os_error() == Some(libc::ENOMEM) => {
+                spawn(&mut command)
+            }
+            other => other,
+        }
+    }
+
+    /// The network namespace of the run, if it has one of its own.
+    pub fn network(&self) -> Option<BorrowedFd<'_>> {
+        self.network.as_ref().map(File::as_fd)
+    }
+
+    /// Returns the mount points that were covered by overlays, with the directories that hold what
+    /// was written.
+    ///
+    /// # Errors
+    ///
+    /// The directories could not be read.
+    pub fn layers(&self) -> io::Result<Vec<(PathBuf, OwnedFd)>> {
+        let mut layers = Vec::new();
+        let below = |name: &str, flags: OFlag| -> io::Result<OwnedFd> {
+            let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC | OFlag::O_NOFOLLOW);
+            Ok(openat2(&self.scratch, name, how)?)
+        };
+        for number in 0.. {
+            let mut point = Vec::new();
+            match below(&format!("point{number}"), OFlag::O_RDONLY) {
+                Ok(file) => File::from(file).read_to_end(&mut point)?,
+                Err(err) if err.kind() == io::ErrorKind::NotFound => break,
+                Err(err) => return Err(err),
+            };
+            let upper = below(&format!("upper{number}"), OFlag::O_DIRECTORY)?;
+            layers.push((PathBuf::from(OsString::from_vec(point)), upper));
+        }
+        Ok(layers)
     }
 }
 
@@ -129,6 +205,8 @@ impl Drop for Overlay {
 /// The first argument of the init process: before it has built the copy, and after.
 const BUILD: &str = "--overlay-build";
 const INIT: &str = "--overlay-init";
+/// The last argument of the init process if the run has a network of its own.
+const NETWORK: &str = "--overlay-network";
 /// The only output of the init process, unless an attempt failed.
 const READY: &str = "ready\n";
 
@@ -137,9 +215,11 @@ pub fn init(argv: &[OsString]) -> Option<std::result::Result<(), Failed>> {
     let word = argv.get(1)?;
     let result = if word == BUILD {
         let program = argv.get(2).map(PathBuf::from).unwrap_or_default();
-        build().and_then(|()| {
+        let network = argv.get(3).is_some_and(|word| word == NETWORK);
+        build(network).and_then(|()| {
             // A program of the run reaches this file as /proc/1/exe, so it has to be in the copy.
-            let err = Command::new(&program).arg0("rcap").args(["minimize", INIT]).exec();
+            let mut init = Command::new(&program);
+            let err = init.arg0("rcap").args(["minimize", INIT]).stderr(Stdio::null()).exec();
             Err(Failed::to("execute ", &program)(err))
         })
     } else if word == INIT {
@@ -215,13 +295,18 @@ impl fmt::Display for Failed {
 
 /// Makes a mount namespace whose root directory is a copy of the file system, and detaches the
 /// original.
-fn build() -> std::result::Result<(), Failed> {
+fn build(private_network: bool) -> std::result::Result<(), Failed> {
     let nothing = Path::new("");
     if getpid().as_raw() != 1 {
         return Err(Failed::to("build outside of a new PID namespace", nothing)(Errno::EPERM));
     }
     sys::close_on_exec_from(3).map_err(Failed::to("close the descriptors", nothing))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(Failed::to("make a mount namespace", nothing))?;
+    if private_network {
+        unshare(CloneFlags::CLONE_NEWNET)
+            .and_then(|()| network::start_loopback())
+            .map_err(Failed::to("make a network namespace", nothing))?;
+    }
     let info = fs::read("/proc/self/mountinfo")
         .map_err(Failed::to("read the mounts: ", Path::new("/proc/self/mountinfo")))?;
     // The mounts are opened by their paths, before the root directory changes.
@@ -239,7 +324,7 @@ fn build() -> std::result::Result<(), Failed> {
     mount(none, c"/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)
         .map_err(Failed::to("make the mounts private", nothing))?;
     let scratch = Scratch::new().map_err(Failed::to("mount a tmpfs", nothing))?;
-    let root = scratch.overlay(&slash).map_err(cannot_copy(Path::new("/")))?;
+    let root = scratch.overlay(&slash, Path::new("/")).map_err(cannot_copy(Path::new("/")))?;
     scratch.attach_root(&root).map_err(cannot_copy(Path::new("/")))?;
     for (point, original) in &opened {
         if point.path != Path::new("/") {
@@ -367,7 +452,7 @@ impl Point {
             Way::ReadOnly => read_only()?,
             Way::Proc => with(flags, sys::mount::new(c"proc", &[(c"source", c"proc")])?)?,
             Way::InPlace => with(flags, sys::mount::copy(target.as_fd())?)?,
-            Way::Overlay => match scratch.overlay(original) {
+            Way::Overlay => match scratch.overlay(original, &self.path) {
                 Ok(mount) => mount,
                 Err(_) => read_only()?,
             },
@@ -376,36 +461,40 @@ impl Point {
     }
 }
 
-/// The tmpfs that holds what is written.
+/// The tmpfs that holds what is written, and how many overlays there are.
 #[derive(Debug)]
-struct Scratch(OwnedFd);
+struct Scratch {
+    root: OwnedFd,
+    layers: Cell<usize>,
+}
 
 impl Scratch {
-    /// Mounts a tmpfs above the root directory: overlayfs takes directories of the mount namespace
-    /// alone, and the root directory always exists.
+    /// Attaches the tmpfs above the root directory: overlayfs takes directories of the mount
+    /// namespace alone, and the root directory always exists.
     fn new() -> io::Result<Scratch> {
-        let mount = sys::mount::new(c"tmpfs", &[(c"mode", c"0700")])?;
-        sys::mount::attach(mount.as_fd(), open(Path::new("/"))?.as_fd())?;
-        Ok(Scratch(mount))
+        let root = io::stderr().as_fd().try_clone_to_owned()?;
+        sys::mount::attach(root.as_fd(), open(Path::new("/"))?.as_fd())?;
+        Ok(Scratch { root, layers: Cell::new(0) })
     }
 
     fn directory(&self, name: &str) -> io::Result<OwnedFd> {
-        mkdirat(&self.0, name, Mode::S_IRWXU)?;
+        mkdirat(&self.root, name, Mode::S_IRWXU)?;
         let how = OpenHow::new().flags(OFlag::O_DIRECTORY | OFlag::O_CLOEXEC);
-        Ok(openat2(&self.0, name, how)?)
+        Ok(openat2(&self.root, name, how)?)
     }
 
     fn attach_root(&self, root: &OwnedFd) -> io::Result<()> {
         sys::mount::attach(root.as_fd(), self.directory("root")?.as_fd())
     }
 
-    /// Returns an overlay over a directory, mounted nowhere, with the flags of the mount that it
-    /// covers. Its layers are named by descriptors, since colons, commas and backslashes of a path
-    /// have a meaning in these options.
-    fn overlay(&self, lower: &OwnedFd) -> io::Result<OwnedFd> {
-        let number = lower.as_raw_fd();
-        let upper = self.directory(&format!("upper{number}"))?;
-        let work = self.directory(&format!("work{number}"))?;
+    /// Returns an overlay over the directory of a mount point, mounted nowhere, with the flags of
+    /// the mount that it covers. Its layers are named by descriptors, since colons, commas and
+    /// backslashes of a path have a meaning in these options.
+    fn overlay(&self, lower: &OwnedFd, point: &Path) -> io::Result<OwnedFd> {
+        let number = self.layers.get();
+        let name = |kind: &str| format!("{kind}{number}");
+        let [upper, work] = [name("upper"), name("work")];
+        let (upper, work) = (self.directory(&upper)?, self.directory(&work)?);
         let path = |fd: &OwnedFd| CString::new(link(fd)).unwrap_or_default();
         let flags = sys::mount::flags(lower.as_fd())?;
         imitate(&link(lower), &File::from(upper.try_clone()?))?;
@@ -419,6 +508,10 @@ impl Scratch {
             ],
         )?;
         sys::mount::set_attributes(mount.as_fd(), ATIME, attributes(flags))?;
+        let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_CLOEXEC;
+        let file = openat(&self.root, &*name("point"), flags, Mode::S_IRUSR)?;
+        File::from(file).write_all(point.as_os_str().as_bytes())?;
+        self.layers.set(number + 1);
         Ok(mount)
     }
 }

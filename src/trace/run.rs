@@ -8,7 +8,10 @@ use std::{
 
 use nix::sched::{CloneFlags, setns};
 
-use super::{Recording, Tracer, tracer::with_children};
+#[cfg(feature = "cli")]
+use {super::overlay::Overlay, std::sync::Arc};
+
+use super::{Exit, Recording, Tracer, minimize::Capture, tracer::with_children};
 use crate::{Op, Result, launch::Launcher, sys};
 
 /// The time between SIGTERM and SIGKILL.
@@ -26,15 +29,24 @@ pub struct Run<'a> {
     pub timeout: Option<Duration>,
     /// A check of whether the program works. The run ends when the check succeeds.
     pub check: Option<&'a mut HealthCheck>,
-    /// A function that is called at least every 20 ms. The run ends when it returns true.
+    /// How long the run goes on after the check has succeeded, or without a check after the end of
+    /// the program, whose descendants are then ended; `None` to wait for them.
+    pub settle: Option<Duration>,
+    /// Called with the threads that are about to be ended.
+    pub before_end: Option<&'a mut BeforeEnd<'a>>,
+    /// Asked at least every 20 ms. The run ends when it returns true.
     pub cancelled: &'a mut dyn FnMut() -> bool,
     /// The PID namespace of the program, if it differs from that of this process.
     pub pid_namespace: Option<BorrowedFd<'a>>,
 }
 
+/// A function that is told of the threads that are about to be ended.
+pub type BeforeEnd<'a> = dyn FnMut(&[u32]) + 'a;
+
 /// The result of a [`Run`].
 #[derive(Debug)]
 #[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub struct Ended {
     /// The recording.
     pub recording: Recording,
@@ -44,6 +56,10 @@ pub struct Ended {
     pub timed_out: bool,
     /// Whether the program was killed because the run was cancelled.
     pub cancelled: bool,
+    /// Whether something was ended because the program was known to work.
+    pub settled: bool,
+    /// Whether the program had ended by itself.
+    pub by_itself: bool,
 }
 
 /// A shell command that succeeds once a program works. It is repeated while the program runs, and
@@ -51,11 +67,15 @@ pub struct Ended {
 #[derive(Debug)]
 pub struct HealthCheck {
     command: String,
-    running: Option<Child>,
+    #[cfg(feature = "cli")]
+    view: Option<Arc<Overlay>>,
+    running: Option<(Child, Capture)>,
     begun: Option<Instant>,
     /// Whether the last attempt, after the end of the program, has started.
     last: bool,
     passed: bool,
+    exit: Option<Exit>,
+    message: String,
 }
 
 impl HealthCheck {
@@ -64,8 +84,23 @@ impl HealthCheck {
 
     /// Creates a check that runs `command` with `sh -c`. No attempt has started yet.
     pub fn new(command: &str) -> HealthCheck {
-        let command = command.to_owned();
-        HealthCheck { command, running: None, begun: None, last: false, passed: false }
+        HealthCheck {
+            command: command.to_owned(),
+            #[cfg(feature = "cli")]
+            view: None,
+            running: None,
+            begun: None,
+            last: false,
+            passed: false,
+            exit: None,
+            message: String::new(),
+        }
+    }
+
+    /// Makes the command see the files, processes and network of the program.
+    #[cfg(feature = "cli")]
+    pub(super) fn within(self, view: Option<Arc<Overlay>>) -> HealthCheck {
+        HealthCheck { view, ..self }
     }
 
     /// Returns whether an attempt has succeeded.
@@ -73,13 +108,27 @@ impl HealthCheck {
         self.passed
     }
 
-    /// Continues the running attempt, or starts the next one.
+    /// Returns how the command ended the last time, if it has ended.
+    pub fn exit(&self) -> Option<Exit> {
+        self.exit
+    }
+
+    /// Returns the last line that the command printed the last time.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
+    /// Looks after the attempt that is running, or begins the next one.
     fn advance(&mut self) -> Result<()> {
-        if let Some(child) = &mut self.running {
+        if let Some((child, _)) = &mut self.running {
             let ended = child.try_wait().map_err(|err| Op::Wait.thread(err))?;
             let Some(status) = ended else { return Ok(()) };
             self.passed |= status.success();
-            self.running = None;
+            self.exit = Some(status.into());
+            if let Some((_, capture)) = self.running.take() {
+                let [out, err] = capture.finish();
+                self.message = err.last_line().or_else(|| out.last_line()).unwrap_or_default();
+            }
         }
         let paused = self.begun.is_none_or(|begun| begun.elapsed() >= HealthCheck::PAUSE);
         if !self.passed && paused && !self.last {
@@ -89,12 +138,23 @@ impl HealthCheck {
     }
 
     fn begin(&mut self) -> Result<()> {
+        let failed = |err| Op::Fork.thread(err);
+        let (capture, [out, err]) = Capture::start().map_err(failed)?;
+        let mut command = shell(&self.command);
+        command.stdout(out).stderr(err);
         self.begun = Some(Instant::now());
-        self.running = Some(shell(&self.command).spawn().map_err(|err| Op::Fork.thread(err))?);
+        #[cfg(feature = "cli")]
+        let child = match &self.view {
+            Some(view) => view.spawn(command)?,
+            None => command.spawn().map_err(failed)?,
+        };
+        #[cfg(not(feature = "cli"))]
+        let child = command.spawn().map_err(failed)?;
+        self.running = Some((child, capture));
         Ok(())
     }
 
-    /// Continues after the program has ended. Returns whether the answer is known.
+    /// Continues after the end of the program. Returns whether the answer is known.
     fn conclude(&mut self) -> Result<bool> {
         self.advance()?;
         if self.running.is_none() && !self.passed && !self.last {
@@ -105,7 +165,7 @@ impl HealthCheck {
     }
 
     fn end(&mut self) {
-        if let Some(mut child) = self.running.take() {
+        if let Some((mut child, _)) = self.running.take() {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -127,7 +187,16 @@ impl<'a> Run<'a> {
         launcher: &'a Launcher,
         cancelled: &'a mut dyn FnMut() -> bool,
     ) -> Run<'a> {
-        Run { command, launcher, timeout: None, check: None, cancelled, pid_namespace: None }
+        Run {
+            command,
+            launcher,
+            timeout: None,
+            check: None,
+            settle: None,
+            before_end: None,
+            cancelled,
+            pid_namespace: None,
+        }
     }
 
     /// Runs and records the program until its last descendant has ended, it is known to work, its
@@ -138,8 +207,8 @@ impl<'a> Run<'a> {
     ///
     /// Those of [`Tracer::start`] and [`Tracer::poll`].
     pub fn record(self, tracer: &mut Tracer) -> Result<Ended> {
-        let Run { command, launcher, timeout, mut check, cancelled, pid_namespace } = self;
-        let mut child = match pid_namespace {
+        let Run { command, launcher, timeout, mut check, settle, cancelled, .. } = self;
+        let mut child = match self.pid_namespace {
             Some(namespace) => {
                 let enter = || setns(namespace, CloneFlags::CLONE_NEWPID);
                 with_children(enter, || tracer.start(command, launcher))?
@@ -148,31 +217,48 @@ impl<'a> Run<'a> {
         };
         let begun = Instant::now();
         let mut status = None;
-        let (timed_out, was_cancelled) = loop {
+        // The end of the run, once the program is known to work.
+        let mut until = None;
+        let (timed_out, was_cancelled, settled) = loop {
             tracer.poll(|_| ())?;
             status = status.or(ended(&mut child)?);
-            let timed_out = timeout.is_some_and(|timeout| begun.elapsed() > timeout);
-            let was_cancelled = cancelled();
-            let passed = check.as_ref().is_some_and(|check| check.passed);
-            if timed_out || was_cancelled || passed {
-                if let Some(check) = &mut check {
-                    check.end();
-                }
-                status = status.or(end(tracer, &mut child)?);
-                break (timed_out, was_cancelled);
+            let works = match &check {
+                Some(check) => check.passed,
+                None => settle.is_some() && status.is_some(),
+            };
+            if works {
+                until.get_or_insert_with(|| Instant::now() + settle.unwrap_or_default());
             }
             let is_over = status.is_some() && tracer.living()?.is_empty();
+            let settled = until.is_some_and(|until| Instant::now() >= until);
+            let timed_out = !works && timeout.is_some_and(|timeout| begun.elapsed() > timeout);
+            let was_cancelled = cancelled();
+            if timed_out || was_cancelled || settled && !is_over {
+                break (timed_out, was_cancelled, settled);
+            }
             let is_known = match &mut check {
                 Some(check) if is_over => check.conclude()?,
                 Some(check) => check.advance().map(|()| false)?,
                 None => is_over,
             };
             if is_known {
-                break (false, false);
+                // A signal to a process group has arrived here too when it has ended the program.
+                break (false, cancelled(), false);
             }
         };
+        let by_itself = status.is_some();
+        if let Some(check) = &mut check {
+            check.end();
+        }
+        let living = tracer.living()?;
+        if let Some(before_end) = self.before_end.filter(|_| !living.is_empty()) {
+            before_end(&living);
+        }
+        if status.is_none() || !living.is_empty() {
+            status = status.or(end(tracer, &mut child)?);
+        }
         let recording = tracer.finish(|_| ())?;
-        Ok(Ended { recording, status, timed_out, cancelled: was_cancelled })
+        Ok(Ended { recording, status, timed_out, cancelled: was_cancelled, settled, by_itself })
     }
 }
 

@@ -294,28 +294,34 @@ pub(crate) struct MinimizeRequest {
     /// Run a shell command until it succeeds, which shows that the program works
     #[arg(long, value_name = "COMMAND")]
     pub(crate) check: Option<String>,
+    /// Run on for so long after --check, and processes left behind after the program's end
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = values::duration)]
+    pub(crate) settle: Duration,
+    /// Exit status with which the program succeeds
+    #[arg(long, value_name = "STATUS", default_value_t = 0)]
+    pub(crate) expect: u8,
     /// Require the same standard output too
     #[arg(long)]
     pub(crate) same_output: bool,
-    /// Treat newly denied capability checks as failures [default]
-    #[arg(long, overrides_with = "no_strict")]
+    /// Also keep capabilities whose refusal the program tolerates
+    #[arg(long)]
     pub(crate) strict: bool,
-    /// Report newly denied capability checks, and do not treat them as failures
-    #[arg(long, overrides_with = "strict")]
-    pub(crate) no_strict: bool,
-    /// Time limit for one run [default: 10 times the first run plus 5s]
+    /// Time limit for one run [default: 10 times the longest run with all capabilities plus 5s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) timeout: Option<Duration>,
     /// Run it N times with each set; every run has to pass
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) repeat: u32,
+    /// Run on the real file system instead of a fresh copy for each run
+    #[arg(long)]
+    pub(crate) in_place: bool,
     /// Run a shell command before each run
     #[arg(long, value_name = "COMMAND")]
     pub(crate) reset: Option<String>,
-    /// Give each run a fresh copy of the file system, which is discarded afterwards
-    #[arg(long)]
-    pub(crate) overlay: bool,
+    /// Give each run a private network, and compare its state
+    #[arg(long, conflicts_with = "in_place")]
+    pub(crate) net: bool,
     /// Run as a user, with ambient capabilities
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<User>,

@@ -136,12 +136,13 @@ fn minimize() {
     let got: MinimizeRequest =
         request(&["--keep", "kill", "--keep", "chown", "--repeat=3", "a", "b"]);
     assert_eq!((got.keep, got.drop), (Some(Cap::CHOWN.into()), None));
-    assert_eq!((got.repeat, got.no_strict), (3, false));
+    assert_eq!((got.repeat, got.expect, got.strict), (3, 0, false));
+    assert_eq!((got.settle, got.in_place, got.net), (Duration::from_secs(2), false, false));
     assert_eq!(got.program, ["a", "b"]);
-    let strict = |line: &[&str]| request::<MinimizeRequest>(&[line, &["a"]].concat()).no_strict;
-    assert!(strict(&["--strict", "--no-strict"]) && !strict(&["--no-strict", "--strict"]));
     mistakes::<MinimizeRequest>(&[
         (&["--repeat", "0", "a"], "--repeat 0: 0 is not in 1..=1000"),
+        (&["--expect", "256", "a"], "--expect 256: 256 is not in 0..=255"),
+        (&["--net", "--in-place", "a"], "--net cannot be used with --in-place"),
         (
             &["--timeout", "1d", "a"],
             "--timeout 1d: expected a number with ms, s, m or h, such as 90s",

@@ -4,84 +4,23 @@
 use std::{
     ffi::OsString,
     io::{self, IsTerminal, Write},
-    process::{ExitStatus, Stdio},
-    time::{Duration, Instant},
 };
 
-use super::{
-    Exit, Io, Place, Stream, args::MinimizeRequest, failure::Failure, run::look_up, settings,
-};
+use super::{Exit, Io, Stream, args::MinimizeRequest, failure::Failure, run::look_up, settings};
 use rcap::{
-    Cap, CapSet, Error, Iab, Op,
-    identity::Identity,
-    launch::{Launcher, attainable},
+    Cap,
+    launch::attainable,
+    settings::Format,
     tools::signals,
     trace::{
-        self, Backend, Meaning, Tracer,
-        minimize::{self, Observation, failures, minimal},
-        overlay::{self, Overlay},
-        run::{HealthCheck, Run, shell},
+        minimize::{self, Found, Minimizer, Plan, Program, Run, Setup, Stop},
+        overlay,
     },
 };
 
-mod capture;
 mod print;
 
-use capture::Capture;
-
-/// Why the search has ended without an answer.
-#[derive(Debug)]
-enum Stop {
-    Interrupted,
-    /// The program does not run as it should with all capabilities.
-    Unfit(String),
-    Failed(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(err: Error) -> Stop {
-        Stop::Failed(err)
-    }
-}
-
-/// One run, or several of the same.
-#[derive(Debug)]
-pub(super) struct Trial {
-    set: CapSet,
-    time: Duration,
-    exit: Option<trace::Exit>,
-    message: String,
-    /// What it fell short in.
-    failures: Vec<minimize::Failure>,
-    passed: bool,
-    lost: Option<u64>,
-}
-
-/// What the search has found out.
-#[derive(Debug)]
-pub(super) struct Found {
-    /// The smallest that has passed so far.
-    minimum: CapSet,
-    /// Whether nothing of it can go.
-    proved: bool,
-    candidates: CapSet,
-    trials: Vec<Trial>,
-}
-
-struct Minimizer<'a> {
-    request: &'a MinimizeRequest,
-    tracer: Tracer,
-    identity: Option<Identity>,
-    /// What it can have at most, and has in any case.
-    most: CapSet,
-    keep: CapSet,
-    timeout: Option<Duration>,
-    baseline: Observation,
-    trials: Vec<Trial>,
-    best: CapSet,
-    /// Where the progress is shown.
-    progress: bool,
-}
+use print::Network;
 
 /// Runs as the init process of an overlay, if the arguments of this process say so.
 ///
@@ -101,232 +40,114 @@ pub(crate) fn init(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Option<Exit
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    let to = request.settings.to;
-    // Before anything runs: a user whom the format cannot name is known then.
-    settings::check(to, request.user.as_ref())?;
-    let mut minimizer = Minimizer::new(request)?;
-    let stop = minimizer.search().err();
-    match stop {
-        Some(Stop::Failed(err)) => return Err(err.into()),
-        Some(Stop::Unfit(words)) => return Err(Failure::No(words)),
-        Some(Stop::Interrupted) | None => {}
+    // A user whom the format cannot name is refused before anything runs.
+    settings::check(request.settings.to, request.user.as_ref())?;
+    if request.in_place && request.reset.is_none() {
+        io.complain_in_words(
+            "rcap minimize",
+            "warning: with --in-place, a run sees what earlier ones did; --reset undoes that",
+        )?;
     }
-    let found = minimizer.found(stop.is_none());
-    if request.json {
-        writeln!(io.out, "{}", print::json(&request.program, &found))?;
-    } else {
-        print::print(&found, settings::report_stream(to, io))?;
-        if found.proved {
-            settings::write("rcap minimize", to, found.minimum, request.user.as_ref(), io)?;
+    let progress = io::stderr().is_terminal() && !request.json;
+    let mut number = 0;
+    let mut show = |run: &Run| {
+        number += 1;
+        if progress {
+            // A closed standard error is no reason to stop.
+            let _ = writeln!(Stream::stderr(), "{}", print::progress(number, run));
+        }
+    };
+    signals::catch()?;
+    let (mut found, mut ended) = search(request, request.net, &mut show)?;
+    let mut network = if request.net { Network::Compared } else { Network::Shared };
+    // Effects on the machine's network stay, so that runs can be compared in private ones alone.
+    let is_doubtful = (found.used() - found.minimum - found.keep).contains(Cap::NET_ADMIN);
+    if found.proved && is_doubtful && network == Network::Shared && !request.in_place {
+        match search(request, true, &mut show)? {
+            (private, Ok(())) if private.minimum.is_superset(found.minimum) => {
+                (found, network) = (private, Network::Private);
+            }
+            (_, Err(Stop::Interrupted)) => {
+                found.proved = false;
+                ended = Err(Stop::Interrupted);
+            }
+            // It does not work in a private network, which is said.
+            _ => {}
         }
     }
-    Ok(if found.proved { Exit::SUCCESS } else { Exit::INTERRUPTED })
+    match ended {
+        Err(Stop::Failed(minimize::Failed::Run(err))) => Err(err.into()),
+        Err(Stop::Failed(err)) => Err(Failure::No(err.to_string())),
+        Err(Stop::Unfit(unfit)) => Err(Failure::No(unfit.to_string())),
+        Err(_) => report(request, &found, network, io).map(|()| Exit::INTERRUPTED),
+        Ok(()) => report(request, &found, network, io).map(|()| Exit::SUCCESS),
+    }
 }
 
-impl<'a> Minimizer<'a> {
-    fn new(request: &'a MinimizeRequest) -> Result<Minimizer<'a>, Failure> {
-        signals::catch()?;
-        let most = attainable()? - request.drop.unwrap_or_default();
-        Ok(Minimizer {
-            request,
-            tracer: Tracer::new(&request.recording.options(true))?,
-            identity: request.user.as_ref().map(look_up).transpose()?,
-            most,
-            keep: request.keep.unwrap_or_default() & most,
-            timeout: request.timeout,
-            baseline: Observation::default(),
-            trials: Vec::new(),
-            best: most,
-            progress: io::stderr().is_terminal() && !request.json,
-        })
-    }
+/// What is found, and why the search ended without a proof.
+type Searched = (Found, Result<(), Stop<minimize::Failed>>);
 
-    fn found(self, proved: bool) -> Found {
-        let Minimizer { best, trials, baseline, .. } = self;
-        let candidates = baseline.analysis.candidates;
-        Found { minimum: best, proved, candidates, trials }
-    }
+fn search(
+    request: &MinimizeRequest,
+    private_network: bool,
+    progress: &mut dyn FnMut(&Run),
+) -> Result<Searched, Failure> {
+    let mut minimizer = minimizer(request, private_network)?;
+    let ended = minimizer.search(progress);
+    Ok((minimizer.found(), ended))
+}
 
-    /// Runs the program with all capabilities, and then with fewer until none can go.
-    fn search(&mut self) -> Result<(), Stop> {
-        self.run_baseline()?;
-        let analysis = &self.baseline.analysis;
-        let meaning = |meaning| {
-            let of_meaning = move |need: &&trace::Need| need.meaning == meaning;
-            analysis.needs.iter().filter(of_meaning).map(|need| need.cap).collect::<CapSet>()
-        };
-        let mut all = (analysis.candidates | meaning(Meaning::Weak) | self.keep) & self.most;
-        if self.tracer.backend() == Backend::Kprobe {
-            // Which it cannot see.
-            all |= CapSet::from(Cap::SETPCAP) & self.most;
-        }
-        // What another way of doing it asks for is seen when this one is refused.
-        while all != self.most && !self.passes(all)? {
-            let refused = |failure: &minimize::Failure| match failure {
-                minimize::Failure::Refused { need } => Some(need.cap),
-                _ => None,
-            };
-            let last = self.trials.last().map(|trial| &*trial.failures).unwrap_or_default();
-            let more: CapSet = last.iter().filter_map(refused).collect();
-            let more = (more - all) & self.most;
-            all = if more.is_empty() { self.most } else { all | more };
-        }
-        let keep = self.keep;
-        minimal(all - keep, |set| self.passes(set | keep))?;
-        Ok(())
-    }
+/// Prepares the search that the options describe.
+fn minimizer(
+    request: &MinimizeRequest,
+    private_network: bool,
+) -> Result<Minimizer<Program>, Failure> {
+    let mut setup = Setup::new(request.program.clone());
+    setup.identity = request.user.as_ref().map(look_up).transpose()?;
+    setup.no_new_privs = request.no_new_privs;
+    setup.in_place = request.in_place;
+    setup.private_network = private_network;
+    setup.reset.clone_from(&request.reset);
+    setup.check.clone_from(&request.check);
+    setup.settle = request.settle;
+    setup.same_output = request.same_output;
+    let mut plan = Plan::new(attainable()? - request.drop.unwrap_or_default());
+    plan.keep = request.keep.unwrap_or_default();
+    plan.expect = request.expect.into();
+    plan.repeat = request.repeat;
+    plan.strict = request.strict;
+    plan.stateful = request.in_place;
+    plan.timeout = request.timeout;
+    let cancelled = Box::new(|| signals::caught().is_some());
+    let program = Program::new(setup, &request.recording.options(true), cancelled)?;
+    plan.unseen = program.unseen();
+    Ok(Minimizer::new(plan, program))
+}
 
-    /// The run with all capabilities, against which the others are held.
-    fn run_baseline(&mut self) -> Result<(), Stop> {
-        let begun = Instant::now();
-        let (observation, lost) = self.observe(self.most)?;
-        let failed = |what: &str| {
-            let message = &observation.message;
-            let message =
-                if message.is_empty() { String::new() } else { format!("; it said: {message}") };
-            Err(Stop::Unfit(format!("with all capabilities, the program {what}{message}")))
-        };
-        if observation.timed_out {
-            return failed("did not end in time (--timeout; --check for a server)");
-        }
-        if observation.check == Some(false) {
-            return failed("did not do what --check asks for");
-        }
-        if observation.check.is_none()
-            && let Some(trace::Exit { signal: Some(_), .. }) = observation.exit
-        {
-            return failed("was ended by a signal");
-        }
-        self.timeout = self.timeout.or(Some(begun.elapsed() * 10 + Duration::from_secs(5)));
-        self.note(Trial {
-            set: self.most,
-            time: begun.elapsed(),
-            exit: observation.exit,
-            message: observation.message.clone(),
-            failures: Vec::new(),
-            passed: true,
-            lost,
-        });
-        self.baseline = observation;
-        for _ in 1..self.repeat() {
-            if !self.passes(self.most)? {
-                return Err(Stop::Unfit(
-                    "with all capabilities, the program does not do the same each time".to_owned(),
-                ));
-            }
-        }
-        Ok(())
+/// Prints what was found.
+fn report(
+    request: &MinimizeRequest,
+    found: &Found,
+    network: Network,
+    io: &mut Io<'_>,
+) -> Result<(), Failure> {
+    if request.json {
+        writeln!(io.out, "{}", print::json(&request.program, found))?;
+        return Ok(());
     }
-
-    fn repeat(&self) -> u32 {
-        self.request.repeat
+    let to = request.settings.to;
+    print::print(found, network, request.in_place, settings::report_stream(to, io))?;
+    if !found.proved {
+        return Ok(());
     }
-
-    /// Whether the program works with `set`.
-    fn passes(&mut self, set: CapSet) -> Result<bool, Stop> {
-        let repeat = if set == self.most { 1 } else { self.repeat() };
-        let mut passed = true;
-        for _ in 0..repeat {
-            let begun = Instant::now();
-            let (observation, lost) = self.observe(set)?;
-            let failures = failures(&self.baseline, &observation);
-            let lenient = self.request.no_strict;
-            passed = failures.iter().all(|failure| lenient && !failure.is_visible());
-            let (exit, message) = (observation.exit, observation.message);
-            self.note(Trial { set, time: begun.elapsed(), exit, message, failures, passed, lost });
-            if !passed {
-                break;
-            }
+    settings::write("rcap minimize", to, found.minimum, request.user.as_ref(), io)?;
+    match (to, print::tolerated(found)) {
+        // JSON has no comments.
+        (Some(Format::Oci | Format::Json), Some(words)) => {
+            io.complain_in_words("rcap minimize", &words)?;
         }
-        if passed && set.len() <= self.best.len() {
-            self.best = set;
-        }
-        Ok(passed)
+        (Some(_), Some(words)) => writeln!(io.out, "# {words}")?,
+        _ => {}
     }
-
-    fn note(&mut self, trial: Trial) {
-        if self.progress {
-            // Nobody may be looking any more, which is no reason to stop.
-            let _ =
-                writeln!(Stream::stderr(), "{}", print::progress(self.trials.len() + 1, &trial));
-        }
-        self.trials.push(trial);
-    }
-
-    /// Runs the program once.
-    fn observe(&mut self, set: CapSet) -> Result<(Observation, Option<u64>), Stop> {
-        if let Some(reset) = &self.request.reset {
-            let status = shell(reset).status().map_err(|err| Op::Fork.thread(err))?;
-            if !status.success() {
-                let status = trace::Exit::from(status);
-                return Err(Stop::Unfit(format!("the command of --reset failed: {status}")));
-            }
-        }
-        let mut command = super::program(&self.request.program[0]);
-        command.args(&self.request.program[1..]);
-        let (capture, [out, err]) = Capture::start().map_err(|err| Op::Fork.thread(err))?;
-        command.stdin(Stdio::null()).stdout(out).stderr(err);
-        let overlay = self.request.overlay.then(Overlay::new).transpose()?;
-        if let Some(overlay) = &overlay {
-            overlay.enter_in(&mut command)?;
-        }
-        let launcher = self.launcher(set);
-        let mut check = self.request.check.as_ref().map(|command| HealthCheck::new(command));
-        let mut cancelled = || signals::caught().is_some();
-        let mut run = Run::new(command, &launcher, &mut cancelled);
-        run.check = check.as_mut();
-        run.pid_namespace = overlay.as_ref().map(Overlay::pid_namespace);
-        run.timeout = self.timeout.or(run.check.is_some().then_some(Duration::from_secs(60)));
-        let ended = match run.record(&mut self.tracer) {
-            // Without a capability it may be that the program cannot be executed at all.
-            Err(Error::Os { op: Op::Execute, source, .. }) if !self.trials.is_empty() => {
-                let mut message = super::chain(&source);
-                if let Some(caps) = Place::default().file_caps(&self.request.program[0]) {
-                    // Which the kernel gives whole or not at all.
-                    message = format!("{message}, as its file has {caps}");
-                }
-                return Ok((Observation { message, ..Observation::default() }, Some(0)));
-            }
-            other => other?,
-        };
-        if ended.cancelled {
-            return Err(Stop::Interrupted);
-        }
-        if let Some(gap) = ended.recording.gaps.first() {
-            return Err(Stop::Unfit(format!("the recording of a run is not complete: {gap}")));
-        }
-        let [out, err] = capture.finish();
-        let output = self.request.same_output.then(|| out.output());
-        let message = err.last_line().or_else(|| out.last_line());
-        let stopped = check.as_ref().is_some_and(HealthCheck::passed);
-        let exit = ended.status.filter(|_| !stopped && !ended.timed_out);
-        Ok((
-            Observation {
-                exit: exit.map(|status: ExitStatus| status.into()),
-                timed_out: ended.timed_out,
-                check: check.map(|check| check.passed()),
-                output,
-                message: message.unwrap_or_default(),
-                analysis: ended.recording.analysis,
-            },
-            ended.recording.lost,
-        ))
-    }
-
-    /// With `set` and nothing else: from the bounding set for root, ambient for others.
-    fn launcher(&self, set: CapSet) -> Launcher {
-        let ambient = match &self.identity {
-            Some(identity) if identity.uid != 0 => set,
-            _ => CapSet::empty(),
-        };
-        let mut launcher =
-            Launcher::new().iab(Iab::new(ambient, ambient, CapSet::empty())).bounding(set);
-        if let Some(identity) = &self.identity {
-            launcher = launcher.identity(identity);
-        }
-        if self.request.no_new_privs {
-            launcher = launcher.no_new_privs();
-        }
-        launcher
-    }
+    Ok(())
 }

@@ -1,156 +1,184 @@
-//! What was found out, for people and as JSON.
+//! What a search has found, for people and as JSON.
 
 use std::{
     ffi::OsString,
     io::{self, Write},
 };
 
-use nix::errno::Errno;
 use serde_json::{Value, json};
 
-use super::{Found, Trial};
 use rcap::{
     Cap, CapSet,
-    trace::{Need, minimize::Failure},
+    trace::minimize::{Found, Run, Verdict, VerdictKind},
 };
 
-use crate::{Escaped, Stream, json::SCHEMA, trace::asked};
+use crate::{Escaped, Stream};
+
+/// The version of the layout of `--json`.
+const SCHEMA: u32 = 2;
+/// So many pieces of evidence are shown for one capability; `--json` has all.
+const EVIDENCE: usize = 4;
+/// So much noise is listed.
+const NOISE: usize = 8;
+
+/// The network of the runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Network {
+    /// The machine's, which is not compared.
+    Shared,
+    /// A private one, as was asked for.
+    Compared,
+    /// A private one, since the program used `CAP_NET_ADMIN` in the machine's.
+    Private,
+}
 
 fn named(set: CapSet) -> String {
     if set.is_empty() { "none".to_owned() } else { set.to_string() }
 }
 
 /// One run, as it has ended.
-pub(super) fn progress(number: usize, trial: &Trial) -> String {
-    let set = if number == 1 { "all".to_owned() } else { named(trial.set) };
-    let verdict = if trial.passed { "passed" } else { "failed" };
-    format!("run {number}, {:.1} s: {verdict} with {set}", trial.time.as_secs_f64())
+pub(super) fn progress(number: usize, run: &Run) -> String {
+    let set = if run.is_baseline { "all".to_owned() } else { named(run.set) };
+    let verdict = if run.passed { "passed" } else { "failed" };
+    format!("run {number}, {:.1} s: {verdict} with {set}", run.time.as_secs_f64())
 }
 
-pub(super) fn print(found: &Found, out: &mut Stream) -> io::Result<()> {
+pub(super) fn print(
+    found: &Found,
+    network: Network,
+    in_place: bool,
+    out: &mut Stream,
+) -> io::Result<()> {
+    let most = found.runs.first().map(|run| run.set);
     if found.proved {
         writeln!(out, "Minimum: {}", named(found.minimum))?;
-    } else if found.trials.len() <= 1 || found.minimum == found.trials[0].set {
-        return writeln!(out, "Interrupted before it had passed with fewer than all.");
+    } else if most.is_none_or(|most| most == found.minimum) {
+        return writeln!(out, "Interrupted before a run had passed with fewer than all.");
     } else {
         writeln!(out, "Interrupted. The fewest so far: {}", named(found.minimum))?;
     }
-    let considered = found.candidates | found.minimum;
-    let width = considered.iter().map(|cap| cap.to_string().len()).max().unwrap_or(0);
-    if !considered.is_empty() {
+    let verdicts = found.verdicts();
+    let names = verdicts.iter().map(|verdict| verdict.cap).chain(found.keep);
+    let width = names.map(|cap| cap.to_string().len()).max().unwrap_or(0);
+    if width > 0 {
         writeln!(out)?;
     }
-    for cap in considered {
-        let name = cap.to_string();
-        match (found.minimum.contains(cap), found.without(cap)) {
-            (true, Some(trial)) => {
-                let [first, rest @ ..] = &*reasons(trial) else { continue };
-                writeln!(out, "{name:<width$}  needed: without it, {first}")?;
-                for reason in rest {
-                    writeln!(out, "{:<width$}  and {reason}", "")?;
-                }
-            }
-            (true, None) => writeln!(out, "{name:<width$}  kept: not tried without it")?,
-            (false, _) => writeln!(out, "{name:<width$}  not needed: it passed without")?,
-        }
+    for verdict in &verdicts {
+        row(verdict, width, out)?;
     }
-    degraded(found, out)?;
-    let time: f64 = found.trials.iter().map(|trial| trial.time.as_secs_f64()).sum();
-    writeln!(out, "\n{} runs in {time:.1} s.", found.trials.len())?;
-    if found.trials.iter().any(|trial| trial.lost != Some(0)) {
+    for cap in found.keep {
+        writeln!(out, "{:<width$}  kept: it was not tried without", cap.to_string())?;
+    }
+    writeln!(out)?;
+    notes(found, network, in_place, out)?;
+    let time: f64 = found.runs.iter().map(|run| run.time.as_secs_f64()).sum();
+    writeln!(out, "{} runs in {time:.1} s.", found.runs.len())?;
+    if found.runs.iter().any(|run| run.lost != Some(0)) {
         writeln!(out, "Records were lost in some: what was refused there is not all known.")?;
     }
     Ok(())
 }
 
-/// With `--no-strict`: what it was refused with the fewest, although it passed.
-fn degraded(found: &Found, out: &mut Stream) -> io::Result<()> {
-    let last = found.trials.iter().rev().find(|trial| trial.passed && trial.set == found.minimum);
-    let refused: Vec<String> = last.into_iter().flat_map(reasons).collect();
-    if !refused.is_empty() {
-        writeln!(out, "\nIt passed so, and yet:")?;
+/// A verdict, with its evidence.
+fn row(verdict: &Verdict, width: usize, out: &mut Stream) -> io::Result<()> {
+    let kind = match verdict.kind {
+        VerdictKind::Required => "required: otherwise ",
+        VerdictKind::ChangesResult => "changes the result: ",
+        VerdictKind::Tolerated => "tolerated: ",
+        _ => "unused: ",
+    };
+    let evidence = |at: usize| {
+        let words = &verdict.evidence[at].words;
+        Escaped(words.as_bytes()).to_string()
+    };
+    let name = verdict.cap.to_string();
+    let shown = verdict.evidence.len().min(EVIDENCE);
+    let first = if shown == 0 { String::new() } else { evidence(0) };
+    let kind = if first.is_empty() { kind.trim_end_matches(": ") } else { kind };
+    writeln!(out, "{name:<width$}  {kind}{first}")?;
+    for at in 1..shown {
+        writeln!(out, "{:<width$}  and {}", "", evidence(at))?;
     }
-    refused.iter().try_for_each(|reason| writeln!(out, "  {reason}"))
+    let more = verdict.evidence.len() - shown;
+    if more > 0 { writeln!(out, "{:<width$}  and {more} more (--json)", "") } else { Ok(()) }
 }
 
-impl Found {
-    /// The run that shows what comes of the minimum without a capability: one that failed, with
-    /// all of the others of the minimum, and as few besides as there was one.
-    fn without(&self, cap: Cap) -> Option<&Trial> {
-        let rest = self.minimum.without(cap);
-        let shows = |trial: &&Trial| {
-            !trial.passed && !trial.set.contains(cap) && trial.set.is_superset(rest)
-        };
-        self.trials.iter().filter(shows).max_by_key(|trial| trial.set.len())
+/// What varies by itself, when runs were stopped, and what was not compared.
+fn notes(found: &Found, network: Network, in_place: bool, out: &mut Stream) -> io::Result<()> {
+    let noise = found.noise();
+    if !noise.is_empty() {
+        let mut words: Vec<String> =
+            noise.iter().take(NOISE).map(|words| Escaped(words.as_bytes()).to_string()).collect();
+        if noise.len() > NOISE {
+            words.push(format!("{} more (--json)", noise.len() - NOISE));
+        }
+        writeln!(
+            out,
+            "Ignored, since it varies with the same capabilities: {}.",
+            words.join(", ")
+        )?;
+    }
+    for note in &found.first().notes {
+        writeln!(out, "Note: {note}.")?;
+    }
+    if in_place {
+        writeln!(out, "Not compared, with --in-place: files.")?;
+    }
+    match network {
+        Network::Private => {
+            writeln!(out, "Note: each run had a private network, to compare its state (--net).")
+        }
+        Network::Shared if (found.used() - found.minimum).contains(Cap::NET_ADMIN) => {
+            writeln!(out, "Not compared: the state of the network (--net compares it).")
+        }
+        _ => Ok(()),
     }
 }
 
-/// Why a run failed, in words.
-fn reasons(trial: &Trial) -> Vec<String> {
-    let mut reasons: Vec<String> = Vec::new();
-    for failure in &trial.failures {
-        reasons.push(match failure {
-            Failure::Exit { exit, want } => {
-                let said = if trial.message.is_empty() {
-                    String::new()
-                } else {
-                    format!(": {}", Escaped(trial.message.as_bytes()))
-                };
-                match (exit, want) {
-                    (Some(exit), Some(want)) => format!("{exit}, not {want}{said}"),
-                    (Some(exit), None) => format!("{exit}{said}"),
-                    (None, _) => format!("it could not be executed{said}"),
-                }
-            }
-            Failure::TimedOut => "it did not end in time".to_owned(),
-            Failure::Check => "--check failed".to_owned(),
-            Failure::Output => "it printed something else".to_owned(),
-            Failure::Refused { need } => refused(need),
-        });
-    }
-    reasons.dedup();
-    reasons
-}
-
-fn refused(need: &Need) -> String {
-    let asked = asked(need);
-    let errno = need.returned.and_then(|returned| i32::try_from(-returned).ok());
-    let errno = errno.map(|errno| format!(" = {:?}", Errno::from_raw(errno))).unwrap_or_default();
-    let call = need.system_call.as_deref().unwrap_or("a system call");
-    let program = need.program.rsplit('/').next().unwrap_or_default();
-    format!("{} was refused {}: {asked} ({call}{errno})", Escaped(program.as_bytes()), need.cap)
+/// The tolerated capabilities in words, to stand beside settings.
+pub(super) fn tolerated(found: &Found) -> Option<String> {
+    let tolerated = found.with_verdict(VerdictKind::Tolerated) - found.minimum;
+    (!tolerated.is_empty())
+        .then(|| format!("Refused, and the program went on with the same result: {tolerated}"))
 }
 
 pub(super) fn json(words: &[OsString], found: &Found) -> Value {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-    let run = |trial: &Trial| {
+    let run = |run: &Run| {
+        let failures = run.failures.iter().map(|failure| {
+            json!({ "kind": failure.kind(), "words": failure.with_message(&run.message) })
+        });
         json!({
-            "set": trial.set,
-            "passed": trial.passed,
-            "seconds": trial.time.as_secs_f64(),
-            "exit": trial.exit,
-            "message": trial.message,
-            "failures": trial.failures,
-            "lost": trial.lost,
+            "set": run.set,
+            "passed": run.passed,
+            "seconds": run.time.as_secs_f64(),
+            "exit": run.exit(),
+            "message": run.message,
+            "failures": failures.collect::<Vec<_>>(),
+            "lost": run.lost,
         })
     };
-    let verdict = |cap: Cap| {
-        let needed = found.minimum.contains(cap);
-        let without = found.without(cap).filter(|_| needed);
+    let verdict = |verdict: &Verdict| {
+        let evidence = verdict.evidence.iter();
+        let evidence = evidence.map(|one| json!({ "kind": one.kind, "words": one.words }));
         json!({
-            "cap": cap,
-            "needed": needed,
-            "failures": without.map(|trial| &trial.failures),
-            "message": without.map(|trial| &trial.message),
+            "cap": verdict.cap,
+            "verdict": verdict.kind.name(),
+            "evidence": evidence.collect::<Vec<_>>(),
         })
     };
     json!({
         "schema": SCHEMA,
         "command": words,
+        "baseline": {
+            "exit": found.first().end.exit(),
+            "message": found.first().message,
+            "runs": found.baseline_runs,
+            "noise": found.noise(),
+        },
         "minimum": found.minimum,
+        "verdicts": found.verdicts().iter().map(verdict).collect::<Vec<_>>(),
         "proved": found.proved,
-        "candidates": found.candidates,
-        "verdicts": (found.candidates | found.minimum).iter().map(verdict).collect::<Vec<_>>(),
-        "runs": found.trials.iter().map(run).collect::<Vec<_>>(),
+        "runs": found.runs.iter().map(run).collect::<Vec<_>>(),
     })
 }

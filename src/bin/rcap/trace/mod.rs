@@ -26,7 +26,7 @@ use rcap::{
 mod follow;
 mod print;
 
-pub(super) use print::{asked, print_merged};
+pub(super) use print::print_merged;
 
 /// # Errors
 ///

@@ -13,7 +13,8 @@ use nix::{
     sys::stat::{Mode, fchmod},
 };
 
-use rcap::trace::minimize::Output;
+#[cfg(feature = "cli")]
+use super::Output;
 
 /// How much of the end of a stream is kept, to find its last line in.
 const TAIL: usize = 4096;
@@ -24,7 +25,7 @@ const REST: usize = 1 << 20;
 
 /// One stream, as far as it has been read.
 #[derive(Debug, Default)]
-pub(super) struct Stream {
+pub(crate) struct Stream {
     length: u64,
     hash: DefaultHasher,
     tail: Vec<u8>,
@@ -40,13 +41,14 @@ impl Stream {
         self.tail.extend(new);
     }
 
-    pub(super) fn output(&self) -> Output {
+    #[cfg(feature = "cli")]
+    pub(crate) fn output(&self) -> Output {
         Output { length: self.length, hash: self.hash.finish() }
     }
 
     /// Returns the last line that is not empty, if there is one. Of a line that is longer than
     /// what is kept, the end, after an ellipsis.
-    pub(super) fn last_line(&self) -> Option<String> {
+    pub(crate) fn last_line(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.tail);
         let whole = self.length == self.tail.len() as u64;
         let lines = text.lines().enumerate().map(|(at, line)| (at > 0 || whole, line.trim()));
@@ -57,7 +59,7 @@ impl Stream {
 
 /// A thread that reads what a run prints to its standard output and standard error.
 #[derive(Debug)]
-pub(super) struct Capture {
+pub(crate) struct Capture {
     thread: JoinHandle<[Stream; 2]>,
     /// Closed when the run is over.
     stop: PipeWriter,
@@ -66,7 +68,7 @@ pub(super) struct Capture {
 impl Capture {
     /// Starts reading. Returns the writing ends of standard output and standard error, which have
     /// to be closed in this process for the streams to end.
-    pub(super) fn start() -> io::Result<(Capture, [PipeWriter; 2])> {
+    pub(crate) fn start() -> io::Result<(Capture, [PipeWriter; 2])> {
         let (out, write_out) = pipe()?;
         let (err, write_err) = pipe()?;
         let (stopped, stop) = pipe()?;
@@ -79,7 +81,7 @@ impl Capture {
     }
 
     /// Returns standard output and standard error, when the run is over.
-    pub(super) fn finish(self) -> [Stream; 2] {
+    pub(crate) fn finish(self) -> [Stream; 2] {
         let Capture { thread, stop } = self;
         drop(stop);
         thread.join().unwrap_or_default()
@@ -161,6 +163,7 @@ mod tests {
         }
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn outputs_are_compared_whole() {
         let all = b"0123456789".repeat(TAIL);

@@ -1,0 +1,239 @@
+//! The smallest set of capabilities with which something still works and has the same effects,
+//! proved by running it.
+//!
+//! A [`Trial`] is anything that can be run with a given set of capabilities: a program, a
+//! container, a service. [`Minimizer`] runs it with all capabilities until it knows what the run
+//! looks like and what varies by itself, then with fewer, and says for each capability why it is
+//! needed or not. [`minimal`] and the judging are pure functions; trials alone have effects.
+//!
+//! ```
+//! use rcap::{
+//!     Cap, CapSet,
+//!     trace::{
+//!         Exit,
+//!         minimize::{Attempt, End, Minimizer, Observation, Plan, Trial},
+//!     },
+//! };
+//!
+//! /// Exits with status 1 unless it may change owners.
+//! struct NeedsChown;
+//!
+//! impl Trial for NeedsChown {
+//!     type Error = std::convert::Infallible;
+//!
+//!     fn run(&mut self, attempt: &Attempt) -> Result<Observation, Self::Error> {
+//!         let code = i32::from(!attempt.set.contains(Cap::CHOWN));
+//!         let exit = Exit { code: Some(code), signal: None };
+//!         Ok(Observation { end: End::Exited(exit), ..Observation::default() })
+//!     }
+//! }
+//!
+//! let mut minimizer = Minimizer::new(Plan::new(CapSet::first(41)), NeedsChown);
+//! assert!(minimizer.search(&mut |_| ()).is_ok());
+//! let found = minimizer.found();
+//! assert_eq!(found.minimum, CapSet::from(Cap::CHOWN));
+//! assert!(found.proved);
+//! ```
+
+use std::{fmt, time::Duration};
+
+use crate::{
+    CapSet,
+    trace::{Analysis, Exit},
+};
+
+mod capture;
+mod effects;
+mod engine;
+mod judge;
+#[cfg(feature = "cli")]
+mod layer;
+#[cfg(feature = "cli")]
+pub(super) mod network;
+#[cfg(feature = "cli")]
+mod program;
+mod search;
+mod verdict;
+
+pub(super) use capture::Capture;
+pub use effects::{Aspect, Difference, Effects, Facts, Noise, Process, ProcessSets, Subject};
+pub use engine::{Minimizer, Run, Stop, Unfit};
+pub use judge::{Failure, Weight, refusal};
+#[cfg(feature = "cli")]
+pub use layer::Layer;
+#[cfg(feature = "cli")]
+pub use program::{Failed, Program, Setup};
+pub use search::minimal;
+pub use verdict::{Evidence, Found, Verdict, VerdictKind};
+
+/// Something that can be run with a given set of capabilities, again and again.
+pub trait Trial {
+    /// The reason why it could not be run, which ends the search.
+    type Error;
+
+    /// Runs it once, and waits for its end.
+    ///
+    /// An interruption by the user is not an error: it is [`End::Interrupted`].
+    ///
+    /// # Errors
+    ///
+    /// The trial could not be run or observed. A run that fails for lack of a capability is an
+    /// [`Observation`].
+    fn run(&mut self, attempt: &Attempt) -> Result<Observation, Self::Error>;
+}
+
+impl<T: Trial + ?Sized> Trial for &mut T {
+    type Error = T::Error;
+
+    fn run(&mut self, attempt: &Attempt) -> Result<Observation, Self::Error> {
+        (**self).run(attempt)
+    }
+}
+
+/// One run that is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Attempt {
+    /// The capabilities.
+    pub set: CapSet,
+    /// The time after which the run is ended.
+    pub limit: Option<Duration>,
+}
+
+/// What is searched, and how it is judged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Plan {
+    /// All capabilities that a run can have.
+    pub most: CapSet,
+    /// The capabilities that every run has.
+    pub keep: CapSet,
+    /// Capabilities whose checks the recording cannot see.
+    pub unseen: CapSet,
+    /// The exit status of success.
+    pub expect: i32,
+    /// How many runs with one set have to pass.
+    pub repeat: u32,
+    /// Whether what the program does without counts as needed too.
+    pub strict: bool,
+    /// Whether a run sees what earlier ones did, so that one that passes may have found their work
+    /// done. Runs with all capabilities that do not all use the same are refused then.
+    pub stateful: bool,
+    /// The time limit of each run; otherwise 10 times that of the longest run with all
+    /// capabilities, and 5 seconds.
+    pub timeout: Option<Duration>,
+}
+
+impl Plan {
+    /// Returns the plan with all defaults for these capabilities.
+    pub const fn new(most: CapSet) -> Plan {
+        Plan {
+            most,
+            keep: CapSet::empty(),
+            unseen: CapSet::empty(),
+            expect: 0,
+            repeat: 1,
+            strict: false,
+            stateful: false,
+            timeout: None,
+        }
+    }
+}
+
+/// What one run looked like from outside, and to the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Observation {
+    /// How it ended.
+    pub end: End,
+    /// The last line that it printed: of standard error, or else of standard output.
+    pub message: String,
+    /// The result of the check that decides whether it works, if there is one.
+    pub check: Option<Checked>,
+    /// What it printed to standard output, if that is to be the same.
+    pub output: Option<Output>,
+    /// What it left behind.
+    pub effects: Effects,
+    /// The checks of the kernel.
+    pub analysis: Analysis,
+    /// How many records of checks were lost; `None` if some were, uncounted.
+    pub lost: Option<u64>,
+    /// Why the recording is not complete, besides lost records.
+    pub gap: Option<String>,
+    /// What is to be said of the run, such as when it was stopped.
+    pub notes: Vec<String>,
+}
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum End {
+    /// By itself.
+    Exited(Exit),
+    /// It was stopped, because it had been seen to work.
+    #[default]
+    Stopped,
+    /// It was stopped because its time was up.
+    TimedOut,
+    /// It was never executed.
+    NotExecuted,
+    /// The user interrupted it.
+    Interrupted,
+}
+
+impl End {
+    /// Returns how the program ended, if it ended by itself.
+    pub const fn exit(self) -> Option<Exit> {
+        if let End::Exited(exit) = self { Some(exit) } else { None }
+    }
+}
+
+impl fmt::Display for End {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            End::Exited(Exit { code: Some(code), .. }) => write!(f, "it exits with status {code}"),
+            End::Exited(exit) => write!(f, "it is {exit}"),
+            End::Stopped => f.write_str("it was stopped"),
+            End::TimedOut => f.write_str("it does not end in time"),
+            End::NotExecuted => f.write_str("it cannot be executed"),
+            End::Interrupted => f.write_str("it was interrupted"),
+        }
+    }
+}
+
+/// The result of a command that decides whether a program works.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checked {
+    /// The command, as the user wrote it, with the name of the option.
+    pub command: String,
+    /// Whether it has succeeded.
+    pub passed: bool,
+    /// How it ended the last time; `None` if it was still running or never ran.
+    pub exit: Option<Exit>,
+    /// The last line that it printed the last time.
+    pub message: String,
+}
+
+impl fmt::Display for Checked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.command)?;
+        match self.exit {
+            _ if self.passed => f.write_str("succeeds")?,
+            Some(Exit { code: Some(code), .. }) => write!(f, "fails with exit status {code}")?,
+            Some(exit) => write!(f, "is {exit}")?,
+            None => f.write_str("does not end")?,
+        }
+        if self.message.is_empty() { Ok(()) } else { write!(f, ": {}", self.message) }
+    }
+}
+
+/// What a program printed, to be compared with what another run printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Output {
+    /// The number of bytes.
+    pub length: u64,
+    /// A hash of all of them.
+    pub hash: u64,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,321 @@
+//! A program as a trial: each run is recorded, and has a file system of its own.
+
+use std::{
+    ffi::OsString,
+    fmt, io,
+    os::fd::{AsRawFd, OwnedFd},
+    path::Path,
+    process::{ExitStatus, Stdio},
+    sync::Arc,
+    time::Duration,
+};
+
+use nix::fcntl::OFlag;
+
+use super::{
+    Attempt, Capture, Checked, Effects, End, Layer, Observation, Process, ProcessSets, Trial,
+    network,
+};
+use crate::{
+    CapSet, Error, Iab, Op,
+    error::chain,
+    file,
+    identity::Identity,
+    launch::{Launcher, Place, program},
+    proc::Proc,
+    trace::{
+        Backend, Exit, Options, Tracer,
+        overlay::Overlay,
+        run::{Ended, HealthCheck, Run, shell},
+    },
+};
+
+/// A program, and how it is run.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
+pub struct Setup {
+    /// The program and its arguments.
+    pub words: Vec<OsString>,
+    /// The user that it runs as, with the capabilities as ambient ones.
+    pub identity: Option<Identity>,
+    /// Whether it runs with no-new-privs.
+    pub no_new_privs: bool,
+    /// Whether it runs on the machine's file system, and not on a fresh copy each time.
+    pub in_place: bool,
+    /// Whether each run has a network of its own.
+    pub private_network: bool,
+    /// A shell command that is run before each run.
+    pub reset: Option<String>,
+    /// A shell command that succeeds once the program works.
+    pub check: Option<String>,
+    /// How long the program runs on after the check has succeeded, and what it leaves running after
+    /// it has ended.
+    pub settle: Duration,
+    /// Whether standard output is compared.
+    pub same_output: bool,
+}
+
+impl Setup {
+    /// Returns a program with all defaults.
+    pub fn new(words: Vec<OsString>) -> Setup {
+        Setup {
+            words,
+            identity: None,
+            no_new_privs: false,
+            in_place: false,
+            private_network: false,
+            reset: None,
+            check: None,
+            settle: Duration::from_secs(2),
+            same_output: false,
+        }
+    }
+}
+
+/// A [`Trial`] that runs a program.
+#[expect(missing_debug_implementations, reason = "it contains a closure")]
+pub struct Program {
+    setup: Setup,
+    tracer: Tracer,
+    cancelled: Box<dyn FnMut() -> bool>,
+    runs: u32,
+}
+
+/// Why a program could not be run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failed {
+    /// It could not be started, recorded or observed.
+    Run(Error),
+    /// The command that is run before each run has failed.
+    Reset(Exit),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Run(err) => write!(f, "{err}"),
+            Failed::Reset(exit) => write!(f, "the command of --reset failed: {exit}"),
+        }
+    }
+}
+
+impl std::error::Error for Failed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Failed::Run(err) => err.source(),
+            Failed::Reset(_) => None,
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(err: Error) -> Failed {
+        Failed::Run(err)
+    }
+}
+
+impl Program {
+    /// Sets up the recording. A run is interrupted when `cancelled` returns true.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Tracer::new`].
+    pub fn new(
+        setup: Setup,
+        options: &Options,
+        cancelled: Box<dyn FnMut() -> bool>,
+    ) -> crate::Result<Program> {
+        Ok(Program { setup, tracer: Tracer::new(options)?, cancelled, runs: 0 })
+    }
+
+    /// Returns the capabilities whose checks the recording cannot see.
+    pub fn unseen(&self) -> CapSet {
+        match self.tracer.backend() {
+            Backend::Kprobe => crate::Cap::SETPCAP.into(),
+            _ => CapSet::empty(),
+        }
+    }
+
+    fn reset(&self) -> Result<(), Failed> {
+        let Some(reset) = &self.setup.reset else { return Ok(()) };
+        let status = shell(reset).status().map_err(|err| Op::Fork.thread(err))?;
+        if status.success() { Ok(()) } else { Err(Failed::Reset(status.into())) }
+    }
+
+    /// Returns the privileges of a run: from the bounding set for root, ambient for others.
+    fn launcher(&self, set: CapSet) -> Launcher {
+        let ambient = match &self.setup.identity {
+            Some(identity) if identity.uid != 0 => set,
+            _ => CapSet::empty(),
+        };
+        let iab = Iab::new(ambient, ambient, CapSet::empty());
+        let mut launcher = Launcher::new().iab(iab).bounding(set);
+        if let Some(identity) = &self.setup.identity {
+            launcher = launcher.identity(identity);
+        }
+        if self.setup.no_new_privs { launcher.no_new_privs() } else { launcher }
+    }
+
+    /// The command cannot be executed with fewer capabilities than its file gives.
+    fn not_executed(&self, source: &io::Error) -> Observation {
+        let mut message = chain(source);
+        if let Some(caps) = Place::default().file_caps(&self.setup.words[0]) {
+            message = format!("{message}, as its file has {caps}");
+        }
+        Observation { end: End::NotExecuted, message, lost: Some(0), ..Observation::default() }
+    }
+}
+
+impl Trial for Program {
+    type Error = Failed;
+
+    fn run(&mut self, attempt: &Attempt) -> Result<Observation, Failed> {
+        self.reset()?;
+        if (self.cancelled)() {
+            return Ok(Observation { end: End::Interrupted, ..Observation::default() });
+        }
+        let is_first = self.runs == 0;
+        self.runs += 1;
+        let launcher = self.launcher(attempt.set);
+        let setup = &self.setup;
+        let mut command = program(&setup.words[0]);
+        command.args(&setup.words[1..]);
+        let (capture, [out, err]) = Capture::start().map_err(|err| Op::Fork.thread(err))?;
+        command.stdin(Stdio::null()).stdout(out).stderr(err);
+        let view = View::new(setup)?;
+        if let Some(overlay) = &view.overlay {
+            overlay.enter_in(&mut command)?;
+        }
+        let check = setup.check.as_ref();
+        let mut check = check.map(|command| HealthCheck::new(command).within(view.overlay.clone()));
+        let mut before_end = None;
+        let mut snapshot = |threads: &[u32]| before_end = Some(view.effects(threads));
+        let mut run = Run::new(command, &launcher, &mut *self.cancelled);
+        run.check = check.as_mut();
+        run.pid_namespace = view.overlay.as_ref().map(|overlay| overlay.pid_namespace());
+        run.settle = Some(setup.settle);
+        run.before_end = Some(&mut snapshot);
+        run.timeout = attempt.limit.or(run.check.is_some().then_some(Duration::from_secs(60)));
+        let ended = match run.record(&mut self.tracer) {
+            Err(Error::Os { op: Op::Execute, source, .. }) if !is_first => {
+                return Ok(self.not_executed(&source));
+            }
+            other => other?,
+        };
+        let effects = before_end.unwrap_or_else(|| view.effects(&[]));
+        let [out, err] = capture.finish();
+        let message = err.last_line().or_else(|| out.last_line()).unwrap_or_default();
+        let output = setup.same_output.then(|| out.output());
+        let notes = notes(&ended, setup);
+        // What came of an interrupted run is of no interest.
+        let effects = if ended.cancelled { Effects::default() } else { effects? };
+        Ok(Observation {
+            end: end(&ended),
+            message,
+            check: check.map(|check| checked(setup, &check)),
+            output,
+            effects,
+            lost: ended.recording.lost,
+            gap: ended.recording.gaps.first().map(ToString::to_string),
+            notes,
+            analysis: ended.recording.analysis,
+        })
+    }
+}
+
+fn end(ended: &Ended) -> End {
+    match ended.status {
+        _ if ended.cancelled => End::Interrupted,
+        _ if ended.timed_out => End::TimedOut,
+        Some(status) if ended.by_itself => End::Exited(ExitStatus::into(status)),
+        _ => End::Stopped,
+    }
+}
+
+fn notes(ended: &Ended, setup: &Setup) -> Vec<String> {
+    let seconds = setup.settle.as_secs_f64();
+    let words = match (&setup.check, ended.settled) {
+        (Some(_), true) => format!("each run was stopped {seconds} s after --check had succeeded"),
+        (None, true) => {
+            format!("what a run left running was stopped {seconds} s after its end (--settle)")
+        }
+        _ => return Vec::new(),
+    };
+    vec![words]
+}
+
+fn checked(setup: &Setup, check: &HealthCheck) -> Checked {
+    let command = setup.check.as_deref().unwrap_or_default();
+    Checked {
+        command: format!("--check '{command}'"),
+        passed: check.passed(),
+        exit: check.exit(),
+        message: check.message().to_owned(),
+    }
+}
+
+/// What one run sees of the machine.
+struct View {
+    overlay: Option<Arc<Overlay>>,
+}
+
+impl View {
+    fn new(setup: &Setup) -> crate::Result<View> {
+        let overlay = if setup.in_place {
+            None
+        } else {
+            Some(Arc::new(Overlay::new(setup.private_network)?))
+        };
+        Ok(View { overlay })
+    }
+
+    /// Returns what the run has changed so far, and its processes.
+    fn effects(&self, threads: &[u32]) -> crate::Result<Effects> {
+        let mut effects = Effects::default();
+        if let Some(overlay) = &self.overlay {
+            let failed = |path: &Path| {
+                let path = path.to_owned();
+                move |err: io::Error| Op::Open.on(&*path, err)
+            };
+            for (point, upper) in overlay.layers().map_err(failed(Path::new("/")))? {
+                // A file system can be unmounted meanwhile, and nothing was written to it then.
+                let lower = file::locate(&point, OFlag::O_NOFOLLOW);
+                let lower = match lower.map_err(failed(&point)) {
+                    Ok(lower) => Some(OwnedFd::from(lower)),
+                    Err(_) if is_empty(&upper) => continue,
+                    Err(err) => return Err(err),
+                };
+                let layer = Layer { point, upper, lower };
+                layer.read(&mut effects).map_err(failed(&layer.point))?;
+            }
+            if let Some(namespace) = overlay.network() {
+                network::read(namespace, &mut effects).map_err(failed(Path::new("/proc")))?;
+            }
+        }
+        for &tid in threads {
+            // One that has ended meanwhile is not left running.
+            let Ok(status) = Proc::default().status(tid) else { continue };
+            if status.tgid != tid {
+                continue;
+            }
+            let process = Process {
+                name: status.name.to_string_lossy().into_owned(),
+                users: [status.uid.real, status.uid.effective, status.uid.saved],
+                groups: [status.gid.real, status.gid.effective, status.gid.saved],
+                supplementary: status.groups.clone(),
+            };
+            let caps = status.caps;
+            let sets =
+                [caps.permitted, caps.effective, caps.inheritable, status.bounding, status.ambient];
+            effects.processes.entry(process).or_default().insert(ProcessSets::new(sets));
+        }
+        Ok(effects)
+    }
+}
+
+fn is_empty(directory: &OwnedFd) -> bool {
+    let path = format!("/proc/self/fd/{}", directory.as_raw_fd());
+    std::fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_none())
+}

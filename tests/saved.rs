@@ -1,4 +1,4 @@
-//! `rcap save` and `rcap restore`: nothing is lost, and nothing is changed that should not be.
+//! `rcap save` and `rcap restore`: nothing is lost, and only the right files change.
 
 mod common;
 
@@ -53,7 +53,7 @@ fn caps(path: &Path) -> Option<CapSet> {
     file::read(path).unwrap().map(|caps| caps.permitted)
 }
 
-/// Saves what is below `dir` into a text.
+/// Saves the files below `dir` as text.
 #[track_caller]
 fn save(dir: &Path, options: &[&str]) -> String {
     let output = program("rcap").arg("save").args(options).arg("--root").args([dir, dir]).output();
@@ -126,7 +126,7 @@ fn odd_names() {
     let ran = restore(dir.path(), &text, &[]);
     assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{ran:?}");
     assert_eq!(save(dir.path(), &[]), text);
-    // A text that libcap writes for one that people edit.
+    // Text edited by hand, in libcap's notation.
     let ran = restore(dir.path(), "# rcap save 1\n\n# mine\n  /a\\040b  CAP_CHOWN+ep\n", &[]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
     assert_eq!(caps(&dir.path().join("a b")), Some(Cap::CHOWN.into()));
@@ -147,7 +147,7 @@ fn modes_and_owners() {
     let ran = restore(dir.path(), &text, &[]);
     assert_eq!((ran.status, now()), (Some(0), 0o4750), "{ran:?}");
     assert_eq!(ran.out, "su mode 0755 -> 4750\nchanged: 1, unchanged: 0\n");
-    // The bit would give another user's power.
+    // The bit would grant another user's privileges.
     chown(&file, Some(1234.into()), None).unwrap();
     mode(0o755);
     let ran = restore(dir.path(), &text, &[]);
@@ -155,7 +155,7 @@ fn modes_and_owners() {
     assert!(ran.err.contains("its owner is 1234:7, and was 0:7"), "{ran:?}");
 }
 
-/// One file that fails its check, and none is changed.
+/// If one file fails its check, no file is changed.
 fn what_is_refused() {
     let dir = directory();
     let root = dir.path().join("root");
@@ -207,7 +207,7 @@ fn content() {
     assert_eq!(caps(&file), None);
 }
 
-/// An upgrade puts new files in the place of old ones, and removes others.
+/// An upgrade replaces and removes files.
 fn after_an_upgrade() {
     let dir = directory();
     let path = |name: &str| dir.path().join(name);
@@ -229,7 +229,8 @@ fn after_an_upgrade() {
     assert_eq!(caps(&path("bin/replaced")), Some(Cap::NET_RAW.into()));
 }
 
-/// What was printed when it was killed had changed; and each file is as before or as it should be.
+/// The printed files had changed when it was killed, and each file has either its old or its new
+/// state.
 fn killed_in_the_middle() {
     const COUNT: usize = 3000;
     let dir = directory();
@@ -250,7 +251,7 @@ fn killed_in_the_middle() {
     child.kill().unwrap();
     child.wait().unwrap();
     said.extend(lines.map(Result::unwrap));
-    // A line that was cut off has not been said.
+    // A truncated line does not count as printed.
     let said = said.iter().filter_map(|line| line.strip_suffix(" none -> cap_kill=ep")).count();
     let done = (0..COUNT).filter(|&nth| caps(&path(nth)) == Some(Cap::KILL.into())).count();
     let none = (0..COUNT).filter(|&nth| caps(&path(nth)).is_none()).count();
@@ -262,8 +263,8 @@ fn killed_in_the_middle() {
     assert_eq!(save(dir.path(), &[]), text);
 }
 
-/// A file that is exchanged between its check and its turn is not given anything: whichever of the
-/// two was there when it was opened, the program either changed that one or said that it did not.
+/// A file that is replaced between its check and its turn gets nothing: the program either changed
+/// the file that it opened, or reported that it did not.
 fn changed_meanwhile() {
     use std::sync::atomic::{AtomicBool, Ordering};
     let dir = directory();

@@ -1,4 +1,5 @@
-//! `rcap scan` beside getcap, find, /proc and ss, on trees made for it and on this machine.
+//! `rcap scan` compared with getcap, find, /proc and ss, on trees created for it and on this
+//! machine.
 
 mod common;
 
@@ -47,7 +48,7 @@ fn give(path: &Path, caps: impl Into<CapSet>) {
     let _ = file::write(path, &caps).unwrap();
 }
 
-/// Makes a file with a mode and, unless they are empty, capabilities.
+/// Creates a file with a mode and, if not empty, capabilities.
 fn make(path: &Path, mode: u32, caps: CapSet) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, "").unwrap();
@@ -65,7 +66,7 @@ fn scan(args: &[&OsStr]) -> Value {
     serde_json::from_slice(&output.stdout).unwrap()
 }
 
-/// The exact name that JSON has under a key.
+/// Returns the exact name that JSON has under a key.
 fn name(object: &Value, key: &str) -> Vec<u8> {
     match object.get(format!("{key}_bytes")) {
         Some(bytes) => serde_json::from_value(bytes.clone()).unwrap(),
@@ -73,7 +74,7 @@ fn name(object: &Value, key: &str) -> Vec<u8> {
     }
 }
 
-/// The paths in the output of `find -print0`.
+/// Returns the paths in the output of `find -print0`.
 fn found(command: &mut Command) -> BTreeSet<Vec<u8>> {
     let out = command.arg("-print0").stderr(Stdio::null()).output().unwrap().stdout;
     out.split(|&byte| byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect()
@@ -91,7 +92,7 @@ fn agree(dir: &Path) -> usize {
         with(|file| u32::from_str_radix(file["mode"].as_str().unwrap(), 8).unwrap() & 0o6000 != 0);
     let mut find = Command::new("find");
     assert_eq!(bits, found(find.arg(dir).args(["-type", "f", "-perm", "/6000"])));
-    // A name and a text each; a name may hold line feeds, but not this space and sign.
+    // Each line has a name and a text. A name can contain newlines, but not this separator.
     let getcap = Command::new("getcap").arg("-r").arg(dir).stderr(Stdio::null()).output().unwrap();
     let mut rest = getcap.stdout;
     for file in files.iter().filter(|file| !file["capabilities"].is_null()) {
@@ -123,7 +124,7 @@ fn files_of_a_tree() {
     }
     fs::set_permissions(dir.path().join("a b"), PermissionsExt::from_mode(0o2755)).unwrap();
     std::os::unix::fs::symlink("a b/both", dir.path().join("link")).unwrap();
-    // Empty, but there.
+    // An empty attribute.
     make(&dir.path().join("empty"), 0o755, CapSet::empty());
     let _ = file::write(dir.path().join("empty"), &FileCaps::EMPTY).unwrap();
     assert_eq!(agree(dir.path()), 4 * hostile.len() + 1);
@@ -142,7 +143,7 @@ fn an_unpacked_system() {
     fs::set_permissions(root.join("opt/tool"), PermissionsExt::from_mode(0o4755)).unwrap();
     fs::create_dir(root.join("etc")).unwrap();
     fs::write(root.join("etc/passwd"), "root:x:0:0::/:/bin/sh\nmine:x:7777:1::/:\n").unwrap();
-    // Its links do not lead to this machine's files.
+    // Links in the tree do not lead to this machine's files.
     std::os::unix::fs::symlink("/etc/group", root.join("etc/group")).unwrap();
     let json = scan(&["--root".as_ref(), root.as_os_str()]);
     let row = |file: &Value| {
@@ -155,7 +156,7 @@ fn an_unpacked_system() {
     assert_eq!(json["host"], rcap::scan::encode(root));
 }
 
-/// On a prepared system, one command shows the three worst things first.
+/// On a prepared system, one command shows the three most severe findings first.
 fn the_worst_things_first() {
     let dir = directory();
     let bin = dir.path().join("opt");
@@ -256,7 +257,7 @@ fn lines_of_json() {
     assert_eq!(lines[3]["id"], "file-interpreter");
 }
 
-/// What others may choose reaches no terminal as it is, in a pipe as well.
+/// Names chosen by other users are escaped on a terminal and in a pipe.
 fn hostile_names() {
     let dir = directory();
     let names: &[&[u8]] = &[b"\x1b]0;x\x07bash", b"\xc2\x9b31mbash", b"\nFindings: none", b"\xff"];
@@ -270,7 +271,7 @@ fn hostile_names() {
     assert_eq!(text.matches("(file-interpreter)").count(), names.len());
 }
 
-/// The sets in the text of a status file.
+/// Returns the sets in the text of a status file.
 fn sets(status: &str) -> BTreeMap<&str, u64> {
     let field = |line: &'static str| line;
     let keys = ["CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"].map(field);
@@ -283,12 +284,11 @@ fn status_of(pid: u64) -> Option<String> {
     fs::read_to_string(format!("/proc/{pid}/status")).ok()
 }
 
-/// Every process that lives before and after the scan, and has the same sets, is in it with them;
-/// and nothing else is.
+/// The scan has exactly the processes that are alive before and after it, with their sets.
 fn processes_and_their_sets() {
     let mut sleep = Command::new("sleep");
     sleep.arg("1000");
-    // Root's sets change when it executes a program, and another user's ambient ones stay.
+    // Root's sets change when it executes a program, and another user's ambient set is preserved.
     let ambient: CapSet = Cap::NET_ADMIN | Cap::SYS_TIME;
     let iab = rcap::Iab::new(ambient, ambient, CapSet::empty());
     let mut child = Launcher::new().groups(12345, &[]).uid(12345).iab(iab).spawn(sleep).unwrap();
@@ -341,10 +341,10 @@ fn processes_and_their_sets() {
     child.wait().unwrap();
 }
 
-/// In a network namespace of its own, the list is that of ss, line by line.
+/// In a separate network namespace, the list equals that of ss, line by line.
 fn sockets() {
     unshare(CloneFlags::CLONE_NEWNET).unwrap();
-    // The loopback interface is down, and addresses of it can be bound all the same.
+    // The loopback interface is down, but its addresses can be bound.
     let _any = TcpListener::bind("0.0.0.0:8080").unwrap();
     let _local = TcpListener::bind("127.0.0.1:8081");
     let _six = TcpListener::bind("[::]:8082").unwrap();
@@ -386,7 +386,7 @@ fn sockets() {
     assert_ne!(reachable(8081), Some(true.into()));
 }
 
-/// A package manager's own answers, for a file of a package and for one of none.
+/// The answers of the package manager, for a file of a package and for one without.
 fn packages() {
     let dir = directory();
     let link = dir.path().join("other");
@@ -394,7 +394,7 @@ fn packages() {
     let json = scan(&["--packages".as_ref(), dir.path().as_os_str()]);
     assert_eq!(json["files"][0]["package"], Value::Null);
     assert_eq!(json["findings"][0]["id"], "file-unpackaged");
-    // Privileged files of packages that nobody has changed.
+    // Privileged files of packages, unmodified.
     let json = scan(&["--packages".as_ref(), "/usr".as_ref()]);
     for file in json["files"].as_array().unwrap() {
         let path = file["path"].as_str().unwrap();

@@ -1,4 +1,4 @@
-//! `rcap suggest`, by questions that people ask.
+//! `rcap suggest`, with common questions.
 
 mod common;
 
@@ -17,7 +17,7 @@ tests! {
         words;
 }
 
-/// The answer in the words of tests/data/questions.txt: right, or what came instead.
+/// Compares an answer with the notation of tests/data/questions.txt.
 fn check(want: &str, question: &str) -> Result<(), String> {
     let answers = knowledge::suggest(question);
     let first = answers.first();
@@ -28,7 +28,7 @@ fn check(want: &str, question: &str) -> Result<(), String> {
         ("why", Some(first)) => first.answer == Answer::Why,
         (want, Some(first)) => {
             let wanted = CapSet::from_names(want, CapSet::NAMED).unwrap();
-            // One has to be the likeliest.
+            // One of them must be the most likely answer.
             let is_first =
                 wanted.len() != 1 || first.caps.first().is_some_and(|&cap| wanted.contains(cap));
             first.answer == Answer::Capabilities && caps(first).is_superset(wanted) && is_first
@@ -53,7 +53,7 @@ fn questions() {
     assert!(rows.len() >= 300, "{}", rows.len());
 }
 
-/// Whatever `rcap explain --program` knows.
+/// Every program that `rcap explain --program` knows.
 fn every_program_of_the_table() {
     for &cap in Cap::ALL {
         for &program in knowledge::uses(cap).unwrap().programs {
@@ -80,7 +80,7 @@ fn every_capability() {
     }
 }
 
-/// As numbers, whatever is around them.
+/// Port numbers in any context.
 fn ports() {
     for port in [1, 22, 80, 443, 1023] {
         for question in [
@@ -103,14 +103,14 @@ fn ports() {
             assert_eq!(check("none", &question), Ok(()));
         }
     }
-    // Not a port.
+    // These numbers are not ports.
     for question in ["kill -9 1234", "nice -n 10 at 12:30", "ptrace(PTRACE_SEIZE, 42): x"] {
         let found = knowledge::suggest(question);
         assert!(found.iter().all(|answer| !answer.what.contains("port ")), "{question}: {found:?}");
     }
 }
 
-/// Each answer as people read it.
+/// The printed text of each answer.
 fn words() {
     let suggest = |question: &str| ran(program("rcap").args(["suggest", question]));
     for (question, head) in [

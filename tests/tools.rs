@@ -1,4 +1,4 @@
-//! The programs as their users see them: what they print, and their exit statuses.
+//! The tools as their users see them: output and exit statuses.
 
 mod common;
 
@@ -75,7 +75,7 @@ tests! {
         manual_pages_are_right_mdoc;
 }
 
-/// It ends each program as it ends libcap's: by the signal, without a word.
+/// A closed pipe kills each program with a signal and without a message, like libcap's.
 fn a_closed_pipe() {
     #[rustfmt::skip]
     let rows: [(&str, &[&str]); 6] = [
@@ -91,13 +91,13 @@ fn a_closed_pipe() {
         drop(reader);
         let mut command = program(name);
         let output = command.args(args).stdout(writer.try_clone().unwrap());
-        // Some say what is asked for on standard error.
+        // Some programs print their answers to standard error.
         let output = output.stderr(writer).output().unwrap();
         assert_eq!(output.status.signal(), Some(libc::SIGPIPE), "{name}: {output:?}");
     }
 }
 
-/// They do not ignore SIGPIPE.
+/// Programs started by the tools do not ignore SIGPIPE.
 fn signals_of_programs_that_are_started() {
     let grep = ["grep", "SigIgn", "/proc/self/status"];
     let shell = grep.join(" ");
@@ -120,8 +120,8 @@ fn manual_pages_are_right_mdoc() {
     assert_eq!(lint, Ran { status: Some(0), out: String::new(), err: String::new() });
 }
 
-/// Runs a command line of words without spaces, and compares all that it prints. The usage that
-/// follows an error is left out.
+/// Runs a command line of words without spaces, and compares the output. The usage after an error
+/// is ignored.
 #[track_caller]
 fn check(dir: &Path, line: &str, status: i32, out: &str, err: &str) {
     let words: Vec<_> = line.split(' ').collect();
@@ -135,7 +135,7 @@ fn check_words(dir: &Path, words: &[&str], status: i32, out: &str, err: &str) {
     assert_eq!((got, &*got_out, got_err), (Some(status), out, err), "{words:?}");
 }
 
-/// Runs a command line of words without spaces that prints a JSON document and nothing else.
+/// Runs a command line of words without spaces that prints only a JSON document.
 #[track_caller]
 fn check_json(dir: &Path, line: &str, status: i32, want: &Value) {
     let words: Vec<_> = line.split(' ').collect();
@@ -145,7 +145,7 @@ fn check_json(dir: &Path, line: &str, status: i32, want: &Value) {
     assert!(ran.out.ends_with('\n'), "{line}");
 }
 
-/// Makes empty files, and the directories on the way to them.
+/// Creates empty files and their directories.
 fn touch(dir: &Path, files: &[&str]) {
     for file in files {
         let file = dir.join(file);
@@ -160,16 +160,16 @@ fn set(dir: &Path, caps: &str, file: impl AsRef<OsStr>) {
     assert_eq!(ran, Ran { status: Some(0), out: String::new(), err: String::new() }, "{caps}");
 }
 
-/// What a file has, with its root id.
+/// Returns the capabilities of a file, with its root ID.
 fn get(dir: &Path, file: &str) -> String {
     run(dir, "getcap", ["-vn", file]).out
 }
 
-/// A file system that is taken away again, so that the directory can be.
+/// A mount that is removed when dropped, so that its directory can be removed.
 struct Mounted(PathBuf);
 
 impl Mounted {
-    /// A new one in memory, which only this process and its children see.
+    /// Mounts a tmpfs that only this process and its children see.
     fn tmpfs(on: PathBuf, flags: MsFlags) -> Mounted {
         unshare(CloneFlags::CLONE_NEWNS).unwrap();
         fs::create_dir(&on).unwrap();
@@ -189,7 +189,7 @@ impl Drop for Mounted {
     }
 }
 
-/// What is executed from now on does not have these, though this process keeps them.
+/// Removes these capabilities from programs executed later, but not from this process.
 fn withhold(caps: &[Cap]) {
     for &cap in caps {
         bounding::drop(cap).unwrap();
@@ -350,7 +350,7 @@ fn getcap_names_of_any_bytes() {
     let want = json!({"schema": 1, "files": files});
     assert_eq!(serde_json::from_slice::<Value>(&out(&["--json"])).unwrap(), want);
 
-    // setcap names them in the same way.
+    // setcap prints names in the same way.
     let name = OsStr::from_bytes(names[4]);
     let verify = program("setcap").current_dir(dir).args(["-v", "cap_kill=p"]).arg(name).output();
     assert_eq!(verify.unwrap().stdout, b"n\xff: OK\n");
@@ -367,7 +367,7 @@ fn getcap_names_of_any_bytes() {
         }],
     });
     assert_eq!((ran.status, serde_json::from_str(&ran.out).unwrap()), (Some(0), want));
-    // In a message, nothing of a name reaches a terminal as it is.
+    // Names are escaped in messages.
     let err = "setcap: cannot open \\u{1b}[2J\\\\: No such file or directory\n";
     check(dir, "setcap cap_kill=p \x1b[2J\\", 1, "", err);
 }
@@ -396,7 +396,7 @@ fn getcap_exclude() {
         check(dir, &format!("getcap -r --sort .{options}"), 0, &want, "");
     }
     check(dir, "getcap -r --exclude d/s* --exclude z* d", 0, "d/keep cap_kill=p\n", "");
-    // What is asked for by its name is not left out.
+    // A file on the command line is never excluded.
     check(dir, "getcap -r --exclude skip skip", 0, "skip cap_kill=p\n", "");
 }
 
@@ -418,7 +418,7 @@ fn getcap_sort_and_threads() {
         for _ in 0..5 {
             check(dir, &format!("getcap -r --sort{threads} {directories}"), 0, &want, "");
         }
-        // In whatever order, it is the same without.
+        // Without --sort, the result is the same in another order.
         let line = format!("-r{threads} {directories}");
         let out = run(dir, "getcap", line.split(' ')).out;
         let mut lines: Vec<_> = out.lines().collect();
@@ -427,7 +427,7 @@ fn getcap_sort_and_threads() {
         wanted.sort_unstable();
         assert_eq!(lines, wanted, "{line}");
     }
-    // Without -r too.
+    // The same without -r.
     check(dir, "getcap --sort 01/b 00/b", 0, "00/b cap_kill=p\n01/b cap_kill=p\n", "");
     check(dir, "getcap 01/b 00/b", 0, "01/b cap_kill=p\n00/b cap_kill=p\n", "");
 }
@@ -478,7 +478,7 @@ fn getcap_strict() {
     fs::set_permissions(&closed, fs::Permissions::from_mode(0o700)).unwrap();
 }
 
-/// On each level one of the directories waits, in whatever order they are listed.
+/// On each level, one directory is pending, in any order.
 fn getcap_with_few_descriptors() {
     let dir = directory();
     let dir = dir.path();
@@ -518,7 +518,7 @@ fn getcap_with_few_descriptors() {
         assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{descriptors}");
         assert_eq!(found(&ran), want, "{descriptors}");
     }
-    // Too few for two directories: it does not pass over the second in silence.
+    // With too few descriptors for two directories, the second is reported.
     let ran = limited(4, &["-r", "--threads", "1", "t/b0"]);
     assert_eq!((ran.status, found(&ran)), (Some(1), vec![]));
     assert!(
@@ -598,7 +598,7 @@ fn setcap_refuses_what_is_no_regular_file() {
                 "refused": why,
             }],
         });
-        // The first that is refused is the last.
+        // The first refused file is the last one.
         check_json(
             dir,
             &format!("setcap --dry-run --json cap_kill=p {file} cap_kill=p f"),
@@ -618,7 +618,8 @@ fn setcap_refuses_what_is_no_regular_file() {
     check(dir, "setcap cap_kill=p x", 1, "", err);
 }
 
-/// What is effective alone is one bit and gives nothing; what one bit cannot say stays refused.
+/// -f permits capabilities that are only effective, which set the effective bit. Sets that one bit
+/// cannot express are still rejected.
 fn setcap_force() {
     let dir = directory();
     let dir = dir.path();
@@ -630,7 +631,7 @@ fn setcap_force() {
         assert_eq!(file::read(dir.join("f")).unwrap(), None);
     };
     refused(["", "cap_kill=e", "f"]);
-    // libcap's own check ends before it comes to what is wrong here
+    // libcap's check stops before it finds this mistake.
     refused(["", "cap_net_raw=e cap_chown=p", "f"]);
     refused(["-f", "cap_kill=ep cap_chown=p", "f"]);
     check(dir, "setcap -f cap_kill=e f", 0, "", "");
@@ -645,7 +646,7 @@ fn setcap_add() {
     let two = "cap_chown,cap_kill";
     #[rustfmt::skip]
     let rows = [
-        // what it has       what is added           what it has then
+        // present              added                  result
         ("",                 "cap_kill",             " cap_kill=ep"),
         ("=",                "cap_kill",             " cap_kill=ep"),
         ("cap_kill=ep",      "cap_kill",             " cap_kill=ep"),
@@ -678,7 +679,7 @@ fn setcap_add() {
         check(dir, &format!("setcap --add {add} {file}"), 0, "", "");
         assert_eq!(get(dir, &file), format!("{file}{new}\n"), "{old:?} {add:?}");
     }
-    // Where one set of flags is for all, a clause with others is refused.
+    // With one effective bit for all capabilities, a clause with different flags is rejected.
     touch(dir, &["f"]);
     set(dir, "cap_chown=ep", "f");
     let err = "setcap: f: cannot store cap_kill: a file has one effective bit, so either none or all \
@@ -691,7 +692,7 @@ fn setcap_add() {
         "",
         &err.replace(": f", ": would be refused: f"),
     );
-    // Each pair sees what the one before it did.
+    // Each pair sees the result of the previous one.
     check(dir, "setcap --add cap_kill f --add cap_bpf f --remove cap_chown f", 0, "", "");
     assert_eq!(get(dir, "f"), "f cap_kill,cap_bpf=ep\n");
 }
@@ -701,7 +702,7 @@ fn setcap_remove() {
     let dir = dir.path();
     #[rustfmt::skip]
     let rows = [
-        // what it has                what is removed        what it has then
+        // present                    removed                result
         ("",                          "cap_kill",            ""),
         ("cap_kill=ep",               "cap_kill",            ""),
         ("cap_kill=ep",               "cap_chown",           " cap_kill=ep"),
@@ -889,7 +890,7 @@ fn setcap_rootid() {
     check(dir, "getcap f", 0, "f cap_kill=p\n", "");
     check(dir, "setcap -n 0x3e8 -v cap_kill=p f", 0, "f: OK\n", "");
     check(dir, "setcap -v cap_kill=p f", 1, "nsowner[got=1000, want=0],f differs in []\n", "");
-    // A change keeps it, unless there is another.
+    // A change keeps the root ID, unless it sets another one.
     check(dir, "setcap --add cap_bpf f --remove cap_kill f", 0, "", "");
     assert_eq!(get(dir, "f"), "f cap_bpf=p [rootid=1000]\n");
     let out = "f: cap_bpf=p [rootid=1000] -> cap_kill,cap_bpf=p [rootid=7]\n";
@@ -921,11 +922,10 @@ fn setcap_nosuid_and_read_only() {
     assert_eq!(get(dir, "m/f"), "m/f\n");
 }
 
-/// The text of this thread's sets.
-/// setxattrat(2), getxattrat(2) and removexattrat(2), which Linux 6.13 brought.
+/// The numbers of setxattrat(2), getxattrat(2) and removexattrat(2), since Linux 6.13.
 const XATTRAT: [u32; 3] = [463, 464, 466];
 
-/// A directory at /proc, with everything in it chosen by somebody else.
+/// A directory at /proc, whose content another user has chosen.
 fn a_proc_that_is_not_procfs() {
     let dir = directory();
     let dir = dir.path();
@@ -954,7 +954,7 @@ fn a_proc_that_is_not_procfs() {
         assert_eq!(get(dir, "f"), "f cap_chown=ep\n");
         check(dir, "setcap --add cap_fowner f", 0, "", "");
         check(dir, "setcap -v cap_chown,cap_fowner=ep f", 0, "f: OK\n", "");
-        // A refusal looks for its reason.
+        // The reason of a refusal is looked up.
         let err = "setcap: cannot set the capabilities of f: Invalid argument\n";
         check(dir, "setcap -n 7 cap_chown=ep f", 1, "", err);
         check(dir, "setcap -r f", 0, "", "");
@@ -965,7 +965,7 @@ fn a_proc_that_is_not_procfs() {
     }
 }
 
-/// What took one call takes several, and means the same, also for a file that may not be read.
+/// Several calls replace a missing one with the same result, even for an unreadable file.
 fn setcap_and_getcap_on_older_kernels() {
     let dir = directory();
     let dir = dir.path();
@@ -985,7 +985,7 @@ fn setcap_and_getcap_on_older_kernels() {
         check(dir, &format!("setcap -r {file}"), 0, "", "");
     }
     check(dir, "getcap -r --strict .", 0, "", "");
-    // Where threads may have no current directory of their own, it is a refusal.
+    // If threads cannot have separate current directories, the change is refused.
     common::refuse_calls(&[libc::SYS_unshare.try_into().unwrap()]);
     set(dir, "cap_chown=ep", "f");
     check(
@@ -1022,7 +1022,7 @@ fn getpcaps_of_itself() {
     check(dir, &format!("getpcaps --legacy {pid}"), 0, "", &ugly);
     let both = format!("{pid} (a name): \"{text}\" [{iab}]\n");
     check(dir, &format!("getpcaps --iab --verbose --names {pid}"), 0, &both, "");
-    // There is no second thread.
+    // The process has one thread.
     check(dir, &format!("getpcaps --threads {pid}"), 0, &plain, "");
 
     let ran = run(dir, "getpcaps", ["--json", &pid]);
@@ -1053,7 +1053,7 @@ fn getpcaps_of_itself() {
     assert_eq!(document, json!({"schema": 1, "processes": [process]}));
 }
 
-/// While processes come and go.
+/// Processes start and exit during the test.
 fn getpcaps_all() {
     let dir = directory();
     let line = format!("{}: {}", process::id(), own_text());
@@ -1089,7 +1089,7 @@ fn getpcaps_by_name() {
     check(dir, &format!("getpcaps {name}"), 0, &format!("{pid}: {text}\n"), "");
     let out = format!("{pid} ({name}): {text}\n");
     check(dir, &format!("getpcaps --names {name}"), 0, &out, "");
-    // The kernel keeps 15 bytes.
+    // The kernel stores 15 bytes.
     check(dir, &format!("getpcaps {name}-and-more"), 0, &format!("{pid}: {text}\n"), "");
     let part = &name[..14];
     let err = format!(
@@ -1124,7 +1124,7 @@ fn getpcaps_names_of_any_bytes() {
             (&json!(lossy), bytes.map(|bytes| json!(bytes)).as_ref())
         );
     }
-    // By a name that is no text.
+    // A name that is not UTF-8.
     let name = [b"\xff", &*pid.to_string().into_bytes()].concat();
     name_this_process(&name);
     let ran = run(dir, "getpcaps", [OsStr::from_bytes(&name)]);
@@ -1187,7 +1187,7 @@ fn getpcaps_threads() {
     drop(end_equal);
     differing.join().unwrap();
     let _ = equal.join();
-    // A thread's sets go with it.
+    // The sets of a thread are compared too.
     check(dir, &format!("getpcaps --threads {pid}"), 0, &format!("{pid}: {text}\n"), "");
 }
 
@@ -1209,7 +1209,7 @@ fn decoded() {
     let object: Value =
         serde_json::from_str(&decode(&["--json", "--decimal", "8192"]).out).unwrap();
     assert_eq!(object["sets"][0]["set"], json!(["cap_net_raw"]));
-    // All or nothing.
+    // One mistake prevents all output.
     let mistake = decode(&["2000", "nonsense\u{1b}"]);
     assert_eq!((mistake.status, &*mistake.out), (Some(2), ""));
     assert!(mistake.err.starts_with(r"rcap decode: nonsense\u{1b}: not a mask"), "{mistake:?}");

@@ -1,4 +1,4 @@
-//! The kernel's checks of capabilities, recorded on the running kernel.
+//! The kernel's capability checks, recorded on the running kernel.
 
 mod common;
 
@@ -61,7 +61,7 @@ tests! {
         known_programs;
 }
 
-/// Records a program, without its output, and collects its checks.
+/// Records a program without its output, and collects its checks.
 fn record(command: &mut Command) -> (Recording, Vec<Seen>) {
     let mut program = Command::new(command.get_program());
     program.args(command.get_args()).stdin(Stdio::null()).stdout(Stdio::null());
@@ -82,7 +82,7 @@ fn options(kilobytes: u32) -> Options {
     options
 }
 
-/// The needs of one capability.
+/// Returns the needs of one capability.
 fn needs(recording: &Recording, cap: Cap) -> Vec<&Need> {
     recording.analysis.needs.iter().filter(|need| need.cap == cap).collect()
 }
@@ -207,7 +207,7 @@ fn a_daemon_is_waited_for() {
     assert!(report.err.starts_with("Candidates: cap_chown\n"), "{}", report.err);
 }
 
-/// The first signal after the end of the program ends the recording, and not the daemon.
+/// The first signal after the end of the program ends the recording, but not the daemon.
 fn a_daemon_is_left_running() {
     let dir = directory();
     let [file, pid] = ["file", "pid"].map(|name| dir.path().join(name));
@@ -270,7 +270,7 @@ fn what_can_be_done_here() {
     assert!(bpf.err.contains("control groups"), "{bpf:?}");
 }
 
-/// What programs of Debian's ask for, as root with everything.
+/// The candidates of Debian's programs, as root with all capabilities.
 fn known_programs() {
     let dir = directory();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
@@ -295,7 +295,7 @@ fn known_programs() {
          &["cap_chown", "cap_setgid", "cap_setuid", "cap_net_raw"]),
     ];
     for (command, want) in rows {
-        // It waits for a packet.
+        // The program waits for a packet.
         let found = if command[0] == "tcpdump" {
             let mut ran = program("rcap");
             let child = ran.args(["trace", "--json", "--"]).args(command).stdin(Stdio::null());
@@ -308,7 +308,7 @@ fn known_programs() {
             report(&[&["--"], command].concat())
         };
         let mut candidates = names(&found["candidates"]);
-        // pam_systemd, where it is installed, enlarges the buffers of its socket. (SO_SNDBUFFORCE)
+        // pam_systemd, if installed, enlarges its socket buffers. (SO_SNDBUFFORCE)
         candidates.retain(|name| (command[0], *name) != ("su", "cap_net_admin"));
         assert_eq!(candidates, want, "{command:?}: {found}");
         assert_eq!(found["lost"], 0);
@@ -348,7 +348,7 @@ fn ran_quietly(command: &[&str]) {
     program.status().unwrap();
 }
 
-/// A shell that waits for a file `go`, gives a file away, and ends.
+/// Starts a shell that waits for a file `go`, changes the owner of a file, and exits.
 fn waiting(dir: &Path, before: &str) -> std::process::Child {
     let file = dir.join("file");
     fs::write(&file, "").unwrap();
@@ -361,7 +361,7 @@ fn go(dir: &Path) {
     fs::write(dir.join("go"), "").unwrap();
 }
 
-/// A recording of what runs already, once it has begun.
+/// Starts a recording of running processes, and waits until it has begun.
 fn followed(args: &[&str]) -> Followed {
     Followed::start(program("rcap").arg("trace").args(args))
 }
@@ -377,7 +377,7 @@ fn a_running_process() {
     assert_eq!(found["exit"], Value::Null);
     let check = &found["checks"].as_array().unwrap()[0];
     assert!(check["program"].as_str().unwrap().ends_with("/chown"), "{check}");
-    // Ended by the clock, before anything has happened.
+    // The time limit ends it before anything has happened.
     let dir = directory();
     let mut child = waiting(dir.path(), "");
     let found = report(&["--pid", &child.id().to_string(), "--for", "100ms"]);
@@ -391,7 +391,7 @@ fn a_running_process() {
     );
 }
 
-/// BPF and the tracepoint say the same of the same; who enters the group later is seen too.
+/// BPF and the tracepoint give the same result, also for processes that enter the group later.
 fn a_control_group_by_either_backend() {
     let group = unified().join(format!("rcap-test-{}", std::process::id()));
     fs::create_dir(&group).unwrap();
@@ -399,7 +399,7 @@ fn a_control_group_by_either_backend() {
     let of = |backend: &str| {
         let dir = directory();
         let [file, over] = ["file", "over"].map(|name| dir.path().join(name));
-        // The first one stays until the second is seen, which asks for something until then.
+        // The first process stays until the second is seen, and causes checks until then.
         let stay = format!("{enter} trap '{}' EXIT;", until_exists(&over));
         let ask = format!(
             "{}; {enter} until test -e {}; do chroot / true; done; chown 1000 {}",
@@ -422,8 +422,8 @@ fn a_control_group_by_either_backend() {
     let (bpf, tracepoint) = (of("bpf"), of("tracepoint"));
     fs::remove_dir(&group).unwrap();
     assert_eq!(bpf["backend"], "bpf");
-    // BPF has the names of programs, and not their paths. What another process was about when
-    // recording began may be there by half, which is nothing to compare.
+    // BPF has the names of programs, and not their paths. Checks of other processes at the start of
+    // the recording may be incomplete, and are not compared.
     let rows = |report: &Value| {
         let mut rows = BTreeMap::new();
         let checks = report["checks"].as_array().unwrap().iter();
@@ -444,7 +444,7 @@ fn has_processes(group: &Path) -> bool {
     !fs::read_to_string(group.join("cgroup.procs")).unwrap().is_empty()
 }
 
-/// By its control group, as systemd names it.
+/// A unit is selected by the control group that systemd creates.
 fn a_unit() {
     let name = format!("rcap-test-unit-{}", std::process::id());
     let group = unified().join(format!("{name}.service"));
@@ -456,7 +456,7 @@ fn a_unit() {
     go(dir.path());
     child.wait().unwrap();
     let found = recording.report();
-    // Nobody is in it any more.
+    // The group has no processes left.
     let none = trace(&["--unit", &name]);
     fs::remove_dir(&group).unwrap();
     assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
@@ -503,13 +503,13 @@ fn saved_and_merged() {
         assert_eq!((refused.status, &*refused.out), (Some(2), ""));
         assert!(refused.err.contains("not a report"), "{refused:?}");
     }
-    // Nothing that a report says gets to a terminal as it is.
+    // Reports are escaped on a terminal.
     let text = fs::read_to_string(&one).unwrap();
     fs::write(&two, text.replace("change the owner", "\\u001b[31m")).unwrap();
     let escaped = ran(program("rcap").args(["report", &two]));
     assert_eq!(escaped.status, Some(0), "{escaped:?}");
     assert!(escaped.out.contains(r"\u{1b}[31m") && !escaped.out.contains('\u{1b}'), "{escaped:?}");
-    // Nothing is written through a link, and the program does not run.
+    // A symbolic link is not followed, and the program does not run.
     std::os::unix::fs::symlink(&two, &link).unwrap();
     let refused = trace(&["--save", &link, "--", "rm", &one]);
     assert_eq!(refused.status, Some(125));
@@ -533,29 +533,29 @@ fn what_is_saved_is_a_new_file() {
         assert_eq!(refused.err, format!("rcap trace: cannot write {save}: {why}\n"));
     }
     assert!(fs::exists(&witness).unwrap());
-    // The other name of a file stays what it was.
+    // Another hard link of the file does not change.
     fs::write(&other, "victim").unwrap();
     fs::hard_link(&other, &one).unwrap();
     assert_eq!(trace(&["--save", &one, "--", "true"]).status, Some(0));
     assert_eq!(fs::read_to_string(&other).unwrap(), "victim");
     assert_eq!(fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o600);
-    // What another user has put there is not added to.
+    // A file of another user is not extended.
     chown(&one, Some(1000), None).unwrap();
     let refused = trace(&["--save", &one, "--add", "--", "true"]);
     assert!(refused.err.contains("belongs to another user"), "{refused:?}");
     assert_eq!(trace(&["--save", &one, "--", "true"]).status, Some(0));
     assert_eq!(fs::metadata(&one).unwrap().uid(), 0);
-    // Nothing stays beside them.
+    // No temporary files remain.
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
 }
 
-/// Two recorders of one name, while they run and afterwards.
+/// Two recordings to one file, during and after them.
 fn a_recording_that_runs() {
     let dir = directory();
     let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
     let saved = path("saved");
     let report = |args: &[&str]| ran(program("rcap").args(["report", &saved]).args(args));
-    // Each program ends when somebody writes to its FIFO.
+    // Each program exits when its FIFO is written to.
     let start = |fifo: &str| {
         mkfifo(&*path(fifo), Mode::S_IRWXU).unwrap();
         let script = format!("echo ready; read line < {}", path(fifo));
@@ -590,13 +590,13 @@ fn a_recording_that_runs() {
     let whole = String::from_utf8(whole.stdout).unwrap();
     assert!(whole.contains("\nRun 1: sh -c ") && whole.contains("\nRun 2: sh -c "), "{whole}");
     assert_eq!(report(&[]).out, whole);
-    // One that was killed is not waited for.
+    // The recording that was killed is not waited for.
     let mut three = start("three");
     three.kill().unwrap();
     three.wait().unwrap();
     assert_eq!(report(&["--wait"]).out, whole);
     end("three");
-    // Without --add, it is replaced.
+    // Without --add, the file is replaced.
     assert_eq!(trace(&["--save", &saved, "--", "true"]).status, Some(0));
     assert!(!report(&[]).out.contains("Run 2"));
 }
@@ -633,7 +633,7 @@ fn interrupted() {
 fn what_a_killed_one_leaves() {
     let tracefs = tracefs();
     let mut child = program("rcap")
-        .args(["trace", "cat"]) // which ends when nobody writes to it any more
+        .args(["trace", "cat"]) // exits when the FIFO has no writer
         .stdin(Stdio::piped())
         .stderr(Stdio::null())
         .spawn()
@@ -650,7 +650,7 @@ fn what_a_killed_one_leaves() {
     assert!(instances(&tracefs, pid).is_empty());
 }
 
-/// A program that makes many checks when it is told to.
+/// A program that causes many checks on request.
 const BURSTS: &str = "
 import os, sys
 for line in sys.stdin:
@@ -658,7 +658,7 @@ for line in sys.stdin:
     print('done', flush=True)
 ";
 
-/// Many checks, into the smallest buffer, which nobody reads while they are made.
+/// Many checks, with the smallest buffer, which is not read while they happen.
 fn buffers_grow() {
     const CHECKS: usize = 3000;
     let dir = directory();
@@ -668,7 +668,7 @@ fn buffers_grow() {
     let mut child = tracer.start(command, &Launcher::new()).unwrap();
     let mut input = child.stdin.take().unwrap();
     let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-    // Until the names of the kernel's functions are known, checks wait.
+    // Checks are held back until the names of kernel functions are known.
     let mut any = false;
     while !any {
         tracer.poll(|_| any = true).unwrap();
@@ -683,7 +683,7 @@ fn buffers_grow() {
         count
     };
     assert!(burst() < CHECKS);
-    // Each time that something is lost, it doubles.
+    // The buffer doubles each time records are lost.
     let grown = (0..10).map(|_| burst()).find(|&count| count >= CHECKS);
     assert!(grown.is_some());
     drop(input);
@@ -692,7 +692,7 @@ fn buffers_grow() {
     assert_eq!(tracer.finish(|_| ()).unwrap().lost, None);
 }
 
-/// What a recording lacks is said in its report.
+/// The report names what the recording lacks.
 fn lost_records() {
     let dir = directory();
     let pidfile = dir.path().join("pid");
@@ -709,7 +709,7 @@ fn lost_records() {
     let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
     let signal = |signal| nix::sys::signal::kill(pid, signal).unwrap();
     let status = format!("/proc/{}/status", child.id());
-    // It does not read while the checks are made.
+    // The recorder does not read while the checks happen.
     signal(nix::sys::signal::Signal::SIGSTOP);
     wait_until(|| fs::read_to_string(&status).unwrap().contains("State:\tT"));
     let mut input = child.stdin.take().unwrap();

@@ -1,5 +1,4 @@
-//! `rcap why` beside what the kernel then does, and settings of other systems, compared and
-//! converted.
+//! `rcap why` compared with the kernel, and settings of other systems, compared and converted.
 
 mod common;
 
@@ -42,7 +41,7 @@ fn json(args: &[&str]) -> Value {
     serde_json::from_str(&ran.out).unwrap_or_else(|err| panic!("{err}: {ran:?}"))
 }
 
-/// A copy of a program that shows its sets, with these capabilities.
+/// Returns the path of a copy of a program that prints its sets, with these capabilities.
 fn copy(dir: &Path, caps: &str) -> String {
     fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
     let path = dir.join("show");
@@ -83,7 +82,7 @@ fn a_file_that_demands_more_than_there_is() {
     assert!(ran.out.contains("Do: Give the bounding set cap_net_raw"), "{}", ran.out);
     let refused = &json(&["--from", "--cap-drop=ALL", &path])["refused"];
     assert_eq!(refused["errno"], 1);
-    // And so it is.
+    // The kernel agrees.
     let real = common::ran(program("rcap").args(["run", "--cap-drop", "all", "--", &path]));
     assert_eq!(real.status, Some(126), "{real:?}");
 }
@@ -116,7 +115,7 @@ fn a_script_and_its_interpreter() {
     );
     assert!(ran.out.contains(&words), "{}", ran.out);
     assert!(ran.out.contains("permitted gains cap_net_raw"), "{}", ran.out);
-    // An interpreter that would give it to every script.
+    // An interpreter that would grant it to every script.
     let python = dir.path().join("python3");
     fs::copy(&path, &python).unwrap();
     common::ran(program("setcap").args(["-q", "cap_net_raw=ep"]).arg(&python));
@@ -196,7 +195,7 @@ fn sources_that_differ() {
     assert!(ran.out.contains("bounding cap_net_raw       yes     -"), "{}", ran.out);
     let same = diff(&["docker", "00000000a80425fb"]);
     assert_eq!((same.status, &*same.out), (Some(0), ""));
-    // A process by its directory.
+    // A process, given by its directory.
     let same = diff(&["/proc/self", "/proc/self/status"]);
     assert_eq!((same.status, &*same.out, &*same.err), (Some(0), "", ""));
     for args in [&["docker"][..], &["docker", "/nonexistent/x"], &["docker", "net_row"]] {
@@ -221,7 +220,7 @@ fn sources_that_differ() {
     let words = diff(&[&old, &new]).out;
     assert!(words.contains(&format!("only in {old}: a")), "{words}");
     assert!(words.contains("b:\n"), "{words}");
-    // Each service beside one set.
+    // Each service is compared with one set.
     let words = diff(&[&old, "docker"]).out;
     assert!(words.starts_with("a:\n"), "{words}");
     let several = why(&["--from", &old, "true"]);
@@ -235,7 +234,7 @@ fn converted() {
         assert_eq!(ran.status, Some(0), "{ran:?}");
         ran.out
     };
-    // Through every format that says all, and back.
+    // A round trip through every lossless format.
     let mut from =
         "docker run --user 0:0 --cap-drop=ALL --cap-add=NET_RAW --cap-add=CHOWN i".to_owned();
     for to in ["compose", "kubernetes", "oci", "systemd", "json"] {
@@ -262,7 +261,7 @@ fn export(dir: &Path, from: &str) -> Ran {
     limited(dir, &args)
 }
 
-/// A command of rcap's that is ended if it waits.
+/// Runs an rcap command with a time limit.
 fn limited(dir: &Path, args: &[&str]) -> Ran {
     let rcap = program("rcap").get_program().to_owned();
     let args = args.iter().map(|arg| if *arg == "rcap" { rcap.clone() } else { arg.into() });
@@ -284,7 +283,7 @@ fn a_format_that_no_field_chooses() {
         write(name, &format!("{privileged}    labels:\n      note: |\n        {hidden}\n"));
         assert_eq!(export(dir, name), plain, "{name}");
     }
-    // Two that could be meant.
+    // The text matches two formats.
     let text = "services: {w: {privileged: true}}\nprocess: {capabilities: {bounding: []}}\n";
     write("both", text);
     let both = export(dir, "./both");
@@ -296,7 +295,7 @@ fn a_format_that_no_field_chooses() {
         "--cap-drop=ALL --security-opt=no-new-privileges --user=0\n"
     );
     assert!(export(dir, "unit:both").err.contains("is not a systemd unit"));
-    // A file with the name of a service in its own name.
+    // The name of the file looks like one with a service.
     write("plain.yaml:web", "services: {web: {cap_drop: [ALL]}}");
     assert!(export(dir, "plain.yaml:web").err.contains("plain.yaml is a file too"));
 }
@@ -360,7 +359,7 @@ fn files_that_are_not_read() {
     let ran = stdin("services: {w: {cap_drop: [ALL]}, v: {}}", &["diff", "--", "-:w", "docker"]);
     assert_eq!(ran.status, Some(1));
     assert_eq!(stdin("00002000", &["diff", "-", "net_raw"]).status, Some(0));
-    // Without an end, and with no memory for one.
+    // An endless input, with limited memory.
     let endless = "ulimit -v 2000000; exec timeout 60 \"$0\" \"$@\" < /dev/zero";
     for args in [&["diff", "-", "docker"][..], &["report", "-"], &["decode"]] {
         let rcap = program("rcap").get_program().to_owned();

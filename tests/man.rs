@@ -203,7 +203,7 @@ const PROGRAMS: &[Program] = &[
         page: "rcap-scan.8",
         help: &["-h", "--help"],
         // The file does not exist, so little happens.
-        knows: |output| !text(output).contains("unexpected argument"),
+        knows: |output| !text(output).contains("unknown option"),
     },
     Program {
         name: "save",
@@ -213,7 +213,7 @@ const PROGRAMS: &[Program] = &[
         page: "rcap-save.8",
         help: &["-h", "--help"],
         // The file does not exist, so little happens.
-        knows: |output| !text(output).contains("unexpected argument"),
+        knows: |output| !text(output).contains("unknown option"),
     },
     Program {
         name: "restore",
@@ -223,7 +223,7 @@ const PROGRAMS: &[Program] = &[
         page: "rcap-restore.8",
         help: &["-h", "--help"],
         // The file does not exist, so little happens.
-        knows: |output| !text(output).contains("unexpected argument"),
+        knows: |output| !text(output).contains("unknown option"),
     },
     Program {
         name: "rcap",
@@ -282,6 +282,7 @@ fn sample(argument: &str) -> &'static str {
         "PID" => "1",
         "ID" => "none",
         "SEVERITY" => "high",
+        "IMAGE" => "/nonexistent/image",
         "FILE" => "/nonexistent/file",
         "DIRECTORY" => "/nonexistent",
         "DURATION" => "1ms",

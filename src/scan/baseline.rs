@@ -1,4 +1,4 @@
-//! What was known before: only what is new is worth a look.
+//! Baselines: entries and findings that were known before, and are left out of a report.
 //!
 //! A baseline is a text: a line for each entry and each finding, in order, so that two of them can
 //! be compared with diff(1) and kept under version control.
@@ -10,7 +10,7 @@ use super::{Finding, Inventory, PrivilegedFile, PrivilegedProcess, Socket, encod
 /// The first line of the text.
 const TITLE: &str = "# rcap scan baseline 1";
 
-/// What was known at some time.
+/// The entries and findings of an earlier scan.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Baseline(BTreeSet<String>);
 
@@ -99,8 +99,8 @@ mod tests {
             owner: Some("root".into()),
             ..PrivilegedFile::default()
         };
-        let mut inventory = Inventory::default();
-        inventory.files = vec![file("/bin/sh", 0o4755), file("/bin/a\nb", 0o4755)];
+        let files = vec![file("/bin/sh", 0o4755), file("/bin/a\nb", 0o4755)];
+        let mut inventory = Inventory { files, ..Inventory::default() };
         let all = findings(&inventory);
         assert_eq!(all.len(), 1);
         let text = Baseline::new(&inventory, &all).to_text();

@@ -1,17 +1,17 @@
-//! What is wrong with an inventory: pure functions over its facts.
+//! The findings of an inventory: pure functions over its facts.
 
 use std::os::unix::ffi::OsStrExt;
 
 use super::{
-    Group, Inventory, Package, PrivilegedFile, PrivilegedProcess, Rule, Severity, Writable, Writer,
-    encode,
+    Group, Inventory, LostCaps, Package, PrivilegedFile, PrivilegedProcess, Rule, Severity,
+    Writable, Writer, encode,
     inventory::{name_or_id, route, set_in_words},
     programs::{self, Role},
     rules,
 };
-use crate::{Cap, CapSet, knowledge::Worth, settings::Profile};
+use crate::{Cap, CapSet, CapState, knowledge::Worth, settings::Profile};
 
-/// Something that is wrong.
+/// A fault, or a probable one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Finding {
@@ -21,12 +21,12 @@ pub struct Finding {
     pub severity: Severity,
     /// The file, process, unit or container, as text without characters that a terminal obeys.
     pub subject: String,
-    /// What is wrong, in one sentence.
+    /// The fault, in one sentence.
     pub text: String,
     /// How that leads to root, if there is a known way.
     pub route: Option<String>,
-    /// What tells it from findings of the same rule at another time: the subject without process
-    /// ids, and what it holds.
+    /// The identity of the finding across scans: the rule, the subject without process IDs, and
+    /// the privileges.
     pub key: String,
 }
 
@@ -60,7 +60,13 @@ impl Finding {
 pub fn findings(inventory: &Inventory) -> Vec<Finding> {
     let mut found = Vec::new();
     for file in &inventory.files {
-        of_file(file, inventory.bounding, &mut found);
+        match &inventory.image {
+            Some(_) => of_image_file(file, inventory.bounding, &mut found),
+            None => of_file(file, inventory.bounding, &mut found),
+        }
+    }
+    for lost in inventory.image.iter().flat_map(|image| &image.lost) {
+        found.push(of_lost(lost));
     }
     for expected in &inventory.expected {
         let subject = encode(&expected.path);
@@ -127,7 +133,7 @@ fn of_file(file: &PrivilegedFile, bounding: CapSet, found: &mut Vec<Finding>) {
         }
         _ => {}
     }
-    // What cannot take effect or counts elsewhere is worth nothing here.
+    // Privileges without effect here are worth nothing.
     if unusable.is_some() || file.is_unmapped {
         return;
     }
@@ -142,6 +148,45 @@ fn of_file(file: &PrivilegedFile, bounding: CapSet, found: &mut Vec<Finding>) {
         let severity = if is_root { Severity::High } else { Severity::Medium };
         let text = format!("every user may execute it, and it has {}", file.power());
         add(&rules::FILE_ROOT_EQUIVALENT, severity, text);
+    }
+}
+
+/// In an image, who can write a file and what a capability reaches is the container's matter.
+fn of_image_file(file: &PrivilegedFile, bounding: CapSet, found: &mut Vec<Finding>) {
+    let mut add = |rule, severity, text| found.push(Finding::of_file(rule, severity, file, text));
+    if file.malformed.is_some() {
+        add(&rules::FILE_MALFORMED, Severity::Low, "its capabilities are malformed".into());
+    }
+    let caps = file.caps.unwrap_or_default();
+    let lacking = caps.permitted - bounding;
+    if caps.effective && !lacking.is_empty() {
+        let lacking = set_in_words(lacking);
+        let text = format!("exec fails in a container by default, which lacks {lacking}");
+        add(&rules::IMAGE_UNUSABLE, Severity::Medium, text);
+    }
+    if let Some(role) = file.role()
+        && (file.is_set_uid() || !caps.permitted.is_empty())
+    {
+        let text = format!("it is {} and has {}", role.text(), file.power());
+        add(&rules::FILE_INTERPRETER, Severity::High, text);
+    } else if file.is_set_uid() || file.is_set_gid() {
+        add(&rules::IMAGE_SET_ID, Severity::Low, format!("it has {}", file.power()));
+    }
+}
+
+fn of_lost(lost: &LostCaps) -> Finding {
+    let rule = &rules::IMAGE_LOST;
+    let subject = encode(&lost.path);
+    let caps =
+        lost.caps.map_or_else(|| "capabilities".into(), |caps| CapState::from(caps).to_string());
+    let LostCaps { given, taken, .. } = lost;
+    Finding {
+        rule,
+        severity: Severity::Medium,
+        text: format!("layer {given} gives it {caps}, and layer {taken} has it without"),
+        route: None,
+        key: format!("{} {subject} {caps}", rule.id),
+        subject,
     }
 }
 

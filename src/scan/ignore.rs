@@ -1,4 +1,4 @@
-//! Findings that somebody has looked at and accepts for a time.
+//! Ignore files: findings that were reviewed and are accepted for a time.
 //!
 //! A line is the id of a rule or `*`, a pattern of fnmatch(3) for the subject as one word, the last
 //! day that it holds or `never`, and the reason:
@@ -126,8 +126,8 @@ mod tests {
             mode: 0o4755,
             ..PrivilegedFile::default()
         };
-        let mut inventory = Inventory::default();
-        inventory.files = vec![file("/opt/bash"), file("/usr/bin/perl"), file("/usr/bin/gdb")];
+        let files = vec![file("/opt/bash"), file("/usr/bin/perl"), file("/usr/bin/gdb")];
+        let inventory = Inventory { files, ..Inventory::default() };
         let left = |text: &str, today| {
             let mut all = findings(&inventory);
             let (ignored, expired) = Ignore::parse(text).unwrap().apply(&mut all, today);

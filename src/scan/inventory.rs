@@ -19,7 +19,7 @@ use crate::{
     settings::Profile,
 };
 
-/// Everything that a scan found.
+/// All facts of a scan.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Inventory {
@@ -37,11 +37,13 @@ pub struct Inventory {
     pub units: Vec<Group>,
     /// Containers with such processes.
     pub containers: Vec<Group>,
-    /// The bounding set of the process that scans.
+    /// The image, if it is one.
+    pub image: Option<Image>,
+    /// The bounding set of the process that scans, or that of a container of the image.
     pub bounding: CapSet,
     /// The capabilities that the kernel has.
     pub supported: CapSet,
-    /// What could not be looked at. If it is empty, the scan is complete.
+    /// Files and processes that could not be read. If it is empty, the scan is complete.
     pub unread: Vec<Unread>,
 }
 
@@ -57,7 +59,35 @@ pub struct Host {
     pub time: String,
 }
 
-/// A file that gives power to whoever executes it.
+/// An image of a container.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Image {
+    /// The user that it runs as, as the image has it; empty for root.
+    pub user: String,
+    /// The capabilities that it asks for by the label `io.containers.capabilities`.
+    pub capabilities: Option<CapSet>,
+    /// How many layers it has.
+    pub layers: usize,
+    /// Files that lost their capabilities in a later layer.
+    pub lost: Vec<LostCaps>,
+}
+
+/// A file that lost its capabilities in a later layer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LostCaps {
+    /// The file.
+    pub path: PathBuf,
+    /// The capabilities that it had, if they can be understood.
+    pub caps: Option<FileCaps>,
+    /// The layer that gave them, from 1.
+    pub given: usize,
+    /// The layer that took them, from 1.
+    pub taken: usize,
+}
+
+/// A file that gives privileges to the process that executes it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PrivilegedFile {
@@ -84,7 +114,7 @@ pub struct PrivilegedFile {
     /// Whether the root id of the capabilities belongs to no user namespace and to nobody's range
     /// of subordinate ids.
     pub is_unmapped: bool,
-    /// Who can change it, besides root.
+    /// The users besides root that can change it.
     pub writable: Vec<Writable>,
     /// The package that it belongs to, if that was asked.
     pub package: Option<Package>,
@@ -132,7 +162,7 @@ pub struct PrivilegedProcess {
     pub container: Option<String>,
     /// The user namespace that its capabilities count in.
     pub namespace: Namespace,
-    /// Who can change its program, besides root.
+    /// The users besides root that can change its program.
     pub writable: Vec<Writable>,
 }
 
@@ -204,7 +234,7 @@ pub struct Group {
     pub unused: Option<CapSet>,
 }
 
-/// Something that could not be looked at.
+/// A file or a process that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Unread {
@@ -260,7 +290,7 @@ impl PrivilegedFile {
         self.worth().into()
     }
 
-    /// Returns how whoever executes it can become root, if there is a known way.
+    /// Returns a way from executing the file to root, if one is known.
     pub fn route(&self) -> Option<String> {
         if self.is_set_uid() && self.uid == 0 {
             return Some("it runs as root".into());
@@ -379,7 +409,7 @@ impl Protocol {
     }
 }
 
-/// Returns a name, or the id if there is none.
+/// Returns a name, or the id without one.
 pub(super) fn name_or_id(name: Option<&str>, id: u32) -> String {
     name.map_or_else(|| id.to_string(), encode)
 }

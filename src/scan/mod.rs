@@ -1,9 +1,9 @@
-//! What holds power on a machine, in a directory tree or in an image.
+//! Inventories of privileges: on a machine, in a directory tree or in an image.
 //!
 //! An [`Inventory`] is a list of facts: files with capabilities or set-user-ID bits, processes
 //! with capabilities, the sockets that they listen on, and the units and containers that they
-//! belong to. [`findings`] are what is wrong with them, each by one [`Rule`]. Both are values, and
-//! everything that is derived from them is a pure function; only [`gather`] looks at a machine.
+//! belong to. [`findings`] are the faults in them, each by one [`Rule`]. Both are values, and
+//! everything that is derived from them is a pure function; only [`gather`] and [`image`] read a machine or an image.
 //!
 //! ```
 //! use rcap::scan::{findings, gather::{self, Sources}};
@@ -17,6 +17,7 @@
 
 pub mod baseline;
 pub mod gather;
+pub mod image;
 pub mod output;
 pub mod saved;
 
@@ -33,8 +34,8 @@ mod writable;
 pub use findings::{Finding, findings};
 pub use ignore::{Ignore, IgnoreError};
 pub use inventory::{
-    Expected, Group, Host, Inventory, Namespace, Package, PrivilegedFile, PrivilegedProcess,
-    Protocol, Socket, Unread,
+    Expected, Group, Host, Image, Inventory, LostCaps, Namespace, Package, PrivilegedFile,
+    PrivilegedProcess, Protocol, Socket, Unread,
 };
 pub use name::{DecodeError, decode, encode};
 pub use rules::{RULES, Rule};

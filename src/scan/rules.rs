@@ -1,4 +1,4 @@
-//! The rules behind findings: each has a stable id and an explanation.
+//! The rules of findings: each has a stable id and an explanation.
 
 /// One kind of finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -6,11 +6,11 @@
 pub struct Rule {
     /// A stable id, such as `file-interpreter`.
     pub id: &'static str,
-    /// One line that says what is wrong.
+    /// One line that names the fault.
     pub title: &'static str,
     /// Why that matters, and when it does not.
     pub explanation: &'static str,
-    /// What to do about it.
+    /// A way to remove the fault.
     pub fix: &'static str,
 }
 

@@ -1,18 +1,18 @@
-//! Who can change a file: by writing to it, or by replacing it or a directory that leads to it.
+//! The users who can change a file, by writing to it, or by replacing it or a directory above it.
 
 use std::path::{Path, PathBuf};
 
-/// A file or a directory that somebody besides root can change.
+/// A file or a directory that another user than root can change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub struct Writable {
     /// The file itself, or a directory on the way to it.
     pub path: PathBuf,
-    /// Who can.
+    /// The users who can change it.
     pub by: Writer,
 }
 
-/// Somebody besides root.
+/// Users besides root.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Writer {
@@ -71,7 +71,7 @@ mod tests {
 
     #[test]
     fn who_can_write() {
-        // Of each: the mode, the owner and the group.
+        // Each node is a mode, an owner and a group.
         type Row<'a> = (&'a [(u32, u32, u32)], &'a [(usize, Writer)]);
         #[rustfmt::skip]
         let rows: &[Row<'_>] = &[

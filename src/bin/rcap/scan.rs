@@ -8,6 +8,7 @@ use rcap::scan::{
     baseline::Baseline,
     findings,
     gather::{self, Sources},
+    image,
     output::{json, table},
     today,
 };
@@ -50,7 +51,7 @@ fn scan(
         None => None,
     };
     let target = request.write_baseline.as_deref().map(Target::new).transpose()?;
-    let mut inventory = gather::gather(&sources(request));
+    let mut inventory = gathered(request)?;
     let mut findings = findings(&inventory);
     if let (Some(target), Some(path)) = (target, &request.write_baseline) {
         let text = Baseline::new(&inventory, &findings).to_text();
@@ -70,6 +71,15 @@ fn scan(
         io.complain_in_words("rcap scan", &words)?;
     }
     Ok(Some((inventory, findings)))
+}
+
+fn gathered(request: &ScanRequest) -> Result<Inventory, Failure> {
+    let Some(path) = &request.image else { return Ok(gather::gather(&sources(request))) };
+    let docker = path.to_str().and_then(|text| text.strip_prefix("docker:"));
+    Ok(match docker {
+        Some(name) => image::docker_image(name, &std::env::temp_dir())?,
+        None => image::image(path)?,
+    })
 }
 
 fn sources(request: &ScanRequest) -> Sources {
@@ -95,11 +105,9 @@ fn print(
     io: &mut Io<'_>,
 ) -> Result<Exit, Failure> {
     if request.json {
-        writeln!(io.out, "{}", json::document(inventory, findings))?;
+        json::write(io.out, inventory, findings)?;
     } else if request.jsonl {
-        for line in json::lines(inventory, findings) {
-            writeln!(io.out, "{line}")?;
-        }
+        json::write_lines(io.out, inventory, findings)?;
     } else {
         write!(io.out, "{}", table::table(inventory, findings))?;
     }

@@ -52,7 +52,7 @@ pub(super) fn gather(sources: &Sources, inventory: &mut Inventory, names: &mut N
     }
     let (mut files, errors) = found.into_inner().unwrap_or_else(PoisonError::into_inner);
     files.sort_by(|a, b| a.path.cmp(&b.path));
-    // Of paths that overlap, each file counts once.
+    // Paths may overlap.
     files.dedup_by(|a, b| a.path == b.path);
     inventory.unread.extend(errors);
     let mapped = Mapped::gather(root, inventory);
@@ -134,7 +134,7 @@ fn complete(file: &mut PrivilegedFile, root: Option<&Path>, names: &mut Names) {
     }
     let mut writable = who_can_write(&file.path, root);
     if file.is_set_uid() {
-        // Whoever owns a set-user-ID file gives their own power.
+        // A set-user-ID file gives its owner's power, so its owner gains nothing.
         writable.retain(|one| one.by != crate::scan::Writer::User(file.uid));
     }
     file.writable = writable;

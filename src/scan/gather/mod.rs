@@ -15,9 +15,9 @@ mod processes;
 mod sockets;
 mod users;
 
-use users::Names;
+pub(super) use users::Names;
 
-/// What a scan looks at.
+/// The parts of the machine that a scan covers.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Sources {
@@ -62,8 +62,8 @@ impl Sources {
     }
 }
 
-/// Looks at everything that `sources` names. What cannot be looked at is in
-/// [`Inventory::unread`].
+/// Collects the facts about everything that `sources` names. Files and processes that cannot be
+/// read are in [`Inventory::unread`].
 pub fn gather(sources: &Sources) -> Inventory {
     let mut inventory = Inventory {
         host: host(sources.root.as_deref()),

@@ -23,7 +23,7 @@ pub(super) fn gather(pids: &[u32]) -> (Vec<Socket>, Vec<Unread>) {
     let mut seen = BTreeSet::new();
     for &pid in pids {
         let space = namespace(pid, "net");
-        // Without the right to ask, the process's is not told from another one.
+        // A namespace that may not be read cannot be compared with the others.
         if space.is_none() || !seen.insert(space) {
             continue;
         }
@@ -149,7 +149,7 @@ fn packet(line: &str) -> Option<Socket> {
 mod tests {
     use super::*;
 
-    /// Of Linux 6.18 on a little-endian machine.
+    /// Lines that Linux 6.18 wrote on a little-endian machine.
     #[test]
     #[cfg(target_endian = "little")]
     fn lines() {

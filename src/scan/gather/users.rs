@@ -13,7 +13,7 @@ const LONGEST: u64 = 16 << 20;
 
 /// Names of ids, each asked once.
 #[derive(Debug, Default)]
-pub(super) struct Names {
+pub(crate) struct Names {
     users: BTreeMap<u32, Option<String>>,
     groups: BTreeMap<u32, Option<String>>,
     /// Whether the machine's user database answers for what is not there yet.
@@ -28,25 +28,30 @@ impl Names {
 
     /// Returns the names of the system below a directory, by its own passwd(5) and group(5).
     pub(super) fn of_root(root: &Path) -> Names {
-        let read = |name| parse(&read_below(root, name).unwrap_or_default());
-        Names { users: read("etc/passwd"), groups: read("etc/group"), asks: false }
+        let read = |name| read_below(root, name).unwrap_or_default();
+        Names::of_texts(&read("etc/passwd"), &read("etc/group"))
     }
 
-    pub(super) fn user(&mut self, uid: u32) -> Option<String> {
+    /// Returns the names in texts of passwd(5) and group(5).
+    pub(in crate::scan) fn of_texts(users: &str, groups: &str) -> Names {
+        Names { users: parse(users), groups: parse(groups), asks: false }
+    }
+
+    pub(in crate::scan) fn user(&mut self, uid: u32) -> Option<String> {
         let asks = self.asks;
         let ask = || User::from_uid(Uid::from_raw(uid)).ok().flatten().map(|user| user.name);
         self.users.entry(uid).or_insert_with(|| asks.then(ask).flatten()).clone()
     }
 
-    pub(super) fn group(&mut self, gid: u32) -> Option<String> {
+    pub(in crate::scan) fn group(&mut self, gid: u32) -> Option<String> {
         let asks = self.asks;
         let ask = || Group::from_gid(Gid::from_raw(gid)).ok().flatten().map(|group| group.name);
         self.groups.entry(gid).or_insert_with(|| asks.then(ask).flatten()).clone()
     }
 }
 
-/// Reads a regular file below a directory that somebody else may have made: no link leads out of
-/// it, and no more than the limit is read.
+/// Reads a regular file below an untrusted directory: no link leads out of it, and no more than
+/// the limit is read.
 pub(super) fn read_below(root: &Path, name: &str) -> Option<String> {
     let directory = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = open(root, directory, Mode::empty()).ok()?;

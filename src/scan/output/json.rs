@@ -1,14 +1,18 @@
 //! JSON: one document, or a line for each entry. (docs/json.md)
 
-use std::{ffi::OsStr, os::unix::ffi::OsStrExt};
+use std::{
+    ffi::OsStr,
+    io::{self, Write},
+    os::unix::ffi::OsStrExt,
+};
 
 use serde_json::{Map, Value, json};
 
 use crate::{
     CapState,
     scan::{
-        Finding, Group, Host, Inventory, Namespace, Package, PrivilegedFile, PrivilegedProcess,
-        Socket, Writable, Writer, encode,
+        Finding, Group, Host, Image, Inventory, Namespace, Package, PrivilegedFile,
+        PrivilegedProcess, Socket, Unread, Writable, Writer, encode,
     },
 };
 
@@ -24,55 +28,102 @@ pub fn insert_name(object: &mut Map<String, Value>, key: &str, name: &OsStr) {
     }
 }
 
-/// Returns the document of a scan.
-pub fn document(inventory: &Inventory, findings: &[Finding]) -> Value {
+/// Writes the document of a scan, entry by entry: a hostile image can have many.
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write(out: &mut dyn Write, inventory: &Inventory, findings: &[Finding]) -> io::Result<()> {
     let Host { name, kernel, time } = &inventory.host;
-    let unread = inventory.unread.iter();
-    json!({
+    let head = json!({
         "schema": SCHEMA,
         "host": name,
         "kernel": kernel,
         "time": time,
         "complete": inventory.unread.is_empty(),
-        "unread": unread
-            .map(|one| json!({"subject": one.subject, "reason": one.reason}))
-            .collect::<Vec<_>>(),
-        "files": list(&inventory.files, file),
-        "processes": list(&inventory.processes, process),
-        "sockets": list(&inventory.sockets, socket),
-        "units": list(&inventory.units, group),
-        "containers": list(&inventory.containers, group),
-        "findings": list(findings, finding),
-    })
+        "image": inventory.image.as_ref().map(image),
+    });
+    let head = head.to_string();
+    write!(out, "{}", head.trim_end_matches('}'))?;
+    list(out, "unread", &inventory.unread, unread)?;
+    list(out, "files", &inventory.files, file)?;
+    list(out, "processes", &inventory.processes, process)?;
+    list(out, "sockets", &inventory.sockets, socket)?;
+    list(out, "units", &inventory.units, group)?;
+    list(out, "containers", &inventory.containers, group)?;
+    list(out, "findings", findings, finding)?;
+    writeln!(out, "}}")
 }
 
-/// Returns a line for each entry and each finding, with the host and the time in each, and one for
+/// Writes a list as the next member of an object.
+fn list<T>(
+    out: &mut dyn Write,
+    key: &str,
+    all: &[T],
+    object: fn(&T) -> Map<String, Value>,
+) -> io::Result<()> {
+    write!(out, ",\"{key}\":[")?;
+    for (nth, one) in all.iter().enumerate() {
+        out.write_all(if nth > 0 { b",\n" } else { b"\n" })?;
+        serde_json::to_writer(&mut *out, &object(one))?;
+    }
+    out.write_all(b"]")
+}
+
+fn unread(unread: &Unread) -> Map<String, Value> {
+    map([("subject", unread.subject.clone().into()), ("reason", unread.reason.clone().into())])
+}
+
+/// Writes a line for each entry and each finding, with the host and the time in each, after one for
 /// the scan itself.
-pub fn lines(inventory: &Inventory, findings: &[Finding]) -> Vec<Value> {
-    let Host { name, kernel, time } = &inventory.host;
-    let line = |kind: &str, mut object: Map<String, Value>| {
-        object.insert("schema".into(), SCHEMA.into());
-        object.insert("kind".into(), kind.into());
-        object.insert("host".into(), name.clone().into());
-        object.insert("kernel".into(), kernel.clone().into());
-        object.insert("time".into(), time.clone().into());
-        Value::from(object)
-    };
-    let mut scan = Map::new();
-    scan.insert("complete".into(), inventory.unread.is_empty().into());
-    scan.insert("findings".into(), findings.len().into());
-    let mut lines = vec![line("scan", scan)];
-    lines.extend(inventory.files.iter().map(|one| line("file", file(one))));
-    lines.extend(inventory.processes.iter().map(|one| line("process", process(one))));
-    lines.extend(inventory.sockets.iter().map(|one| line("socket", socket(one))));
-    lines.extend(inventory.units.iter().map(|one| line("unit", group(one))));
-    lines.extend(inventory.containers.iter().map(|one| line("container", group(one))));
-    lines.extend(findings.iter().map(|one| line("finding", finding(one))));
-    lines
+///
+/// # Errors
+///
+/// Those of `out`.
+pub fn write_lines(
+    out: &mut dyn Write,
+    inventory: &Inventory,
+    findings: &[Finding],
+) -> io::Result<()> {
+    let scan = map([
+        ("complete", inventory.unread.is_empty().into()),
+        ("findings", findings.len().into()),
+    ]);
+    let host = &inventory.host;
+    line(out, host, "scan", scan)?;
+    inventory.files.iter().try_for_each(|one| line(out, host, "file", file(one)))?;
+    inventory.processes.iter().try_for_each(|one| line(out, host, "process", process(one)))?;
+    inventory.sockets.iter().try_for_each(|one| line(out, host, "socket", socket(one)))?;
+    inventory.units.iter().try_for_each(|one| line(out, host, "unit", group(one)))?;
+    inventory.containers.iter().try_for_each(|one| line(out, host, "container", group(one)))?;
+    findings.iter().try_for_each(|one| line(out, host, "finding", finding(one)))
 }
 
-fn list<T>(all: &[T], object: fn(&T) -> Map<String, Value>) -> Vec<Map<String, Value>> {
-    all.iter().map(object).collect()
+fn line(
+    out: &mut dyn Write,
+    host: &Host,
+    kind: &str,
+    mut object: Map<String, Value>,
+) -> io::Result<()> {
+    object.insert("schema".into(), SCHEMA.into());
+    object.insert("kind".into(), kind.into());
+    object.insert("host".into(), host.name.clone().into());
+    object.insert("kernel".into(), host.kernel.clone().into());
+    object.insert("time".into(), host.time.clone().into());
+    serde_json::to_writer(&mut *out, &object)?;
+    writeln!(out)
+}
+
+fn objects<T>(all: &[T], object: fn(&T) -> Map<String, Value>) -> Value {
+    all.iter().map(object).collect::<Vec<_>>().into()
+}
+
+fn image(image: &Image) -> Value {
+    json!({
+        "user": image.user,
+        "capabilities": image.capabilities,
+        "layers": image.layers,
+    })
 }
 
 fn map<const N: usize>(fields: [(&str, Value); N]) -> Map<String, Value> {
@@ -93,7 +144,7 @@ fn file(file: &PrivilegedFile) -> Map<String, Value> {
         ("route", json!(file.route())),
         ("nosuid", file.is_nosuid.into()),
         ("script", file.is_script.into()),
-        ("writable", list(&file.writable, writable).into()),
+        ("writable", objects(&file.writable, writable)),
     ]);
     insert_name(&mut object, "path", file.path.as_os_str());
     if let Some(error) = &file.malformed {
@@ -149,7 +200,7 @@ fn process(process: &PrivilegedProcess) -> Map<String, Value> {
         ("threads", threads.collect::<Vec<_>>().into()),
         ("severity", process.severity().name().into()),
         ("worth", process.worth().text().into()),
-        ("writable", list(&process.writable, writable).into()),
+        ("writable", objects(&process.writable, writable)),
     ]);
     insert_name(&mut object, "name", &status.name);
     match &process.program {

@@ -20,7 +20,13 @@ pub fn table(inventory: &Inventory, findings: &[Finding]) -> String {
 
 fn write_all(out: &mut String, inventory: &Inventory, findings: &[Finding]) -> fmt::Result {
     let host = &inventory.host;
-    writeln!(out, "{}  Linux {}  {}", host.name, host.kernel, host.time)?;
+    match &inventory.image {
+        None => writeln!(out, "{}  Linux {}  {}", host.name, host.kernel, host.time)?,
+        Some(image) => {
+            let user = if image.user.is_empty() { "root".into() } else { encode(&image.user) };
+            writeln!(out, "{}  {} layers, user {user}  {}", host.name, image.layers, host.time)?;
+        }
+    }
     writeln!(out, "\nFindings: {}", counts(findings.iter().map(|one| one.severity)))?;
     for finding in findings {
         writeln!(

@@ -31,7 +31,7 @@ pub use save::{Saving, save};
 /// The first line of the text.
 const TITLE: &str = "# rcap save 1";
 
-/// What is saved of one file.
+/// The saved capabilities of one file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Line {
@@ -127,7 +127,7 @@ impl Line {
             None => words.push("-".into()),
             Some(caps) => {
                 words.extend(caps.rootid.map(|id| format!("rootid={id}")));
-                // Of all capabilities, none is written as `all`: another kernel has other ones.
+                // Each name is written out, because `all` differs between kernels.
                 words.push(CapState::from(caps).to_text(CapSet::all()).to_string());
             }
         }

@@ -60,7 +60,7 @@ pub struct Failure {
     pub error: Error,
 }
 
-/// What was done, and what was not. Each file is counted once.
+/// The result for each file. Each file is counted once.
 #[derive(Debug, Default)]
 #[non_exhaustive]
 pub struct Account {
@@ -129,7 +129,7 @@ pub fn restore(
     Ok(account)
 }
 
-/// What a file has to be still when its turn comes.
+/// The identity of a file, which must not change between its check and its turn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Identity {
     file: (u64, u64),
@@ -217,7 +217,7 @@ fn apply(step: &Step, identity: &Identity, root: &OwnedFd) -> Result<()> {
         return Err(failed(io::Error::other("it has changed since it was checked")));
     }
     if let Some((_, bits)) = step.mode {
-        // The mode before the capabilities: whoever may execute the file is settled then.
+        // The mode comes first, so that the users who may execute the file are settled.
         let descriptors = own::open("fd", OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(failed)?;
         let name = file.as_raw_fd().to_string();
         let mode = stat::Mode::from_bits_truncate(bits);

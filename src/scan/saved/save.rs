@@ -23,7 +23,7 @@ use crate::{
     proc::own,
 };
 
-/// What is saved.
+/// The files to save, and the fields of each.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct Saving {
@@ -122,7 +122,7 @@ fn sum_of(path: &Path) -> io::Result<[u8; 32]> {
     sha256(&locate(path, OFlag::O_NOFOLLOW)?)
 }
 
-/// Returns the SHA-256 of the regular file behind an `O_PATH` descriptor.
+/// Returns the SHA-256 of a regular file that is open with `O_PATH`.
 pub(super) fn sha256(file: &File) -> io::Result<[u8; 32]> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));

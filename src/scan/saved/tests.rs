@@ -25,11 +25,8 @@ fn lines() {
 #[test]
 fn lines_as_people_write_them() {
     let lines = parsed("\n# a comment\n  /usr/./bin/x   cap_chown,cap_kill+ep cap_net_raw+p-e\n");
-    assert_eq!(
-        lines.unwrap_err(),
-        "line 4: cannot store cap_net_raw: a file has one effective bit, so either none or all \
-         capabilities must be effective"
-    );
+    let err = lines.unwrap_err();
+    assert!(err.starts_with("line 4: ") && err.contains("cap_net_raw"), "{err}");
     let lines = parsed("  /usr/./bin/x   cap_chown,cap_kill+ep\n").unwrap();
     assert_eq!(lines[0].path, Path::new("usr/bin/x"));
     assert_eq!(lines[0].caps.unwrap().permitted.len(), 2);

@@ -1,6 +1,7 @@
 //! The command lines of rcap's own commands. Each is parsed into a request, a plain struct, and
 //! checked here; the commands see requests alone.
 
+mod inventory;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -12,10 +13,11 @@ use clap::{Command, Parser};
 
 use rcap::tools::Mistake;
 
+pub(crate) use inventory::{RestoreRequest, SaveRequest, ScanRequest};
 pub(crate) use requests::{
     CompletionsRequest, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest, HookRequest,
-    MinimizeRequest, ReportRequest, RestoreRequest, RunRequest, RuntimeRequest, SaveRequest,
-    ScanRequest, SuggestRequest, TraceRequest, WhyRequest,
+    MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest, SuggestRequest, TraceRequest,
+    WhyRequest,
 };
 pub(crate) use values::{Explained, caps};
 

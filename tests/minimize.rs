@@ -121,8 +121,10 @@ fn a_file_is_given_away() {
         ran.out
     );
     assert!(ran.out.contains("and chown was refused cap_chown: change the owner, mode or times of a file (fchownat = EPERM)"), "{}", ran.out);
-    let settings = minimize(&["--to", "docker", "--", "chown", "1002", &file]).out;
-    assert_eq!(settings, "--cap-drop=ALL --cap-add=CHOWN --security-opt=no-new-privileges\n");
+    // Settings alone are on standard output, and the report is on standard error.
+    let ran = minimize(&["--to", "docker", "--", "chown", "1002", &file]);
+    assert_eq!(ran.out, "--cap-drop=ALL --cap-add=CHOWN --security-opt=no-new-privileges\n");
+    assert!(ran.err.starts_with("Minimum: cap_chown\n"), "{}", ran.err);
     let (object, _) = minimum(&["--", "chown", "1001", &file]);
     assert_eq!(object["schema"], 2);
     assert_eq!(object["command"][0], "chown");

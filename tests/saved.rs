@@ -298,10 +298,10 @@ fn mistakes() {
     #[rustfmt::skip]
     let rows: [(&[&str], i32, &str); 6] = [
         (&["save"],                        2, "missing PATH"),
-        (&["save", "missing"],             1, "No such file or directory"),
+        (&["save", "missing"],             2, "No such file or directory"),
         (&["save", "--root", "/usr", "/"], 2, "not below /usr"),
-        (&["restore", "missing"],          1, "missing: no such file"),
-        (&["restore", "text"],             1, "text: line 1: the first line must be"),
+        (&["restore", "missing"],          2, "missing: no such file"),
+        (&["restore", "text"],             2, "text: line 1: the first line must be"),
         (&["restore", "--root", "missing", "text"], 2, "line 1"),
     ];
     for (args, status, want) in rows {

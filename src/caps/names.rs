@@ -80,24 +80,23 @@ impl UnknownCap {
     pub fn name(&self) -> &str {
         &self.name
     }
+}
 
-    /// Returns the capability name most similar to this one, if any is similar enough.
-    #[cfg(feature = "settings")]
-    fn alike(&self) -> Option<&'static str> {
-        const ALIKE: f64 = 0.85;
-        fn bare(name: &str) -> &str {
-            name.strip_prefix("cap_").unwrap_or(name)
-        }
-        let names = Cap::ALL.iter().filter_map(|cap| cap.name());
-        let best = most_alike(bare(&self.name), names.map(|name| (bare(name), name)), ALIKE);
-        best.filter(|_| !self.is_cut)
+/// Returns the capability name most similar to this one, if any is similar enough.
+#[cfg(feature = "settings")]
+pub(super) fn alike(name: &str) -> Option<&'static str> {
+    const ALIKE: f64 = 0.85;
+    fn bare(name: &str) -> &str {
+        name.strip_prefix("cap_").unwrap_or(name)
     }
+    let name = name.to_ascii_lowercase();
+    let names = Cap::ALL.iter().filter_map(|cap| cap.name());
+    most_alike(bare(&name), names.map(|name| (bare(name), name)), ALIKE)
+}
 
-    #[cfg(not(feature = "settings"))]
-    #[expect(clippy::unused_self, reason = "as with the feature")]
-    fn alike(&self) -> Option<&'static str> {
-        None
-    }
+#[cfg(not(feature = "settings"))]
+pub(super) fn alike(_: &str) -> Option<&'static str> {
+    None
 }
 
 /// Returns how much two words are spelled alike, from 0 to 1.
@@ -128,7 +127,9 @@ impl fmt::Display for UnknownCap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let dots = if self.is_cut { "..." } else { "" };
         write!(f, "unknown capability {:?}{dots}", self.name)?;
-        self.alike().map_or(Ok(()), |known| write!(f, "; did you mean {known}?"))
+        alike(&self.name)
+            .filter(|_| !self.is_cut)
+            .map_or(Ok(()), |known| write!(f, "; did you mean {known}?"))
     }
 }
 

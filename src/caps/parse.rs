@@ -2,6 +2,8 @@
 
 use std::{error, fmt};
 
+use super::names;
+
 /// The error of invalid text: its position, and what was expected there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ParseError {
@@ -36,11 +38,26 @@ impl ParseError {
     pub fn expected(&self) -> &'static str {
         self.expected
     }
+
+    /// Returns the word in the place of a capability's name.
+    fn word(&self) -> Option<&str> {
+        let rest = self.text.get(self.offset..)?;
+        let is_end = |char: char| !(char.is_alphanumeric() || char == '_');
+        let word = rest.split(is_end).next().filter(|word| !word.is_empty())?;
+        (self.expected == ParseError::CAPABILITY).then_some(word)
+    }
 }
 
 impl fmt::Display for ParseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let ParseError { text, offset, expected } = self;
+        if let Some(word) = self.word() {
+            write!(f, "unknown capability {word:?}")?;
+            return match names::alike(word) {
+                Some(name) => write!(f, "; did you mean {name}?"),
+                None => write!(f, " at byte {offset} of {text:?}"),
+            };
+        }
         write!(f, "expected {expected}, at byte {offset} of {text:?}")
     }
 }

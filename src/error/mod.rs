@@ -157,6 +157,8 @@ impl fmt::Display for Subject {
             Subject::Child => f.write_str("the child process"),
             Subject::OtherThread(tid) => write!(f, "thread {tid}"),
             Subject::Process(pid) => write!(f, "process {pid}"),
+            // Something that can be seen.
+            Subject::Path(path) if path.as_os_str().is_empty() => f.write_str("''"),
             Subject::Path(path) => write!(f, "{}", path.display()),
             Subject::Descriptor(fd) => write!(f, "file descriptor {fd}"),
         }

@@ -73,7 +73,8 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         io,
         proc: Proc::default(),
         options: Options::default(),
-        json: None,
+        // For the whole line, wherever it stands.
+        json: argv.iter().any(|arg| arg == "--json").then(Vec::new),
         waiting: Vec::new(),
         failed: false,
     };
@@ -143,11 +144,7 @@ impl Getpcaps<'_, '_> {
             "--iab" => Options { iab: true, ..before },
             "--names" => Options { names: true, ..before },
             "--threads" => Options { threads: true, ..before },
-            "--json" => {
-                self.flush()?;
-                self.json.get_or_insert_default();
-                before
-            }
+            "--json" => before,
             "--all" => {
                 self.all()?;
                 before

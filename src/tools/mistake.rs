@@ -33,8 +33,7 @@ impl From<&clap::Error> for Mistake {
         // An empty value is still to be seen.
         let shown = if value.is_empty() { "''" } else { &value };
         let meant = [ContextKind::SuggestedArg, ContextKind::SuggestedValue].map(context).concat();
-        let meant = meant.first().map(|meant| format!("; did you mean {}?", bare(meant)));
-        let meant = meant.unwrap_or_default();
+        let meant = did_you_mean(meant.first().map(|meant| bare(meant)).as_deref());
         let prefix =
             if first.starts_with('-') { format!("{} ", name(&first)) } else { String::new() };
         Mistake(match err.kind() {
@@ -113,6 +112,21 @@ pub fn meant<'a>(
     let word = word.to_lowercase();
     let alias = aliases.iter().find(|(alias, _)| *alias == word).map(|(_, name)| *name);
     alias.or_else(|| most_alike(&word, names.into_iter().map(|name| (name, name)), ALIKE))
+}
+
+/// Returns the question that ends a message, if there is a name to propose.
+pub fn did_you_mean(meant: Option<&str>) -> String {
+    meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default()
+}
+
+/// Proposes the option that is spelled most like an unknown one, as the end of a message.
+pub(super) fn meant_option<'a>(word: &str, options: impl Iterator<Item = &'a str>) -> String {
+    const ALIKE: f64 = 0.9;
+    let word = word.split('=').next().unwrap_or_default();
+    // The short ones are all alike.
+    let options = options.filter(|option| option.len() > 2);
+    let options = options.map(|option| (option.trim_end_matches('='), option));
+    did_you_mean(most_alike(word, options, ALIKE))
 }
 
 #[cfg(test)]

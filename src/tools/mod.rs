@@ -25,7 +25,7 @@ mod stream;
 pub mod table;
 
 pub use self::{
-    mistake::{Mistake, meant},
+    mistake::{Mistake, did_you_mean, meant},
     stream::{Stream, Style},
 };
 pub use crate::caps::{likeness, most_alike};

@@ -15,6 +15,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Exit, Io, Name, chain,
     json::{SCHEMA, insert_name},
+    mistake::meant_option,
     options,
 };
 use crate::{
@@ -54,6 +55,25 @@ enum Wanted {
     Removed(String),
 }
 
+/// Returns whether `--json` is an option of this command line, and not a value or a file. It applies
+/// to the whole line, since standard output is one document.
+fn has_json(args: &[OsString]) -> bool {
+    let mut rest = args.iter();
+    while let Some(arg) = rest.next() {
+        match arg.to_str().unwrap_or_default() {
+            "--json" => return true,
+            "-f" | "-q" | "-v" | "--dry-run" => {}
+            "--add" | "--remove" => {
+                rest.nth(1);
+            }
+            _ => {
+                rest.next();
+            }
+        }
+    }
+    false
+}
+
 #[expect(clippy::struct_excessive_bools, reason = "they are the options")]
 struct Setcap<'a, 'b> {
     io: &'a mut Io<'b>,
@@ -85,7 +105,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         quiet: false,
         verify: false,
         dry_run: false,
-        json: false,
+        json: has_json(argv.get(1..).unwrap_or_default()),
         rootid: None,
         results: Vec::new(),
     };
@@ -145,7 +165,7 @@ impl Setcap<'_, '_> {
             "-q" => return Ok(set(&mut self.quiet)),
             "-v" => return Ok(set(&mut self.verify)),
             "--dry-run" => return Ok(set(&mut self.dry_run)),
-            "--json" => return Ok(set(&mut self.json)),
+            "--json" => return Ok(None),
             "-n" => return self.set_rootid(rest.next()),
             "-r" => Some(Wanted::Nothing),
             "-" => self.read_input()?,
@@ -202,7 +222,15 @@ impl Setcap<'_, '_> {
                     Name::new(arg, self.io.out_terminal).write(self.io.out)?;
                     writeln!(self.io.out)?;
                 }
-                self.usage_error(&err.to_string())?;
+                let options = OPTIONS.iter().flat_map(|(option, _)| option.split(", "));
+                let options = options.filter_map(|option| option.split(' ').next());
+                let meant = if text.starts_with('-') {
+                    meant_option(&text, options)
+                } else {
+                    String::new()
+                };
+                let words = format!("{err}{meant}");
+                self.complain(&words)?;
                 Ok(None)
             }
         }
@@ -215,7 +243,7 @@ impl Setcap<'_, '_> {
         } else if !add && !is_list(text) {
             self.usage_error("--remove needs a list of capabilities without flags")?;
         } else if let Err(err) = wanted.of(CapState::EMPTY) {
-            self.usage_error(&err.to_string())?;
+            self.complain(&err.to_string())?;
         } else {
             return Ok(Some(wanted));
         }

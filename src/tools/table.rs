@@ -7,11 +7,12 @@ use std::{
 
 use super::{Stream, Style};
 
-/// Rows of cells, two spaces apart. On a terminal, the last column wraps between words and is
+/// Rows of cells. On a terminal, the last column wraps between words and is
 /// indented; a pipe or a file gets one line for each row.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Table {
     indent: usize,
+    gap: usize,
     right: Option<usize>,
     rows: Vec<(Style, Vec<String>)>,
 }
@@ -24,7 +25,13 @@ impl Table {
 
     /// Returns a table whose lines begin with `indent` spaces.
     pub fn new(indent: usize) -> Table {
-        Table { indent, ..Table::default() }
+        Table { indent, gap: 2, right: None, rows: Vec::new() }
+    }
+
+    /// Puts `gap` spaces between columns.
+    #[must_use]
+    pub fn gap(self, gap: usize) -> Table {
+        Table { gap, ..self }
     }
 
     /// Aligns a column, counted from 0, to the right.
@@ -61,7 +68,7 @@ impl Table {
             cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
         };
         let widths: Vec<usize> = (0..first).map(widest).collect();
-        let start = self.indent + widths.iter().map(|width| width + 2).sum::<usize>();
+        let start = self.indent + widths.iter().map(|width| width + self.gap).sum::<usize>();
         let whole = start + widest(first);
         let mut lines = Vec::new();
         for (style, cells) in &self.rows {
@@ -69,7 +76,7 @@ impl Table {
             for (at, (cell, &width)) in cells.iter().zip(&widths).enumerate() {
                 let gap = " ".repeat(width - cell.chars().count());
                 let [before, after] = if self.right == Some(at) { [&gap, ""] } else { ["", &gap] };
-                line.extend([before, cell, after, "  "]);
+                line.extend([before, cell, after, &" ".repeat(self.gap)]);
             }
             let last = cells.get(first).map(String::as_str).unwrap_or_default();
             let mut push = |line: String| lines.push((*style, line.trim_end().to_owned()));
@@ -96,21 +103,27 @@ impl Table {
     }
 }
 
-/// Splits a text between words into lines of at most `width` characters, where its words are not
-/// longer.
+/// Splits a text between words into lines of at most `width` characters. A word that is longer, such
+/// as a set of capabilities, is split after commas.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut length = 0;
     for word in text.split(' ').filter(|word| !word.is_empty()) {
-        let word_length = word.chars().count();
-        match lines.last_mut() {
-            Some(line) if length + 1 + word_length <= width => {
-                line.extend([" ", word]);
-                length += 1 + word_length;
-            }
-            _ => {
-                lines.push(word.to_owned());
-                length = word_length;
+        let is_long = word.chars().count() > width;
+        let parts = word.split_inclusive(',').filter(|_| is_long);
+        let parts = parts.chain((!is_long).then_some(word));
+        for (nth, part) in parts.enumerate() {
+            let gap = usize::from(nth == 0);
+            let part_length = part.chars().count();
+            match lines.last_mut() {
+                Some(line) if length + gap + part_length <= width => {
+                    line.extend([&" "[..gap], part]);
+                    length += gap + part_length;
+                }
+                _ => {
+                    lines.push(part.to_owned());
+                    length = part_length;
+                }
             }
         }
     }
@@ -123,7 +136,8 @@ pub fn prose_width(out: &Stream) -> usize {
     out.width().map_or(80, |width| width.min(100))
 }
 
-/// Writes a paragraph with its first line indented by `indent` spaces, and the others by two more.
+/// Writes a paragraph, indented by `indent` spaces; its other lines by two more, unless it is not
+/// indented at all.
 ///
 /// # Errors
 ///
@@ -143,9 +157,10 @@ pub fn styled_paragraph(
     text: &str,
     out: &mut Stream,
 ) -> io::Result<()> {
-    let lines = wrap(text, prose_width(out).saturating_sub(indent + 2));
+    let others = if indent == 0 { 0 } else { indent + 2 };
+    let lines = wrap(text, prose_width(out).saturating_sub(others));
     for (nth, line) in lines.iter().enumerate() {
-        let indent = if nth == 0 { indent } else { indent + 2 };
+        let indent = if nth == 0 { indent } else { others };
         out.paint(style, &format!("{:indent$}{line}", ""))?;
         writeln!(out)?;
     }
@@ -194,6 +209,13 @@ mod tests {
             assert_eq!(lines(&table, width), want, "{width:?}");
         }
         assert_eq!(lines(&Table::new(0), Some(80)), [""; 0]);
+    }
+
+    #[test]
+    fn long_words() {
+        assert_eq!(wrap("of a,bb,ccc,d e", 6), ["of a,", "bb,", "ccc,d", "e"]);
+        assert_eq!(wrap("abcdefgh ij", 4), ["abcdefgh", "ij"]);
+        assert_eq!(wrap("", 4), [""; 0]);
     }
 
     proptest! {

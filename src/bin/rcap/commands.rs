@@ -10,7 +10,7 @@ use std::{
 use clap::Command;
 
 use rcap::tools::{
-    Mistake, Stream, capsh, captree, getcap, getpcaps, likeness, setcap,
+    Mistake, Stream, capsh, captree, did_you_mean, getcap, getpcaps, likeness, most_alike, setcap,
     table::{Table, paragraph, prose_width},
 };
 
@@ -265,8 +265,7 @@ fn unknown(word: &OsStr) -> Mistake {
     if word.as_encoded_bytes().starts_with(b"-") {
         return Mistake::new(format!("unknown option {shown}"));
     }
-    let meant = word.to_str().and_then(meant);
-    let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    let meant = did_you_mean(word.to_str().and_then(meant));
     Mistake::new(format!("unknown command {shown}{meant}"))
 }
 
@@ -274,11 +273,13 @@ fn unknown(word: &OsStr) -> Mistake {
 /// is far from every command that looks.
 fn meant(word: &str) -> Option<&'static str> {
     const ALIKE: f64 = 0.85;
+    const ALIAS: f64 = 0.9;
     /// How much more alike the name of a command that acts has to be.
     const MARGIN: f64 = 0.1;
     let word = word.to_lowercase();
-    if let Some(entry) = all().find(|entry| entry.aliases.contains(&&*word)) {
-        return Some(entry.name);
+    let aliases = all().flat_map(|entry| entry.aliases.iter().map(|alias| (*alias, entry.name)));
+    if let Some(name) = most_alike(&word, aliases, ALIAS) {
+        return Some(name);
     }
     let names = |acts| all().filter(move |entry| entry.acts == acts).map(|entry| entry.name);
     let best = |acts| {
@@ -336,6 +337,7 @@ mod tests {
             ("Trace",     Some("trace")),
             ("minimise",  Some("minimize")),
             ("deploy",    Some("export")),
+            ("deplyo",    Some("export")),
             ("find",      Some("getcap")),
             ("expalin",   Some("explain")),
             ("getcaps",   Some("getcap")),

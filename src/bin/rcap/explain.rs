@@ -15,7 +15,10 @@ use rcap::{
     Cap, CapSet, knowledge,
     scan::Rule,
     settings::Profile,
-    tools::table::{Table, paragraph, prose_width},
+    tools::{
+        did_you_mean,
+        table::{Table, paragraph, prose_width},
+    },
 };
 
 /// Who gives it to a container that asks for nothing.
@@ -181,6 +184,5 @@ fn system_call(name: &str, is_json: bool, io: &mut Io<'_>) -> Result<Exit, Failu
 /// Nothing is known of a name; another one may have been meant.
 fn unknown(what: &str, name: &str) -> Failure {
     let best = most_alike(name, knowledge::names().map(|known| (known, known)), 0.9);
-    let meant = best.map(|known| format!("; did you mean {known}?")).unwrap_or_default();
-    Failure::No(format!("unknown {what} {name}{meant}"))
+    Failure::No(format!("unknown {what} {name}{}", did_you_mean(best)))
 }

@@ -11,7 +11,7 @@ use std::{
 
 use nix::unistd::{Group, User};
 
-use super::{Escaped, Exit, Io, chain, options};
+use super::{Escaped, Exit, Io, chain, mistake::meant_option, options};
 use crate::{
     Cap, CapSet, CapState, Iab, Mode, ambient, bounding,
     caps::number,
@@ -55,6 +55,8 @@ enum Failure {
     Said,
     /// A message about the argument.
     Words(String),
+    /// A message about its value, which no privilege would make valid.
+    Value(String),
     /// The answer to a test, printed alone.
     Answer(String),
     Io(io::Error),
@@ -68,13 +70,16 @@ impl From<io::Error> for Failure {
 
 impl From<crate::Error> for Failure {
     fn from(err: crate::Error) -> Failure {
-        Failure::Words(chain(&err))
+        match err {
+            crate::Error::Parse(err) => err.into(),
+            err => Failure::Words(chain(&err)),
+        }
     }
 }
 
 impl From<crate::ParseError> for Failure {
     fn from(err: crate::ParseError) -> Failure {
-        Failure::Words(err.to_string())
+        Failure::Value(err.to_string())
     }
 }
 
@@ -113,7 +118,7 @@ options! {
     "--addamb="          "LIST"  "add to the ambient set" |_, value| addamb(value);
     "--delamb="          "LIST"  "remove from the ambient set" |_, value| delamb(value);
     "--noamb"            ""      "clear the ambient set" |_, _| done(ambient::clear());
-    "--iab="             "IAB"   "set the inheritable and ambient sets, and drop" |_, value| done(text(value)?.parse::<Iab>()?.apply());
+    "--iab="             "IAB"   "set the inheritable and ambient sets, and drop" |_, value| iab(value);
     "--strict"           ""      "toggle: do not raise CAP_SETPCAP for options" |sh, _| sh.toggle_strict();
     "--mode="            "MODE"  "enter a mode: NOPRIV, PURE1E_INIT, PURE1E or HYBRID" |_, value| done(text(value)?.parse::<Mode>()?.apply());
     "--secbits="         "N"     "set the securebits by number" |_, value| done(securebits::set(Securebits::from_bits_retain(id(value)?)));
@@ -223,7 +228,12 @@ impl Capsh<'_, '_> {
                         Escaped(bytes)
                     )?;
                 }
-                None => writeln!(self.io.err, "capsh: {}: unknown option", Escaped(bytes))?,
+                None => {
+                    let names = OPTIONS.iter().map(|option| option.name);
+                    let meant = meant_option(&arg.to_string_lossy(), names);
+                    let option = Escaped(bytes);
+                    writeln!(self.io.err, "capsh: {option}: unknown option{meant}")?;
+                }
             }
             self.usage()?;
             return Ok(Some(Exit::FAILURE));
@@ -242,6 +252,10 @@ impl Capsh<'_, '_> {
             Err(Failure::Said) => {}
             Err(Failure::Answer(words)) => {
                 writeln!(self.io.err, "{}", Escaped(words.as_bytes()))?;
+            }
+            Err(Failure::Value(words)) => {
+                let [arg, words] = [arg.as_bytes(), words.as_bytes()].map(Escaped);
+                writeln!(self.io.err, "capsh: {arg}: {words}")?;
             }
             Err(Failure::Words(words)) => {
                 let [arg, words] = [arg.as_bytes(), words.as_bytes()].map(Escaped);
@@ -356,7 +370,7 @@ impl Capsh<'_, '_> {
         let mask = Some(digits)
             .filter(|digits| digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
             .and_then(|digits| u64::from_str_radix(digits, 16).ok())
-            .ok_or_else(|| Failure::Words("not a hexadecimal mask of at most 64 bits".into()))?;
+            .ok_or_else(|| Failure::Value("not a hexadecimal mask of at most 64 bits".into()))?;
         writeln!(self.io.out, "0x{mask:016x}={}", CapSet::from_bits(mask))?;
         DONE
     }
@@ -442,10 +456,10 @@ impl Capsh<'_, '_> {
     fn fork_for(&mut self, value: &OsStr) -> Step {
         let seconds = Duration::from_secs(id(value)?.into());
         if seconds.is_zero() {
-            return Err(Failure::Words("not a number of seconds from 1".into()));
+            return Err(Failure::Value("not a number of seconds from 1".into()));
         }
         if self.child.is_some() {
-            return Err(Failure::Words("a child already exists".into()));
+            return Err(Failure::Value("a child already exists".into()));
         }
         if self.dry_run.is_none() {
             self.child = Some(Launcher::new().call(|| {
@@ -461,7 +475,7 @@ impl Capsh<'_, '_> {
         if self.dry_run.is_some() {
             return DONE;
         }
-        let no_child = || Failure::Words("no child; start one with --forkfor=".into());
+        let no_child = || Failure::Value("no child; start one with --forkfor=".into());
         let child = self.child.take().ok_or_else(no_child)?;
         child.kill(signal)?;
         let ended_by = child.wait()?.signal().unwrap_or(0);
@@ -480,6 +494,19 @@ impl Capsh<'_, '_> {
         }
         DONE
     }
+}
+
+fn iab(value: &OsStr) -> Step {
+    let iab: Iab = text(value)?.parse()?;
+    let now = CapState::current()?;
+    iab.apply().map(|()| None).map_err(|err| {
+        let bounding = bounding::current().unwrap_or(CapSet::all());
+        let wanted = CapState { inheritable: iab.inheritable(), ..now };
+        let why = refusal::refused(wanted, now, bounding);
+        let why =
+            why.or_else(|| iab.ambient().iter().find_map(refusal::not_ambient).map(str::to_owned));
+        Failure::Words(format!("{}{}", chain(&err), why.unwrap_or_default()))
+    })
 }
 
 fn supports(value: &OsStr) -> Step {
@@ -524,7 +551,7 @@ fn keep(value: &OsStr) -> Step {
     let keep = match id(value)? {
         0 => false,
         1 => true,
-        _ => return Err(Failure::Words("not 0 or 1".into())),
+        _ => return Err(Failure::Value("not 0 or 1".into())),
     };
     securebits::set_keep_caps(keep)?;
     DONE
@@ -543,12 +570,12 @@ fn chroot(value: &OsStr) -> Step {
 
 /// Returns the text of a value that is not a path.
 fn text(value: &OsStr) -> Result<&str, Failure> {
-    value.to_str().ok_or_else(|| Failure::Words("not valid UTF-8".into()))
+    value.to_str().ok_or_else(|| Failure::Value("not valid UTF-8".into()))
 }
 
 /// Parses a 32-bit number like strtoul(3) with base 0.
 fn id(value: &OsStr) -> Result<u32, Failure> {
-    let want = || Failure::Words("not a number from 0 to 4294967295".into());
+    let want = || Failure::Value("not a number from 0 to 4294967295".into());
     number(text(value)?).ok_or_else(want)
 }
 
@@ -570,7 +597,7 @@ fn group(item: &str) -> Result<u32, Failure> {
     if item.starts_with(|c: char| c.is_ascii_digit()) {
         return id(item.as_ref());
     }
-    let unknown = || Failure::Words(format!("unknown group {item:?}"));
+    let unknown = || Failure::Value(format!("unknown group {item:?}"));
     let group = Group::from_name(item).map_err(io::Error::from)?;
     group.map(|group| group.gid.as_raw()).ok_or_else(unknown)
 }

@@ -38,7 +38,13 @@ impl Capsh<'_, '_> {
         let rest = &self.argv[self.next..];
         self.next = self.argv.len();
         if self.dry_run.is_some() {
-            return DryRun::at_the_end(self.io);
+            DryRun::at_the_end(self.io)?;
+            if let Program::Itself = program {
+                let rest = rest.iter().map(|word| Escaped(word.as_encoded_bytes()).to_string());
+                let rest = rest.collect::<Vec<_>>().join(" ");
+                writeln!(self.io.out, "    not followed: capsh {rest}")?;
+            }
+            return Ok(Some(Exit::SUCCESS));
         }
         // Pending output precedes that of the program.
         self.io.out.flush()?;

@@ -10,8 +10,9 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Escaped, Exit, Io,
+    Escaped, Exit, Io, Mistake,
     json::{self, SCHEMA},
+    mistake::meant_option,
     options,
 };
 use crate::{
@@ -59,7 +60,7 @@ struct Options {
 
 impl Options {
     /// Parses options by the rules of Go's package flag, as libcap's captree does.
-    fn parse(args: &[OsString]) -> Result<Options, String> {
+    fn parse(args: &[OsString]) -> Result<Options, Mistake> {
         let mut options = Options {
             proc: Proc::default(),
             depth: 0,
@@ -102,22 +103,23 @@ impl Options {
         name: &str,
         value: Option<&OsStr>,
         rest: &mut impl Iterator<Item = &'a OsString>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Mistake> {
         let switch = || match value.map(OsStr::as_bytes) {
             None | Some(b"1" | b"t" | b"T" | b"true" | b"TRUE" | b"True") => Ok(true),
             Some(b"0" | b"f" | b"F" | b"false" | b"FALSE" | b"False") => Ok(false),
-            Some(_) => Err(format!("--{name}: the value must be true or false")),
+            Some(_) => Err(Mistake::new(format!("--{name}: the value must be true or false"))),
         };
         let mut needed = || {
             let value = value.or_else(|| rest.next().map(OsString::as_os_str));
-            value.ok_or_else(|| format!("--{name}: needs a value"))
+            value.ok_or_else(|| Mistake::new(format!("--{name}: needs a value")))
         };
         match name {
             "proc" => self.proc = Proc::at(needed()?),
             "depth" => {
                 let depth = needed()?.to_str().and_then(number);
                 let depth = depth.and_then(|depth| usize::try_from(depth).ok());
-                self.depth = depth.ok_or("--depth: needs a number from 0 to 4294967295")?;
+                self.depth = depth
+                    .ok_or_else(|| Mistake::new("--depth: needs a number from 0 to 4294967295"))?;
             }
             "verbose" => self.verbose = switch()?,
             "color" | "colour" => self.color = Some(switch()?),
@@ -127,7 +129,10 @@ impl Options {
             "unit" => self.unit = switch()?,
             "json" => self.json = switch()?,
             "help" | "h" => self.help = switch()?,
-            _ => return Err(format!("--{name}: unknown option")),
+            _ => {
+                let meant = meant_option(&format!("--{name}"), OPTIONS.iter().map(|row| row.0));
+                return Err(Mistake::new(format!("--{name}: unknown option{meant}")));
+            }
         }
         Ok(())
     }
@@ -152,8 +157,8 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
             return Ok(Exit::SUCCESS);
         }
         Ok(options) => options,
-        Err(words) => {
-            io.complain_in_words("captree", &words)?;
+        Err(mistake) => {
+            io.complain("captree", &mistake)?;
             usage(io.err)?;
             return Ok(Exit::FAILED);
         }

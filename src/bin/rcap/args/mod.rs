@@ -58,7 +58,9 @@ pub(crate) fn command<R: Request>(name: &'static str, about: &'static str) -> Co
 /// The mistake in it.
 pub(crate) fn parse<R: Request>(command: Command, argv: &[OsString]) -> Result<Parsed<R>, Mistake> {
     let matches = match command.try_get_matches_from(argv) {
-        Err(err) if !err.use_stderr() => return Ok(Parsed::Help(err.to_string())),
+        Err(err) if !err.use_stderr() => {
+            return Ok(Parsed::Help(format!("{}\n", err.to_string().trim_end())));
+        }
         matches => matches.map_err(|err| Mistake::from(&err))?,
     };
     let request = R::from_arg_matches(&matches).map_err(|err| Mistake::from(&err))?;

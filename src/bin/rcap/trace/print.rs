@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt::Display,
     fs,
     io::{self, Write},
     path::Path,
@@ -12,13 +13,17 @@ use serde_json::{Value, json};
 
 use rcap::{
     Cap, CapSet,
+    tools::{
+        Style,
+        table::{Table, paragraph, styled_paragraph},
+    },
     trace::{
         Meaning, Need, Seen,
         report::{Merged, Report},
     },
 };
 
-use crate::Escaped;
+use crate::{Escaped, Stream};
 
 /// What is part of the answer.
 pub(super) fn counts(rule: Meaning) -> bool {
@@ -31,44 +36,40 @@ fn is_shown(need: &Need) -> bool {
     counts(need.meaning) || need.is_refusal() && !never.contains(&need.meaning)
 }
 
-pub(super) fn print(report: &Report, all: bool, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn print(report: &Report, all: bool, out: &mut Stream) -> io::Result<()> {
     verdict(report.candidates, report.missing, out)?;
-    let rows: Vec<(&Need, String)> =
-        report.checks.iter().map(|need| (need, String::new())).collect();
-    table(&rows, "", all, out)?;
+    let rows: Vec<_> = report.checks.iter().map(|need| (need, None)).collect();
+    table(&rows, all, out)?;
     by_program(report, out)?;
     for note in notes(report.candidates | report.missing) {
-        writeln!(out, "\n{note}")?;
+        writeln!(out)?;
+        paragraph(0, &note, out)?;
     }
     end(report.lost, &report.gaps, &report.unseen, out)?;
     if !report.candidates.is_empty() {
-        writeln!(
-            out,
-            "A candidate was granted and used. `rcap minimize` finds out which are needed, by \
-             running the\nprogram without them."
-        )?;
+        let words = "A candidate was granted and used. `rcap minimize` finds out which are needed, \
+                     by running the program without them.";
+        paragraph(0, words, out)?;
     }
     Ok(())
 }
 
 /// Several runs, with who asked for what.
-pub(crate) fn print_merged(merged: &Merged, all: bool, out: &mut dyn Write) -> io::Result<()> {
+pub(crate) fn print_merged(merged: &Merged, all: bool, out: &mut Stream) -> io::Result<()> {
     verdict(merged.candidates, merged.missing, out)?;
     writeln!(out)?;
+    let mut runs = Table::new(0).gap(1);
     for (at, run) in merged.runs.iter().enumerate() {
         let command = run.command.join(" ");
-        writeln!(
-            out,
-            "Run {}: {} ({})",
-            at + 1,
-            Escaped(command.as_bytes()),
-            named(run.candidates)
-        )?;
+        let command = Escaped(command.as_bytes());
+        let cells = [format!("Run {}:", at + 1), format!("{command} ({})", named(run.candidates))];
+        runs.row(&[&cells[0], &cells[1]]);
     }
+    runs.write(out)?;
     let runs =
         |runs: &[usize]| runs.iter().map(|at| (at + 1).to_string()).collect::<Vec<_>>().join(",");
-    let rows: Vec<_> = merged.checks.iter().map(|one| (&one.need, runs(&one.runs))).collect();
-    table(&rows, "RUNS", all, out)?;
+    let rows: Vec<_> = merged.checks.iter().map(|one| (&one.need, Some(runs(&one.runs)))).collect();
+    table(&rows, all, out)?;
     end(merged.lost, &merged.gaps, &merged.unseen, out)
 }
 
@@ -76,102 +77,140 @@ fn named(set: CapSet) -> String {
     if set.is_empty() { "none".to_owned() } else { set.to_string() }
 }
 
-fn verdict(candidates: CapSet, missing: CapSet, out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "Candidates: {}", named(candidates))?;
-    if !missing.is_empty() {
-        writeln!(out, "Missing: {missing}")?;
+fn verdict(candidates: CapSet, missing: CapSet, out: &mut Stream) -> io::Result<()> {
+    let mut table = Table::new(0).gap(1);
+    table.row(&[&"Candidates:", &named(candidates)]);
+    table.write(out)?;
+    if missing.is_empty() {
+        return Ok(());
     }
-    Ok(())
+    let mut table = Table::new(0).gap(1);
+    table.styled(Style::Missing, &[&"Missing:", &missing]);
+    table.write(out)
 }
 
-fn end(
-    lost: Option<u64>,
-    gaps: &[String],
-    unseen: &[String],
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    match lost {
-        Some(0) => {}
-        Some(lost) => writeln!(out, "\n{lost} records were lost: this is not complete (--buffer)")?,
-        None => writeln!(out, "\nRecords were lost: this is not complete (--buffer)")?,
+fn end(lost: Option<u64>, gaps: &[String], unseen: &[String], out: &mut Stream) -> io::Result<()> {
+    let lost = match lost {
+        Some(0) => None,
+        Some(lost) => Some(format!("{lost} records were lost: this is not complete (--buffer)")),
+        None => Some("Records were lost: this is not complete (--buffer)".to_owned()),
+    };
+    let gaps = gaps.iter().map(|gap| format!("This is not complete: {}", Escaped(gap.as_bytes())));
+    for warning in lost.into_iter().chain(gaps) {
+        writeln!(out)?;
+        styled_paragraph(Style::Missing, 0, &warning, out)?;
     }
-    for gap in gaps {
-        writeln!(out, "\nThis is not complete: {}", Escaped(gap.as_bytes()))?;
-    }
-    writeln!(out, "\nNot seen: {}.", Escaped(unseen.join("; ").as_bytes()))
+    writeln!(out)?;
+    let unseen = format!("Not seen: {}.", Escaped(unseen.join("; ").as_bytes()));
+    paragraph(0, &unseen, out)
 }
 
-/// The checks of one line: how many, the commonest, the programs.
-type Line<'a> = (u64, &'a Need, BTreeSet<&'a str>);
+/// What rows of the table have in common: the capability, what became of it, and what for.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
+struct Key<'a> {
+    cap: Cap,
+    meaning: Meaning,
+    granted: bool,
+    is_refusal: bool,
+    asked: String,
+    runs: Option<&'a str>,
+}
 
-/// One line for each capability, rule and reason; and for each rule one of what is set aside.
-pub(crate) fn table(
-    needs: &[(&Need, String)],
-    extra: &str,
-    all: bool,
-    out: &mut dyn Write,
-) -> io::Result<()> {
-    let (rows, aside): (Vec<_>, Vec<_>) = needs.iter().partition(|(need, _)| is_shown(need) || all);
-    let mut lines: BTreeMap<(Cap, Meaning, bool, bool, String, &str), Line<'_>> = BTreeMap::new();
-    for (need, extra) in rows {
-        let key = (need.cap, need.meaning, need.granted, need.is_refusal(), asked(need), &**extra);
-        let line = lines.entry(key);
-        let (count, commonest, programs) = line.or_insert_with(|| (0, need, BTreeSet::new()));
-        *count = count.saturating_add(need.count);
-        *commonest = if need.count > commonest.count { need } else { commonest };
-        programs.insert(&need.program);
-    }
-    let mut cells =
-        vec![["CAPABILITY", "CHECKS", "FOR", "OUTCOME", extra, "EXAMPLE"].map(String::from)];
-    for ((cap, rule, _, _, asked, extra), (count, need, programs)) in &lines {
-        let others = match programs.len() - 1 {
+/// The checks of one row: how many, the commonest, the programs.
+struct Line<'a> {
+    count: u64,
+    commonest: &'a Need,
+    programs: BTreeSet<&'a str>,
+}
+
+impl Line<'_> {
+    /// Returns what happened, in words.
+    fn words(&self, key: &Key<'_>) -> String {
+        let need = self.commonest;
+        let program = Path::new(&need.program).file_name().unwrap_or_default().to_string_lossy();
+        let program = if program.is_empty() { "unknown program".into() } else { program };
+        let call = need.system_call.as_deref().map(|call| format!(", {call}")).unwrap_or_default();
+        let others = match self.programs.len() - 1 {
             0 => String::new(),
             others => format!(" and {others} more"),
         };
-        let program = Path::new(&need.program).file_name().unwrap_or_default().to_string_lossy();
-        let program = if program.is_empty() { "(not known)".into() } else { program };
-        let call = need.system_call.as_deref().map(|call| format!(", {call}")).unwrap_or_default();
         let failed = need.returned.filter(|returned| (-4095..0).contains(returned));
         let errno = failed.and_then(|errno| i32::try_from(-errno).ok()).map(Errno::from_raw);
         let errno = errno.map(|errno| format!(" ({errno:?})")).unwrap_or_default();
+        let words =
+            format!("{}: {}{errno} [{program}{call}{others}]", key.asked, key.meaning.about());
         // A report that is read can say anything.
-        let row = [
-            cap.to_string(),
-            count.to_string(),
-            asked.clone(),
-            format!("{}{errno}", rule.about()),
-            (*extra).to_owned(),
-            format!("{program}{call}{others}"),
-        ];
-        cells.push(row.map(|cell| Escaped(cell.as_bytes()).to_string()));
+        Escaped(words.as_bytes()).to_string()
     }
-    if cells.len() > 1 {
+}
+
+/// One row for each capability, meaning and reason, with the numbers of runs if there are several;
+/// and for each meaning one of what is ignored.
+fn table(needs: &[(&Need, Option<String>)], all: bool, out: &mut Stream) -> io::Result<()> {
+    let (rows, aside): (Vec<_>, Vec<_>) = needs.iter().partition(|(need, _)| is_shown(need) || all);
+    let mut lines: BTreeMap<Key<'_>, Line<'_>> = BTreeMap::new();
+    for (need, runs) in rows {
+        let key = Key {
+            cap: need.cap,
+            meaning: need.meaning,
+            granted: need.granted,
+            is_refusal: need.is_refusal(),
+            asked: asked(need),
+            runs: runs.as_deref(),
+        };
+        let empty = || Line { count: 0, commonest: need, programs: BTreeSet::new() };
+        let line = lines.entry(key).or_insert_with(empty);
+        line.count = line.count.saturating_add(need.count);
+        line.commonest = if need.count > line.commonest.count { need } else { line.commonest };
+        line.programs.insert(&need.program);
+    }
+    if !lines.is_empty() {
         writeln!(out)?;
-        let width = |at: usize| cells.iter().map(|row| row[at].chars().count()).max().unwrap_or(0);
-        let [cap, count, asked, outcome, extra] = [0, 1, 2, 3, 4].map(width);
-        for row in &cells {
-            write!(out, "{:<cap$}  {:>count$}  {:<asked$}  ", row[0], row[1], row[2])?;
-            write!(out, "{:<outcome$}  ", row[3])?;
-            if extra > 0 {
-                write!(out, "{:<extra$}  ", row[4])?;
+        let has_runs = needs.iter().any(|(_, runs)| runs.is_some());
+        let mut table = Table::new(0).right(1);
+        let mut row = |style, cells: [&dyn Display; 4]| {
+            let [cap, count, runs, words] = cells;
+            if has_runs {
+                table.styled(style, &[cap, count, runs, words]);
+            } else {
+                table.styled(style, &[cap, count, words]);
             }
-            writeln!(out, "{}", row[5])?;
+        };
+        row(Style::Plain, [&"CAPABILITY", &"CHECKS", &"RUNS", &"FOR WHAT, AND WITH WHICH RESULT"]);
+        for (key, line) in &lines {
+            let style = match key.meaning {
+                Meaning::Missing => Style::Missing,
+                meaning if !counts(meaning) => Style::Aside,
+                _ => Style::Plain,
+            };
+            let runs = key.runs.unwrap_or_default();
+            row(style, [&key.cap, &line.count, &runs, &line.words(key)]);
         }
+        table.write(out)?;
     }
-    if !aside.is_empty() {
-        writeln!(out, "\nSet aside (--all shows them):")?;
+    ignored(&aside, out)
+}
+
+/// One row for each reason to ignore checks.
+fn ignored(aside: &[&(&Need, Option<String>)], out: &mut Stream) -> io::Result<()> {
+    if aside.is_empty() {
+        return Ok(());
     }
-    let mut rules: Vec<Meaning> = aside.iter().map(|(need, _)| need.meaning).collect();
-    rules.sort_unstable();
-    rules.dedup();
-    for rule in rules {
-        let of_rule =
-            || aside.iter().map(|(need, _)| need).filter(move |need| need.meaning == rule);
-        let caps: CapSet = of_rule().map(|need| need.cap).collect();
-        let count = of_rule().map(|need| need.count).fold(0, u64::saturating_add);
-        writeln!(out, "{count:>7}  {caps}: {}", rule.about())?;
+    writeln!(out)?;
+    out.paint(Style::Aside, "Ignored (--all prints them):")?;
+    writeln!(out)?;
+    let mut meanings: Vec<Meaning> = aside.iter().map(|(need, _)| need.meaning).collect();
+    meanings.sort_unstable();
+    meanings.dedup();
+    let mut table = Table::new(2).right(0);
+    for meaning in meanings {
+        let needs =
+            || aside.iter().map(|(need, _)| need).filter(move |need| need.meaning == meaning);
+        let caps: CapSet = needs().map(|need| need.cap).collect();
+        let count = needs().map(|need| need.count).fold(0, u64::saturating_add);
+        table.styled(Style::Aside, &[&count, &format!("{caps}: {}", meaning.about())]);
     }
-    Ok(())
+    table.write(out)
 }
 
 /// What it was asked for, in words or by the kernel's name.
@@ -179,23 +218,25 @@ pub(crate) fn asked(need: &Need) -> String {
     match (&need.reason, &need.system_call) {
         (Some(reason), _) => reason.clone(),
         (None, Some(call)) => format!("call {call}"),
-        (None, _) if need.function.is_empty() => "(not known)".to_owned(),
+        (None, _) if need.function.is_empty() => "unknown reason".to_owned(),
         (None, _) => need.function.clone(),
     }
 }
 
 /// Which program may need what, where there are several.
-fn by_program(report: &Report, out: &mut dyn Write) -> io::Result<()> {
+fn by_program(report: &Report, out: &mut Stream) -> io::Result<()> {
     let mut programs: BTreeMap<&str, CapSet> = BTreeMap::new();
     for need in report.checks.iter().filter(|need| need.meaning == Meaning::Candidate) {
         *programs.entry(&need.program).or_insert(CapSet::empty()) |= CapSet::from(need.cap);
     }
     if programs.len() > 1 {
         writeln!(out, "\nBy program:")?;
+        let mut table = Table::new(2).gap(1);
         for (program, caps) in programs {
-            let program = if program.is_empty() { "(not known)" } else { program };
-            writeln!(out, "  {}: {caps}", Escaped(program.as_bytes()))?;
+            let program = if program.is_empty() { "unknown program" } else { program };
+            table.row(&[&format!("{}:", Escaped(program.as_bytes())), &caps]);
         }
+        table.write(out)?;
     }
     Ok(())
 }
@@ -231,20 +272,23 @@ fn notes(caps: CapSet) -> Vec<String> {
 }
 
 /// One check, as it happens.
-pub(super) fn seen(seen: &Seen, out: &mut dyn Write) -> io::Result<()> {
+pub(super) fn seen(seen: &Seen, out: &mut Stream) -> io::Result<()> {
     let place = &seen.place;
+    let outcome = if seen.granted { "granted" } else { "refused" };
     let asked = place.reason.unwrap_or(&place.function);
-    writeln!(
-        out,
-        "{}  {:<22} {}  [{}{}] {}: {}",
-        seen.tid,
-        seen.cap.to_string(),
-        if seen.granted { "granted" } else { "refused" },
-        place.system_call.as_deref().unwrap_or("?"),
-        seen.returned.map(|returned| format!(" = {returned}")).unwrap_or_default(),
-        Escaped(seen.program.as_bytes()),
-        asked,
-    )
+    let call = place.system_call.as_deref().unwrap_or("?");
+    let returned = seen.returned.map(|returned| format!(" = {returned}")).unwrap_or_default();
+    let program = Escaped(seen.program.as_bytes());
+    let words = format!("{outcome}  [{call}{returned}] {program}: {asked}");
+    let style = match seen.meaning {
+        Meaning::Missing => Style::Missing,
+        meaning if !counts(meaning) => Style::Aside,
+        _ => Style::Plain,
+    };
+    // A table of one row: the columns are of a width that fits most rows.
+    let mut table = Table::new(0);
+    table.styled(style, &[&seen.tid, &format!("{:<22}", seen.cap.to_string()), &words]);
+    table.write(out)
 }
 
 pub(super) fn seen_json(seen: &Seen) -> Value {
@@ -264,6 +308,8 @@ pub(super) fn seen_json(seen: &Seen) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read, Seek};
+
     use super::*;
 
     fn need(rule: Meaning, granted: bool, returned: i64) -> Need {
@@ -275,9 +321,14 @@ mod tests {
     }
 
     fn printed(need: &Need, all: bool) -> String {
-        let mut out = Vec::new();
-        table(&[(need, String::new())], "", all, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
+        let file = tempfile::tempfile().unwrap();
+        let mut out = Stream::new(file.try_clone().unwrap(), false);
+        table(&[(need, None)], all, &mut out).unwrap();
+        out.flush().unwrap();
+        let mut text = String::new();
+        (&file).rewind().unwrap();
+        (&file).read_to_string(&mut text).unwrap();
+        text
     }
 
     #[test]
@@ -298,10 +349,10 @@ mod tests {
         for (rule, granted, returned, row) in rows {
             let need = need(rule, granted, returned);
             let text = printed(&need, false);
-            assert_eq!(text.contains("EXAMPLE"), row, "{text}");
-            assert_eq!(text.contains("Set aside"), !row, "{text}");
-            assert!(printed(&need, true).contains("p, fchownat"));
+            assert_eq!(text.contains("CAPABILITY"), row, "{text}");
+            assert_eq!(text.contains("Ignored"), !row, "{text}");
+            assert!(printed(&need, true).contains("[p, fchownat]"));
         }
-        assert!(printed(&need(Meaning::Borrowed, false, eperm), false).contains(" (EPERM)  "));
+        assert!(printed(&need(Meaning::Borrowed, false, eperm), false).contains(" (EPERM) ["));
     }
 }

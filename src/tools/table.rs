@@ -136,30 +136,34 @@ pub fn prose_width(out: &Stream) -> usize {
     out.width().map_or(80, |width| width.min(100))
 }
 
-/// Writes a paragraph, indented by `indent` spaces; its other lines by two more, unless it is not
-/// indented at all.
+/// Writes prose, indented by `indent` spaces; its other lines by two more, unless it is not indented
+/// at all.
 ///
 /// # Errors
 ///
 /// Writing to `out`.
-pub fn paragraph(indent: usize, text: &str, out: &mut Stream) -> io::Result<()> {
-    styled_paragraph(Style::Plain, indent, text, out)
+pub fn prose(indent: usize, text: &str, out: &mut Stream) -> io::Result<()> {
+    lines(Style::Plain, indent, text, prose_width(out), out)
 }
 
-/// Writes a [`paragraph`] in a style.
+/// Writes a message like [`prose`], but as one line to a pipe or a file.
 ///
 /// # Errors
 ///
 /// Writing to `out`.
-pub fn styled_paragraph(
+pub fn paragraph(style: Style, indent: usize, text: &str, out: &mut Stream) -> io::Result<()> {
+    lines(style, indent, text, out.width().unwrap_or(usize::MAX), out)
+}
+
+fn lines(
     style: Style,
     indent: usize,
     text: &str,
+    width: usize,
     out: &mut Stream,
 ) -> io::Result<()> {
     let others = if indent == 0 { 0 } else { indent + 2 };
-    let lines = wrap(text, prose_width(out).saturating_sub(others));
-    for (nth, line) in lines.iter().enumerate() {
+    for (nth, line) in wrap(text, width.saturating_sub(others)).iter().enumerate() {
         let indent = if nth == 0 { indent } else { others };
         out.paint(style, &format!("{:indent$}{line}", ""))?;
         writeln!(out)?;

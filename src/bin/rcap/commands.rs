@@ -11,7 +11,7 @@ use clap::Command;
 
 use rcap::tools::{
     Mistake, Stream, capsh, captree, did_you_mean, getcap, getpcaps, likeness, most_alike, setcap,
-    table::{Table, paragraph, prose_width},
+    table::{Table, prose, prose_width},
 };
 
 use super::{
@@ -300,12 +300,12 @@ fn version(io: &mut Io<'_>) -> io::Result<Exit> {
 
 /// Writes the help of rcap itself.
 fn help(out: &mut Stream) -> io::Result<()> {
-    paragraph(0, ABOUT, out)?;
+    prose(0, ABOUT, out)?;
     writeln!(out, "\nUsage: rcap COMMAND [ARGUMENT]...\n       rcap help COMMAND\n")?;
     for Group { heading, entries } in GROUPS {
         if *heading == PLUMBING {
             let names: Vec<&str> = entries.iter().map(|entry| entry.name).collect();
-            paragraph(0, &format!("{heading}: {}", names.join(", ")), out)?;
+            prose(0, &format!("{heading}: {}", names.join(", ")), out)?;
             continue;
         }
         writeln!(out, "{heading}:")?;

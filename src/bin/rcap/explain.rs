@@ -17,7 +17,7 @@ use rcap::{
     settings::Profile,
     tools::{
         did_you_mean,
-        table::{Table, paragraph, prose_width},
+        table::{Table, prose, prose_width},
     },
 };
 
@@ -71,7 +71,7 @@ pub(crate) fn run(request: &ExplainRequest, io: &mut Io<'_>) -> Result<Exit, Fai
     } else {
         if let Some(name) = program {
             let words = format!("{name} needs, for something it does: {explained}");
-            paragraph(0, &words, io.out)?;
+            prose(0, &words, io.out)?;
             writeln!(io.out)?;
         }
         for (nth, cap) in explained.iter().enumerate() {
@@ -134,7 +134,7 @@ fn paragraphs(text: &str, out: &mut Stream) -> io::Result<()> {
     if text.lines().all(|line| line.chars().count() + 2 <= width) {
         return text.lines().try_for_each(|line| writeln!(out, "  {line}"));
     }
-    text.split("\n\n").try_for_each(|part| paragraph(2, &part.replace('\n', " "), out))
+    text.split("\n\n").try_for_each(|part| prose(2, &part.replace('\n', " "), out))
 }
 
 fn list(head: &str, names: &[&str], out: &mut Stream) -> io::Result<()> {
@@ -143,7 +143,7 @@ fn list(head: &str, names: &[&str], out: &mut Stream) -> io::Result<()> {
 
 /// A sentence in lines that fit the terminal.
 pub(super) fn fold(head: &str, words: &str, out: &mut Stream) -> io::Result<()> {
-    paragraph(2, &format!("{head}: {words}."), out)
+    prose(2, &format!("{head}: {words}."), out)
 }
 
 /// A kind of finding.

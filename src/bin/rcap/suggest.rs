@@ -13,7 +13,7 @@ use super::{
 use rcap::{
     CapSet,
     knowledge::{self, Suggestion, Sysctl},
-    tools::table::paragraph,
+    tools::table::prose,
 };
 
 /// A setting of this machine, and what follows from it.
@@ -92,7 +92,7 @@ fn describe((answer, setting): &Answer, out: &mut Stream) -> io::Result<()> {
         knowledge::Answer::Why => "rcap why",
         _ => &*caps,
     };
-    paragraph(0, &format!("{head}: {}", answer.what), out)?;
+    prose(0, &format!("{head}: {}", answer.what), out)?;
     writeln!(out)?;
     fold("Because", answer.because, out)?;
     if let Some(Setting { name, value, frees }) = setting {

@@ -217,24 +217,7 @@ impl Capsh<'_, '_> {
     fn argument(&mut self, arg: &OsStr) -> io::Result<Option<Exit>> {
         let Some((option, value)) = find(arg) else {
             self.io.out.flush()?;
-            let bytes = arg.as_bytes();
-            let wanting = [bytes, b"="].concat();
-            let wanting = OPTIONS.iter().find(|option| option.name.as_bytes() == wanting);
-            match wanting {
-                Some(Opt { name, value, .. }) => {
-                    writeln!(
-                        self.io.err,
-                        "capsh: {}: needs a value: {name}{value}",
-                        Escaped(bytes)
-                    )?;
-                }
-                None => {
-                    let names = OPTIONS.iter().map(|option| option.name);
-                    let meant = meant_option(&arg.to_string_lossy(), names);
-                    let option = Escaped(bytes);
-                    writeln!(self.io.err, "capsh: {option}: unknown option{meant}")?;
-                }
-            }
+            self.unknown(arg)?;
             self.usage()?;
             return Ok(Some(Exit::FAILURE));
         };
@@ -263,6 +246,19 @@ impl Capsh<'_, '_> {
             }
         }
         Ok(Some(Exit::FAILURE))
+    }
+
+    /// Prints what is wrong with an argument that is not an option.
+    fn unknown(&mut self, arg: &OsStr) -> io::Result<()> {
+        let shown = Escaped(arg.as_bytes());
+        let with_value = [arg.as_bytes(), b"="].concat();
+        let with_value = OPTIONS.iter().find(|option| option.name.as_bytes() == with_value);
+        if let Some(Opt { name, value, .. }) = with_value {
+            return writeln!(self.io.err, "capsh: {shown}: needs a value: {name}{value}");
+        }
+        let names = OPTIONS.iter().map(|option| option.name);
+        let meant = meant_option(&arg.to_string_lossy(), names);
+        writeln!(self.io.err, "capsh: {shown}: unknown option{meant}")
     }
 
     fn usage(&mut self) -> io::Result<()> {

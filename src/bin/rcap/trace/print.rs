@@ -15,7 +15,7 @@ use rcap::{
     Cap, CapSet,
     tools::{
         Style,
-        table::{Table, paragraph, styled_paragraph},
+        table::{Table, paragraph},
     },
     trace::{
         Meaning, Need, Seen,
@@ -43,13 +43,13 @@ pub(super) fn print(report: &Report, all: bool, out: &mut Stream) -> io::Result<
     by_program(report, out)?;
     for note in notes(report.candidates | report.missing) {
         writeln!(out)?;
-        paragraph(0, &note, out)?;
+        paragraph(Style::Plain, 0, &note, out)?;
     }
     end(report.lost, &report.gaps, &report.unseen, out)?;
     if !report.candidates.is_empty() {
         let words = "A candidate was granted and used. `rcap minimize` finds out which are needed, \
                      by running the program without them.";
-        paragraph(0, words, out)?;
+        paragraph(Style::Plain, 0, words, out)?;
     }
     Ok(())
 }
@@ -98,11 +98,11 @@ fn end(lost: Option<u64>, gaps: &[String], unseen: &[String], out: &mut Stream) 
     let gaps = gaps.iter().map(|gap| format!("This is not complete: {}", Escaped(gap.as_bytes())));
     for warning in lost.into_iter().chain(gaps) {
         writeln!(out)?;
-        styled_paragraph(Style::Missing, 0, &warning, out)?;
+        paragraph(Style::Missing, 0, &warning, out)?;
     }
     writeln!(out)?;
     let unseen = format!("Not seen: {}.", Escaped(unseen.join("; ").as_bytes()));
-    paragraph(0, &unseen, out)
+    paragraph(Style::Plain, 0, &unseen, out)
 }
 
 /// What rows of the table have in common: the capability, what became of it, and what for.

@@ -1,9 +1,9 @@
-//! What a format loses of settings, in sentences for people.
+//! Caveats of a format that cannot express all settings, as sentences for people.
 
 use super::{Engine, EngineKind, Format, Id, Settings, Who, format::Class, text};
 use crate::{Cap, CapSet};
 
-/// Returns the sentences, the gravest first.
+/// Returns the sentences, most severe first.
 pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<String> {
     let class = format.class();
     if class == Class::Document {
@@ -58,7 +58,7 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
     caveats
 }
 
-/// Returns what a non-root user loses with the bounding set.
+/// Returns the caveat about capabilities that a non-root user loses with the bounding set.
 fn bounding(source: &Settings, written: &Settings) -> Option<String> {
     let lost = source.bounding - written.bounding;
     if source.user == Who::OfImage && !lost.is_empty() {
@@ -78,15 +78,15 @@ fn bounding(source: &Settings, written: &Settings) -> Option<String> {
     })
 }
 
-/// Returns what is to be said where a non-root user gets capabilities from a file alone.
+/// Returns the caveat about a non-root user who gets capabilities only from a file.
 fn by_file(source: &Settings, written: &Settings, class: Class) -> Option<String> {
     let wanted = source.caps.permitted & (written.bounding - written.ambient);
     if class == Class::File {
         let user = source.user.user().filter(|user| !user.is_root())?;
         return Some(if source.caps.permitted.is_empty() {
-            format!("the user {user} is not part of it")
+            format!("the user {user} cannot be expressed")
         } else {
-            format!("whoever may execute the file has them, and not the user {user} alone")
+            format!("every user who may execute the file gets them, not only {user}")
         });
     }
     if source.user.may_be_root() || wanted.is_empty() {

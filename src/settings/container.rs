@@ -38,9 +38,9 @@ impl Changes {
         Changes { drop: None, add }
     }
 
-    /// Returns those for an engine that makes what is added ambient. What is to be bounding alone
-    /// comes from the default set, and everything else is dropped by name, as the default set can
-    /// be configured.
+    /// Returns those for an engine that makes added capabilities ambient. Capabilities that are only
+    /// bounding come from the default set, and all others are dropped by name, because the default
+    /// set can be configured.
     pub(super) fn with_ambient(settings: &Settings) -> Changes {
         let add = settings.named.add & settings.bounding;
         if settings.bounding == add {

@@ -23,7 +23,7 @@ pub struct Target {
 pub struct Written {
     /// The text, ready to paste and without a newline at the end.
     pub text: String,
-    /// What does not hold there, or not as one would expect, as sentences for people.
+    /// Surprising effects of the text, as sentences for people.
     pub caveats: Vec<String>,
 }
 
@@ -131,7 +131,7 @@ fn ambient(
         source.engine.as_ref().is_some_and(|engine| engine.kind() == EngineKind::Podman);
     let bounding = match &source.user {
         Who::OfImage if !is_of_podman => {
-            // What is added would be ambient, if the image's user is not root.
+            // Added capabilities would be ambient if the image's user is not root.
             named.add = CapSet::empty();
             if let Some(cap) = (limit - Profile::Docker.given()).iter().next() {
                 return Err(SettingsError::NeedsUser { cap });
@@ -169,7 +169,7 @@ fn image(source: &Settings, settings: Settings, engine: Option<Engine>) -> Setti
     engine.grant(settings, Grant { bounding, ..Grant::default() })
 }
 
-/// The file gives its capabilities to whoever executes it.
+/// The file grants its capabilities to every user who executes it.
 fn file(source: &Settings, settings: Settings, format: Format) -> Result<Settings, SettingsError> {
     if !source.is_request() && source.user != Who::Anyone {
         let needs = "no user: a file gives its capabilities to everyone who may execute it";

@@ -134,7 +134,7 @@ impl Engine {
                 let ambient = if may_be_root { CapSet::empty() } else { named.add & bounding };
                 settings.with_sets(bounding, ambient)
             }
-            // What is not in the bounding set is lost.
+            // Capabilities outside of the bounding set are lost.
             EngineKind::Systemd => settings.with_sets(bounding, ambient & bounding),
             EngineKind::Runc | EngineKind::Crun => settings.with_sets(bounding, ambient),
         };

@@ -22,7 +22,7 @@ pub enum SettingsError {
         /// A description of the users that the format takes.
         needs: &'static str,
     },
-    /// What would be written grants more than the source in this set. It is not written.
+    /// The text would grant more than the source in this set, so it is not written.
     #[non_exhaustive]
     Wider {
         /// The format.
@@ -183,7 +183,7 @@ impl fmt::Display for SettingsError {
             SettingsError::Syntax { message } => f.write_str(message),
             SettingsError::Unrecognized => {
                 let names = InputFormat::ALL.map(InputFormat::description);
-                write!(f, "is none of: {}", names.join(", "))
+                write!(f, "unknown format; not one of: {}", names.join(", "))
             }
             SettingsError::Ambiguous { formats } => {
                 let names: Vec<&str> = formats.iter().map(|format| format.description()).collect();

@@ -6,7 +6,7 @@ use super::{
     words::{names, options, user},
 };
 
-/// Reads the words behind the name of the program.
+/// Reads the words after the name of the program.
 pub(super) fn read(
     words: &[&str],
     kind: EngineKind,

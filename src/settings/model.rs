@@ -58,8 +58,7 @@ pub struct Named {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Who {
-    /// The settings are a set of capabilities alone, for whoever runs the program. Their sets are
-    /// those for root.
+    /// Any user: the settings are only a set of capabilities, and their sets are those for root.
     #[default]
     Anyone,
     /// The user that a container's image names, who may be root. The sets are those for root.
@@ -129,7 +128,7 @@ pub enum Topic {
 }
 
 impl Settings {
-    /// Returns the settings that grant these capabilities to whoever runs the program.
+    /// Returns the settings that grant these capabilities to any user who runs the program.
     pub fn new(caps: CapSet) -> Settings {
         Settings { named: Named { add: caps, ..Named::default() }, ..Settings::default() }
             .with_sets(caps, CapSet::empty())

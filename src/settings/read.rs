@@ -7,12 +7,12 @@ use super::{
     status, systemd, words,
 };
 
-/// What a reader takes into account besides a text.
+/// The context in which a text is read.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Context<'a> {
-    /// The engines by whose rules sources are read, at most one of each kind. Of another kind, it
-    /// is the newest version that is known.
+    /// The engines whose rules apply to sources, at most one of each kind. The default of a kind is
+    /// the newest known version.
     pub engines: &'a [Engine],
 }
 

@@ -158,7 +158,7 @@ fn hostile_names() {
 }
 
 proptest! {
-    /// What is JSON is that, whatever is in it; and a unit has a line for each setting.
+    /// JSON is valid with any name, and a unit has one line per setting.
     #[test]
     fn whatever_the_name(bits: u64, name in "\\PC{1,20}(:\\PC{1,20})?") {
         let user: Option<User> = name.parse().ok();

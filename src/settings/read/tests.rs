@@ -182,12 +182,12 @@ fn arguments_that_name_a_place() {
 fn texts_that_are_refused() {
     #[rustfmt::skip]
     let rows = [
-        ("a: 1\n",                                     "is none of: a Compose file"),
+        ("a: 1\n",                                     "unknown format; not one of: a Compose file"),
         ("a: [",                                       "unclosed"),
         ("services: {w: {cap_add: [NET_ROW]}}",        "service w: unknown capability \"net_row\"; did you mean"),
         ("services: {w: {cap_add: [7.5]}}",            "service w: 7.5 is not the name"),
         ("[Service]\nCapabilityBoundingSet=NET_ROW\n", "did you mean cap_net_raw"),
-        ("{\"schema\": 1}",                            "is none of: a Compose file"),
+        ("{\"schema\": 1}",                            "unknown format; not one of: a Compose file"),
     ];
     for (text, words) in rows {
         let err = parse(text).unwrap_err();
@@ -252,7 +252,7 @@ fn formats_by_structure() {
     assert!(parse("Name:\tx\nCapPrm:\t0\nCapPrm:\t1\n").is_err());
 }
 
-/// What cannot be read is an error, and not the default.
+/// An unreadable value is an error, and not the default.
 #[test]
 fn values_that_are_not_read() {
     #[rustfmt::skip]

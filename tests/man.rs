@@ -280,7 +280,7 @@ fn sample(argument: &str) -> &'static str {
         "SYSCALL" => "bind",
         "SIG" => "9",
         "PID" => "1",
-        "ID" => "none",
+        "ID" | "UNIT" => "none",
         "SEVERITY" => "high",
         "IMAGE" => "/nonexistent/image",
         "FILE" => "/nonexistent/file",

@@ -74,6 +74,8 @@ fn exactly_what_is_named() {
         &["--cap-drop", "all", "--cap-add", "net_raw"][..],
         &["--cap-drop=ALL", "--cap-add=CAP_NET_RAW"],
         &["--cap-set", "NET_RAW"],
+        &["--cap-add", "net_raw"],
+        &["--cap-add", "net_raw", "--cap-drop", "chown"],
     ] {
         assert_eq!(sets(options), [0, NET_RAW, NET_RAW, NET_RAW, 0], "{options:?}");
     }
@@ -116,6 +118,7 @@ fn as_docker_has_it() {
     let podman = sets(&["--profile", "podman"])[2];
     assert_eq!(podman.count_ones(), 11);
     assert_eq!(sets(&["--profile", "docker", "--cap-drop", "net_raw"])[2], 0xa804_25fb & !NET_RAW);
+    assert_eq!(sets(&["--profile", "podman", "--cap-add", "net_raw"])[2], podman | NET_RAW);
     assert_eq!(sets(&["--profile", "none"]), sets(&[]));
 }
 

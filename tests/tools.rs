@@ -66,6 +66,7 @@ tests! {
         setcap_verify_json,
         setcap_unmapped_rootid,
         setcap_nosuid_and_read_only,
+        setcap_warns,
         a_proc_that_is_not_procfs,
         setcap_and_getcap_on_older_kernels,
         getpcaps_threads;
@@ -900,6 +901,104 @@ fn setcap_rootid() {
     check(dir, "setcap --dry-run -n 7 --add cap_kill f", 0, out, "");
     let out = "f: cap_bpf=p [rootid=1000] -> cap_bpf=p\n";
     check(dir, "setcap --dry-run cap_bpf=p f", 0, out, "");
+}
+
+/// Warnings about capabilities that have no effect, or keep the program from starting.
+fn setcap_warns() {
+    let dir = directory();
+    let dir = dir.path();
+    fs::write(dir.join("script"), "#!/bin/sh\n").unwrap();
+    let words = |line: &str| {
+        let words: Vec<_> = line.split(' ').collect();
+        run(dir, words[0], &words[1..])
+    };
+    let program = |name: &str, run_path: &str| elf_with_run_path(&dir.join(name), run_path);
+    program("origin", "$ORIGIN/../lib");
+    program("braces", "/lib:${ORIGIN}");
+    program("plain", "/usr/lib");
+    fs::write(dir.join("truncated"), &fs::read(dir.join("origin")).unwrap()[..100]).unwrap();
+    let script = "a script: only the capabilities of its interpreter /bin/sh apply";
+    let origin = "finds its libraries by $ORIGIN";
+    #[rustfmt::skip]
+    let rows = [
+        ("cap_kill=ep script",    Some(script)),
+        ("cap_kill=ep origin",    Some(origin)),
+        ("cap_kill=ep braces",    Some(origin)),
+        ("cap_kill=i origin",     None),
+        ("cap_kill=ep plain",     None),
+        ("cap_kill=ep truncated", None),
+        ("-q cap_kill=ep origin", None),
+    ];
+    for (line, want) in rows {
+        for dry in ["", "--dry-run "] {
+            let found = words(&format!("setcap {dry}{line}"));
+            assert_eq!(found.status, Some(0), "{line}: {found:?}");
+            match want {
+                Some(words) => {
+                    assert!(found.err.starts_with("setcap: warning: "), "{line}: {found:?}");
+                    assert!(found.err.contains(words), "{line}: {found:?}");
+                }
+                None => assert_eq!(found.err, "", "{line}"),
+            }
+        }
+    }
+    // Outside of the bounding set.
+    bounding::drop(Cap::NET_RAW).unwrap();
+    for (line, want) in [
+        (
+            "setcap cap_net_raw,cap_kill=ep plain",
+            "execve(2) fails here, as the bounding set lacks cap_net_raw",
+        ),
+        (
+            "setcap --dry-run cap_net_raw=p plain",
+            "not granted here, as the bounding set lacks cap_net_raw",
+        ),
+    ] {
+        let found = words(line);
+        assert_eq!(
+            (found.status, found.err),
+            (Some(0), format!("setcap: warning: plain: {want}\n"))
+        );
+    }
+    assert_eq!(words("setcap cap_kill=ep plain").err, "");
+}
+
+/// Writes the part of an ELF file that has a run path.
+fn elf_with_run_path(path: &Path, run_path: &str) {
+    let mut bytes = vec![0; 64 + 2 * 56];
+    bytes[..6].copy_from_slice(&[
+        0x7f,
+        b'E',
+        b'L',
+        b'F',
+        2,
+        if cfg!(target_endian = "little") { 1 } else { 2 },
+    ]);
+    let mut put = |at: usize, value: &[u8]| bytes[at..at + value.len()].copy_from_slice(value);
+    put(32, &64_u64.to_ne_bytes());
+    put(54, &56_u16.to_ne_bytes());
+    put(56, &2_u16.to_ne_bytes());
+    let (dynamic, strings) = (64 + 2 * 56, 64 + 2 * 56 + 3 * 16);
+    let size = (strings + run_path.len() + 2) as u64;
+    // PT_LOAD of the whole file at 0x1000, and PT_DYNAMIC.
+    for (index, kind, offset, address, size) in
+        [(0, 1_u32, 0_u64, 0x1000_u64, size), (1, 2, dynamic as u64, 0x1000 + dynamic as u64, 48)]
+    {
+        let at = 64 + index * 56;
+        put(at, &kind.to_ne_bytes());
+        put(at + 8, &offset.to_ne_bytes());
+        put(at + 16, &address.to_ne_bytes());
+        put(at + 32, &size.to_ne_bytes());
+    }
+    // DT_RUNPATH, DT_STRTAB and DT_NULL
+    for word in [29, 1, 5, 0x1000 + strings as u64, 0, 0_u64] {
+        bytes.extend(word.to_ne_bytes());
+    }
+    bytes.push(0);
+    bytes.extend(run_path.bytes());
+    bytes.push(0);
+    fs::write(path, bytes).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 fn setcap_nosuid_and_read_only() {

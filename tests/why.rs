@@ -79,7 +79,7 @@ fn a_file_that_demands_more_than_there_is() {
         "{}",
         ran.out
     );
-    assert!(ran.out.contains("Do: Give the bounding set cap_net_raw"), "{}", ran.out);
+    assert!(ran.out.contains("Fix: Add `--cap-add=NET_RAW`."), "{}", ran.out);
     let refused = &json(&["--from", "--cap-drop=ALL", &path])["refused"];
     assert_eq!(refused["errno"], 1);
     // The kernel agrees.
@@ -111,7 +111,7 @@ fn a_script_and_its_interpreter() {
     assert_eq!(set.status, Some(0));
     let ran = why(&["--user", "nobody", &script.display().to_string()]);
     let words = format!(
-        "script is a script: what counts is its interpreter, {path}; its own cap_chown=ep counts for nothing"
+        "script is a script: the file of its interpreter {path} decides; its own cap_chown=ep is ignored"
     );
     assert!(ran.out.contains(&words), "{}", ran.out);
     assert!(ran.out.contains("permitted gains cap_net_raw"), "{}", ran.out);
@@ -120,7 +120,11 @@ fn a_script_and_its_interpreter() {
     fs::copy(&path, &python).unwrap();
     common::ran(program("setcap").args(["-q", "cap_net_raw=ep"]).arg(&python));
     let ran = why(&["--user", "nobody", &python.display().to_string()]);
-    assert!(ran.out.contains("whoever may execute it has them for every script"), "{}", ran.out);
+    assert!(
+        ran.out.contains("every user who may execute it has these capabilities for every script"),
+        "{}",
+        ran.out
+    );
 }
 
 fn ambient_and_a_file_with_empty_capabilities() {
@@ -132,7 +136,7 @@ fn ambient_and_a_file_with_empty_capabilities() {
     assert_eq!(ran.status, Some(0), "{ran:?}");
     let words = "ambient loses cap_chown: a file with a capability attribute, even an empty one,";
     assert!(ran.out.contains(words), "{}", ran.out);
-    assert!(ran.out.contains("Do: Take the file's own capabilities away"), "{}", ran.out);
+    assert!(ran.out.contains("Fix: Take the file's own capabilities away"), "{}", ran.out);
     let real = common::ran(program("rcap").args(caps).args([&*path, "/proc/self/status"]));
     assert!(real.out.contains("CapPrm:\t0000000000000000"), "{real:?}");
 }

@@ -39,6 +39,8 @@ use crate::{
 };
 
 mod change;
+mod elf;
+mod grant;
 pub mod origin;
 mod program;
 mod rules;
@@ -46,6 +48,7 @@ mod rules;
 mod tests;
 
 pub use change::{Change, Effect, Rule, Set};
+pub use grant::Obstacle;
 pub use program::{Program, ProgramFile};
 pub use rules::execute;
 

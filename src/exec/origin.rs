@@ -34,6 +34,9 @@ pub enum Held {
     RootInheritable,
     /// User 0, before the bounding set was reduced.
     RootEarlier,
+    /// The file of the program may not be read: it is that file, or one of the reasons of
+    /// [`Held::Earlier`].
+    FileUnknown,
     /// Not explained by any set: the process changed its user or its capabilities after it was
     /// executed.
     Earlier,
@@ -48,6 +51,10 @@ impl fmt::Display for Held {
             Held::RootBounding => "user 0 gets the bounding set",
             Held::RootInheritable => "user 0 gets the inheritable set",
             Held::RootEarlier => "from before its bounding set was reduced",
+            Held::FileUnknown => {
+                "unknown, as its file may not be read: from the file, from before it changed its \
+                 user, or from a launcher"
+            }
             Held::Earlier => "from before it changed its user, or from a launcher",
         })
     }
@@ -80,7 +87,7 @@ impl fmt::Display for Lacking {
 }
 
 /// Returns the permitted capabilities of a process by origin, each in one row. `file` is the file
-/// that the process executes. If the file's capabilities were changed since, they do not explain
+/// that the process executes, or `None` if it may not be read. If the file's capabilities were changed since, they do not explain
 /// anything.
 pub fn held(process: &Credentials, file: Option<&FileFacts>) -> Vec<(CapSet, Held)> {
     let of_file = file.and_then(|file| file.caps).unwrap_or_default();
@@ -93,7 +100,7 @@ pub fn held(process: &Credentials, file: Option<&FileFacts>) -> Vec<(CapSet, Hel
         (of_root(process.bounding), Held::RootBounding),
         (of_root(process.caps.inheritable), Held::RootInheritable),
         (of_root(CapSet::all()), Held::RootEarlier),
-        (CapSet::all(), Held::Earlier),
+        (CapSet::all(), if file.is_some() { Held::Earlier } else { Held::FileUnknown }),
     ];
     let rows = origins.into_iter().map(|(caps, origin)| {
         let caps = rest & caps;
@@ -159,12 +166,12 @@ mod tests {
             (user(),                                                Some(&gives),  Held::FilePermitted),
             (inheriting(user()),                                    Some(&passes), Held::FileInheritable),
             (user(),                                                Some(&passes), Held::Earlier),
-            (user(),                                                None,          Held::Earlier),
+            (user(),                                                None,          Held::FileUnknown),
             (root(),                                                None,          Held::RootBounding),
             (saved,                                                 None,          Held::RootBounding),
             (Credentials { bounding: NONE, ..inheriting(root()) },  None,          Held::RootInheritable),
             (Credentials { bounding: NONE, ..root() },              None,          Held::RootEarlier),
-            (noroot,                                                None,          Held::Earlier),
+            (noroot,                                                Some(&passes), Held::Earlier),
         ];
         for (process, file, origin) in rows {
             assert_eq!(held(&process, file), [(RAW, origin)], "{process:?}");
@@ -172,7 +179,7 @@ mod tests {
         assert_eq!(held(&having(1000, NONE), Some(&gives)), []);
         assert_eq!(
             held(&Credentials { ambient: RAW, ..having(1000, RAW | CHOWN) }, None),
-            [(RAW, Held::Ambient), (CHOWN, Held::Earlier)]
+            [(RAW, Held::Ambient), (CHOWN, Held::FileUnknown)]
         );
     }
 

@@ -16,7 +16,7 @@ use nix::{
     sys::statvfs::{FsFlags, fstatvfs},
 };
 
-use super::FileFacts;
+use super::{FileFacts, elf};
 use crate::{Error, Op, Result, file, proc::IdMap};
 
 /// The number of bytes that the kernel reads to detect the format of a file. (`BINPRM_BUF_SIZE`)
@@ -55,6 +55,9 @@ pub struct ProgramFile {
     pub mode: u32,
     /// Whether the file is on a mount with the option noexec.
     pub is_noexec: bool,
+    /// Whether the run path of the ELF file has `$ORIGIN`, which the dynamic linker ignores if
+    /// `AT_SECURE` is set. (ld.so(8)) An unreadable file counts as having none.
+    pub uses_origin: bool,
 }
 
 impl Program {
@@ -141,9 +144,9 @@ fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
         is_unmapped: uids.lacks(uid) || gids.lacks(gid),
         is_nosuid,
     };
-    let head = read_head(&opened, (stat.dev(), stat.ino()));
+    let (head, uses_origin) = read_head(&opened, (stat.dev(), stat.ino()));
     let is_noexec = flags.contains(FsFlags::ST_NOEXEC);
-    Ok((ProgramFile { path, file, mode: mode & 0o7777, is_noexec }, head))
+    Ok((ProgramFile { path, file, mode: mode & 0o7777, is_noexec, uses_origin }, head))
 }
 
 /// Returns whether a root ID is neither the root of this user namespace nor of its parent, the only
@@ -152,16 +155,17 @@ fn is_foreign(rootid: u32) -> bool {
     rootid != 0 && IdMap::of_users().outside(rootid) != Some(0)
 }
 
-/// Reads the first bytes of the file, if it is readable and has this device and inode.
-fn read_head(path: &Path, id: (u64, u64)) -> Vec<u8> {
+/// Reads the first bytes of the file, and whether its run path has `$ORIGIN`, if it is readable and
+/// has this device and inode.
+fn read_head(path: &Path, id: (u64, u64)) -> (Vec<u8>, bool) {
     let mut head = Vec::new();
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
     let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
     let is_same = |file: &File| file.metadata().is_ok_and(|stat| (stat.dev(), stat.ino()) == id);
-    if let Some(file) = file.ok().filter(is_same) {
-        let _ = file.take(HEAD as u64).read_to_end(&mut head);
-    }
-    head
+    let Some(file) = file.ok().filter(is_same) else { return (head, false) };
+    let uses_origin = elf::uses_origin(&file).unwrap_or(false);
+    let _ = file.take(HEAD as u64).read_to_end(&mut head);
+    (head, uses_origin)
 }
 
 /// Returns the interpreter that the first line of a script names. (`load_script` of

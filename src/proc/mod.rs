@@ -83,6 +83,8 @@ pub struct Status {
     pub ambient: CapSet,
     /// Whether no-new-privs is set, or `None` before Linux 4.10.
     pub no_new_privs: Option<bool>,
+    /// The process that traces the thread, or `None` if no process does. (ptrace(2))
+    pub tracer: Option<u32>,
     /// The seccomp mode, or `None` if the kernel has no seccomp.
     pub seccomp: Option<Seccomp>,
 }

@@ -34,6 +34,7 @@ impl Status {
                 "1" => Some(true),
                 _ => None,
             })?,
+            tracer: fields.number("TracerPid").ok().filter(|&pid| pid != 0),
             seccomp: fields.optional("Seccomp", |text| match text {
                 "0" => Some(Seccomp::Disabled),
                 "1" => Some(Seccomp::Strict),

@@ -19,7 +19,8 @@ use super::{
     options,
 };
 use crate::{
-    Cap, CapSet, CapState, Error, ParseError, caps,
+    Cap, CapSet, CapState, Error, ParseError, bounding, caps,
+    exec::{Obstacle, Program},
     file::{self, FileCaps},
 };
 
@@ -309,7 +310,10 @@ impl Setcap<'_, '_> {
 
     fn set(&mut self, wanted: &Wanted, path: &Path) -> io::Result<Option<Exit>> {
         match self.try_set(wanted, path) {
-            Ok(Done::Fully) => Ok(None),
+            Ok(Done::Fully) => {
+                let caps = file::read(path).ok().flatten();
+                self.warn(path, caps).map(|()| None)
+            }
             Ok(Done::Ignored) => {
                 self.complain(&format!("{}: {IGNORED}", path.display())).map(|_| None)
             }
@@ -319,6 +323,17 @@ impl Setcap<'_, '_> {
             }
             Err(err) => self.complain(&naming(path, &err)),
         }
+    }
+
+    /// Prints the reasons for which capabilities do not have the effect that is meant.
+    fn warn(&mut self, path: &Path, caps: Option<FileCaps>) -> io::Result<()> {
+        let (Some(caps), false) = (caps, self.quiet) else { return Ok(()) };
+        let (Ok(program), Ok(bounding)) = (Program::open(path), bounding::current()) else {
+            return Ok(());
+        };
+        Obstacle::all(&program, &caps, bounding).iter().try_for_each(|obstacle| {
+            self.complain(&format!("warning: {}: {obstacle}", path.display())).map(drop)
+        })
     }
 
     fn try_set(&self, wanted: &Wanted, path: &Path) -> crate::Result<Done> {
@@ -352,7 +367,10 @@ impl Setcap<'_, '_> {
                     self.complain(&format!("{}: {IGNORED}", path.display()))?;
                     None
                 }
-                Ok(_) => None,
+                Ok(_) => {
+                    self.warn(path, *new)?;
+                    None
+                }
                 Err(err) => Some(naming(path, &err)),
             },
             Err(err) => Some(naming(path, err)),

@@ -98,7 +98,12 @@ fn plan(
     let exactly = (!request.cap_set.is_empty()).then(|| all_of(&request.cap_set));
     let (drop, add) = (all_of(&request.cap_drop), exactly.unwrap_or(all_of(&request.cap_add)));
     let all = CapSet::supported();
-    let given = profile.map_or(bounding, |profile| profile.given() & bounding);
+    let given = match profile {
+        Some(profile) => profile.given() & bounding,
+        // The options change a profile. Without one, what is added is all that there is.
+        None if add.is_empty() => bounding,
+        None => CapSet::empty(),
+    };
     let wanted = exactly.unwrap_or_else(|| combine(given, drop, add, all));
     if let Some(profile) = profile {
         let denied = if add.is_superset(all) { all } else { add } - profile.addable();

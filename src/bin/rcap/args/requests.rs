@@ -87,7 +87,8 @@ pub(crate) struct SuggestRequest {
 #[derive(Debug, Parser)]
 #[command(
     override_usage = "rcap why [OPTION]... PROGRAM\n       \
-                      rcap why [OPTION]... --pid PID [PROGRAM]",
+                      rcap why [OPTION]... --from SOURCE [PROGRAM]\n       \
+                      rcap why [OPTION]... --pid PID|--unit UNIT|--container ID [PROGRAM]",
     after_help = "Nothing is executed. The exit status is 0 if execve(2) would succeed, 1 if it \
                   would fail and 2 if that is not known.\n\n\
                   Example: rcap why --user nobody ping\n         \
@@ -105,11 +106,17 @@ pub(crate) struct WhyRequest {
     /// come from
     #[arg(long, conflicts_with = "user")]
     pub(crate) pid: Option<u32>,
+    /// Assume the credentials of the first process of a running unit of systemd
+    #[arg(long, conflicts_with_all = ["user", "from", "pid"])]
+    pub(crate) unit: Option<String>,
+    /// Assume the credentials of the first process of a running container, by its ID
+    #[arg(long, value_name = "ID", conflicts_with_all = ["user", "from", "pid", "unit"])]
+    pub(crate) container: Option<String>,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    /// The program that would be executed
-    #[arg(required_unless_present = "pid")]
+    /// The program that would be executed; without it, that of SOURCE
+    #[arg(required_unless_present_any = ["from", "pid", "unit", "container"])]
     pub(crate) program: Option<OsString>,
 }
 
@@ -117,9 +124,9 @@ pub(crate) struct WhyRequest {
 #[derive(Debug, Parser)]
 #[command(
     override_usage = "rcap run [OPTION]... [--] PROGRAM [ARG]...",
-    after_help = "rcap executes the program in its own place. Without --profile, the program \
-                  starts from every capability that can be granted, and as a non-root user from \
-                  none.\n\n\
+    after_help = "rcap executes the program in its own place. Root starts with \
+                  every capability that can be granted, unless --profile or --cap-add says \
+                  otherwise, and a non-root user with none.\n\n\
                   Example: rcap run --user nobody --cap-add net_bind_service -- nc -l -p 80"
 )]
 #[expect(clippy::struct_excessive_bools, reason = "they are the options")]

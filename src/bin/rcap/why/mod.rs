@@ -3,7 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, Write},
-    os::unix::ffi::OsStrExt,
+    os::unix::{ffi::OsStrExt, fs::MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -23,9 +23,10 @@ use rcap::{
     identity::{self, Identity},
     launch::Launcher,
     no_new_privs,
-    proc::Proc,
+    proc::{Proc, Status},
     securebits::{self, Securebits},
-    settings::Context,
+    settings::{Context, Engine, Settings},
+    trace::Target,
 };
 
 mod advice;
@@ -38,8 +39,12 @@ struct Starter {
     words: String,
     /// The root directory of paths: that of a process, or this one's.
     root: PathBuf,
-    /// What its settings allow, where that is more than this user has of them.
-    bounds: CapSet,
+    /// The settings that it is started with.
+    settings: Option<Settings>,
+    /// The argument that names them.
+    argument: String,
+    /// Whether it is a process that runs.
+    is_process: bool,
     /// What is taken for granted.
     assumed: Vec<String>,
 }
@@ -52,12 +57,17 @@ struct Verdict {
     outcome: Option<Outcome>,
 }
 
-impl Verdict {
-    /// What the settings allow and the program does not get.
-    fn missing(&self, starter: &Starter) -> Option<CapSet> {
-        let outcome = self.outcome.as_ref()?;
-        let missing = starter.bounds - outcome.after.caps.permitted;
-        (!missing.is_empty()).then_some(missing)
+impl Starter {
+    fn new(process: Credentials, words: String) -> Starter {
+        Starter {
+            process,
+            words,
+            root: PathBuf::new(),
+            settings: None,
+            argument: String::new(),
+            is_process: false,
+            assumed: Vec::new(),
+        }
     }
 }
 
@@ -88,8 +98,14 @@ impl Origin {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    let starter = starter(request, io.input)?;
-    if let Some(program) = &request.program {
+    let pid = process(request)?;
+    let starter = starter(request, pid, io.input)?;
+    let command = starter.settings.as_ref().and_then(|settings| settings.command.first());
+    let program = request.program.clone().or_else(|| command.map(OsString::from));
+    if let (None, Some(from)) = (&program, &request.from) {
+        return Err(Failure::subject(from, "names no program: add PROGRAM"));
+    }
+    if let Some(program) = &program {
         let verdict = verdict(&starter, program)?;
         if request.json {
             writeln!(io.out, "{}", print::json(&starter, &verdict))?;
@@ -98,7 +114,7 @@ pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure
         }
         return Ok(if verdict.refused.is_some() { Exit::NO } else { Exit::SUCCESS });
     }
-    let pid = request.pid.unwrap_or_default();
+    let pid = pid.unwrap_or_default();
     let origin = Origin::of(pid, &starter.process);
     if request.json {
         writeln!(io.out, "{}", print::origin_json(pid, &starter, &origin))?;
@@ -108,35 +124,59 @@ pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure
     Ok(Exit::SUCCESS)
 }
 
-fn starter(request: &WhyRequest, stdin: &mut dyn io::Read) -> Result<Starter, Failure> {
+/// Returns the process that the request names, by its number, its unit or its container.
+fn process(request: &WhyRequest) -> Result<Option<u32>, Failure> {
+    let target = match (&request.unit, &request.container) {
+        (Some(unit), _) => Target::unit(unit)?,
+        (None, Some(container)) => Target::container(container)?,
+        (None, None) => return Ok(request.pid),
+    };
+    // The first is the one that no other of the group has started.
+    let members = target.processes()?;
+    let proc = Proc::of_namespace()?;
+    let is_first =
+        |pid: &&u32| proc.status(**pid).is_ok_and(|status| !members.contains(&status.ppid));
+    let first = members.iter().find(is_first).or(members.first()).copied();
+    let name = request.unit.as_deref().or(request.container.as_deref()).unwrap_or_default();
+    first.map(Some).ok_or_else(|| Failure::subject(name, "no process runs in it"))
+}
+
+fn starter(
+    request: &WhyRequest,
+    pid: Option<u32>,
+    stdin: &mut dyn io::Read,
+) -> Result<Starter, Failure> {
     let user = request.user.as_ref();
-    let here = PathBuf::new();
-    if let Some(pid) = request.pid {
+    if let Some(pid) = pid {
         let proc = Proc::of_namespace()?;
         let status = proc.status(pid)?;
         let mut assumed = vec![
             "its securebits, which the kernel tells nobody else, are taken for none".to_owned(),
         ];
-        let own = proc.user_namespace(std::process::id());
-        if proc.user_namespace(pid).ok() != own.ok() {
-            assumed.push(
-                "it is in another user namespace: ids and root ids are judged as in this one"
-                    .to_owned(),
-            );
-        }
+        assumed.extend(namespace_words(&proc, pid));
+        assumed.extend(tracing_words(pid, &status));
         let name = super::Escaped(status.name.as_bytes()).to_string();
+        let process = Credentials::of(&status, Securebits::empty());
+        let words = format!("process {pid} ({name}) of {}", user_words(status.uid.effective));
         return Ok(Starter {
-            process: Credentials::of(&status, Securebits::empty()),
-            words: format!("process {pid} ({name}) of {}", user_words(status.uid.effective)),
             root: format!("/proc/{pid}/root").into(),
-            bounds: CapSet::empty(),
+            is_process: true,
             assumed,
+            ..Starter::new(process, words)
         });
     }
     if let Some(argument) = &request.from {
         let mut settings = source::one(argument, &Context::default(), stdin)?;
         if let Some(user) = user {
             settings = settings.for_user(user.clone());
+        }
+        let mut assumed: Vec<String> = settings
+            .notes
+            .iter()
+            .map(|note| super::Escaped(note.text.as_bytes()).to_string())
+            .collect();
+        if settings.engine.as_ref().is_some_and(Engine::has_images) {
+            assumed.push("the program is this system's, and not one of an image".to_owned());
         }
         let nobody = || Identity { uid: 65534, gid: 65534, groups: Vec::new() };
         let root = || Identity { uid: 0, gid: 0, groups: Vec::new() };
@@ -145,25 +185,18 @@ fn starter(request: &WhyRequest, stdin: &mut dyn io::Read) -> Result<Starter, Fa
         let identity = identity.unwrap_or_else(|| if is_root { root() } else { nobody() });
         let argument = super::Escaped(argument.as_bytes()).to_string();
         let process = settings.credentials(&identity);
-        let bounds = process.bounding - process.caps.permitted;
+        let words = format!("{} with the settings of {argument}", user_words(identity.uid));
         return Ok(Starter {
-            process,
-            words: format!("{} with the settings of {argument}", user_words(identity.uid)),
-            root: here,
-            bounds: if bounds == CapSet::supported() { CapSet::empty() } else { bounds },
-            assumed: vec!["the program is this system's, and not one of an image".to_owned()],
+            settings: Some(settings),
+            argument,
+            assumed,
+            ..Starter::new(process, words)
         });
     }
     let Some(user) = user else {
         let process = Credentials::current()?;
         let words = format!("{}, from here", user_words(process.uid.effective));
-        return Ok(Starter {
-            process,
-            words,
-            root: here,
-            bounds: CapSet::empty(),
-            assumed: Vec::new(),
-        });
+        return Ok(Starter::new(process, words));
     };
     let identity = user.look_up()?;
     let bounding = bounding::current()?;
@@ -177,7 +210,45 @@ fn starter(request: &WhyRequest, stdin: &mut dyn io::Read) -> Result<Starter, Fa
     process.securebits = securebits::current()?;
     process.no_new_privs = no_new_privs::is_set()?;
     let words = format!("{}, after a login", user_words(identity.uid));
-    Ok(Starter { process, words, root: here, bounds: CapSet::empty(), assumed: Vec::new() })
+    Ok(Starter::new(process, words))
+}
+
+/// Returns a remark on the user namespace of a process that is not this process's.
+fn namespace_words(proc: &Proc, pid: u32) -> Option<String> {
+    let own = proc.user_namespace(std::process::id()).ok();
+    match proc.user_namespace(pid) {
+        Ok(namespace) if Some(namespace) == own => None,
+        Ok(_) => Some(
+            "it is in another user namespace: ids and root ids are judged as in this one"
+                .to_owned(),
+        ),
+        Err(_) => Some(
+            "its user namespace is unknown, as it may not be read: ids are judged as in this one"
+                .to_owned(),
+        ),
+    }
+}
+
+/// Returns remarks on who can look into a process.
+fn tracing_words(pid: u32, status: &Status) -> Vec<String> {
+    let mut words = Vec::new();
+    // The files of a process that is not dumpable belong to root. (proc(5))
+    let owner = std::fs::metadata(format!("/proc/{pid}/stat")).map(|file| file.uid());
+    if status.uid.effective != 0 && owner.is_ok_and(|uid| uid != status.uid.effective) {
+        words.push(
+            "it is not dumpable, as it gained capabilities or changed its user: gdb, strace and \
+             core dumps fail for others than root, and /proc/PID belongs to root; ambient \
+             capabilities (rcap run, AmbientCapabilities= of systemd) keep it dumpable"
+                .to_owned(),
+        );
+    }
+    words.extend(status.tracer.map(|tracer| {
+        format!(
+            "process {tracer} traces it: unless the tracer has cap_sys_ptrace, a program that it \
+             executes gains nothing from a file's capabilities or set-ID bits"
+        )
+    }));
+    words
 }
 
 fn user_words(uid: u32) -> String {

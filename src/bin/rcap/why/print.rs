@@ -10,11 +10,12 @@ use serde_json::{Value, json};
 
 use super::{
     Origin, Starter, Verdict,
-    advice::{advice, is_interpreter},
+    advice::{advice, is_interpreter, wanted},
 };
 use rcap::{
     CapSet, CapState,
     exec::{Change, Credentials, Effect, Outcome, ProgramFile, Set},
+    settings::Profile,
 };
 
 use crate::{Escaped, json::SCHEMA};
@@ -29,11 +30,28 @@ fn some(set: CapSet) -> String {
         "all".to_owned()
     } else if set.len() > 3 && lacking.len() <= 3 {
         format!("all but {lacking}")
-    } else if set.len() <= 3 {
-        set.to_string()
+    } else if let Some(words) = of_profile(set) {
+        words
     } else {
-        format!("{:016x}", set.bits())
+        set.to_string()
     }
+}
+
+/// Returns a set in words if it is close to the default set of a container engine.
+fn of_profile(set: CapSet) -> Option<String> {
+    const NAMES: [(Profile, &str); 3] =
+        [(Profile::Docker, "Docker"), (Profile::Podman, "Podman"), (Profile::CriO, "CRI-O")];
+    NAMES.into_iter().find_map(|(profile, name)| {
+        let given = profile.given();
+        let (more, fewer) = (set - given, given - set);
+        let whole = format!("the {} of {name}'s default", given.len());
+        match (more.is_empty(), fewer.is_empty()) {
+            (true, true) => Some(whole),
+            (false, true) if more.len() <= 3 => Some(format!("{whole} and {more}")),
+            (true, false) if fewer.len() <= 3 => Some(format!("{whole} without {fewer}")),
+            _ => None,
+        }
+    })
 }
 
 /// The five sets, by their names.
@@ -74,7 +92,10 @@ fn change(change: &Change) -> String {
 /// What the file of a link has that matters.
 fn file(link: &ProgramFile) -> Option<String> {
     let mut has = Vec::new();
-    has.extend(link.file.caps.map(|caps| CapState::from(caps).to_string()));
+    has.extend(link.file.caps.map(|caps| {
+        let rootid = caps.rootid.map(|id| format!(" with the root ID {id}"));
+        format!("{}{}", CapState::from(caps), rootid.unwrap_or_default())
+    }));
     if link.file.caps.is_none() && link.file.is_foreign {
         has.push("capabilities of another user namespace".to_owned());
     }
@@ -92,9 +113,9 @@ fn remarks(starter: &Starter, verdict: &Verdict) -> Vec<String> {
     let mut remarks = Vec::new();
     let executed = verdict.program.executed();
     for script in verdict.program.scripts() {
-        let own = file(script).map(|has| format!("; its own {has} counts for nothing"));
+        let own = file(script).map(|has| format!("; its own {has} is ignored"));
         remarks.push(format!(
-            "{} is a script: what counts is its interpreter, {}{}",
+            "{} is a script: the file of its interpreter {} decides{}",
             shown(script),
             shown(executed),
             own.unwrap_or_default()
@@ -107,29 +128,35 @@ fn remarks(starter: &Starter, verdict: &Verdict) -> Vec<String> {
         && is_interpreter(&executed.path)
     {
         remarks.push(format!(
-            "{} is an interpreter: with these capabilities, whoever may execute it has them for \
-             every script",
+            "{} is an interpreter: every user who may execute it has these capabilities for every \
+             script",
             shown(executed)
         ));
     }
-    if verdict.outcome.as_ref().is_some_and(|outcome| outcome.is_secure) {
+    let Some(outcome) = &verdict.outcome else {
+        remarks.extend(starter.assumed.iter().cloned());
+        return remarks;
+    };
+    if outcome.is_secure {
         remarks.push(
-            "it is told to distrust its environment (AT_SECURE): LD_LIBRARY_PATH, LD_PRELOAD and \
-             $ORIGIN in its run path are passed over"
+            "its environment is not trusted (AT_SECURE): LD_LIBRARY_PATH, LD_PRELOAD and $ORIGIN \
+             in its run path are ignored, but not with ambient capabilities (rcap run, \
+             AmbientCapabilities= of systemd)"
                 .to_owned(),
         );
+        if executed.uses_origin {
+            remarks.push(format!(
+                "{} finds its libraries by $ORIGIN, so it may not start",
+                shown(executed)
+            ));
+        }
     }
-    let gained = |outcome: &Outcome| outcome.after.caps.permitted - starter.process.caps.permitted;
-    if verdict.outcome.as_ref().is_some_and(|outcome| !gained(outcome).is_empty()) {
+    if !(outcome.after.caps.permitted - starter.process.caps.permitted).is_empty() {
         remarks.push(
-            "it gains something, and so is not dumpable: its files in /proc are root's".to_owned(),
+            "it gains capabilities, so it is not dumpable: gdb, strace and core dumps fail for \
+             others than root, and /proc/PID belongs to root"
+                .to_owned(),
         );
-    }
-    if let Some(missing) = verdict.missing(starter) {
-        remarks.push(format!(
-            "the settings allow {}, and give it to root alone: another user has what the file gives",
-            some(missing)
-        ));
     }
     remarks.extend(starter.assumed.iter().cloned());
     remarks
@@ -149,8 +176,18 @@ pub(super) fn words(starter: &Starter, verdict: &Verdict, out: &mut dyn Write) -
             writeln!(out, "\nNothing changes.")?;
         }
     }
-    list("Know: ", &remarks(starter, verdict), out)?;
-    list("Do: ", &advice(starter, verdict), out)
+    list("Note: ", &remarks(starter, verdict), out)?;
+    let advice = advice(starter, verdict);
+    if starter.settings.is_some()
+        && verdict.refused.is_none()
+        && wanted(starter, verdict).is_empty()
+    {
+        return writeln!(
+            out,
+            "\nNothing to fix: the settings name no capability that the program could miss."
+        );
+    }
+    list("Fix: ", &advice, out)
 }
 
 /// Lines behind an empty one.
@@ -241,7 +278,7 @@ pub(super) fn origin(starter: &Starter, origin: &Origin, out: &mut dyn Write) ->
         table(&starter.process, &outcome.after, out)?;
         list("", &outcome.changes.iter().map(change).collect::<Vec<_>>(), out)?;
     }
-    list("Know: ", &starter.assumed, out)
+    list("Note: ", &starter.assumed, out)
 }
 
 pub(super) fn origin_json(pid: u32, starter: &Starter, origin: &Origin) -> Value {

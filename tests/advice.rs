@@ -1,0 +1,412 @@
+//! The fixes of `rcap why`: applied to the source, they lead to the capability.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use common::{Ran, directory, docker, program, ran, wait_until, which};
+use serde_json::{Value, json};
+
+tests! {
+    Nothing:
+        nothing_to_fix;
+    Root:
+        in_the_words_of_the_source,
+        nothing_is_taken_from_the_system,
+        a_program_of_the_source,
+        a_root_id;
+    Root ["setpriv"]:
+        with_setpriv,
+        by_rcap_run,
+        a_process_that_is_not_dumpable;
+    Root ["busybox runc"]:
+        with_runc;
+    Root [docker::DOCKER, "setcap"]:
+        with_docker;
+}
+
+fn why(args: &[&str]) -> Value {
+    let ran = words(&[&["--json"], args].concat());
+    serde_json::from_str(&ran.out).unwrap_or_else(|err| panic!("{err}: {ran:?}"))
+}
+
+fn words(args: &[&str]) -> Ran {
+    ran(program("rcap").arg("why").args(args).stdin(Stdio::null()))
+}
+
+/// The changes between backquotes, in their order.
+fn fixes(args: &[&str]) -> Vec<String> {
+    let answer = why(args);
+    let advice = answer["advice"].as_array().unwrap().iter();
+    let parts = advice.flat_map(|words| words.as_str().unwrap().split('`').skip(1).step_by(2));
+    parts.map(str::to_owned).collect()
+}
+
+/// The first change.
+fn fix(args: &[&str]) -> String {
+    let all = fixes(args);
+    all.first().unwrap_or_else(|| panic!("no fix: {:?}", words(args))).clone()
+}
+
+/// Whether the program gets a capability.
+fn has(args: &[&str], cap: &str) -> bool {
+    let answer = why(args);
+    let set = answer["outcome"]["after"]["effective"].as_array();
+    set.is_some_and(|set| set.iter().any(|name| name == cap))
+}
+
+fn setcap(caps: &str, path: &str) {
+    let set = ran(program("setcap").args(["-q", caps, path]));
+    assert_eq!(set.status, Some(0), "{set:?}");
+}
+
+/// A copy of cat under this name, with these capabilities.
+fn copy(dir: &Path, name: &str, caps: &str) -> String {
+    fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = dir.join(name);
+    fs::copy(which("cat").unwrap(), &path).unwrap();
+    let path = path.display().to_string();
+    if !caps.is_empty() {
+        setcap(caps, &path);
+    }
+    path
+}
+
+/// A source before and after a fix, which stands in the place of `@`.
+struct Row {
+    name: &'static str,
+    source: &'static str,
+    /// The capabilities of the program's file.
+    caps: &'static str,
+    cap: &'static str,
+    fix: &'static str,
+}
+
+#[rustfmt::skip]
+const ROWS: &[Row] = &[
+    // A service of a user who is not root, with the set that it may have and does not get.
+    Row { name: "a.service", source: "[Service]\nUser=nobody\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n@\n",
+        caps: "", cap: "cap_net_bind_service", fix: "AmbientCapabilities=CAP_NET_BIND_SERVICE" },
+    // Ambient capabilities that the bounding set takes away.
+    Row { name: "b.service", source: "[Service]\nUser=nobody\nCapabilityBoundingSet=CAP_CHOWN\nAmbientCapabilities=CAP_NET_RAW CAP_CHOWN\n@\n",
+        caps: "", cap: "cap_net_raw", fix: "CapabilityBoundingSet=CAP_NET_RAW" },
+    // exec: operation not permitted.
+    Row { name: "", source: "docker run --cap-drop ALL @ img",
+        caps: "cap_net_bind_service=ep", cap: "cap_net_bind_service", fix: "--cap-add=NET_BIND_SERVICE" },
+    Row { name: "", source: "podman run --user 1000 @ img",
+        caps: "cap_net_raw=ep", cap: "cap_net_raw", fix: "--cap-add=NET_RAW" },
+    Row { name: "compose.yaml", source: "services:\n  web:\n    image: i\n    cap_drop: [ALL]\n    @\n",
+        caps: "cap_net_raw=ep", cap: "cap_net_raw", fix: "cap_add: [NET_RAW]" },
+    Row { name: "pod.yaml", source: "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: c\n    image: i\n    @\n",
+        caps: "cap_sys_time=ep", cap: "cap_sys_time", fix: "securityContext: {capabilities: {add: [\"SYS_TIME\"]}}" },
+];
+
+fn in_the_words_of_the_source() {
+    let dir = directory();
+    for (index, row) in ROWS.iter().enumerate() {
+        let path = copy(dir.path(), &format!("program{index}"), row.caps);
+        let source = |fix: &str| {
+            let text = row.source.replace('@', fix);
+            if row.name.is_empty() {
+                return text;
+            }
+            let file = dir.path().join(row.name);
+            fs::write(&file, text).unwrap();
+            file.display().to_string()
+        };
+        let before = source("");
+        assert!(!has(&["--from", &before, &path], row.cap), "{}", row.source);
+        let found = fix(&["--from", &before, &path]);
+        assert_eq!(found, row.fix, "{}", row.source);
+        let after = source(&found);
+        assert!(has(&["--from", &after, &path], row.cap), "{}: {found}", row.source);
+    }
+    // A container's user who is not root: the file in the image.
+    for source in [
+        "docker run --user 1000 --cap-add NET_RAW img",
+        "docker create --user=7 --cap-add=net_raw img",
+    ] {
+        let path = copy(dir.path(), "cat", "");
+        let args = ["--from", source, &path];
+        let found = fix(&args);
+        assert_eq!(found, format!("setcap cap_net_raw=ep {path}"));
+        setcap("cap_net_raw=ep", &path);
+        assert!(has(&args, "cap_net_raw"), "{source}");
+        fs::remove_file(&path).unwrap();
+    }
+    // In Kubernetes, a safe sysctl comes first.
+    let pod = dir.path().join("web.yaml").display().to_string();
+    fs::write(
+        &pod,
+        "apiVersion: v1\nkind: Pod\nmetadata: {name: p}\nspec:\n  containers:\n  - name: c\n    image: i\n    \
+         securityContext: {runAsUser: 1000, allowPrivilegeEscalation: false, capabilities: {drop: [ALL], add: [NET_BIND_SERVICE]}}\n",
+    )
+    .unwrap();
+    let path = copy(dir.path(), "web", "");
+    let found = fixes(&["--from", &pod, &path]);
+    assert!(found[0].contains("net.ipv4.ip_unprivileged_port_start"), "{found:?}");
+    assert_eq!(found[1], format!("setcap cap_net_bind_service=ep {path}"));
+    setcap("cap_net_bind_service=ep", &path);
+    assert!(has(&["--from", &pod, &path], "cap_net_bind_service"));
+}
+
+/// Defaults are not asked for.
+fn nothing_to_fix() {
+    for source in [
+        "docker run --user 1000 img",
+        "podman run --user 5 img",
+        "docker",
+        "setpriv --reuid 1000 --clear-groups",
+    ] {
+        let answer = why(&["--from", source, "ls"]);
+        assert_eq!(answer["advice"], json!([]), "{source}");
+        let answer = words(&["--from", source, "ls"]);
+        assert!(answer.out.contains("Nothing to fix"), "{source}: {}", answer.out);
+        assert!(!answer.out.contains("000000"), "{source}: a mask: {}", answer.out);
+    }
+    let answer = words(&["--from", "docker run --user 1000 img", "ls"]);
+    assert!(answer.out.contains("the 14 of Docker's default"), "{}", answer.out);
+}
+
+/// A set-user-ID program in a unit whose bounding set keeps from it what it needs.
+fn nothing_is_taken_from_the_system() {
+    let dir = directory();
+    let sudo = copy(dir.path(), "sudo", "");
+    fs::set_permissions(&sudo, fs::Permissions::from_mode(0o4755)).unwrap();
+    let unit = dir.path().join("x.service").display().to_string();
+    fs::write(&unit, "[Service]\nUser=nobody\nCapabilityBoundingSet=CAP_NET_RAW\n").unwrap();
+    let args = ["--from", &*unit, &*sudo];
+    let answer = words(&args);
+    let words = "The bounding set keeps cap_setgid,cap_setuid";
+    assert!(answer.out.contains(words), "{}", answer.out);
+    assert!(!answer.out.contains("chmod u-s"), "{}", answer.out);
+    let found = fix(&args);
+    fs::write(
+        &unit,
+        format!("[Service]\nUser=nobody\nCapabilityBoundingSet=CAP_NET_RAW\n{found}\n"),
+    )
+    .unwrap();
+    assert!(has(&args, "cap_setuid"), "{found}");
+    // No program of the system loses its bits or its capabilities.
+    let path = Path::new("/usr/bin");
+    let set_id = fs::read_dir(path).unwrap().flatten().filter(|entry| {
+        entry.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o6000 != 0)
+    });
+    for entry in set_id {
+        let path = entry.path().display().to_string();
+        for source in
+            ["docker run --user 1000 img", "podman run --user 1000 --cap-add chown img", &unit]
+        {
+            let advice = why(&["--from", source, &path])["advice"].to_string();
+            assert!(
+                !advice.contains("chmod u-s") && !advice.contains("setcap -r"),
+                "{path}: {advice}"
+            );
+        }
+    }
+}
+
+/// Without PROGRAM, the one that the source names.
+fn a_program_of_the_source() {
+    let dir = directory();
+    let path = copy(dir.path(), "show", "cap_net_raw=ep");
+    let container = json!([{
+        "Name": "/x", "Path": path, "Args": [], "Config": {"User": ""},
+        "HostConfig": {"CapAdd": null, "CapDrop": null, "Privileged": false, "SecurityOpt": null},
+    }]);
+    let file = dir.path().join("inspect.json");
+    fs::write(&file, container.to_string()).unwrap();
+    let answer = words(&["--from", file.to_str().unwrap()]);
+    let nameless = words(&["--from", "docker"]);
+    assert_eq!(nameless.status, Some(2), "{nameless:?}");
+    assert!(nameless.err.contains("names no program"), "{}", nameless.err);
+    assert!(answer.out.starts_with(&path), "{answer:?}");
+}
+
+fn a_root_id() {
+    let dir = directory();
+    let path = copy(dir.path(), "show", "");
+    let set = ran(program("setcap").args(["-n", "100000", "cap_net_raw=ep", &path]));
+    assert_eq!(set.status, Some(0), "{set:?}");
+    let args = ["--user", "nobody", &*path];
+    assert!(
+        words(&args).out.contains("cap_net_raw=ep with the root ID 100000"),
+        "{:?}",
+        words(&args)
+    );
+    let found = fixes(&args);
+    assert_eq!(found, [format!("rcap setcap cap_net_raw=ep {path}")]);
+    setcap("cap_net_raw=ep", &path);
+    assert!(has(&args, "cap_net_raw"));
+}
+
+/// The effective set of a program that setpriv starts.
+fn started(options: &[&str], program: &str) -> String {
+    let ran = ran(Command::new("setpriv").args(options).arg(program).arg("/proc/self/status"));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let line = ran.out.lines().find(|line| line.starts_with("CapEff")).unwrap();
+    line.split_whitespace().nth(1).unwrap().to_owned()
+}
+
+fn with_setpriv() {
+    let dir = directory();
+    for (caps, options) in [
+        ("", "--reuid=1000 --regid=1000 --clear-groups --bounding-set=-all,+net_raw"),
+        ("cap_net_raw=ep", "--reuid=1000 --regid=1000 --clear-groups --no-new-privs"),
+    ] {
+        let path = copy(dir.path(), "ping", caps);
+        let line = format!("setpriv {options}");
+        assert!(!has(&["--from", &line, &path], "cap_net_raw"), "{line}");
+        let found = fix(&["--from", &line, &path]);
+        let after = format!("{line} {found}");
+        // A file with capabilities clears the ambient set, as why goes on to say.
+        if caps.is_empty() {
+            assert!(has(&["--from", &after, &path], "cap_net_raw"), "{after}");
+            let options: Vec<&str> = after.split(' ').skip(1).collect();
+            assert_eq!(started(&options, &path), "0000000000002000", "{after}");
+        }
+        fs::remove_file(&path).unwrap();
+    }
+}
+
+/// A script, an interpreter and a file without capabilities.
+fn by_rcap_run() {
+    let dir = directory();
+    let show = copy(dir.path(), "tcpdump", "");
+    let script = dir.path().join("ping").display().to_string();
+    fs::write(&script, "#!/bin/sh\nexec grep CapEff /proc/self/status\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    for path in [&show, &script] {
+        let found = fix(&["--user", "nobody", path]);
+        let args: Vec<&str> = found.split(' ').skip(1).collect();
+        assert_eq!(args.last(), Some(&&**path), "{found}");
+        let mut command = program("rcap");
+        command.args(&args).stdin(Stdio::null());
+        if path == &show {
+            command.arg("/proc/self/status");
+        }
+        let out = ran(&mut command).out;
+        let line = out
+            .lines()
+            .find(|line| line.starts_with("CapEff"))
+            .unwrap_or_else(|| panic!("{found}: {out}"));
+        let mask = u64::from_str_radix(line.split_whitespace().nth(1).unwrap(), 16).unwrap();
+        assert_eq!(mask & (1 << 13), 1 << 13, "{found}: {line}");
+    }
+}
+
+/// One that its file has given capabilities.
+fn a_process_that_is_not_dumpable() {
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = dir.path().join("sleep").display().to_string();
+    fs::copy(which("sleep").unwrap(), &path).unwrap();
+    setcap("cap_net_raw=ep", &path);
+    let mut setpriv = Command::new("setpriv");
+    // setpriv itself keeps its capabilities up to the execution, and a shell has none.
+    setpriv.args([
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+        "sh",
+        "-c",
+        "exec $0 100",
+        &path,
+    ]);
+    let mut child = setpriv.spawn().unwrap();
+    let pid = child.id().to_string();
+    wait_until(|| {
+        fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "sleep\n")
+    });
+    let as_root = words(&["--pid", &pid]);
+    let rcap = program("rcap").get_program().to_owned();
+    let mut as_user = Command::new("setpriv");
+    as_user.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(rcap);
+    let as_user = ran(as_user.args(["why", "--pid", &pid]));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(as_root.out.contains("has cap_net_raw: its file grants it"), "{}", as_root.out);
+    for answer in [&as_root, &as_user] {
+        assert!(answer.out.contains("it is not dumpable"), "{answer:?}");
+    }
+    assert!(
+        as_user.out.contains("has cap_net_raw: unknown, as its file may not be read"),
+        "{as_user:?}"
+    );
+    assert!(as_user.out.contains("its user namespace is unknown"), "{as_user:?}");
+}
+
+/// In a container of runc.
+fn with_runc() {
+    let dir = directory();
+    let root = docker::root_file_system(dir.path());
+    let config = |caps: &[&str]| {
+        let set = json!(caps);
+        json!({
+            "ociVersion": "1.0.2",
+            "process": {
+                "user": {"uid": 1000, "gid": 1000}, "cwd": "/", "args": ["/bin/grep", "CapEff", "/proc/self/status"],
+                "env": ["PATH=/bin"], "noNewPrivileges": true,
+                "capabilities": {"bounding": ["CAP_NET_RAW"], "permitted": ["CAP_NET_RAW"], "effective": ["CAP_NET_RAW"],
+                    "inheritable": set, "ambient": set},
+            },
+            "root": {"path": root}, "mounts": [{"destination": "/proc", "type": "proc", "source": "proc"}],
+            "linux": {"namespaces": [{"type": "pid"}, {"type": "mount"}]},
+        })
+    };
+    let path = copy(dir.path(), "ping", "");
+    let file = dir.path().join("config.json");
+    fs::write(&file, config(&[]).to_string()).unwrap();
+    let source = file.display().to_string();
+    assert!(!has(&["--from", &source, &path], "cap_net_raw"));
+    assert_eq!(fix(&["--from", &source, &path]), "\"CAP_NET_RAW\"");
+    fs::write(&file, config(&["CAP_NET_RAW"]).to_string()).unwrap();
+    assert!(has(&["--from", &source, &path], "cap_net_raw"));
+    let id = format!("rcap-test-{}", std::process::id());
+    let mut runc = Command::new("runc");
+    runc.args(["--root", dir.path().join("state").to_str().unwrap(), "run", "--bundle"])
+        .arg(dir.path())
+        .arg(&id);
+    let ran = ran(runc.stdin(Stdio::null()));
+    assert!(ran.out.contains("0000000000002000"), "{ran:?}");
+}
+
+/// With a daemon: the file of the image gets what why says.
+fn with_docker() {
+    let dir = directory();
+    let root = docker::root_file_system(dir.path());
+    let daemon = docker::Daemon::start(dir.path(), &root);
+    let run =
+        ["run", "--rm", "--network=none", "--user=1000", "--cap-drop=ALL", "--cap-add=NET_RAW"];
+    let line = format!("docker {}", run.join(" "));
+    let status = |image: &str| {
+        daemon.docker(&[&run[..], &[image, "/bin/grep", "CapEff", "/proc/self/status"]].concat())
+    };
+    assert!(status("rcap-test:1").out.contains("0000000000000000"));
+    let program = copy(dir.path(), "cat", "");
+    let found = fix(&["--from", &format!("{line} img"), &program]);
+    let caps = found.split(' ').nth(1).unwrap().to_owned();
+    setcap(&caps, root.join("bin/busybox").to_str().unwrap());
+    let script = "tar -C \"$0\" --xattrs --xattrs-include='*' -c . | docker import - rcap-test:2";
+    let import = ran(daemon.client("sh").args(["-c", script]).arg(&root));
+    assert_eq!(import.status, Some(0), "{import:?}");
+    let after = status("rcap-test:2");
+    assert!(after.out.contains("0000000000002000"), "{after:?}");
+    // The file demands what the container does not have: exec fails, until the fix is added.
+    let bare = ["run", "--rm", "--network=none", "--cap-drop=ALL"];
+    let refused =
+        daemon.docker(&[&bare[..], &["rcap-test:2", "/bin/cat", "/proc/self/status"]].concat());
+    assert!(refused.err.contains("operation not permitted"), "{refused:?}");
+    setcap(&caps, &program);
+    let found = fix(&["--from", &format!("docker {} img", bare.join(" ")), &program]);
+    let ran = daemon.docker(
+        &[&bare[..], &[&*found, "rcap-test:2", "/bin/grep", "CapEff", "/proc/self/status"]]
+            .concat(),
+    );
+    assert!(ran.out.contains("0000000000002000"), "{ran:?}");
+}

@@ -978,11 +978,12 @@ fn elf_with_run_path(path: &Path, run_path: &str) {
     put(32, &64_u64.to_ne_bytes());
     put(54, &56_u16.to_ne_bytes());
     put(56, &2_u16.to_ne_bytes());
-    let (dynamic, strings) = (64 + 2 * 56, 64 + 2 * 56 + 3 * 16);
-    let size = (strings + run_path.len() + 2) as u64;
+    let dynamic = 64 + 2 * 56_u64;
+    let strings = dynamic + 3 * 16;
+    let size = strings + run_path.len() as u64 + 2;
     // PT_LOAD of the whole file at 0x1000, and PT_DYNAMIC.
     for (index, kind, offset, address, size) in
-        [(0, 1_u32, 0_u64, 0x1000_u64, size), (1, 2, dynamic as u64, 0x1000 + dynamic as u64, 48)]
+        [(0, 1_u32, 0_u64, 0x1000_u64, size), (1, 2, dynamic, 0x1000 + dynamic, 48)]
     {
         let at = 64 + index * 56;
         put(at, &kind.to_ne_bytes());
@@ -991,7 +992,7 @@ fn elf_with_run_path(path: &Path, run_path: &str) {
         put(at + 32, &size.to_ne_bytes());
     }
     // DT_RUNPATH, DT_STRTAB and DT_NULL
-    for word in [29, 1, 5, 0x1000 + strings as u64, 0, 0_u64] {
+    for word in [29, 1, 5, 0x1000 + strings, 0, 0_u64] {
         bytes.extend(word.to_ne_bytes());
     }
     bytes.push(0);

@@ -125,7 +125,7 @@ mod tests {
 
     /// The status of a process on Linux 6.18, without unused fields.
     const STATUS: &str = "Name:\tsleep\nUmask:\t0022\nState:\tS (sleeping)\nTgid:\t11517\n\
-        Ngid:\t0\nPid:\t11518\nPPid:\t11510\nTracerPid:\t0\nUid:\t1000\t1001\t1002\t1003\n\
+        Ngid:\t0\nPid:\t11518\nPPid:\t11510\nTracerPid:\t77\nUid:\t1000\t1001\t1002\t1003\n\
         Gid:\t0\t0\t0\t5\nFDSize:\t64\nGroups:\t4 24 1000 \nNStgid:\t11517\nKthread:\t0\n\
         VmPeak:\t    5472 kB\nVmSize:\t    5472 kB\nThreads:\t2\nSigQ:\t0/96365\n\
         CapInh:\t0000000000002000\nCapPrm:\t000001fffeffffff\nCapEff:\t0000000000000001\n\
@@ -157,6 +157,7 @@ mod tests {
             bounding: set(1 << 63),
             ambient: set(0x2000),
             no_new_privs: Some(true),
+            tracer: Some(77),
             seccomp: Some(Seccomp::Filter),
         };
         assert_eq!(parse(STATUS), Ok(want));

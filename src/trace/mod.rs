@@ -28,13 +28,22 @@
 
 mod analysis;
 mod backend;
+mod calls;
 mod exit;
 mod gap;
 pub mod minimize;
+mod object;
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod overlay;
 mod record;
+/// System calls that were denied: by which mechanism, and on which object.
+pub mod denial {
+    pub use super::{
+        analysis::{Denial, Lock},
+        object::{Object, ObjectFile},
+    };
+}
 pub mod report;
 pub mod run;
 mod target;

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Analysis, Backend, Exit, Need};
+use super::{Analysis, Backend, Exit, Need, denial::Denial};
 use crate::CapSet;
 
 /// The report of one run of a program, or of running processes. (docs/json.md)
@@ -24,6 +24,9 @@ pub struct Report {
     pub missing: CapSet,
     /// All checks, merged by capability, rule, kernel function and program.
     pub checks: Vec<Need>,
+    /// The system calls that were denied.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub refused: Vec<Denial>,
     /// The number of lost records, or `None` if some were lost and not counted.
     pub lost: Option<u64>,
     /// Other reasons for which the report is incomplete, in words.
@@ -47,6 +50,9 @@ pub struct Merged {
     pub runs: Vec<MergedRun>,
     /// The merged checks of all runs.
     pub checks: Vec<MergedNeed>,
+    /// The system calls that were denied in any run.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub refused: Vec<Denial>,
     /// The number of lost records in all runs, or `None` if some were lost and not counted.
     pub lost: Option<u64>,
     /// Other reasons for which any of the runs is incomplete, in words.
@@ -97,7 +103,17 @@ impl Report {
 impl From<Report> for Merged {
     fn from(report: Report) -> Merged {
         let Report {
-            schema, command, exit, candidates, missing, checks, lost, gaps, unseen, ..
+            schema,
+            command,
+            exit,
+            candidates,
+            missing,
+            checks,
+            refused,
+            lost,
+            gaps,
+            unseen,
+            ..
         } = report;
         Merged {
             schema,
@@ -105,6 +121,7 @@ impl From<Report> for Merged {
             missing,
             runs: vec![MergedRun { command, exit, candidates, missing, lost }],
             checks: checks.into_iter().map(|need| MergedNeed { need, runs: vec![0] }).collect(),
+            refused,
             lost,
             gaps,
             unseen,
@@ -129,6 +146,7 @@ impl Merged {
             missing: CapSet::empty(),
             runs: Vec::new(),
             checks: Vec::new(),
+            refused: Vec::new(),
             lost: Some(0),
             gaps: Vec::new(),
             unseen: Vec::new(),
@@ -138,6 +156,7 @@ impl Merged {
             merged.candidates |= part.candidates;
             merged.missing |= part.missing;
             merged.lost = sum(merged.lost, part.lost);
+            merged.refused.extend(part.refused);
             merged.gaps.extend(part.gaps);
             merged.unseen.extend(part.unseen);
             merged.checks.extend(part.checks.into_iter().map(|mut shared| {
@@ -182,9 +201,25 @@ impl Merged {
             self.join();
             self.unseen.push(Analysis::CUT.to_owned());
         }
+        self.join_refused();
         for words in [&mut self.gaps, &mut self.unseen] {
             words.sort();
             words.dedup();
+        }
+    }
+
+    /// Merges denials that differ only in their number of calls.
+    fn join_refused(&mut self) {
+        let key = |one: &Denial| Denial { count: 0, ..one.clone() };
+        self.refused.sort();
+        self.refused.dedup_by(|again, one| {
+            let alike = key(again) == key(one);
+            one.count = one.count.saturating_add(if alike { again.count } else { 0 });
+            alike
+        });
+        if self.refused.len() > Analysis::ROWS {
+            self.refused.truncate(Analysis::ROWS);
+            self.unseen.push(Analysis::CUT.to_owned());
         }
     }
 
@@ -194,7 +229,7 @@ impl Merged {
         self.checks.dedup_by(|again, one| {
             let alike = again.need.key() == one.need.key();
             if alike {
-                one.need.count = one.need.count.saturating_add(again.need.count);
+                one.need.absorb(&again.need);
                 one.runs.append(&mut again.runs);
             }
             alike
@@ -231,6 +266,8 @@ mod tests {
             system_call: None,
             returned: Some(0),
             program: "/bin/p".into(),
+            objects: Vec::new(),
+            has_more_objects: false,
         };
         let analysis = Analysis::new(needs.iter().map(need).collect());
         Report {
@@ -241,6 +278,7 @@ mod tests {
             candidates: analysis.candidates,
             missing: analysis.missing,
             checks: analysis.needs,
+            refused: Vec::new(),
             lost,
             gaps: vec![command.into()],
             unseen: vec!["much".into()],

@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, setns};
 use super::{
     Analysis, Backend, Exit, Gap, Seen, Target,
     analysis::{Analyser, Origin},
+    object::Finder,
     record::{Event, Recorder, Rest, Symbols},
     report::Report,
 };
@@ -61,6 +62,7 @@ pub struct Tracer {
     /// The argument of [`Tracer::attach`].
     targets: Vec<Target>,
     current: Current,
+    finder: Finder,
     pulse: Duration,
 }
 
@@ -131,6 +133,7 @@ impl Recording {
             candidates: self.analysis.candidates,
             missing: self.analysis.missing,
             checks: self.analysis.needs,
+            refused: self.analysis.denials,
             lost: self.lost,
             gaps: self.gaps.iter().map(Gap::to_string).collect(),
             unseen,
@@ -203,6 +206,7 @@ impl Tracer {
             names,
             targets: Vec::new(),
             current: Current::new(Origin::Running, CapSet::empty()),
+            finder: Finder::default(),
             pulse: PULSE[0],
         })
     }
@@ -232,6 +236,7 @@ impl Tracer {
             names,
             targets: targets.to_vec(),
             current: Current::new(origin, held),
+            finder: Finder::default(),
             pulse: PULSE[0],
         })
     }
@@ -270,7 +275,8 @@ impl Tracer {
             // Processes that entered a group are not descendants of its first ones.
             self.recorder.follow(&processes(&self.targets).unwrap_or_default())?;
         }
-        let events = self.recorder.drain()?;
+        let mut events = self.recorder.drain()?;
+        self.finder.find(&mut events);
         self.pulse = if events.len() > BUSY { PULSE[0] } else { PULSE[1].min(self.pulse * 2) };
         self.current.waiting.extend(events);
         // The kernel's buffer is drained even before the names are known.
@@ -307,6 +313,7 @@ impl Tracer {
     /// An error if the kernel's buffer cannot be read.
     pub fn finish(&mut self, mut each: impl FnMut(&Seen)) -> Result<Recording> {
         let mut rest = self.recorder.stop()?;
+        self.finder.find(&mut rest.events);
         self.current.waiting.append(&mut rest.events);
         self.analyse(&mut each);
         let analysis = self.current.analyser.take().map(Analyser::finish).unwrap_or_default();

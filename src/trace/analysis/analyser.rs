@@ -7,11 +7,15 @@ use std::{
 
 use super::{
     Analysis, Meaning, Need, Place, Seen,
+    denials::{self, DENIALS, DenialKey},
     rules::{self, Open, lacks_permission},
 };
 use crate::{
     Cap, CapSet,
-    trace::record::{Check, Event, EventKind, Symbols},
+    trace::{
+        object::Object,
+        record::{Call, Check, Event, EventKind, Symbols},
+    },
 };
 
 /// The number has 32 bits on 32-bit machines.
@@ -50,6 +54,7 @@ pub(in crate::trace) struct Analyser {
     needs: BTreeMap<Key, Need>,
     /// The programs that gave a user namespace its map of user IDs.
     mappers: BTreeSet<Arc<str>>,
+    denials: BTreeMap<DenialKey, u64>,
     is_cut: bool,
 }
 
@@ -106,6 +111,7 @@ impl Analyser {
             threads: HashMap::new(),
             needs: BTreeMap::new(),
             mappers: BTreeSet::new(),
+            denials: BTreeMap::new(),
             is_cut: false,
         }
     }
@@ -122,11 +128,14 @@ impl Analyser {
                     open.granted.get_or_insert(granted);
                 }
             }
-            EventKind::SystemCall { number, returned, .. } => {
+            EventKind::SystemCall { number, returned, call } => {
                 if number == PIVOT_ROOT && returned == 0 {
                     self.thread(tid).pivoted = true;
                 }
-                return self.settle(tid, Some(returned));
+                if let Some(call) = &call {
+                    self.deny(tid, number, returned, call);
+                }
+                return self.settle(tid, Some(returned), call.and_then(|call| call.object));
             }
             EventKind::Exec { path } => {
                 self.begun |= self.origin == Origin::Started(tid);
@@ -144,14 +153,14 @@ impl Analyser {
             }
             EventKind::Started { tid: child } => {
                 // An earlier thread had the same ID, and its end was not recorded.
-                let seen = self.settle(child, None);
+                let seen = self.settle(child, None, None);
                 let parent = self.thread(tid);
                 let thread = Thread { open: Vec::new(), ..parent.clone() };
                 self.threads.insert(child, thread);
                 return seen;
             }
             EventKind::Ended => {
-                let seen = self.settle(tid, None);
+                let seen = self.settle(tid, None, None);
                 self.threads.remove(&tid);
                 return seen;
             }
@@ -209,18 +218,18 @@ impl Analyser {
                 && thread.open.last().is_some_and(|last| last.cap == Cap::DAC_READ_SEARCH);
         // The checks of an endless system call are not all kept.
         let goes_on = goes_on && self.thread(tid).open.len() < OPEN;
-        let mut seen = if goes_on { Vec::new() } else { self.settle(tid, None) };
+        let mut seen = if goes_on { Vec::new() } else { self.settle(tid, None, None) };
         let is_worker = open.place.is_worker;
         self.thread(tid).open.push(open);
         // A worker of io_uring never returns from a system call.
         if is_worker {
-            seen.extend(self.settle(tid, None));
+            seen.extend(self.settle(tid, None, None));
         }
         seen
     }
 
     /// Decides the meaning of the checks in a system call that has returned.
-    fn settle(&mut self, tid: u32, returned: Option<i64>) -> Vec<Seen> {
+    fn settle(&mut self, tid: u32, returned: Option<i64>, object: Option<Object>) -> Vec<Seen> {
         let Some(thread) = self.threads.get_mut(&tid) else { return Vec::new() };
         if thread.open.is_empty() {
             return Vec::new();
@@ -242,12 +251,29 @@ impl Analyser {
         });
         let seen: Vec<Seen> = seen.collect();
         for one in &seen {
-            self.count(one);
+            self.count(one, object.as_ref());
         }
         seen
     }
 
-    fn count(&mut self, seen: &Seen) {
+    /// Notes a system call that was denied.
+    fn deny(&mut self, tid: u32, number: i64, returned: i64, call: &Call) {
+        let Some(errno) = denials::errno(returned).filter(|_| self.begun) else { return };
+        let thread = self.thread(tid);
+        let (lock, caps) = denials::lock(number, errno, call, &thread.open);
+        let (object, program) = (call.object.clone(), Arc::clone(&thread.program));
+        let inside = thread.inside;
+        let mut key = DenialKey { number, errno, lock, caps, object, program, inside };
+        if self.denials.len() >= DENIALS && !self.denials.contains_key(&key) {
+            key.object = None;
+            key.program = Analysis::OTHERS.into();
+            self.is_cut = true;
+        }
+        let count = self.denials.entry(key).or_insert(0_u64);
+        *count = count.saturating_add(1);
+    }
+
+    fn count(&mut self, seen: &Seen, object: Option<&Object>) {
         let refusal = !seen.granted && seen.returned.is_some_and(lacks_permission);
         let (place, program) = (Arc::clone(&seen.place), Arc::clone(&seen.program));
         let Seen { cap, meaning, granted, inside, .. } = *seen;
@@ -265,17 +291,22 @@ impl Analyser {
             reason: seen.place.reason.map(str::to_owned),
             count: 0,
             system_call: seen.place.system_call.clone(),
+            objects: Vec::new(),
+            has_more_objects: false,
             returned: seen.returned,
             program,
         });
         need.count = need.count.saturating_add(1);
+        if let Some(object) = object {
+            need.add(object);
+        }
     }
 
     /// Returns the analysis of all events.
     pub(in crate::trace) fn finish(mut self) -> Analysis {
         let open: Vec<u32> = self.threads.keys().copied().collect();
         for tid in open {
-            self.settle(tid, None);
+            self.settle(tid, None, None);
         }
         // In a recording with a container, events outside of it belong to the runtime.
         let contained = self.origin == Origin::Container
@@ -294,7 +325,9 @@ impl Analyser {
             )
         });
         let unseen = unseen.collect();
-        Analysis { is_cut: self.is_cut, unseen, ..Analysis::new(needs.collect()) }
+        let denials = self.denials.into_iter().filter(|(key, _)| key.inside || !contained);
+        let denials = denials.map(|(key, count)| key.denial(count)).collect();
+        Analysis { is_cut: self.is_cut, unseen, denials, ..Analysis::new(needs.collect()) }
     }
 }
 

@@ -2,13 +2,16 @@
 
 use std::sync::Arc;
 
+use super::object::Object;
 use crate::{Cap, CapSet};
 
 mod analyser;
+mod denials;
 mod places;
 mod rules;
 
 pub(super) use analyser::{Analyser, Origin};
+pub use denials::{Denial, Lock};
 pub use places::Place;
 pub use rules::Meaning;
 use rules::lacks_permission;
@@ -60,13 +63,43 @@ pub struct Need {
     pub returned: Option<i64>,
     /// The program, or empty if unknown.
     pub program: String,
+    /// The objects of the system calls: the first ones that differ, where the backend knows them.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub objects: Vec<Object>,
+    /// Whether there were more objects.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub has_more_objects: bool,
 }
 
 impl Need {
+    /// How many objects a need keeps.
+    const OBJECTS: usize = 16;
+
+    /// Adds an object, unless it is known or there are enough.
+    pub(super) fn add(&mut self, object: &Object) {
+        if self.objects.contains(object) {
+            return;
+        }
+        if self.objects.len() < Need::OBJECTS {
+            self.objects.push(object.clone());
+        } else {
+            self.has_more_objects = true;
+        }
+    }
+
     /// Returns whether the capability was denied and the system call then failed for lack of
     /// permission. Such a need is never hidden, regardless of its meaning.
     pub fn is_refusal(&self) -> bool {
         !self.granted && self.returned.is_some_and(lacks_permission)
+    }
+
+    /// Adds the checks of a need that is alike.
+    pub(super) fn absorb(&mut self, other: &Need) {
+        self.count = self.count.saturating_add(other.count);
+        self.has_more_objects |= other.has_more_objects;
+        for object in &other.objects {
+            self.add(object);
+        }
     }
 
     pub(super) fn key(&self) -> NeedKey<'_> {
@@ -102,6 +135,8 @@ pub struct Analysis {
     pub missing: CapSet,
     /// All checks, merged by capability, meaning, function and program.
     pub needs: Vec<Need>,
+    /// The system calls that were denied. Only the backend `tracepoint` sees all of them.
+    pub denials: Vec<Denial>,
     /// Requirements that the kernel checks without an event, with the calls that show it, in words.
     pub unseen: Vec<String>,
     /// Whether a path was shortened, or too many rows had different programs.
@@ -124,7 +159,9 @@ impl Analysis {
         needs.sort_by(|a, b| a.key().cmp(&b.key()));
         needs.dedup_by(|again, one| {
             let alike = again.key() == one.key();
-            one.count = one.count.saturating_add(if alike { again.count } else { 0 });
+            if alike {
+                one.absorb(again);
+            }
             alike
         });
         let of =

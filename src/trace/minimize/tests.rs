@@ -124,6 +124,8 @@ fn need(cap: Cap, meaning: Meaning, function: &str) -> Need {
         system_call: Some("call".into()),
         returned: Some(if meaning == Meaning::Missing { -1 } else { 0 }),
         program: "/bin/p".into(),
+        objects: Vec::new(),
+        has_more_objects: false,
     }
 }
 

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::{format::Format, page::Page};
-use crate::Cap;
+use crate::{Cap, trace::object::Object};
 
 /// An action of a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,6 +87,8 @@ pub(crate) struct Call {
     pub(crate) began: Option<bool>,
     /// Whether the number and the arguments are those of a 32-bit program.
     pub(crate) is_compat: bool,
+    /// The object, once it was looked for.
+    pub(crate) object: Option<Object>,
 }
 
 /// The layouts of the supported events. Events that the kernel does not have are not recorded.

@@ -1,0 +1,133 @@
+//! System calls that were denied, and the reason for each.
+
+use std::sync::Arc;
+
+use super::rules::Open;
+use crate::{
+    CapSet,
+    trace::{calls, object::Object, record::Call},
+};
+
+/// The mechanism that denied a system call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(
+    feature = "serde",
+    derive(serde::Serialize, serde::Deserialize),
+    serde(rename_all = "kebab-case")
+)]
+#[non_exhaustive]
+pub enum Lock {
+    /// A capability was checked and denied.
+    Capability,
+    /// A seccomp filter: the system call did not begin.
+    Seccomp,
+    /// The file is on a read-only mount.
+    ReadOnly,
+    /// The file cannot be executed by anybody, as its mode says.
+    FileMode,
+    /// The file is on a mount with the option noexec.
+    Noexec,
+    /// The kernel made no check of a capability: a security module, the limits of the call itself,
+    /// or something that is not recorded.
+    NoCheck,
+}
+
+impl Lock {
+    /// Returns the mechanism in words.
+    pub const fn about(self) -> &'static str {
+        match self {
+            Lock::Capability => "a capability",
+            Lock::Seccomp => "a seccomp filter",
+            Lock::ReadOnly => "a read-only mount",
+            Lock::FileMode => "the file's mode, which permits nobody to execute it",
+            Lock::Noexec => "a mount with the option noexec",
+            Lock::NoCheck => "no capability check was seen",
+        }
+    }
+}
+
+/// System calls of one program that were denied in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct Denial {
+    /// The name of the system call, or its number.
+    pub system_call: String,
+    /// The errno: `EPERM`, `EACCES` or `EROFS`.
+    pub errno: i32,
+    /// The mechanism.
+    pub lock: Lock,
+    /// The capabilities that were denied. Each of them would have been enough for its check.
+    pub caps: CapSet,
+    /// The object of the call, if known.
+    pub object: Option<Object>,
+    /// The program, or empty if unknown.
+    pub program: String,
+    /// The number of calls.
+    pub count: u64,
+}
+
+/// Denials that are alike in this are one, without copies of the program's path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct DenialKey {
+    pub(super) number: i64,
+    pub(super) errno: i32,
+    pub(super) lock: Lock,
+    pub(super) caps: CapSet,
+    pub(super) object: Option<Object>,
+    pub(super) program: Arc<str>,
+    /// Whether it was in a container.
+    pub(super) inside: bool,
+}
+
+/// How many different denials are kept.
+pub(super) const DENIALS: usize = 1024;
+
+/// Returns the errno if a system call was denied.
+pub(super) fn errno(returned: i64) -> Option<i32> {
+    let errno = i32::try_from(returned.checked_neg()?).ok()?;
+    [libc::EPERM, libc::EACCES, libc::EROFS].contains(&errno).then_some(errno)
+}
+
+/// Returns the mechanism that denied a call, and the capabilities that were checked.
+pub(super) fn lock(number: i64, errno: i32, call: &Call, open: &[Open]) -> (Lock, CapSet) {
+    if errno == libc::EROFS {
+        return (Lock::ReadOnly, CapSet::empty());
+    }
+    let refused = open.iter().filter(|one| one.granted == Some(false));
+    let caps: CapSet =
+        refused.filter(|one| one.place.meaning.is_none()).map(|one| one.cap).collect();
+    if !caps.is_empty() {
+        return (Lock::Capability, caps);
+    }
+    if call.began == Some(false) {
+        return (Lock::Seccomp, CapSet::empty());
+    }
+    let executes = matches!(calls::name(number), Some("execve" | "execveat"));
+    let file = call
+        .object
+        .as_ref()
+        .and_then(|object| object.file.as_ref().filter(|file| file.path == object.name));
+    let lock = match file {
+        Some(file) if executes && errno == libc::EACCES && file.is_noexec => Lock::Noexec,
+        Some(file) if executes && errno == libc::EACCES && file.mode & 0o111 == 0 => Lock::FileMode,
+        _ => Lock::NoCheck,
+    };
+    (lock, CapSet::empty())
+}
+
+impl DenialKey {
+    /// Returns the denial with a number of calls.
+    pub(super) fn denial(self, count: u64) -> Denial {
+        let DenialKey { number, errno, lock, caps, object, program, .. } = self;
+        Denial {
+            system_call: calls::name(number).map_or_else(|| number.to_string(), str::to_owned),
+            errno,
+            lock,
+            caps,
+            object,
+            program: program.to_string(),
+            count,
+        }
+    }
+}

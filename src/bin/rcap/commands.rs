@@ -1,5 +1,5 @@
-//! The table of commands. Dispatch, help, completions and the tests of the man pages are made
-//! from it.
+//! The table of commands, from which dispatch, help, completions and the tests of the man pages are
+//! derived.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -22,32 +22,32 @@ use super::{
     minimize, oci, report, restore, run, save, scan, suggest, trace, why,
 };
 
-/// One command.
+/// A command.
 pub(crate) struct Entry {
     pub(crate) name: &'static str,
-    /// One line that says what it is for.
+    /// The description, in one line.
     pub(crate) about: &'static str,
     kind: Kind,
-    /// Whether it can change the machine, or runs programs: it is not proposed in the place of one
-    /// that does not.
+    /// Whether it can change the machine or run programs, so that it is not suggested in place of a
+    /// command that only reads.
     acts: bool,
-    /// Other words for what it does.
+    /// Synonyms, for suggestions.
     aliases: &'static [&'static str],
 }
 
 enum Kind {
-    /// One of libcap's tools, which are programs of their own too.
+    /// One of libcap's tools, which also exist as separate programs.
     Tool { run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>, command: fn() -> Command },
-    /// A command of rcap's own.
+    /// A command of rcap.
     Own {
         run: fn(&Entry, &[OsString], &mut Io<'_>) -> Result<Exit, Failure>,
         command: fn(&Entry) -> Command,
-        /// The exit status of its own failures, a wrong command line among them.
+        /// The exit status of its failures, including a wrong command line.
         failure: Exit,
     },
 }
 
-/// A command that parses its arguments into a request and acts on it.
+/// A command that parses its arguments into a request and executes it.
 macro_rules! own {
     ($name:literal, $about:literal, $request:ident, $act:expr, $failure:expr) => {
         Entry {
@@ -79,18 +79,17 @@ const fn tool(
     Entry { name, about, kind: Kind::Tool { run, command }, acts: false, aliases: &[] }
 }
 
-/// The exit status of the failures of commands that run a program: the lower numbers are the
-/// program's.
+/// The failure status of commands that run a program, whose own status has the lower numbers.
 const AROUND_A_PROGRAM: Exit = Exit::OWN_FAILURE;
 const FAILED: Exit = Exit::FAILED;
 
-/// A group of commands, by its heading in the help.
+/// A group of commands with a heading in the help.
 struct Group {
     heading: &'static str,
     entries: &'static [Entry],
 }
 
-/// Every command, in the groups of the help.
+/// All commands, in the groups of the help.
 #[rustfmt::skip]
 const GROUPS: &[Group] = &[
     Group { heading: "Look", entries: &[
@@ -149,7 +148,7 @@ const GROUPS: &[Group] = &[
     ]},
 ];
 
-/// The group of the commands that programs and scripts use.
+/// The group of commands that programs and scripts use.
 const PLUMBING: &str = "Plumbing";
 
 impl Entry {
@@ -186,7 +185,7 @@ impl Entry {
     }
 }
 
-/// Turns the result of a command into its exit status, after the message of a failure.
+/// Returns the exit status of a command's result, and prints the message of a failure.
 fn finish(
     name: &str,
     own: Exit,
@@ -214,7 +213,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
     GROUPS.iter().flat_map(|group| group.entries)
 }
 
-/// Runs the command that the name of the program or the first argument names.
+/// Runs the command named by the program's name or by the first argument.
 pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     if let Some(exit) = minimize::init(argv, io)? {
         return Ok(exit);
@@ -230,7 +229,7 @@ fn find(name: &OsStr) -> Option<&'static Entry> {
     all().find(|entry| name == entry.name)
 }
 
-/// `rcap` with these arguments.
+/// Runs `rcap` with these arguments.
 fn rcap(args: &[OsString], io: &mut Io<'_>) -> Result<Exit, Failure> {
     let Some(first) = args.first() else {
         help(io.err)?;
@@ -259,7 +258,7 @@ fn rcap(args: &[OsString], io: &mut Io<'_>) -> Result<Exit, Failure> {
     }
 }
 
-/// The mistake of a word that is not a command.
+/// Returns the error of an unknown command.
 fn unknown(word: &OsStr) -> Mistake {
     let shown = word.display();
     if word.as_encoded_bytes().starts_with(b"-") {
@@ -269,12 +268,12 @@ fn unknown(word: &OsStr) -> Mistake {
     Mistake::new(format!("unknown command {shown}{meant}"))
 }
 
-/// Returns the command that a word may have meant. A command that acts is proposed only if the word
-/// is far from every command that looks.
+/// Returns the command that a word may have meant. A command that changes something is suggested
+/// only if no reading command is similarly close.
 fn meant(word: &str) -> Option<&'static str> {
     const ALIKE: f64 = 0.85;
     const ALIAS: f64 = 0.9;
-    /// How much more alike the name of a command that acts has to be.
+    /// The additional similarity that a command which changes something needs.
     const MARGIN: f64 = 0.1;
     let word = word.to_lowercase();
     let aliases = all().flat_map(|entry| entry.aliases.iter().map(|alias| (*alias, entry.name)));
@@ -298,7 +297,7 @@ fn version(io: &mut Io<'_>) -> io::Result<Exit> {
     Ok(Exit::SUCCESS)
 }
 
-/// Writes the help of rcap itself.
+/// Prints the help of rcap itself.
 fn help(out: &mut Stream) -> io::Result<()> {
     prose(0, ABOUT, out)?;
     writeln!(out, "\nUsage: rcap COMMAND [ARGUMENT]...\n       rcap help COMMAND\n")?;
@@ -311,7 +310,7 @@ fn help(out: &mut Stream) -> io::Result<()> {
         writeln!(out, "{heading}:")?;
         let mut table = Table::new(2);
         for Entry { name, about, .. } in *entries {
-            // As wide in every group.
+            // The same width in every group.
             table.row(&[&format!("{name:<8}"), about]);
         }
         table.write(out)?;
@@ -342,7 +341,7 @@ mod tests {
             ("expalin",   Some("explain")),
             ("getcaps",   Some("getcap")),
             ("getpcap",   Some("getpcaps")),
-            // Both are as near.
+            // Both are equally close.
             ("etcap",     Some("getcap")),
             ("xetcap",    Some("getcap")),
             ("setcpa",    Some("setcap")),
@@ -365,7 +364,7 @@ mod tests {
         }
     }
 
-    /// The page and the code have the same table.
+    /// The man page and the code have the same table.
     #[test]
     fn exit_statuses() {
         let page = include_str!("../../../man/rcap.1");

@@ -1,4 +1,4 @@
-//! `rcap completions`: what completes the commands in a shell.
+//! `rcap completions`: prints shell completions.
 
 use std::{ffi::OsString, io::Write};
 
@@ -25,15 +25,14 @@ pub(crate) fn run(request: &CompletionsRequest, io: &mut Io<'_>) -> Result<Exit,
     Ok(Exit::SUCCESS)
 }
 
-/// rcap, with all its commands and their options.
+/// Returns the command line of rcap with all commands.
 fn everything() -> Command {
     let commands = commands::all().map(|entry| completing(entry.command()));
     Command::new("rcap").version(env!("CARGO_PKG_VERSION")).subcommands(commands)
 }
 
-/// The same command, whose values are known or are looked for in the right place. Only for
-/// completing: it takes less than the command itself does, such as one name where that takes a
-/// list.
+/// Returns the same command with completions for its values. This is only for completing: it
+/// accepts less than the command itself, for example one name instead of a list.
 fn completing(command: Command) -> Command {
     let names = |names: &[&'static str]| PossibleValuesParser::new(names.to_vec());
     command.mut_args(|arg| {

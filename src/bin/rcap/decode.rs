@@ -1,4 +1,4 @@
-//! `rcap decode`: masks and other forms of a set, as names; and back.
+//! `rcap decode`: converts between masks and names.
 
 use std::{error::Error, fmt, io::Write};
 
@@ -13,17 +13,17 @@ use super::{
 };
 use rcap::{CapSet, CapState, ParseError, UnknownCap, tools::table::Table};
 
-/// A set and what it was called, such as `CapEff`.
+/// A set and its name, such as `CapEff`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Named {
     name: String,
     set: CapSet,
 }
 
-/// A text that has none of the forms of a set.
+/// The error of text that is not a set in any form.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Undecodable {
-    /// It may be names, one of which is unknown.
+    /// A list of names, one of which is unknown.
     Names(UnknownCap),
     Text(ParseError),
     Other,
@@ -56,7 +56,7 @@ impl fmt::Display for Undecodable {
 
 impl Error for Undecodable {}
 
-/// The sets in a text: of several lines, those that are of `/proc/PID/status` count.
+/// Returns the sets in a text. In several lines, only those of `/proc/PID/status` count.
 fn decode(text: &str, decimal: bool) -> Result<Vec<Named>, Undecodable> {
     let fields: Vec<Named> = text.lines().filter_map(field).collect();
     if !fields.is_empty() {
@@ -67,7 +67,7 @@ fn decode(text: &str, decimal: bool) -> Result<Vec<Named>, Undecodable> {
     if let Some(set) = mask(text, decimal).or_else(|| caps(text).ok()) {
         return one("", set);
     }
-    // Which an empty text is too.
+    // Empty text is also valid here.
     if let Ok(state) = text.parse::<CapState>()
         && !text.is_empty()
     {
@@ -81,7 +81,7 @@ fn decode(text: &str, decimal: bool) -> Result<Vec<Named>, Undecodable> {
     Err(Undecodable::of(text))
 }
 
-/// A line such as `CapEff:\t00000000a80425fb`.
+/// Parses a line such as `CapEff:\t00000000a80425fb`.
 fn field(line: &str) -> Option<Named> {
     let (name, mask) = line.split_once(':')?;
     let name = name.trim();
@@ -90,7 +90,7 @@ fn field(line: &str) -> Option<Named> {
     Some(Named { name: name.to_owned(), set: CapSet::from_bits(bits) })
 }
 
-/// A mask, whose digits are decimal if `decimal` and it has no prefix.
+/// Parses a mask, which is decimal if `decimal` is set and it has no prefix.
 fn mask(text: &str, decimal: bool) -> Option<CapSet> {
     if decimal && !text.starts_with("0x") && !text.starts_with("0X") {
         let is_plain = text.bytes().all(|byte| byte.is_ascii_digit());

@@ -1,4 +1,4 @@
-//! `rcap diff`: what one source of settings has that another lacks.
+//! `rcap diff`: compares two sources of settings.
 
 use std::{
     fmt::Display,
@@ -14,14 +14,14 @@ use rcap::{
     tools::table::Table,
 };
 
-/// Two services of one name, or of no name.
+/// Two services with the same name or without one.
 struct Pair {
     name: Option<String>,
     sides: [Option<Settings>; 2],
 }
 
-/// Which are to be compared: what is alone on a side with each of the other, else those of the same
-/// name.
+/// Returns the pairs to compare: a single service on one side with each on the other, and otherwise
+/// services with equal names.
 fn pair(left: Vec<Settings>, mut right: Vec<Settings>) -> Vec<Pair> {
     if left.len() == 1 || right.len() == 1 {
         let several = if left.len() > right.len() { &left } else { &right };
@@ -57,7 +57,7 @@ const SETS: [Set; 5] = [
     ("ambient", |settings| settings.ambient),
 ];
 
-/// Rows of a table: what differs, and what each side has of it.
+/// Returns the rows of the table: each difference, and the value on each side.
 fn rows(left: &Settings, right: &Settings) -> Vec<[String; 3]> {
     let mut rows = Vec::new();
     let mut row = |what: &dyn Display, left: &dyn Display, right: &dyn Display| {

@@ -1,4 +1,4 @@
-//! `rcap explain`: what a capability permits, and what it is worth.
+//! `rcap explain`: describes capabilities.
 
 use std::io::{self, Write};
 
@@ -21,7 +21,7 @@ use rcap::{
     },
 };
 
-/// Who gives it to a container that asks for nothing.
+/// Returns the profiles that grant it to every container.
 fn given_by(cap: Cap) -> Vec<&'static str> {
     let gives = |profile: &Profile| profile.given().contains(cap);
     Profile::ALL.into_iter().filter(gives).map(Profile::name).collect()
@@ -128,7 +128,7 @@ fn describe(cap: Cap, out: &mut Stream) -> io::Result<()> {
     Ok(())
 }
 
-/// A text in lines of its own, two spaces to the right; on a terminal that is narrower, wrapped.
+/// Prints text indented by two spaces, and wrapped on a narrow terminal.
 fn paragraphs(text: &str, out: &mut Stream) -> io::Result<()> {
     let width = prose_width(out);
     if text.lines().all(|line| line.chars().count() + 2 <= width) {
@@ -141,12 +141,12 @@ fn list(head: &str, names: &[&str], out: &mut Stream) -> io::Result<()> {
     if names.is_empty() { Ok(()) } else { fold(head, &names.join(", "), out) }
 }
 
-/// A sentence in lines that fit the terminal.
+/// Prints a sentence, wrapped to the terminal.
 pub(super) fn fold(head: &str, words: &str, out: &mut Stream) -> io::Result<()> {
     prose(2, &format!("{head}: {words}."), out)
 }
 
-/// A kind of finding.
+/// Prints the description of a finding.
 fn explain_rule(rule: &Rule, is_json: bool, io: &mut Io<'_>) -> Result<Exit, Failure> {
     let Rule { id, title, explanation, fix, .. } = rule;
     if is_json {
@@ -181,7 +181,7 @@ fn system_call(name: &str, is_json: bool, io: &mut Io<'_>) -> Result<Exit, Failu
     Ok(Exit::SUCCESS)
 }
 
-/// Nothing is known of a name; another one may have been meant.
+/// Returns the error of an unknown name, with a suggestion.
 fn unknown(what: &str, name: &str) -> Failure {
     let best = most_alike(name, knowledge::names().map(|known| (known, known)), 0.9);
     Failure::No(format!("unknown {what} {name}{}", did_you_mean(best)))

@@ -1,4 +1,4 @@
-//! `rcap export`: capabilities in the words of the system that takes them.
+//! `rcap export`: prints settings in the format of another system.
 
 use std::io::{Read, Write};
 
@@ -8,7 +8,7 @@ use rcap::{
     settings::{self, Context, Format, Settings, Target, Topic, Written},
 };
 
-/// One of the sources in the format.
+/// One source in the target format.
 struct Part {
     name: Option<String>,
     written: Written,
@@ -19,7 +19,7 @@ struct Part {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &ExportRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    // All of them, or nothing is printed.
+    // Either all of them or nothing is printed.
     let subjects = subjects(request, io.input)?;
     let parts = if request.to == Format::Json {
         let remarks = subjects.iter().flat_map(remarks).collect();
@@ -44,7 +44,7 @@ pub(crate) fn run(request: &ExportRequest, io: &mut Io<'_>) -> Result<Exit, Fail
     Ok(Exit::SUCCESS)
 }
 
-/// The settings that are to be written.
+/// Returns the settings to write.
 fn subjects(request: &ExportRequest, stdin: &mut dyn Read) -> Result<Vec<Settings>, Failure> {
     let for_user = |settings: Settings| match &request.user {
         Some(user) => settings.for_user(user.clone()),
@@ -73,7 +73,7 @@ fn part(request: &ExportRequest, settings: &Settings, several: bool) -> Result<P
     Ok(Part { remarks: remarks(settings).collect(), written, name: name.filter(|_| several) })
 }
 
-/// The remarks about a source, in words.
+/// Returns the notes about a source, in words.
 fn remarks(settings: &Settings) -> impl Iterator<Item = String> {
     settings.notes.iter().map(|note| {
         let name = settings.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();

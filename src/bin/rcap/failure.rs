@@ -1,4 +1,4 @@
-//! The errors of the program, and the exit status that each stands for.
+//! The errors of the program and their exit statuses.
 
 use std::{error::Error, fmt, io};
 
@@ -10,7 +10,7 @@ use rcap::{
 
 use crate::{input::Unread, source::NotFound};
 
-/// A command that has failed.
+/// The failure of a command.
 #[derive(Debug)]
 pub(crate) enum Failure {
     /// Standard output or standard error cannot be written.
@@ -24,47 +24,47 @@ pub(crate) enum Failure {
         name: String,
         reason: Unread,
     },
-    /// A file or another thing that the user named is not as it should be.
+    /// A file or another object that the user named is unsuitable.
     Subject {
         name: String,
         reason: Box<dyn Error + Send + Sync>,
     },
-    /// A program whose file has capabilities cannot be executed for lack of them.
+    /// A program cannot be executed because its file has capabilities that are missing.
     NotExecuted {
         source: rcap::Error,
         caps: rcap::CapState,
     },
-    /// A profile does not allow capabilities to be added.
+    /// A profile forbids adding these capabilities.
     NotAddable {
         profile: Profile,
         caps: CapSet,
     },
-    /// A profile is for non-root users alone.
+    /// A profile requires a non-root user.
     RootUser {
         profile: Profile,
     },
-    /// This process lacks capabilities that it is to grant.
+    /// This process cannot grant capabilities that it lacks.
     NotHeld {
         caps: CapSet,
         set: &'static str,
     },
-    /// A user is a number that is not in the user database, so that the group is not known.
+    /// A numeric user is not in the user database, so the group is unknown.
     NoGroup {
         user: User,
     },
-    /// A program that was started has other capabilities than it should.
+    /// A program got other capabilities than intended.
     Differs {
         has: String,
         want: String,
     },
-    /// A scan lacks something, so that it cannot be said to have no findings.
+    /// A scan is incomplete, so it may have missed findings.
     Incomplete,
-    /// The answer is no, for this reason.
+    /// The answer is negative, for this reason.
     No(String),
 }
 
 impl Failure {
-    /// A file or another thing that the user named, and why it cannot be used.
+    /// Returns the error of a file or another object that the user named.
     pub(crate) fn subject(
         name: impl fmt::Display,
         reason: impl Into<Box<dyn Error + Send + Sync>>,
@@ -72,7 +72,7 @@ impl Failure {
         Failure::Subject { name: name.to_string(), reason: reason.into() }
     }
 
-    /// Returns the exit status, `own` for what is the command's own failure.
+    /// Returns the exit status, which is `own` for failures of the command itself.
     pub(crate) fn exit(&self, own: Exit) -> Exit {
         match self {
             Failure::No(_) => Exit::NO,
@@ -87,7 +87,7 @@ impl Failure {
         }
     }
 
-    /// Returns a sentence that helps to go on, if there is one.
+    /// Returns a hint, if there is one.
     pub(crate) fn hint(&self) -> Option<&'static str> {
         let Failure::Library(err @ rcap::Error::Os { op, .. }) = self else { return None };
         let is_tracing =

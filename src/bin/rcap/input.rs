@@ -16,14 +16,14 @@ use nix::{
     sys::stat::Mode,
 };
 
-/// The longest input that is read, in MiB. The manual pages state it.
+/// The maximum input size in MiB. The man pages state it.
 const LIMIT_MIB: u64 = 16;
 
-/// Why an input was not read.
+/// The reason for which an input was not read.
 #[derive(Debug)]
 pub(super) enum Unread {
     Os(io::Error),
-    /// Not a regular file, but of this kind.
+    /// Not a regular file but a file of this type.
     Kind(&'static str),
     TooLong,
     NotText,
@@ -55,13 +55,13 @@ impl From<io::Error> for Unread {
     }
 }
 
-/// Opens a regular file, or the one that a symbolic link leads to. Opening a FIFO, a tape or a
-/// watchdog has effects, so the file is opened for reading after its type is known.
+/// Opens a regular file, or the target of a symbolic link. Opening a FIFO, a tape or a watchdog has
+/// effects, so the file is opened for reading only after its type is known.
 pub(super) fn open(path: &Path) -> Result<File, Unread> {
     let found = locate(path, OFlag::empty())?;
     regular(&found)?;
-    // /proc leads to the opened file alone. Where it is not mounted, or is not procfs, the path is
-    // resolved again, and what it leads to must be the same file.
+    // /proc leads to the opened file. Without procfs, the path is resolved again, and must lead to
+    // the same file.
     let same = Path::new("/proc/self/fd").join(found.as_raw_fd().to_string());
     let file = for_reading(&same).or_else(|_| for_reading(path))?;
     let id = |file: &File| file.metadata().map(|data| (data.dev(), data.ino()));
@@ -106,7 +106,7 @@ pub(super) fn open_status(directory: &Path) -> Result<File, Unread> {
     regular(&file).map(|()| file)
 }
 
-/// Reads text to its end, and at most one byte past the limit.
+/// Reads text up to one byte more than the limit.
 pub(super) fn text(input: &mut (impl Read + ?Sized)) -> Result<String, Unread> {
     let limit = LIMIT_MIB << 20;
     let mut bytes = Vec::new();

@@ -1,5 +1,4 @@
-//! `rcap`: every command in one program, by the first argument or by the name that it is called
-//! under.
+//! `rcap`: all commands in one program, selected by the first argument or by the program's name.
 
 mod args;
 mod commands;

@@ -1,11 +1,12 @@
-//! Files that the programs write, as root as a rule, where others may write too.
+//! Files that the programs write, usually as root, possibly in directories that other users can
+//! write.
 //!
-//! A file is written beside its target, as a new one that nobody else has prepared or can open,
-//! and renamed into place once it is whole. All of that happens below one descriptor of the
-//! directory, so that the directory cannot be exchanged in between.
+//! A new file, which no other user has prepared or can open, is written beside its target and
+//! renamed into place when complete. All of this happens below one descriptor of the directory, so
+//! the directory cannot be replaced in between.
 //!
-//! While a recording runs, its recorder holds a lock on `.NAME.lock` beside the report. The kernel
-//! releases the lock with the process, so that a recorder that was killed does not seem to live.
+//! During a recording, the recorder holds a lock on `.NAME.lock` beside the report. The kernel
+//! releases the lock with the process, so a recorder that was killed does not seem alive.
 
 use std::{
     ffi::{OsStr, OsString},
@@ -37,7 +38,7 @@ pub(super) struct Target {
 }
 
 impl Target {
-    /// Finds the directory of `path`. What is there has to be a regular file, if anything.
+    /// Opens the directory of `path`. An existing file must be a regular file.
     pub(super) fn new(path: &Path) -> Result<Target> {
         Target::find(path).map_err(|err| Op::Write.on(path, err))
     }
@@ -71,7 +72,7 @@ impl Target {
         Err(io::Error::other(format!("it is {kind}, not a regular file")))
     }
 
-    /// Opens the file for reading; `None` if there is none.
+    /// Opens the file for reading, or returns `None` if it does not exist.
     pub(super) fn open(&self) -> io::Result<Option<File>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
         match self.open_entry(&self.name, flags, Mode::empty()) {
@@ -90,8 +91,7 @@ impl Target {
         }
     }
 
-    /// Puts a new file in the place of the target: with mode 0600, or with the mode and the owner
-    /// of `like`.
+    /// Replaces the target with a new file of mode 0600, or of the mode and owner of `like`.
     pub(super) fn replace(&self, bytes: &[u8], like: Option<&File>) -> io::Result<()> {
         let (name, mut file) = self.create()?;
         let written = (|| {
@@ -99,7 +99,7 @@ impl Target {
             if let Some(like) = like {
                 let like = like.metadata()?;
                 fchown(&file, Some(like.uid()), Some(like.gid()))?;
-                // After the change of the owner, which clears bits of the mode.
+                // Changing the owner clears bits of the mode, so the mode follows.
                 file.set_permissions(PermissionsExt::from_mode(like.mode() & 0o7777))?;
             }
             file.sync_all()?;
@@ -112,7 +112,7 @@ impl Target {
         written
     }
 
-    /// A new file beside the target, that only its owner can open.
+    /// Creates a file beside the target that only its owner can open.
     fn create(&self) -> io::Result<(OsString, File)> {
         let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL;
         let mode = Mode::S_IRUSR | Mode::S_IWUSR;
@@ -135,7 +135,7 @@ impl Target {
         name
     }
 
-    /// Opens the lock file, if nobody else can have taken it.
+    /// Opens the lock file, if no other user can have created it.
     fn open_lock(&self, create: OFlag) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | create;
         let file = self.open_entry(&self.lock_name(), flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
@@ -149,7 +149,7 @@ impl Target {
         }
     }
 
-    /// Whether the lock file is still the one of its name.
+    /// Returns whether the lock file still has its name.
     fn is_current(&self, lock: &File) -> io::Result<bool> {
         let present = match self.open_entry(&self.lock_name(), OFlag::O_PATH, Mode::empty()) {
             Err(err) if err.kind() == io::ErrorKind::NotFound => return Ok(false),
@@ -160,17 +160,17 @@ impl Target {
     }
 }
 
-/// The bytes of the lock file, each a lock of its own.
+/// The bytes of the lock file, which are separate locks.
 #[derive(Clone, Copy, Debug)]
 enum Part {
-    /// Shared by all recorders of the name, for as long as they record.
+    /// Shared by all recorders of the name while they record.
     Running = 0,
     /// Held by one recorder while it replaces the report.
     Replacing = 1,
 }
 
-/// A lock of fcntl(2), with `F_RDLCK` or `F_WRLCK`: `false` if another process has it, unless it
-/// is waited for.
+/// Locks with fcntl(2) and `F_RDLCK` or `F_WRLCK`. Returns false if another process has the lock,
+/// unless `wait` is set.
 fn lock(file: &File, part: Part, kind: i32, wait: bool) -> io::Result<bool> {
     let lock = libc::flock {
         l_type: i16::try_from(kind).map_err(|_| Errno::EINVAL)?,
@@ -189,7 +189,7 @@ fn lock(file: &File, part: Part, kind: i32, wait: bool) -> io::Result<bool> {
     }
 }
 
-/// A file that is to be written when something has ended.
+/// A file to be written later.
 #[derive(Debug)]
 pub(super) struct Pending {
     target: Target,
@@ -197,22 +197,22 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    /// Says that the file is going to be written. A file that cannot be written is known now.
+    /// Announces that the file will be written, and fails if that is impossible.
     pub(super) fn new(path: &Path) -> Result<Pending> {
         let target = Target::new(path)?;
         let failed = |err| Op::Write.on(path, err);
         loop {
             let file = target.open_lock(OFlag::O_CREAT).map_err(failed)?;
             lock(&file, Part::Running, libc::F_RDLCK, true).map_err(failed)?;
-            // The last recorder may have removed the file meanwhile.
+            // The last recorder may have removed the file in between.
             if target.is_current(&file).map_err(failed)? {
                 return Ok(Pending { target, lock: file });
             }
         }
     }
 
-    /// Writes what `make` returns, given the former content of the file if there is one and
-    /// `add` is set. Of several recorders, one after the other.
+    /// Writes the result of `make`, which gets the previous content if `add` is set and the file
+    /// exists. Recorders write one after the other.
     pub(super) fn write(
         self,
         add: bool,
@@ -230,7 +230,8 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // Nobody else records: the file is not needed, and whoever has just opened it looks again.
+        // No other recorder is active, so the lock file is not needed. A process that has just
+        // opened it opens it again.
         if lock(&self.lock, Part::Running, libc::F_WRLCK, false).unwrap_or(false)
             && self.target.is_current(&self.lock).unwrap_or(false)
         {
@@ -240,7 +241,7 @@ impl Drop for Pending {
     }
 }
 
-/// The text of a file of this user's, up to the limit.
+/// Reads a file of this user, up to the limit.
 fn own_text(file: &File) -> io::Result<String> {
     if file.metadata()?.uid() != geteuid().as_raw() {
         return Err(io::Error::other("it belongs to another user, and nothing is added to it"));
@@ -248,18 +249,18 @@ fn own_text(file: &File) -> io::Result<String> {
     text(file)
 }
 
-/// The text of a file, up to the limit.
+/// Reads a file, up to the limit.
 pub(super) fn text(mut file: &File) -> io::Result<String> {
     input::text(&mut file).map_err(|err| io::Error::other(err.to_string()))
 }
 
-/// Whether a recorder lives that is going to write the file. With `wait`, none does in the end.
+/// Returns whether a live recorder will write the file. With `wait`, waits until there is none.
 pub(super) fn is_pending(path: &Path, wait: bool) -> bool {
     let is_pending = || -> io::Result<bool> {
         let lock_file = Target::find(path)?.open_lock(OFlag::empty())?;
         Ok(!lock(&lock_file, Part::Running, libc::F_WRLCK, wait)?)
     };
-    // Without a lock file, nobody records; of another user's, nobody knows.
+    // Without a lock file, there is no recorder. A lock file of another user does not count.
     is_pending().unwrap_or(false)
 }
 

@@ -1,5 +1,5 @@
-//! `rcap oci-hook` and `rcap oci-runtime`: containers recorded from their first instruction,
-//! whoever starts them. (github.com/opencontainers/runtime-spec, config.md and runtime.md)
+//! `rcap oci-hook` and `rcap oci-runtime`: record containers from their first instruction, for any
+//! engine. (github.com/opencontainers/runtime-spec, config.md and runtime.md)
 
 use std::{
     error::Error,
@@ -22,13 +22,13 @@ use super::{
 };
 use rcap::Op;
 
-/// A document of a runtime that is not as it should be.
+/// An invalid document of a runtime.
 #[derive(Debug)]
 enum Malformed {
     Syntax(serde_json::Error),
-    /// A member is missing or of another type.
+    /// A member is missing or has another type.
     Member(&'static str),
-    /// The id of the container cannot be the name of a file.
+    /// The ID of the container cannot be a file name.
     Id(String),
     /// A path is not UTF-8, as JSON requires.
     Path(PathBuf),
@@ -67,7 +67,7 @@ pub(crate) fn hook(request: &HookRequest, io: &mut Io<'_>) -> Result<Exit, Failu
     Ok(Exit::SUCCESS)
 }
 
-/// The process and the id in a container's state. The id is to be a file's name.
+/// Parses the process and the ID of a container's state. The ID must be a valid file name.
 fn state(text: &str) -> Result<(u32, String), Malformed> {
     let state: Value = serde_json::from_str(text)?;
     let pid = state["pid"].as_u64().and_then(|pid| u32::try_from(pid).ok()).filter(|&pid| pid > 0);
@@ -80,7 +80,7 @@ fn state(text: &str) -> Result<(u32, String), Malformed> {
     Ok((pid, id.to_owned()))
 }
 
-/// Leaves a process behind that records the container to its end.
+/// Starts a process that records the container to its end.
 fn start_recording(pid: u32, id: &str, directory: &Path, io: &mut Io<'_>) -> Result<(), Failure> {
     let mut recorder = Program::new("/proc/self/exe");
     recorder
@@ -94,7 +94,8 @@ fn start_recording(pid: u32, id: &str, directory: &Path, io: &mut Io<'_>) -> Res
         .stderr(Stdio::piped());
     let failed = |err| Failure::subject(format!("recorder of {id}"), err);
     let mut child = recorder.spawn().map_err(failed)?;
-    // It writes a byte to its standard output once it records, and closes it if it cannot.
+    // It writes a byte to standard output when recording has started, and closes standard output if
+    // it fails.
     let has_started = match &mut child.stdout {
         Some(ready) => ready.read(&mut [0]).map_err(failed)? > 0,
         None => false,
@@ -129,25 +130,25 @@ pub(crate) fn runtime(request: &RuntimeRequest, io: &mut Io<'_>) -> Result<Exit,
             io.complain_in_words("rcap oci-runtime", &words)?;
         }
     }
-    // In the place of this process, so that its caller sees the runtime and nothing else.
+    // The runtime replaces this process, so that the caller only sees the runtime.
     let err = super::program(program).args(args).exec();
     Err(Op::Execute.on(Path::new(program), err).into())
 }
 
-/// What the arguments of a runtime ask for.
+/// The action that a runtime's arguments request.
 #[derive(Debug, PartialEq, Eq)]
 enum Action {
-    /// A new container, of the bundle in this directory.
+    /// A new container, with its bundle directory.
     Container(PathBuf),
     /// Something else.
     Other,
-    /// An option that may or may not take the next word as its value.
+    /// An unknown option, which may or may not have a value.
     Unknown(OsString),
 }
 
 /// Options of runc and crun.
 struct Options {
-    /// Those that take a value, as the next word or after `=`.
+    /// Options with a value, as the next word or after `=`.
     valued: &'static [&'static str],
     flags: &'static [&'static str],
 }
@@ -167,7 +168,7 @@ const CONTAINER: Options = Options {
 /// Their short forms.
 const SHORT: [(u8, &str); 2] = [(b'b', "bundle"), (b'd', "detach")];
 
-/// Options that ask for text instead of the command.
+/// Options that print text instead of running the command.
 const TEXT: [&str; 7] = ["--help", "--version", "--usage", "-h", "-v", "-V", "-?"];
 
 fn action(args: &[OsString]) -> Action {
@@ -195,8 +196,9 @@ fn action(args: &[OsString]) -> Action {
 }
 
 impl Options {
-    /// Passes over options, whose values `each` is told, to the first word that is none; `None`
-    /// if no word is left, or text is asked for. The error is an option that is not known.
+    /// Skips options, and calls `each` with their values. Returns the first word that is not an
+    /// option, or `None` at the end or for an option that prints text. An unknown option is an
+    /// error.
     fn take<'a>(
         &self,
         words: &mut impl Iterator<Item = &'a OsString>,
@@ -241,7 +243,7 @@ impl Options {
     }
 }
 
-/// Adds the hook to a container's configuration, if it does not have it.
+/// Adds the hook to a container's configuration, unless it is already present.
 fn add_hook(path: &Path, directory: &Path) -> Result<(), Failure> {
     let failed = |err: io::Error| Failure::subject(path.display(), err);
     let target = Target::new(path)?;
@@ -257,7 +259,8 @@ fn add_hook(path: &Path, directory: &Path) -> Result<(), Failure> {
     }
 }
 
-/// A configuration with the hook, after those that it has; `None` if it has the hook.
+/// Returns the configuration with the hook after the existing ones, or `None` if it is already
+/// present.
 fn with_hook(config: &str, program: &Path, directory: &Path) -> Result<Option<String>, Malformed> {
     let mut config: Value = serde_json::from_str(config)?;
     let utf8 = |path: &Path| {

@@ -1,4 +1,4 @@
-//! `rcap report`: what several runs needed.
+//! `rcap report`: merges the reports of several runs.
 
 use std::{error::Error, fmt, io::Write, path::Path};
 
@@ -10,11 +10,11 @@ use super::{
 };
 use rcap::trace::report::{Merged, Report};
 
-/// A text that is not a report.
+/// The error of text that is not a report.
 #[derive(Debug)]
 pub(super) enum NotReport {
     Syntax(serde_json::Error),
-    /// The version of its layout is unknown.
+    /// The layout has an unknown version.
     Schema(u32),
 }
 
@@ -71,9 +71,9 @@ fn read(path: &Path, wait: bool, io: &mut Io<'_>) -> Result<Merged, Failure> {
     parse(&text).map_err(|err| Failure::subject(name, err))
 }
 
-/// What `rcap trace` or this command has written.
+/// Parses the output of `rcap trace` or of this command.
 pub(super) fn parse(text: &str) -> Result<Merged, NotReport> {
-    /// What tells them apart.
+    /// The fields that distinguish the layouts.
     #[derive(serde::Deserialize)]
     struct Layout {
         schema: u32,

@@ -1,4 +1,4 @@
-//! `rcap restore`: puts back what `rcap save` wrote.
+//! `rcap restore`: restores the capabilities that `rcap save` wrote.
 
 use std::{
     io::Write,
@@ -40,7 +40,7 @@ pub(crate) fn run(request: &RestoreRequest, io: &mut Io<'_>) -> Result<Exit, Fai
     options.ensure = request.ensure;
     let mut printed = Ok(());
     let account = saved::restore(&lines, &options, |step| {
-        // What has changed is said before the next file is touched.
+        // Each change is printed before the next file is touched.
         if !request.json && printed.is_ok() {
             printed = writeln!(io.out, "{}", in_words(step)).and_then(|()| io.out.flush());
         }

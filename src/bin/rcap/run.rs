@@ -1,4 +1,4 @@
-//! `rcap run`: a program with exactly the privileges that are named.
+//! `rcap run`: runs a program with exactly the given privileges.
 
 use std::{ffi::OsStr, io::Write, os::unix::fs::MetadataExt, process::Command as Program};
 
@@ -11,12 +11,12 @@ use rcap::{
     settings::{Id, User, combine},
 };
 
-/// What the program is to have.
+/// The privileges of the program.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Plan {
-    /// What it can have at most, and as root has.
+    /// The bounding set, which root gets.
     bounding: CapSet,
-    /// What it has as another user.
+    /// The ambient set, which a non-root user gets.
     ambient: CapSet,
     uid: Option<u32>,
     groups: Option<(u32, Vec<u32>)>,
@@ -28,7 +28,7 @@ struct Plan {
 /// [`Failure`]
 pub(crate) fn run(request: &RunRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
     start(request, io).map_err(|failure| match failure {
-        // The kernel grants the capabilities of a file as a whole or not at all.
+        // The kernel grants a file's capabilities either completely or not at all.
         Failure::Library(err @ Error::Os { op: Op::Execute, .. })
             if err.raw_os_error() == Some(libc::EPERM) =>
         {
@@ -82,7 +82,7 @@ fn start(request: &RunRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
     Err(launcher.exec(command).into())
 }
 
-/// What comes of the options, for a process that is permitted `permitted`.
+/// Returns the result of the options for a process with these permitted capabilities.
 fn plan(
     request: &RunRequest,
     program: &OsStr,
@@ -114,7 +114,7 @@ fn plan(
             return Err(Failure::RootUser { profile });
         }
     }
-    // What another user has is what was asked for by name.
+    // A non-root user gets the capabilities that were requested by name.
     let ambient = if root { CapSet::empty() } else { wanted & (add | exactly.unwrap_or(add)) };
     let (has, set) = if root { (bounding, "bounding set") } else { (permitted, "permitted set") };
     let needed = if root { wanted } else { ambient };
@@ -127,7 +127,7 @@ fn plan(
     Ok(Plan { bounding: wanted, ambient, uid, groups, no_new_privs })
 }
 
-/// Where the program will be looked for.
+/// Returns the place where the program is searched for.
 fn place(request: &RunRequest) -> Place<'_> {
     let mut place = Place {
         root: request.chroot.as_deref(),
@@ -140,7 +140,7 @@ fn place(request: &RunRequest) -> Place<'_> {
     place
 }
 
-/// Whether to set no-new-privs: unless it would take from the program what its file gives it.
+/// Returns whether to set no-new-privs, which must not disable the file's privileges.
 fn no_new_privs(request: &RunRequest, program: &OsStr, io: &mut Io<'_>) -> bool {
     if request.no_new_privs || request.allow_new_privs {
         return request.no_new_privs;
@@ -157,7 +157,7 @@ fn no_new_privs(request: &RunRequest, program: &OsStr, io: &mut Io<'_>) -> bool 
     false
 }
 
-/// The user and the groups that are asked for; `None`: those that there are.
+/// Returns the requested user and groups, or `None` to keep the present ones.
 fn identity(request: &RunRequest) -> Result<Option<Identity>, Failure> {
     let RunRequest { user, group, groups, .. } = request;
     let mut identity = match user {
@@ -184,8 +184,8 @@ fn identity(request: &RunRequest) -> Result<Option<Identity>, Failure> {
     Ok(Some(identity))
 }
 
-/// Looks up a user as whom a program is run. A number that is not in the user database has no
-/// group of its own, so one has to be named.
+/// Looks up the user to run a program as. A number that is not in the user database has no group,
+/// so the request must name one.
 pub(super) fn look_up(user: &User) -> Result<Identity, Failure> {
     let is_unknown = matches!(user.id(), Id::Number(uid) if user_name(*uid).is_none());
     if is_unknown && user.group().is_none() {
@@ -194,7 +194,7 @@ pub(super) fn look_up(user: &User) -> Result<Identity, Failure> {
     Ok(user.look_up()?)
 }
 
-/// `--print`: a program with these privileges, this one, is asked what it has.
+/// `--print`: executes rcap itself with these privileges, and prints its state.
 fn print(launcher: &Launcher, io: &mut Io<'_>) -> Result<Exit, Failure> {
     let mut command = Program::new("/proc/self/exe");
     command.args(["capsh", "--print"]);
@@ -205,10 +205,10 @@ fn print(launcher: &Launcher, io: &mut Io<'_>) -> Result<Exit, Failure> {
     Ok(exit(output.status))
 }
 
-/// `--verify`: what the kernel says of the program, just after it was executed.
+/// `--verify`: compares the program's state with the expected one, just after it was executed.
 fn verify(launcher: &Launcher, command: Program, io: &mut Io<'_>) -> Result<Exit, Failure> {
     let proc = Proc::of_namespace()?;
-    // What any program has that is executed so.
+    // The state of any program that is executed in this way.
     let mut probe = Program::new("/proc/self/exe");
     probe.args(["--version"]).stdout(std::process::Stdio::null());
     let mut probe = launcher.spawn(probe)?;

@@ -1,4 +1,4 @@
-//! `rcap save`: capabilities of files as a text that `rcap restore` reads.
+//! `rcap save`: prints the capabilities of files as text for `rcap restore`.
 
 use std::io::Write;
 
@@ -19,6 +19,6 @@ pub(crate) fn run(request: &SaveRequest, io: &mut Io<'_>) -> Result<Exit, Failur
     for err in &errors {
         io.complain_in_words("rcap save", &chain(err))?;
     }
-    // A list that lacks a file is not one to restore from.
+    // An incomplete list must not be restored.
     Ok(if errors.is_empty() { Exit::SUCCESS } else { Exit::FAILED })
 }

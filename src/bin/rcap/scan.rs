@@ -1,4 +1,4 @@
-//! `rcap scan`: what holds power on a machine, in a directory tree or in an image.
+//! `rcap scan`: lists everything that holds power on a machine, in a directory tree or in an image.
 
 use std::{error::Error, io::Write, path::Path};
 
@@ -23,7 +23,7 @@ pub(crate) fn run(request: &ScanRequest, io: &mut Io<'_>) -> Result<Exit, Failur
     }
 }
 
-/// A file of the command line, and why it cannot be used.
+/// Returns the error of a file on the command line.
 fn unusable(path: &Path, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Failure {
     Failure::subject(Escaped(path.as_os_str().as_encoded_bytes()), reason)
 }
@@ -32,7 +32,7 @@ fn scan(
     request: &ScanRequest,
     io: &mut Io<'_>,
 ) -> Result<Option<(Inventory, Vec<Finding>)>, Failure> {
-    // Files of the command line first: a mistake is not worth a scan.
+    // Files on the command line are read before the scan, to report mistakes early.
     let read = |path: &Path, io: &mut Io<'_>| {
         input::read(path, io.input).map_err(|reason| {
             let name = Escaped(path.as_os_str().as_encoded_bytes()).to_string();

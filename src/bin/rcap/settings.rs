@@ -1,4 +1,4 @@
-//! `--to` of the commands that report: the settings beside their report.
+//! `--to` of the commands that print a report: the settings after the report.
 
 use std::io::Write;
 
@@ -9,7 +9,7 @@ use rcap::{
 
 use super::{Io, Stream, failure::Failure};
 
-/// Settings that grant these capabilities to the user, if there is one.
+/// Returns settings that grant these capabilities to the user, if there is one.
 fn requested(caps: CapSet, user: Option<&User>) -> Settings {
     let settings = Settings::new(caps);
     match user {
@@ -18,31 +18,30 @@ fn requested(caps: CapSet, user: Option<&User>) -> Settings {
     }
 }
 
-/// Refuses a user whom the format cannot name.
+/// Rejects a user that the format cannot express.
 ///
 /// # Errors
 ///
-/// The user.
+/// [`Failure`] for this user.
 pub(crate) fn check(to: Option<Format>, user: Option<&User>) -> Result<(), Failure> {
     if let Some(format) = to {
-        // Any capability that every format takes.
+        // Every format accepts this capability.
         format.write(&requested(Cap::CHOWN.into(), user))?;
     }
     Ok(())
 }
 
-/// Returns the stream for the report. Settings alone go to a standard output that is not a
-/// terminal, so the report goes to standard error then.
+/// Returns the stream for the report. If standard output is not a terminal, it only gets the
+/// settings, and the report goes to standard error.
 pub(crate) fn report_stream<'a>(to: Option<Format>, io: &'a mut Io<'_>) -> &'a mut Stream {
     if to.is_some() && !io.out_terminal { io.err } else { io.out }
 }
 
-/// Writes the settings to standard output, if `--to` asks for them, and to standard error what
-/// does not hold in this format.
+/// Writes the settings to standard output if `--to` is given, and their caveats to standard error.
 ///
 /// # Errors
 ///
-/// A user whom the format cannot name, and writing to the streams.
+/// [`Failure`] for a user that the format cannot express, and for an error of a stream.
 pub(crate) fn write(
     name: &str,
     to: Option<Format>,

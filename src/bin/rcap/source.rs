@@ -1,4 +1,4 @@
-//! Settings that an argument names: in a file, in words or of a process.
+//! Settings named by an argument: a file, words or a process.
 
 use std::{fmt, fs::File, io::Read, path::Path};
 
@@ -12,13 +12,13 @@ use rcap::{
     settings::{self, Context, Settings, SettingsError, Source},
 };
 
-/// For the help of commands that take one.
+/// The description of a SOURCE in help texts.
 pub(super) const FORMS: &str = "A profile such as docker; a mask or names; options or a command \
      of docker, podman, setpriv, capsh or setcap; pid:N; or the path of a Compose file, a \
      Kubernetes manifest, an OCI config.json, a unit of systemd, the output of `docker inspect` \
      or of rcap's --json, or - for standard input; FILE:NAME is one of several services";
 
-/// Settings that were not found, and the argument or the path that the reason is about.
+/// The error of missing settings, with the argument or path that it is about.
 #[derive(Debug)]
 pub(super) struct NotFound {
     subject: String,
@@ -32,7 +32,7 @@ enum Reason {
     Unread(Unread),
     /// Both `FILE:NAME` and this `FILE` are files.
     TwoFiles(String),
-    /// Several services, with these names, where one is needed.
+    /// Several services with these names, where one is needed.
     Several(Vec<String>),
 }
 
@@ -75,7 +75,7 @@ impl fmt::Display for NotFound {
 
 impl std::error::Error for NotFound {}
 
-/// Returns the settings that an argument names, if they are those of one program.
+/// Returns the settings that an argument names, which must be those of one program.
 pub(super) fn one(
     argument: &str,
     context: &Context<'_>,
@@ -91,7 +91,7 @@ pub(super) fn one(
     }
 }
 
-/// Returns all settings that an argument names: at least those of one program.
+/// Returns all settings that an argument names, at least one.
 pub(super) fn all(
     argument: &str,
     context: &Context<'_>,
@@ -109,7 +109,7 @@ pub(super) fn all(
     };
     let (path, name, text) =
         find(path, stdin).map_err(|missing| match (&missing.reason, not_words) {
-            // A word that is no path is a name that is mistyped.
+            // A word that is not a path is a mistyped name.
             (Reason::Unread(err), Some(not_words)) if err.is_missing() => in_it(not_words),
             _ => missing,
         })?;
@@ -120,7 +120,7 @@ pub(super) fn all(
     })
 }
 
-/// A path, the name of a service behind it, and the text of the file.
+/// A path, the name of a service after it, and the text of the file.
 type Named<'a> = (&'a str, Option<&'a str>, Result<String, Unread>);
 
 /// Opens the file that an argument names: `FILE` or `FILE:NAME`.
@@ -130,7 +130,7 @@ fn find<'a>(argument: &'a str, stdin: &mut dyn Read) -> Result<Named<'a>, NotFou
         let (path, name) = split.unwrap_or((argument, None));
         return Ok((path, name, input::text(stdin)));
     }
-    // Both are opened: whichever is read is the one that was found.
+    // Both are opened, and the one that was found is read.
     let whole = open(argument);
     let part = split.map(|(path, name)| (path, name, open(path)));
     match (whole, part) {

@@ -1,4 +1,4 @@
-//! `rcap suggest`: from a task or an error message to the capabilities that it may take.
+//! `rcap suggest`: finds the capabilities for a task or an error message.
 
 use std::{
     fs,
@@ -16,7 +16,7 @@ use rcap::{
     tools::table::prose,
 };
 
-/// A setting of this machine, and what follows from it.
+/// A setting of this machine, and its consequence.
 struct Setting {
     name: &'static str,
     value: String,
@@ -24,7 +24,7 @@ struct Setting {
 }
 
 impl Setting {
-    /// `None` where the kernel has no such setting.
+    /// Reads the setting, or returns `None` if the kernel does not have it.
     fn read(sysctl: &Sysctl) -> Option<Setting> {
         let path = format!("/proc/sys/{}", sysctl.name.replace('.', "/"));
         let value = fs::read_to_string(path).ok()?;

@@ -1,5 +1,5 @@
-//! The command lines of rcap's own commands. Each is parsed into a request, a plain struct, and
-//! checked here; the commands see requests alone.
+//! The command lines of rcap's commands. Each is parsed into a request, a plain struct, and checked
+//! here. The commands only see requests.
 
 mod inventory;
 mod requests;
@@ -23,17 +23,17 @@ pub(crate) use values::{Explained, caps};
 
 /// The request of one command.
 pub(crate) trait Request: Parser {
-    /// Refuses combinations that the grammar of the options cannot express.
+    /// Rejects combinations that the grammar of the options cannot express.
     ///
     /// # Errors
     ///
-    /// The reason, in words.
+    /// [`Mistake`] with the reason.
     fn check(&self) -> Result<(), Mistake> {
         Ok(())
     }
 }
 
-/// The command line of a command, parsed.
+/// A parsed command line.
 #[derive(Debug)]
 pub(crate) enum Parsed<R> {
     Request(R),
@@ -55,7 +55,7 @@ pub(crate) fn command<R: Request>(name: &'static str, about: &'static str) -> Co
 ///
 /// # Errors
 ///
-/// The mistake in it.
+/// [`Mistake`] if the command line is wrong.
 pub(crate) fn parse<R: Request>(command: Command, argv: &[OsString]) -> Result<Parsed<R>, Mistake> {
     let matches = match command.try_get_matches_from(argv) {
         Err(err) if !err.use_stderr() => {

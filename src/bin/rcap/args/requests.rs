@@ -183,7 +183,7 @@ pub(crate) struct RunRequest {
     pub(crate) program: Vec<OsString>,
 }
 
-/// How checks are recorded.
+/// The options of a recording.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Recording {
     /// Record with tracepoint, kprobe or bpf [default: the best one here]
@@ -279,7 +279,7 @@ impl Request for TraceRequest {
     }
 }
 
-/// `--to`, where a report comes before the settings.
+/// `--to` of a command that prints a report before the settings.
 #[derive(Clone, Copy, Debug, clap::Args)]
 pub(crate) struct SettingsFormat {
     /// Write the settings too, for docker, podman, compose, compose-override, kubernetes, quadlet,

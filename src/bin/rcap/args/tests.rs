@@ -1,4 +1,4 @@
-//! Command lines and the requests that they make. Nothing is run.
+//! Command lines and the resulting requests. Nothing is run.
 
 use std::{fmt::Debug, time::Duration};
 

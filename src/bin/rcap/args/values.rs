@@ -12,12 +12,12 @@ use rcap::{
     trace::Backend,
 };
 
-/// A value that its option does not take.
+/// A value that its option does not accept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum InvalidValue {
-    /// The value is none of these names; one of them may have been meant.
+    /// An unknown name, and the name that may have been meant.
     Unknown { names: Vec<&'static str>, meant: Option<&'static str> },
-    /// The value is not in its grammar, which looks like this.
+    /// A value that does not match this description.
     Grammar(&'static str),
 }
 
@@ -37,7 +37,7 @@ impl fmt::Display for InvalidValue {
 
 impl Error for InvalidValue {}
 
-/// Other names that people give to formats.
+/// Other common names of formats.
 const FORMATS: [(&str, &str); 14] = [
     ("k8s", "kubernetes"),
     ("kube", "kubernetes"),
@@ -55,7 +55,7 @@ const FORMATS: [(&str, &str); 14] = [
     ("libcap", "capsh"),
 ];
 
-/// Finds the name in a list, or the one that was meant.
+/// Finds a name in a list, or the name that may have been meant.
 fn named<T: Copy>(
     text: &str,
     all: &[T],
@@ -70,12 +70,12 @@ fn named<T: Copy>(
     })
 }
 
-/// Parses names of capabilities; `all` stands for the capabilities of the running kernel.
+/// Parses names of capabilities. `all` stands for those of the running kernel.
 pub(crate) fn caps(text: &str) -> Result<CapSet, UnknownCap> {
     CapSet::from_names(text, CapSet::supported())
 }
 
-/// The subject of `rcap explain`.
+/// An argument of `rcap explain`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Explained {
     Caps(CapSet),
@@ -103,7 +103,7 @@ pub(super) fn backend(text: &str) -> Result<Backend, InvalidValue> {
     named(text, &Backend::ALL, Backend::name, &[])
 }
 
-/// The value of `--profile`: `none` is no profile.
+/// The value of `--profile`, where `none` means no profile.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ProfileName(pub(crate) Option<Profile>);
 

@@ -1,5 +1,5 @@
-//! `rcap minimize`: the smallest set of capabilities with which a program still works, proved by
-//! running it.
+//! `rcap minimize`: finds the smallest set of capabilities with which a program works, by running
+//! it.
 
 use std::{
     ffi::OsString,
@@ -40,7 +40,7 @@ pub(crate) fn init(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Option<Exit
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    // A user whom the format cannot name is refused before anything runs.
+    // A user that the format cannot express is rejected before anything runs.
     settings::check(request.settings.to, request.user.as_ref())?;
     if request.in_place && request.reset.is_none() {
         io.complain_in_words(
@@ -53,14 +53,15 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
     let mut show = |run: &Run| {
         number += 1;
         if progress {
-            // A closed standard error is no reason to stop.
+            // A closed standard error does not stop the search.
             let _ = writeln!(Stream::stderr(), "{}", print::progress(number, run));
         }
     };
     signals::catch()?;
     let (mut found, mut ended) = search(request, request.net, &mut show)?;
     let mut network = if request.net { Network::Compared } else { Network::Shared };
-    // Effects on the machine's network stay, so that runs can be compared in private ones alone.
+    // Effects on the machine's network are permanent, so they can only be compared in private
+    // networks.
     let is_doubtful = (found.used() - found.minimum - found.keep).contains(Cap::NET_ADMIN);
     if found.proved && is_doubtful && network == Network::Shared && !request.in_place {
         match search(request, true, &mut show)? {
@@ -71,7 +72,7 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
                 found.proved = false;
                 ended = Err(Stop::Interrupted);
             }
-            // It does not work in a private network, which is said.
+            // The program does not work in a private network, which the report states.
             _ => {}
         }
     }
@@ -84,7 +85,7 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
     }
 }
 
-/// What is found, and why the search ended without a proof.
+/// The result, and the reason for which the search ended without a proof.
 type Searched = (Found, Result<(), Stop<minimize::Failed>>);
 
 fn search(
@@ -97,7 +98,7 @@ fn search(
     Ok((minimizer.found(), ended))
 }
 
-/// Prepares the search that the options describe.
+/// Prepares the search described by the options.
 fn minimizer(
     request: &MinimizeRequest,
     private_network: bool,
@@ -124,7 +125,7 @@ fn minimizer(
     Ok(Minimizer::new(plan, program))
 }
 
-/// Prints what was found.
+/// Prints the result.
 fn report(
     request: &MinimizeRequest,
     found: &Found,

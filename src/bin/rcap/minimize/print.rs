@@ -1,4 +1,4 @@
-//! What a search has found, for people and as JSON.
+//! The result of a search, for people and as JSON.
 
 use std::{
     ffi::OsString,
@@ -16,19 +16,19 @@ use crate::{Escaped, Stream};
 
 /// The version of the layout of `--json`.
 const SCHEMA: u32 = 2;
-/// So many pieces of evidence are shown for one capability; `--json` has all.
+/// The number of pieces of evidence shown for one capability. `--json` has all of them.
 const EVIDENCE: usize = 4;
-/// So much noise is listed.
+/// The number of noise entries that are listed.
 const NOISE: usize = 8;
 
 /// The network of the runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Network {
-    /// The machine's, which is not compared.
+    /// The machine's network, which is not compared.
     Shared,
-    /// A private one, as was asked for.
+    /// A private network, as requested.
     Compared,
-    /// A private one, since the program used `CAP_NET_ADMIN` in the machine's.
+    /// A private network, because the program used `CAP_NET_ADMIN` in the machine's.
     Private,
 }
 
@@ -36,7 +36,7 @@ fn named(set: CapSet) -> String {
     if set.is_empty() { "none".to_owned() } else { set.to_string() }
 }
 
-/// One run, as it has ended.
+/// A run that has ended.
 pub(super) fn progress(number: usize, run: &Run) -> String {
     let set = if run.is_baseline { "all".to_owned() } else { named(run.set) };
     let verdict = if run.passed { "passed" } else { "failed" };
@@ -79,7 +79,7 @@ pub(super) fn print(
     Ok(())
 }
 
-/// A verdict, with its evidence.
+/// A verdict and its evidence.
 fn row(verdict: &Verdict, width: usize, out: &mut Stream) -> io::Result<()> {
     let kind = match verdict.kind {
         VerdictKind::Required => "required: otherwise ",
@@ -103,7 +103,7 @@ fn row(verdict: &Verdict, width: usize, out: &mut Stream) -> io::Result<()> {
     if more > 0 { writeln!(out, "{:<width$}  and {more} more (--json)", "") } else { Ok(()) }
 }
 
-/// What varies by itself, when runs were stopped, and what was not compared.
+/// Prints the noise, the runs that were stopped, and the effects that were not compared.
 fn notes(found: &Found, network: Network, in_place: bool, out: &mut Stream) -> io::Result<()> {
     let noise = found.noise();
     if !noise.is_empty() {
@@ -135,7 +135,7 @@ fn notes(found: &Found, network: Network, in_place: bool, out: &mut Stream) -> i
     }
 }
 
-/// The tolerated capabilities in words, to stand beside settings.
+/// Returns the tolerated capabilities in words, for a comment in the settings.
 pub(super) fn tolerated(found: &Found) -> Option<String> {
     let tolerated = found.with_verdict(VerdictKind::Tolerated) - found.minimum;
     (!tolerated.is_empty())

@@ -18,12 +18,12 @@ use rcap::{
     trace::{Options, Recording, Seen, Target, Tracer},
 };
 
-/// How long processes that outlive the program are waited for before that is said.
+/// The time after which processes that outlive the program are reported.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The time between SIGTERM and SIGKILL, once `--for` is over.
+/// The time between SIGTERM and SIGKILL after `--for` has expired.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Records a program until its last descendant has ended, or the recording is ended early.
+/// Records a program until its last descendant has exited, or the recording is ended early.
 pub(super) fn program(
     tracer: &mut Tracer,
     command: Command,
@@ -37,16 +37,16 @@ pub(super) fn program(
     Ok((tracer.finish(each)?, program.status))
 }
 
-/// A program that is recorded.
+/// A recorded program.
 struct Program {
     child: Child,
     status: Option<ExitStatus>,
     begun: Instant,
     duration: Option<Duration>,
-    /// When it ended, and whether it was said that others go on.
+    /// The time of its exit, and whether remaining processes were reported.
     ended: Option<Instant>,
     announced: bool,
-    /// The signals that it was sent.
+    /// The signals that it has received.
     signals: Vec<i32>,
 }
 
@@ -63,7 +63,7 @@ impl Program {
         }
     }
 
-    /// Passes signals on, and returns whether there is more to record.
+    /// Forwards signals, and returns whether there is more to record.
     fn goes_on(&mut self, tracer: &mut Tracer) -> Result<bool> {
         let signal = signals::caught();
         let elapsed = self.begun.elapsed();
@@ -74,7 +74,7 @@ impl Program {
                 return Ok(self.keep_running(signal, is_over.then_some(elapsed)));
             }
             self.ended = Some(Instant::now());
-            // A signal that came with the end of the program was meant for the program.
+            // A signal that arrived with the end of the program was meant for the program.
             return Ok(true);
         }
         if tracer.living()?.is_empty() {
@@ -92,10 +92,10 @@ impl Program {
         Ok(true)
     }
 
-    /// Deals with a signal, and with the end of the time, while the program runs.
+    /// Handles a signal and the time limit while the program runs.
     fn keep_running(&mut self, signal: Option<i32>, over: Option<Duration>) -> bool {
         if let Some(signal) = signal {
-            // A terminal has sent these to the program too.
+            // A terminal also sends these signals to the program.
             if !matches!(signal, SIGINT | SIGQUIT) {
                 if self.signals.contains(&signal) {
                     say("The recording has ended. The program is still running.");
@@ -121,13 +121,13 @@ impl Program {
     }
 }
 
-/// Prints a line for whoever watches; nobody may be watching any more.
+/// Prints a line. A closed standard error is not an error.
 fn say(line: &str) {
     let _ = writeln!(Stream::stderr(), "{line}");
 }
 
-/// Records processes that are already running until they have ended, `duration` is over, or a
-/// signal asks for the report. Once they are recorded, `announce` gets their number.
+/// Records running processes until they have exited, `duration` has expired, or a signal asks for
+/// the report. `announce` is called with their number once they are recorded.
 pub(super) fn running(
     targets: &[Target],
     options: &Options,

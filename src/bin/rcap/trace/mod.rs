@@ -1,4 +1,4 @@
-//! `rcap trace`: what a program asks the kernel for.
+//! `rcap trace`: records the capabilities that a program asks the kernel for.
 
 use std::{
     io::{self, Write},
@@ -45,16 +45,16 @@ pub(crate) fn run(request: &TraceRequest, io: &mut Io<'_>) -> Result<Exit, Failu
     Ok(status.map_or(Exit::SUCCESS, exit))
 }
 
-/// Records a program from its first instruction, or processes that are already running.
+/// Records a program from its first instruction, or running processes.
 fn record(
     request: &TraceRequest,
     io: &mut Io<'_>,
 ) -> Result<(Report, Option<ExitStatus>), Failure> {
     let options = request.recording.options(!request.no_outcomes);
-    // Before anything runs: a file that cannot be written is known then.
+    // This precedes the program, so that an unwritable file is reported first.
     let save = request.save.as_deref().map(Pending::new).transpose()?;
     signals::catch()?;
-    // Settings and JSON are alone on standard output.
+    // Standard output has only the settings or the JSON document.
     let is_alone = request.json || request.settings.to.is_some() && !io.out_terminal;
     let mut failed = Ok(());
     let Io { out, err, .. } = io;
@@ -99,18 +99,18 @@ fn record(
     Ok((report, status))
 }
 
-/// Says that the recording has started. Nobody may be reading, which is no reason to stop.
+/// Prints that the recording has started. A closed standard error is not an error.
 fn tell_people(count: usize) {
     let _ = writeln!(Stream::stderr(), "Recording {count} processes.");
 }
 
-/// Writes the byte for which `rcap oci-hook` waits.
+/// Writes the byte that `rcap oci-hook` waits for.
 fn tell_hook(_: usize) {
     let mut out = io::stdout();
     let _ = out.write_all(b"\n").and_then(|()| out.flush());
 }
 
-/// What is to be recorded, and its names.
+/// Returns the targets, and their names.
 fn targets(request: &TraceRequest) -> rcap::Result<(Vec<Target>, Vec<String>)> {
     let mut targets = Vec::new();
     for pid in &request.pid {
@@ -131,7 +131,7 @@ fn targets(request: &TraceRequest) -> rcap::Result<(Vec<Target>, Vec<String>)> {
     Ok(targets.into_iter().unzip())
 }
 
-/// A container by its id, or by a name that only those know who have made it.
+/// Returns a container by its ID, or by a name that only its engine knows.
 fn container(name: &str) -> rcap::Result<Target> {
     Target::container(name).or_else(|err| {
         let ask = |client: &str| {
@@ -148,14 +148,14 @@ fn container(name: &str) -> rcap::Result<Target> {
     })
 }
 
-/// The exit status of a shell for such an end.
+/// Returns the exit status that a shell would have.
 pub(super) fn exit(status: ExitStatus) -> Exit {
     use std::os::unix::process::ExitStatusExt;
     let code = status.code().or_else(|| status.signal().map(|signal| 128 + signal));
     code.and_then(|code| u8::try_from(code).ok()).map_or(Exit::OWN_FAILURE, Exit)
 }
 
-/// `--check`: what can be done here, and what is in the way.
+/// `--check`: prints the supported backends, and the reason if recording does not work.
 fn check(io: &mut Io<'_>) -> Result<Exit, Failure> {
     for backend in Backend::ALL {
         let state = match backend.check() {
@@ -168,7 +168,7 @@ fn check(io: &mut Io<'_>) -> Result<Exit, Failure> {
     let backend = Backend::best()?;
     let mut command = Program::new("/proc/self/exe");
     command.arg("--version").stdout(Stdio::null());
-    // The change of its groups is checked by a function that every backend sees.
+    // Changing its groups causes a check that every backend records.
     let launcher = Launcher::new().groups(getegid().as_raw(), &[]);
     let mut options = Options::default();
     options.backend = Some(backend);
@@ -176,7 +176,7 @@ fn check(io: &mut Io<'_>) -> Result<Exit, Failure> {
     Ok(recording_works(backend, &ended.recording.report(Vec::new(), None), io)?)
 }
 
-/// Says whether a program was recorded as it should.
+/// Prints whether a program was recorded correctly.
 fn recording_works(backend: Backend, report: &Report, io: &mut Io<'_>) -> io::Result<Exit> {
     let checks = report.checks.iter().map(|need| need.count).fold(0, u64::saturating_add);
     let gap = report.gaps.first().map(String::as_str);

@@ -1,4 +1,4 @@
-//! The report, for people.
+//! The report as text.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -25,12 +25,12 @@ use rcap::{
 
 use crate::{Escaped, Stream};
 
-/// What is part of the answer.
+/// The needs that belong to the answer.
 pub(super) fn counts(rule: Meaning) -> bool {
     matches!(rule, Meaning::Candidate | Meaning::Missing | Meaning::Unclear | Meaning::Weak)
 }
 
-/// What has a row of its own: that, and what was refused and failed for that reason or another.
+/// The needs with separate rows: those of the answer, and denied ones with a permission failure.
 fn is_shown(need: &Need) -> bool {
     let never = [Meaning::Overcommit, Meaning::BeforeTheProgram, Meaning::Runtime];
     counts(need.meaning) || need.is_refusal() && !never.contains(&need.meaning)
@@ -54,7 +54,7 @@ pub(super) fn print(report: &Report, all: bool, out: &mut Stream) -> io::Result<
     Ok(())
 }
 
-/// Several runs, with who asked for what.
+/// Prints several runs, and the runs that used each capability.
 pub(crate) fn print_merged(merged: &Merged, all: bool, out: &mut Stream) -> io::Result<()> {
     verdict(merged.candidates, merged.missing, out)?;
     writeln!(out)?;
@@ -105,7 +105,7 @@ fn end(lost: Option<u64>, gaps: &[String], unseen: &[String], out: &mut Stream) 
     paragraph(Style::Plain, 0, &unseen, out)
 }
 
-/// What rows of the table have in common: the capability, what became of it, and what for.
+/// The key of a row: the capability, the outcome and the purpose.
 #[derive(PartialEq, Eq, PartialOrd, Ord)]
 struct Key<'a> {
     cap: Cap,
@@ -116,7 +116,7 @@ struct Key<'a> {
     runs: Option<&'a str>,
 }
 
-/// The checks of one row: how many, the commonest, the programs.
+/// The checks of one row: the count, the most frequent one, and the programs.
 struct Line<'a> {
     count: u64,
     commonest: &'a Need,
@@ -124,7 +124,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    /// Returns what happened, in words.
+    /// Returns the outcome in words.
     fn words(&self, key: &Key<'_>) -> String {
         let need = self.commonest;
         let program = Path::new(&need.program).file_name().unwrap_or_default().to_string_lossy();
@@ -139,13 +139,13 @@ impl Line<'_> {
         let errno = errno.map(|errno| format!(" ({errno:?})")).unwrap_or_default();
         let words =
             format!("{}: {}{errno} [{program}{call}{others}]", key.asked, key.meaning.about());
-        // A report that is read can say anything.
+        // A report from a file may contain anything.
         Escaped(words.as_bytes()).to_string()
     }
 }
 
-/// One row for each capability, meaning and reason, with the numbers of runs if there are several;
-/// and for each meaning one of what is ignored.
+/// Prints one row for each capability, meaning and reason, with the numbers of runs if there are
+/// several, and one row for each meaning of ignored checks.
 fn table(needs: &[(&Need, Option<String>)], all: bool, out: &mut Stream) -> io::Result<()> {
     let (rows, aside): (Vec<_>, Vec<_>) = needs.iter().partition(|(need, _)| is_shown(need) || all);
     let mut lines: BTreeMap<Key<'_>, Line<'_>> = BTreeMap::new();
@@ -191,7 +191,7 @@ fn table(needs: &[(&Need, Option<String>)], all: bool, out: &mut Stream) -> io::
     ignored(&aside, out)
 }
 
-/// One row for each reason to ignore checks.
+/// Prints one row for each reason to ignore checks.
 fn ignored(aside: &[&(&Need, Option<String>)], out: &mut Stream) -> io::Result<()> {
     if aside.is_empty() {
         return Ok(());
@@ -213,7 +213,7 @@ fn ignored(aside: &[&(&Need, Option<String>)], out: &mut Stream) -> io::Result<(
     table.write(out)
 }
 
-/// What it was asked for, in words or by the kernel's name.
+/// Returns the purpose, in words or as the name of a kernel function.
 pub(crate) fn asked(need: &Need) -> String {
     match (&need.reason, &need.system_call) {
         (Some(reason), _) => reason.clone(),
@@ -223,7 +223,7 @@ pub(crate) fn asked(need: &Need) -> String {
     }
 }
 
-/// Which program may need what, where there are several.
+/// Prints the needs of each program, if there are several.
 fn by_program(report: &Report, out: &mut Stream) -> io::Result<()> {
     let mut programs: BTreeMap<&str, CapSet> = BTreeMap::new();
     for need in report.checks.iter().filter(|need| need.meaning == Meaning::Candidate) {
@@ -241,7 +241,7 @@ fn by_program(report: &Report, out: &mut Stream) -> io::Result<()> {
     Ok(())
 }
 
-/// What this machine's settings change about the answer.
+/// Prints the settings of this machine that affect the answer.
 fn notes(caps: CapSet) -> Vec<String> {
     let setting = |name: &str| {
         let text = fs::read_to_string(Path::new("/proc/sys/net/ipv4").join(name)).ok()?;
@@ -271,7 +271,7 @@ fn notes(caps: CapSet) -> Vec<String> {
     notes
 }
 
-/// One check, as it happens.
+/// Prints a check as it happens.
 pub(super) fn seen(seen: &Seen, out: &mut Stream) -> io::Result<()> {
     let place = &seen.place;
     let outcome = if seen.granted { "granted" } else { "refused" };
@@ -285,7 +285,7 @@ pub(super) fn seen(seen: &Seen, out: &mut Stream) -> io::Result<()> {
         meaning if !counts(meaning) => Style::Aside,
         _ => Style::Plain,
     };
-    // A table of one row: the columns are of a width that fits most rows.
+    // A table with one row, whose columns have a width that fits most rows.
     let mut table = Table::new(0);
     table.styled(style, &[&seen.tid, &format!("{:<22}", seen.cap.to_string()), &words]);
     table.write(out)
@@ -340,7 +340,7 @@ mod tests {
             (Meaning::Missing,     false, eperm, true),
             (Meaning::NotNeeded,   false, 0,     false),
             (Meaning::Speculative, true,  0,     false),
-            // What was refused and failed for lack of permission is not hidden.
+            // A denied capability with a permission failure is not hidden.
             (Meaning::Speculative, false, eperm, true),
             (Meaning::Borrowed,    false, eperm, true),
             (Meaning::Overcommit,  false, eperm, false),

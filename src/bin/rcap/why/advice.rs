@@ -1,8 +1,7 @@
-//! Fixes for a program that lacks capabilities, in the words of the source of its settings.
+//! Fixes for a program that lacks capabilities, in the notation of its settings.
 //!
-//! Only capabilities that were asked for count: those that the source names, and those that the
-//! program's file or the table of known programs asks for. A change that a reader can apply is
-//! between backquotes.
+//! Only requested capabilities count: those that the source names, and those of the program's file
+//! or of the table of known programs. A change that a reader can apply is in backquotes.
 
 use std::{os::unix::ffi::OsStrExt, path::Path};
 
@@ -17,7 +16,7 @@ use rcap::{
 use super::{Starter, Verdict};
 use crate::Escaped;
 
-/// Interpreters, which run any program that they are given.
+/// Interpreters, which run any program.
 const INTERPRETERS: [&str; 14] = [
     "python", "perl", "ruby", "node", "bash", "sh", "dash", "zsh", "php", "lua", "java", "tclsh",
     "awk", "gawk",
@@ -30,7 +29,7 @@ pub(super) fn is_interpreter(path: &Path) -> bool {
     INTERPRETERS.contains(&name)
 }
 
-/// Returns whether the file belongs to the system, so that its package replaces it, and other
+/// Returns whether the file belongs to a system package, which replaces it, and whose other
 /// programs rely on it.
 fn is_of_system(path: &Path) -> bool {
     const LOCAL: [&str; 2] = ["/usr/local", "/opt/local"];
@@ -56,7 +55,7 @@ enum Place {
     Bundle,
     Setpriv,
     Capsh,
-    /// A running process, which keeps what it has.
+    /// A running process, which keeps its sets.
     Process,
     /// The command line of the user.
     Here,
@@ -156,7 +155,7 @@ fn constants(caps: CapSet) -> Vec<String> {
     caps.iter().map(|cap| cap.to_string().to_uppercase()).collect()
 }
 
-/// Returns the names as containers have them: without the prefix.
+/// Returns the names without the prefix, as containers use them.
 fn bare(caps: CapSet) -> Vec<String> {
     let bare = |name: String| name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name);
     constants(caps).into_iter().map(bare).collect()
@@ -175,11 +174,11 @@ fn plus(caps: CapSet) -> String {
     names.iter().map(|name| format!("+{}", name.to_lowercase())).collect::<Vec<_>>().join(",")
 }
 
-/// Returns the capabilities that were asked for.
+/// Returns the requested capabilities.
 pub(super) fn wanted(starter: &Starter, verdict: &Verdict) -> CapSet {
     let executed = verdict.program.executed();
     let named = starter.settings.as_ref().map_or_else(
-        // What a process hands down was given to it for that.
+        // Inheritable and ambient capabilities were granted to be passed on.
         || starter.process.ambient | starter.process.caps.inheritable,
         named,
     );
@@ -187,13 +186,13 @@ pub(super) fn wanted(starter: &Starter, verdict: &Verdict) -> CapSet {
     named | of_file | known(starter, verdict)
 }
 
-/// Returns the capabilities that settings name, as far as they leave room for them. A privileged
-/// source names none.
+/// Returns the capabilities that settings name, within their limits. A privileged source names
+/// none.
 fn named(settings: &Settings) -> CapSet {
     let all = CapSet::supported();
     let add = if has_own_limit(settings) {
-        // A list of less than half of them names what is needed. A longer one comes from a list of
-        // those that are taken away.
+        // A list of fewer than half of all capabilities names needed ones. A longer list comes from
+        // dropped ones.
         let is_list = 2 * settings.bounding.len() < all.len();
         let bounding = if is_list { settings.bounding } else { CapSet::empty() };
         bounding | settings.ambient | (settings.named.add - settings.bounding)
@@ -203,11 +202,11 @@ fn named(settings: &Settings) -> CapSet {
     if add.is_superset(all) { CapSet::empty() } else { add }
 }
 
-/// Returns the capabilities that the table of programs has for this one. With settings that name
-/// capabilities, or for a set-user-ID program, they are what the program is started for; otherwise
-/// a program may not need them in its task.
+/// Returns the capabilities of this program in the table of programs. For a set-user-ID program, or
+/// with settings that name capabilities, the program was started for them; otherwise it may not
+/// need them.
 fn known(starter: &Starter, verdict: &Verdict) -> CapSet {
-    // A link such as nc leads to nc.openbsd.
+    // A link such as nc may lead to nc.openbsd.
     let names = verdict.program.chain.first().and_then(|link| link.path.file_name());
     let names = names.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     let names = [&*names, names.split('.').next().unwrap_or_default()];
@@ -216,18 +215,18 @@ fn known(starter: &Starter, verdict: &Verdict) -> CapSet {
     let is_setuid = verdict.program.executed().file.set_uid == Some(0);
     let Some(settings) = &starter.settings else { return known };
     let allowed = if is_setuid { known } else { known & (named(settings) | limit(settings)) };
-    // An engine's private network namespace has no privileged ports, and lets everybody ping.
+    // In an engine's private network namespace, every user may ping and bind any port.
     if Place::of(starter).has_image() { allowed & named(settings) } else { allowed }
 }
 
-/// Returns a bounding set that somebody has written, and that is then what the program may need.
+/// Returns a bounding set that an author wrote as the list of needed capabilities.
 fn limit(settings: &Settings) -> CapSet {
     let is_limited = !settings.bounding.is_superset(CapSet::supported());
     if has_own_limit(settings) && is_limited { settings.bounding } else { CapSet::empty() }
 }
 
-/// Returns whether the bounding set of a source is a list that its author wrote, as opposed to
-/// changes of an engine's default.
+/// Returns whether the bounding set of a source is a list by its author, and not a change of an
+/// engine's default.
 fn has_own_limit(settings: &Settings) -> bool {
     settings.kind == Kind::Bundle
         || settings.kind == Kind::Unit && !is_of(settings, EngineKind::Podman)
@@ -290,7 +289,7 @@ fn not_executed(place: Place, missing: CapSet, link: &ProgramFile) -> Vec<String
     vec![place.allow(missing) + ".", copy]
 }
 
-/// A program that gets less than was asked for.
+/// A program that gets fewer capabilities than requested.
 struct Case<'a> {
     starter: &'a Starter,
     verdict: &'a Verdict,
@@ -304,8 +303,7 @@ impl Case<'_> {
         !self.verdict.program.scripts().is_empty() || is_interpreter(&self.link.path)
     }
 
-    /// Returns whether an engine makes ambient what it lets into the bounding set, so that one
-    /// change does both.
+    /// Returns whether the engine makes added capabilities ambient, so that one change does both.
     fn gets_with(&self, rule: Rule) -> bool {
         rule == Rule::Bounding && matches!(self.place, Place::Podman | Place::Quadlet)
     }
@@ -382,7 +380,7 @@ impl Case<'_> {
         advice
     }
 
-    /// Returns the fix by a file capability, if the file can have it.
+    /// Returns the fix with a file capability, if the file can have it.
     fn by_file(&self, caps: CapSet, rule: Option<Rule>) -> Option<String> {
         let path = shown(&self.link.path);
         let own = self.link.file.caps.unwrap_or(FileCaps::EMPTY);
@@ -404,7 +402,7 @@ impl Case<'_> {
             }) => Some(refusal),
             _ => None,
         };
-        // Everybody who may execute the file would have what the capability is worth.
+        // Every user who may execute the file would get the capability.
         let is_worth_much = Worth::of(permitted) > Worth::Partial;
         let is_ignored = self.link.file.is_nosuid || rule == Some(Rule::NoNewPrivs);
         if refused.is_some() || is_ignored || is_worth_much {
@@ -438,7 +436,7 @@ impl Case<'_> {
         }
     }
 
-    /// Returns the fix by a setting of the kernel, which is better than a capability.
+    /// Returns the fix with a kernel setting, which is preferable to a capability.
     fn sysctl(&self, caps: CapSet) -> Option<String> {
         if self.place != Place::Kubernetes {
             return None;

@@ -1,4 +1,4 @@
-//! `rcap why`: what executing a program would give it, and what takes the rest away.
+//! `rcap why`: explains the capabilities that a program gets when it is executed.
 
 use std::{
     ffi::OsString,
@@ -32,27 +32,27 @@ use rcap::{
 mod advice;
 mod print;
 
-/// Who executes it.
+/// The process that executes the program.
 struct Starter {
     process: Credentials,
-    /// In words.
+    /// The description of the process.
     words: String,
-    /// The root directory of paths: that of a process, or this one's.
+    /// The root directory for paths: that of a process, or of rcap itself.
     root: PathBuf,
-    /// The settings that it is started with.
+    /// The settings of the process.
     settings: Option<Settings>,
-    /// The argument that names them.
+    /// The argument that names the settings.
     argument: String,
-    /// Whether it is a process that runs.
+    /// Whether the process is running.
     is_process: bool,
-    /// What is taken for granted.
+    /// The assumptions about the process.
     assumed: Vec<String>,
 }
 
-/// What comes of it.
+/// The result of executing the program.
 struct Verdict {
     program: Program,
-    /// Why execve(2) fails, with the number and in words.
+    /// The reason for which execve(2) fails: the errno and a text.
     refused: Option<(Errno, String)>,
     outcome: Option<Outcome>,
 }
@@ -131,7 +131,7 @@ fn process(request: &WhyRequest) -> Result<Option<u32>, Failure> {
         (None, Some(container)) => Target::container(container)?,
         (None, None) => return Ok(request.pid),
     };
-    // The first is the one that no other of the group has started.
+    // The first process is the one whose parent is not in the group.
     let members = target.processes()?;
     let proc = Proc::of_namespace()?;
     let is_first =
@@ -213,7 +213,7 @@ fn starter(
     Ok(Starter::new(process, words))
 }
 
-/// Returns a remark on the user namespace of a process that is not this process's.
+/// Returns a note about the user namespace of a process, if it differs from this one's.
 fn namespace_words(proc: &Proc, pid: u32) -> Option<String> {
     let own = proc.user_namespace(std::process::id()).ok();
     match proc.user_namespace(pid) {
@@ -229,7 +229,7 @@ fn namespace_words(proc: &Proc, pid: u32) -> Option<String> {
     }
 }
 
-/// Returns remarks on who can look into a process.
+/// Returns notes about processes that can inspect a process.
 fn tracing_words(pid: u32, status: &Status) -> Vec<String> {
     let mut words = Vec::new();
     // The files of a process that is not dumpable belong to root. (proc(5))
@@ -265,7 +265,7 @@ fn verdict(starter: &Starter, program: &OsString) -> Result<Verdict, Failure> {
     };
     let process = &starter.process;
     let path = match (path.is_relative(), starter.root.parent()) {
-        // Which is below the directory that the process is in.
+        // The path is relative to the process's working directory.
         (true, Some(process)) => std::fs::read_link(process.join("cwd"))
             .map_or_else(|_| path.clone(), |dir| dir.join(&path)),
         _ => path,
@@ -283,8 +283,8 @@ fn verdict(starter: &Starter, program: &OsString) -> Result<Verdict, Failure> {
     })
 }
 
-/// Whether the kernel does not let that process execute the file at all, asked as that process as
-/// far as this one can become it.
+/// Returns the reason for which the process may not execute the file at all. A child with the
+/// process's credentials, as far as possible, asks the kernel.
 fn denied(starter: &Starter, link: &ProgramFile) -> Option<(Errno, String)> {
     let path = if starter.root.as_os_str().is_empty() {
         link.path.clone()
@@ -310,7 +310,7 @@ fn denied(starter: &Starter, link: &ProgramFile) -> Option<(Errno, String)> {
     Some((errno, words))
 }
 
-/// The kernel's answer for a process.
+/// Returns the kernel's answer for a process.
 fn access(process: &Credentials, path: &Path) -> Option<Errno> {
     let ask = || faccessat(AT_FDCWD, path, AccessFlags::X_OK, AtFlags::AT_EACCESS).err();
     let is_this_one = Credentials::current().is_ok_and(|current| {
@@ -327,7 +327,7 @@ fn access(process: &Credentials, path: &Path) -> Option<Errno> {
         .uid(process.uid.effective)
         .caps(caps)
         .call(|| ask().and_then(|errno| u8::try_from(errno as i32).ok()).unwrap_or(0));
-    // What cannot be asked is not refused: the rules are still worth knowing.
+    // If the kernel cannot be asked, the rules are still useful.
     let status = child.ok()?.wait().ok()?;
     status.code().filter(|code| *code != 0).map(Errno::from_raw)
 }

@@ -1,4 +1,4 @@
-//! The answer, in words and as JSON.
+//! The answer as text and as JSON.
 
 use std::{
     fmt::Display,
@@ -20,7 +20,7 @@ use rcap::{
 
 use crate::{Escaped, json::SCHEMA};
 
-/// A set in words that fit a table.
+/// Returns a set in words that fit into a table.
 fn some(set: CapSet) -> String {
     let supported = CapSet::supported();
     let lacking = supported - set;
@@ -54,7 +54,7 @@ fn of_profile(set: CapSet) -> Option<String> {
     })
 }
 
-/// The five sets, by their names.
+/// Returns the five sets and their names.
 fn sets(process: &Credentials) -> [(&'static str, CapSet); 5] {
     [
         ("permitted", process.caps.permitted),
@@ -89,7 +89,7 @@ fn change(change: &Change) -> String {
     format!("{set} {verb} {}: {}", some(change.caps), change.rule)
 }
 
-/// What the file of a link has that matters.
+/// Returns the relevant attributes of a file in the chain.
 fn file(link: &ProgramFile) -> Option<String> {
     let mut has = Vec::new();
     has.extend(link.file.caps.map(|caps| {
@@ -108,7 +108,7 @@ fn shown(link: &ProgramFile) -> String {
     Escaped(link.path.as_os_str().as_bytes()).to_string()
 }
 
-/// What to know of the program besides its sets.
+/// Returns notes about the program.
 fn remarks(starter: &Starter, verdict: &Verdict) -> Vec<String> {
     let mut remarks = Vec::new();
     let executed = verdict.program.executed();
@@ -190,7 +190,7 @@ pub(super) fn words(starter: &Starter, verdict: &Verdict, out: &mut dyn Write) -
     list("Fix: ", &advice, out)
 }
 
-/// Lines behind an empty one.
+/// Prints lines after an empty line.
 fn list(head: &str, lines: &[String], out: &mut dyn Write) -> io::Result<()> {
     if !lines.is_empty() {
         writeln!(out)?;

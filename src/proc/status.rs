@@ -1,6 +1,9 @@
 //! The parser of `/proc/PID/status`.
 
-use std::str::{self, FromStr};
+use std::{
+    cell::Cell,
+    str::{self, FromStr},
+};
 
 use super::{Ids, Kind, Seccomp, Status, unescape};
 use crate::{CapSet, CapState};
@@ -11,16 +14,19 @@ type Missing = &'static str;
 impl Status {
     /// Parses the status that the kernel wrote, and ignores unknown fields.
     pub(crate) fn parse(text: &[u8]) -> Result<Status, Missing> {
-        let fields = Fields(text);
+        let fields = Fields::new(text);
+        // In the order of the text, so that it is read once.
+        let name = unescape(fields.find("Name").ok_or("Name")?);
+        let state = fields.find("State").ok_or("State")?;
         Ok(Status {
-            pid: fields.number("Pid")?,
+            name,
             tgid: fields.number("Tgid")?,
+            pid: fields.number("Pid")?,
             ppid: fields.number("PPid")?,
-            name: unescape(fields.find("Name").ok_or("Name")?),
-            kind: fields.kind()?,
             uid: fields.ids("Uid")?,
             gid: fields.ids("Gid")?,
             groups: fields.numbers("Groups")?,
+            kind: fields.kind(state),
             threads: fields.number("Threads")?,
             caps: CapState {
                 inheritable: fields.set("CapInh")?.ok_or("CapInh")?,
@@ -49,24 +55,30 @@ impl Status {
     /// Parses the IDs of the thread: the first in the file system's PID namespace, the last in the
     /// thread's own.
     pub(super) fn namespace_ids(text: &[u8]) -> Option<Vec<u32>> {
-        let fields = Fields(text);
+        let fields = Fields::new(text);
         // Before Linux 4.1, and without PID namespaces, a thread has one ID.
         fields.numbers("NSpid").or_else(|_| fields.number("Pid").map(|id| vec![id])).ok()
     }
 }
 
 /// Lines with a key, a colon, a tab and a value.
-struct Fields<'a>(&'a [u8]);
+struct Fields<'a> {
+    text: &'a [u8],
+    /// The lines after the one that was found last.
+    rest: Cell<&'a [u8]>,
+}
 
 impl<'a> Fields<'a> {
-    /// Returns the raw value. It may contain any byte except a newline; a process name may even
-    /// look like a key.
+    fn new(text: &'a [u8]) -> Fields<'a> {
+        Fields { text, rest: Cell::new(text) }
+    }
+
+    /// Returns the raw value, from the lines after the last one that was found, or from any. It may
+    /// contain any byte except a newline; a process name may even look like a key.
     fn find(&self, key: Missing) -> Option<&'a [u8]> {
-        self.0.split(|&byte| byte == b'\n').find_map(|line| {
-            line.strip_prefix(key.as_bytes())?
-                .strip_prefix(b":")
-                .map(|value| value.strip_prefix(b"\t").unwrap_or(value))
-        })
+        let (value, rest) = value(self.rest.get(), key).or_else(|| value(self.text, key))?;
+        self.rest.set(rest);
+        Some(value)
     }
 
     fn optional<T>(
@@ -101,18 +113,32 @@ impl<'a> Fields<'a> {
         }
     }
 
-    fn kind(&self) -> Result<Kind, Missing> {
-        let state = self.find("State").ok_or("State")?;
+    fn kind(&self, state: &[u8]) -> Kind {
         if matches!(state.first(), Some(b'Z' | b'X' | b'x')) {
-            return Ok(Kind::Zombie);
+            return Kind::Zombie;
         }
         // Before Linux 6.9 there is no such field, and a thread without memory is a kernel thread.
         let kernel = match self.number("Kthread") {
             Ok(kernel) => kernel == 1,
             Err(_) => self.find("VmSize").is_none(),
         };
-        Ok(if kernel { Kind::KernelThread } else { Kind::Program })
+        if kernel { Kind::KernelThread } else { Kind::Program }
     }
+}
+
+/// Returns the value of the first line with this key, and the lines after it.
+fn value<'a>(lines: &'a [u8], key: Missing) -> Option<(&'a [u8], &'a [u8])> {
+    let mut rest = lines;
+    while !rest.is_empty() {
+        let end = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());
+        let (line, after) = rest.split_at(end);
+        rest = after.get(1..).unwrap_or_default();
+        let value = line.strip_prefix(key.as_bytes()).and_then(|line| line.strip_prefix(b":"));
+        if let Some(value) = value {
+            return Some((value.strip_prefix(b"\t").unwrap_or(value), rest));
+        }
+    }
+    None
 }
 
 #[cfg(test)]
@@ -161,6 +187,18 @@ mod tests {
             seccomp: Some(Seccomp::Filter),
         };
         assert_eq!(parse(STATUS), Ok(want));
+    }
+
+    /// The order of the lines is the kernel's, and means nothing.
+    #[test]
+    fn any_order() {
+        let mut lines: Vec<&str> = STATUS.lines().collect();
+        for turn in 0..lines.len() {
+            lines.rotate_left(1);
+            assert_eq!(parse(&lines.join("\n")), parse(STATUS), "{turn}");
+        }
+        lines.reverse();
+        assert_eq!(parse(&lines.join("\n")), parse(STATUS));
     }
 
     #[test]
@@ -231,7 +269,7 @@ mod tests {
         assert_eq!(parse(&STATUS.replace("Pid:\t11518", "Pid:\t4294967296")), Err("Pid"));
         assert_eq!(parse(&STATUS.replace("1000\t1001", "1000")), Err("Uid"));
         assert_eq!(parse(&STATUS.replace("01fffeffffff", "01fffefffffg")), Err("CapPrm"));
-        assert_eq!(parse(""), Err("Pid"));
+        assert_eq!(parse(""), Err("Name"));
     }
 
     proptest! {

@@ -91,6 +91,12 @@ pub(super) fn alike(name: &str) -> Option<&'static str> {
     }
     let name = name.to_ascii_lowercase();
     let names = Cap::ALL.iter().filter_map(|cap| cap.name());
+    // The beginning of one name, such as net_bind, is that name.
+    let word = bare(&name);
+    let begun = names.clone().filter(|name| word.len() > 3 && bare(name).starts_with(word));
+    if let [name] = *begun.take(2).collect::<Vec<&str>>() {
+        return Some(name);
+    }
     most_alike(bare(&name), names.map(|name| (bare(name), name)), ALIKE)
 }
 

@@ -156,12 +156,32 @@ impl Container {
     }
 }
 
-/// Returns whether a value of `--security-opt` sets no_new_privs.
+/// Returns whether these options set no_new_privs: the last one decides.
 #[cfg(feature = "settings")]
-pub(super) fn is_no_new_privs(option: &str) -> bool {
+pub(super) fn sets_no_new_privs<'a>(
+    options: impl Iterator<Item = &'a str>,
+) -> Result<bool, SettingsError> {
+    let last = options.filter_map(no_new_privs).last();
+    last.unwrap_or(Ok(false))
+}
+
+/// Returns whether a value of `--security-opt` sets no_new_privs; `None` if it is about something
+/// else.
+#[cfg(feature = "settings")]
+pub(super) fn no_new_privs(option: &str) -> Option<Result<bool, SettingsError>> {
     let (name, value) = option.split_once([':', '=']).unwrap_or((option, "true"));
-    // As ParseBool of Go.
-    name == "no-new-privileges" && ["1", "t", "T", "TRUE", "true", "True"].contains(&value)
+    let wrong = || SettingsError::value(option, "is neither true nor false");
+    (name == "no-new-privileges").then(|| parse_bool(value).ok_or_else(wrong))
+}
+
+/// Returns a boolean as engines parse one. (strconv.ParseBool of Go)
+#[cfg(feature = "settings")]
+pub(super) fn parse_bool(value: &str) -> Option<bool> {
+    match value {
+        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
+        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
+        _ => None,
+    }
 }
 
 #[cfg(feature = "settings")]

@@ -52,7 +52,7 @@ fn inspected(object: &Value, context: &Context<'_>) -> Result<Settings, Settings
         is_privileged: switch("Privileged", &host["Privileged"])?,
         user: user(&object["Config"]["User"])?,
         groups: texts(&host["GroupAdd"]).map(str::parse::<Id>).collect::<Result<_, _>>()?,
-        no_new_privs: texts(&host["SecurityOpt"]).any(container::is_no_new_privs),
+        no_new_privs: container::sets_no_new_privs(texts(&host["SecurityOpt"]))?,
         command: command.map(str::to_owned).collect(),
         ..Container::default()
     };

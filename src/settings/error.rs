@@ -124,8 +124,16 @@ pub enum SettingsError {
     SameName {
         /// The name.
         name: Box<str>,
-        /// The number of them.
-        count: usize,
+        /// Their unambiguous names.
+        names: Vec<String>,
+    },
+    /// Another file that the text refers to was not read.
+    #[non_exhaustive]
+    Other {
+        /// The path.
+        path: Box<str>,
+        /// The reason.
+        message: Box<str>,
     },
     /// A process is not named by its number.
     NotProcessId,
@@ -204,9 +212,10 @@ impl fmt::Display for SettingsError {
             SettingsError::NoServiceNamed { name } => {
                 write!(f, "no service or container {name} in it")
             }
-            SettingsError::SameName { name, count } => {
-                write!(f, "{count} services or containers are called {name}")
+            SettingsError::SameName { name, names } => {
+                write!(f, "{name} is ambiguous: it can be {}", names.join(", "))
             }
+            SettingsError::Other { path, message } => write!(f, "{path}: {message}"),
             SettingsError::NotProcessId => f.write_str("a process is named by its number"),
         }
     }

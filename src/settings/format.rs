@@ -188,8 +188,12 @@ pub enum InputFormat {
     Inspect,
     /// The output of a command of rcap's with `--json`.
     Report,
-    /// A unit of systemd.
+    /// A unit of systemd, or the output of `systemctl cat`.
     Unit,
+    /// The output of `systemctl show`.
+    Show,
+    /// A Quadlet of Podman.
+    Quadlet,
     /// The text of `/proc/PID/status`.
     Status,
     /// A set of capabilities, the name of a profile, or a command line of docker, podman, setpriv,
@@ -199,13 +203,15 @@ pub enum InputFormat {
 
 impl InputFormat {
     /// All formats. Their order has no meaning: a text that has the structure of two is refused.
-    pub const ALL: [InputFormat; 8] = [
+    pub const ALL: [InputFormat; 10] = [
         InputFormat::Compose,
         InputFormat::Kubernetes,
         InputFormat::Oci,
         InputFormat::Inspect,
         InputFormat::Report,
         InputFormat::Unit,
+        InputFormat::Show,
+        InputFormat::Quadlet,
         InputFormat::Status,
         InputFormat::Words,
     ];
@@ -219,6 +225,8 @@ impl InputFormat {
             InputFormat::Inspect =>    ["inspect",    "docker inspect output"],
             InputFormat::Report =>     ["report",     "a report of rcap's"],
             InputFormat::Unit =>       ["unit",       "a systemd unit"],
+            InputFormat::Show =>       ["show",       "systemctl show output"],
+            InputFormat::Quadlet =>    ["quadlet",    "a Quadlet"],
             InputFormat::Status =>     ["status",     "a /proc/PID/status"],
             InputFormat::Words =>      ["words",      "a set or command line"],
         }

@@ -102,6 +102,7 @@ fn read_subject(subject: &Value) -> Result<Settings, SettingsError> {
     let notes = subject["notes"].as_array().into_iter().flatten();
     Ok(Settings {
         name: text("name").map(str::to_owned),
+        place: None,
         kind: text("kind").and_then(Kind::from_name).ok_or_else(|| wrong("kind"))?,
         engine: text("engine").map(str::parse).transpose()?,
         user: who(text("user_of"), user).ok_or_else(|| wrong("user_of"))?,

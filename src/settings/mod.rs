@@ -63,6 +63,8 @@ mod line;
 #[cfg(feature = "settings")]
 mod read;
 #[cfg(feature = "settings")]
+mod shell;
+#[cfg(feature = "settings")]
 mod source;
 #[cfg(feature = "settings")]
 mod value;

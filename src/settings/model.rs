@@ -18,6 +18,8 @@ use super::{Engine, Id, User, engine};
 pub struct Settings {
     /// The name of the service, container or unit, which no other of the same source has.
     pub name: Option<String>,
+    /// The object that the container belongs to, such as `deployment/web`.
+    pub place: Option<String>,
     /// The kind of source.
     pub kind: Kind,
     /// The user.

@@ -7,14 +7,16 @@ use serde_json::Value;
 
 #[cfg(feature = "settings")]
 use super::{
-    Context, EngineKind, Kind, Who,
+    Context, EngineKind, Kind, Named, Topic, Who,
     read::Found,
-    value::{caps, switch, user, with_group},
+    value::{caps, switch, texts, user, with_group},
 };
 use super::{
     Format, Id, Settings, SettingsError, Target,
     text::{constant, list, quoted},
 };
+#[cfg(feature = "settings")]
+use crate::CapSet;
 use crate::CapState;
 
 pub(super) fn write(settings: &Settings, _: &Target) -> Result<String, SettingsError> {
@@ -65,21 +67,64 @@ pub(super) fn read(document: &Value, context: &Context<'_>) -> Found {
 
 #[cfg(feature = "settings")]
 fn read_process(process: &Value, context: &Context<'_>) -> Result<Settings, SettingsError> {
-    let sets = &process["capabilities"];
+    let engine = context.engine(&[EngineKind::Runc, EngineKind::Crun]);
+    let mut notes = Vec::new();
+    let mut set = |key: &str| {
+        let names = &process["capabilities"][key];
+        names_of(names, key, engine.kind(), &mut notes).map_err(|err| err.within(key))
+    };
+    let bounding = set("bounding")?;
+    let caps = CapState {
+        effective: set("effective")?,
+        permitted: set("permitted")?,
+        inheritable: set("inheritable")?,
+    };
+    let ambient = set("ambient")?;
     let [uid, gid] = ["uid", "gid"].map(|key| &process["user"][key]);
     let user = with_group(user(uid)?, gid)?;
-    Ok(Settings {
+    let groups = process["user"]["additionalGids"].as_array().into_iter().flatten();
+    let mut settings = Settings {
         kind: Kind::Bundle,
-        engine: Some(context.engine(&[EngineKind::Runc, EngineKind::Crun])),
-        bounding: caps(&sets["bounding"])?,
-        caps: CapState {
-            effective: caps(&sets["effective"])?,
-            permitted: caps(&sets["permitted"])?,
-            inheritable: caps(&sets["inheritable"])?,
-        },
-        ambient: caps(&sets["ambient"])?,
+        engine: Some(engine),
+        bounding,
+        caps,
+        // The kernel takes an ambient capability that is permitted and inheritable alone.
+        ambient: ambient & caps.permitted & caps.inheritable,
         user: user.map_or(Who::User(Id::Number(0).into()), Who::User),
+        groups: groups.map(|gid| gid.to_string().parse()).collect::<Result<_, _>>()?,
         no_new_privs: switch("noNewPrivileges", &process["noNewPrivileges"])?,
+        named: Named { add: bounding, ..Named::default() },
+        command: texts(&process["args"]).map(str::to_owned).collect(),
         ..Settings::default()
-    })
+    };
+    for note in notes {
+        settings.note(Topic::NoEffect, note);
+    }
+    Ok(settings)
+}
+
+/// Returns the capabilities in a list. The names are exact: runc warns about another one and
+/// ignores it, crun refuses it.
+#[cfg(feature = "settings")]
+fn names_of(
+    value: &Value,
+    key: &str,
+    engine: EngineKind,
+    notes: &mut Vec<String>,
+) -> Result<CapSet, SettingsError> {
+    let mut set = CapSet::empty();
+    for item in value.as_array().into_iter().flatten() {
+        let wrong = || SettingsError::value(item, "is not the name of a capability");
+        let name = item.as_str().ok_or_else(wrong)?;
+        match caps(item) {
+            Ok(caps) if caps.iter().any(|cap| cap.constant_name() == Some(name)) => set |= caps,
+            _ if engine == EngineKind::Crun => return Err(wrong()),
+            Ok(caps) => {
+                let meant = list(caps, constant, " ");
+                notes.push(format!("{key}: {name} gives nothing with runc: write {meant}"));
+            }
+            Err(err) => notes.push(format!("{key}: {name} gives nothing with runc: {err}")),
+        }
+    }
+    Ok(set)
 }

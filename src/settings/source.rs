@@ -12,6 +12,12 @@ pub enum Source<'a> {
     Words(Settings),
     /// A process: `pid:N`.
     Process(u32),
+    /// A unit of systemd by its name: `unit:NAME`.
+    Unit(&'a str),
+    /// A container by its name: `container:NAME`.
+    Container(&'a str),
+    /// An image by its name: `image:NAME`.
+    Image(&'a str),
     /// A file, with `:NAME` after its path for one of several services, or `-` for standard input.
     #[non_exhaustive]
     File {
@@ -48,6 +54,14 @@ impl<'a> Source<'a> {
         let prefixed = argument.split_once(':');
         if let Some(("pid", pid)) = prefixed {
             return pid.parse().map(Source::Process).map_err(|_| SettingsError::NotProcessId);
+        }
+        match prefixed {
+            Some(("unit", name)) if name != "-" && !name.contains('/') => {
+                return Ok(Source::Unit(name));
+            }
+            Some(("container", name)) => return Ok(Source::Container(name)),
+            Some(("image", name)) => return Ok(Source::Image(name)),
+            _ => {}
         }
         let format = prefixed.and_then(|(prefix, path)| {
             let format = InputFormat::ALL.into_iter().find(|format| format.name() == prefix);

@@ -52,21 +52,6 @@ pub fn shell_word(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }
 
-/// Returns the text in which two of `sigil` stand for one, or `None` if one stands alone: it
-/// begins a variable or a specifier, which is not resolved.
-#[cfg(feature = "settings")]
-pub(super) fn literal(text: &str, sigil: char) -> Option<String> {
-    let mut chars = text.chars();
-    let mut literal = String::new();
-    while let Some(char) = chars.next() {
-        if char == sigil && chars.next() != Some(sigil) {
-            return None;
-        }
-        literal.push(char);
-    }
-    Some(literal)
-}
-
 /// Returns a set in a sentence: its names, or how many they are.
 pub(super) fn few(caps: CapSet) -> String {
     if caps.len() <= 4 { caps.to_string() } else { format!("{} capabilities", caps.len()) }

@@ -2,7 +2,11 @@
 
 use super::{
     Context, EngineKind, Kind, Profile, Settings, SettingsError, User, Who, capsh,
-    container::Names, line, setcap, setpriv,
+    container::Names,
+    line,
+    read::Found,
+    setcap, setpriv,
+    shell::{self, Word},
 };
 use crate::{CapSet, CapState, UnknownCap};
 
@@ -37,20 +41,77 @@ pub(super) fn refusal(text: &str) -> SettingsError {
 
 /// Reads a command, or the options of one alone where they say whose they are.
 fn command(text: &str, context: &Context<'_>) -> Option<Result<Settings, SettingsError>> {
-    let words: Vec<&str> =
-        text.split_whitespace().map(|word| word.trim_matches(['"', '\''])).collect();
+    let commands = shell::commands(text);
+    let [words] = &*commands else { return None };
+    command_of(words, context)
+}
+
+/// Reads lines that are all commands of engines or launchers. Comments and empty lines count for
+/// nothing.
+pub(super) fn read_lines(text: &str, context: &Context<'_>) -> Found {
+    let commands = shell::commands(text);
+    if commands.len() < 2 {
+        return None;
+    }
+    let read: Option<Vec<_>> = commands.iter().map(|words| command_of(words, context)).collect();
+    let read = read?.into_iter().zip(1..).map(|(settings, number)| {
+        let settings = settings.map_err(|err| err.within(&format!("command {number}")))?;
+        Ok(Settings { name: Some(number.to_string()), ..settings })
+    });
+    Some(read.collect())
+}
+
+fn command_of(words: &[Word], context: &Context<'_>) -> Option<Result<Settings, SettingsError>> {
+    let words = without_wrappers(words);
     let (first, arguments) = words.split_first()?;
     // A path alone is that of a file.
-    let name = first.rsplit('/').next().filter(|_| words.len() > 1).unwrap_or(first);
+    let name = first.text.rsplit('/').next().filter(|_| words.len() > 1).unwrap_or(&first.text);
+    let texts: Vec<&str> = arguments.iter().map(|word| &*word.text).collect();
     Some(match name {
-        "docker" => line::read(arguments, EngineKind::Docker, context),
+        "docker" | "nerdctl" => line::read(arguments, EngineKind::Docker, context),
         "podman" => line::read(arguments, EngineKind::Podman, context),
-        "setpriv" => setpriv::read(arguments),
-        "capsh" => capsh::read(arguments),
-        "setcap" => setcap::read(arguments),
-        _ if first.starts_with("--cap-") => line::read(&words, EngineKind::Docker, context),
+        "setpriv" => setpriv::read(&texts),
+        "capsh" => capsh::read(&texts),
+        "setcap" => setcap::read(&texts),
+        _ if first.text.starts_with("--cap-") => line::read(words, EngineKind::Docker, context),
         _ => return None,
     })
+}
+
+/// Returns a command without the prompt, the variables and the programs that stand before it.
+fn without_wrappers(mut words: &[Word]) -> &[Word] {
+    /// Options of sudo(8) and doas(1) with a value in the next word.
+    const VALUED: [&str; 12] =
+        ["-u", "-g", "-p", "-h", "-C", "-r", "-t", "-T", "-U", "-D", "-R", "--user"];
+    while let Some((first, rest)) = words.split_first() {
+        match &*first.text {
+            "#" | "$" | "%" | ">" | "exec" | "nohup" | "time" | "env" | "command" => words = rest,
+            "sudo" | "doas" => {
+                words = rest;
+                while let Some(option) = words.first().filter(|word| word.text.starts_with('-')) {
+                    let skipped = 1 + usize::from(VALUED.contains(&&*option.text));
+                    words = words.get(skipped..).unwrap_or_default();
+                }
+            }
+            text if is_assignment(text) => words = rest,
+            _ => break,
+        }
+    }
+    words
+}
+
+/// Returns whether a word sets a variable, such as `A=b`.
+fn is_assignment(word: &str) -> bool {
+    let Some((name, _)) = word.split_once('=') else { return false };
+    let in_name = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    !name.is_empty()
+        && name.bytes().all(in_name)
+        && name.bytes().all(|byte| !byte.is_ascii_lowercase())
+}
+
+/// Splits a text into words as a shell does.
+pub(super) fn split(text: &str) -> Vec<String> {
+    shell::commands(text).into_iter().flatten().map(|word| word.text).collect()
 }
 
 /// Returns the options and their values, after a `=` or in the next word for options of which

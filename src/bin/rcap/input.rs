@@ -27,6 +27,12 @@ pub(super) enum Unread {
     Kind(&'static str),
     TooLong,
     NotText,
+    /// A directory has more files than are read.
+    TooMany,
+    /// No engine is installed that could be asked.
+    NoEngine,
+    /// The last line of an engine's message.
+    Engine(String),
 }
 
 impl Unread {
@@ -40,11 +46,15 @@ impl fmt::Display for Unread {
         match self {
             Unread::Os(err) if err.kind() == io::ErrorKind::NotFound => f.write_str("no such file"),
             Unread::Os(err) => f.write_str(&super::chain(err)),
+            Unread::Kind("masked") => f.write_str("is masked"),
             Unread::Kind(kind) => {
                 write!(f, "is {kind}, not a regular file (- reads standard input)")
             }
             Unread::TooLong => write!(f, "is longer than {LIMIT_MIB} MiB"),
             Unread::NotText => f.write_str("is not UTF-8 text"),
+            Unread::TooMany => f.write_str("has more files than are read"),
+            Unread::NoEngine => f.write_str("neither docker, podman nor nerdctl is installed"),
+            Unread::Engine(message) => f.write_str(message),
         }
     }
 }

@@ -2,6 +2,10 @@
 
 use std::{fmt, fs::File, io::Read, path::Path};
 
+mod engine;
+mod files;
+mod unit;
+
 use super::{
     chain,
     input::{self, Unread},
@@ -9,14 +13,15 @@ use super::{
 use rcap::{
     Error,
     proc::Proc,
-    settings::{self, Context, Settings, SettingsError, Source},
+    settings::{self, Context, EngineKind, InputFormat, Settings, SettingsError, Source},
 };
 
 /// The description of a SOURCE in help texts.
 pub(super) const FORMS: &str = "A profile such as docker; a mask or names; options or a command \
-     of docker, podman, setpriv, capsh or setcap; pid:N; or the path of a Compose file, a \
-     Kubernetes manifest, an OCI config.json, a unit of systemd, the output of `docker inspect` \
-     or of rcap's --json, or - for standard input; FILE:NAME is one of several services";
+     of docker, podman, nerdctl, setpriv, capsh or setcap; pid:N, unit:NAME, container:NAME or \
+     image:NAME; or the path of a Compose file, a Kubernetes manifest, an OCI config.json, a unit \
+     of systemd, a Quadlet, the output of `docker inspect`, `systemctl show` or rcap's --json, a \
+     directory of them, or - for standard input; FILE:NAME is one of several services";
 
 /// The error of missing settings, with the argument or path that it is about.
 #[derive(Debug)]
@@ -37,6 +42,23 @@ enum Reason {
 }
 
 impl NotFound {
+    /// Returns whether there is no such file.
+    fn is_missing(&self) -> bool {
+        matches!(&self.reason, Reason::Unread(err) if err.is_missing())
+    }
+
+    /// Returns whether the text has the structure of no format.
+    fn is_of_no_format(&self) -> bool {
+        use SettingsError::{Empty, NoServiceSection, NotFormat, Syntax, Unrecognized};
+        let Reason::Settings(err) = &self.reason else { return false };
+        let is_words = matches!(err, SettingsError::UnknownCap(_) | SettingsError::Parse(_));
+        is_words
+            || matches!(
+                err,
+                Empty | NoServiceSection | NotFormat { .. } | Syntax { .. } | Unrecognized
+            )
+    }
+
     fn new(subject: &str, reason: impl Into<Reason>) -> NotFound {
         NotFound { subject: subject.to_owned(), reason: reason.into() }
     }
@@ -98,23 +120,103 @@ pub(super) fn all(
     stdin: &mut dyn Read,
 ) -> Result<Vec<Settings>, NotFound> {
     let in_it = |err: SettingsError| NotFound::new(argument, err);
-    let (format, path, not_words) = match Source::parse(argument, context).map_err(in_it)? {
+    let found = match Source::parse(argument, context).map_err(in_it)? {
         Source::Words(settings) => return Ok(vec![settings]),
         Source::Process(pid) => {
             let status = Proc::of_namespace().and_then(|proc| proc.status(pid));
             let status = status.map_err(|err| NotFound::new(argument, Reason::Process(err)))?;
-            return Ok(vec![(&status).into()]);
+            let mut settings = Settings::from(&status);
+            settings.command = command_line(pid);
+            return Ok(vec![settings]);
         }
-        Source::File { format, path, not_words, .. } => (format, path, not_words),
+        Source::Unit(name) => match read_unit(name, context) {
+            // A file in this directory can be one too.
+            Err(err) if err.is_missing() && Path::new(name).is_file() => {
+                let format = Some(InputFormat::Unit);
+                return read_file(argument, format, name, None, context, stdin);
+            }
+            read => read?,
+        },
+        Source::Container(name) => read_described("container", name, context)?,
+        Source::Image(name) => read_described("image", name, context)?,
+        Source::File { format, path, not_words, .. } => {
+            return read_file(argument, format, path, not_words, context, stdin);
+        }
     };
+    settings::select(found, None).map_err(in_it)
+}
+
+/// Returns the command line of a process, empty if it may not be read.
+fn command_line(pid: u32) -> Vec<String> {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words = words.split(|byte| *byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+}
+
+/// Reads a unit by its name, by the rules of this system's systemd.
+fn read_unit(name: &str, context: &Context<'_>) -> Result<Vec<Settings>, NotFound> {
+    let name = unit::full_name(name);
+    let directories = unit::DIRECTORIES.map(Path::new);
+    let text = unit::text(&name, &directories).map_err(|err| NotFound::new(&name, err))?;
+    let mut engines = context.engines.to_vec();
+    if !engines.iter().any(|engine| engine.kind() == EngineKind::Systemd) {
+        engines.extend(engine::systemd());
+    }
+    let mut context = *context;
+    context.engines = &engines;
+    context.unit = Some(&name);
+    let read = settings::read_in(&text, Some(InputFormat::Unit), &context);
+    read.map_err(|err| NotFound::new(&name, err))
+}
+
+/// Reads a container or an image as its engine describes it.
+fn read_described(
+    kind: &str,
+    name: &str,
+    context: &Context<'_>,
+) -> Result<Vec<Settings>, NotFound> {
+    let described = engine::describe(kind, name, context.engines);
+    let described = described.map_err(|err| NotFound::new(name, err))?;
+    let mut engines = context.engines.to_vec();
+    if engines.is_empty() {
+        engines.extend(described.engine);
+    }
+    let mut context = *context;
+    context.engines = &engines;
+    let read = settings::read_in(&described.text, Some(InputFormat::Inspect), &context);
+    read.map_err(|err| NotFound::new(name, err))
+}
+
+fn read_file(
+    argument: &str,
+    format: Option<InputFormat>,
+    path: &str,
+    not_words: Option<SettingsError>,
+    context: &Context<'_>,
+    stdin: &mut dyn Read,
+) -> Result<Vec<Settings>, NotFound> {
+    if Path::new(path).is_dir() && input::open_status(Path::new(path)).is_err() {
+        let directory = Path::new(path);
+        let all = match (format, files::compose_file(directory)) {
+            (Some(InputFormat::Compose), Some(file)) => {
+                let text = input::open(&file).and_then(|mut file| input::text(&mut file));
+                let text = text.map_err(|err| NotFound::new(path, err))?;
+                files::read(&file, text, format, context)?
+            }
+            _ => files::read_directory(directory, context)?,
+        };
+        return settings::select(all, None).map_err(|err| NotFound::new(path, err));
+    }
     let (path, name, text) =
         find(path, stdin).map_err(|missing| match (&missing.reason, not_words) {
-            // A word that is not a path is a mistyped name.
-            (Reason::Unread(err), Some(not_words)) if err.is_missing() => in_it(not_words),
+            // A word that is no path is a name that is mistyped.
+            (Reason::Unread(err), Some(not_words)) if err.is_missing() => {
+                NotFound::new(argument, not_words)
+            }
             _ => missing,
         })?;
     let text = text.map_err(|err| NotFound::new(path, err))?;
-    let all = settings::read_in(&text, format, context).map_err(|err| NotFound::new(path, err))?;
+    let all = files::read(Path::new(path), text, format, context)?;
     settings::select(all, name).map_err(|err| {
         NotFound::new(if err == SettingsError::NoService { argument } else { path }, err)
     })
@@ -123,35 +225,31 @@ pub(super) fn all(
 /// A path, the name of a service after it, and the text of the file.
 type Named<'a> = (&'a str, Option<&'a str>, Result<String, Unread>);
 
-/// Opens the file that an argument names: `FILE` or `FILE:NAME`.
+/// Opens the file that an argument names: `FILE` or `FILE:NAME`, where both can have colons.
 fn find<'a>(argument: &'a str, stdin: &mut dyn Read) -> Result<Named<'a>, NotFound> {
-    let split = argument.rsplit_once(':').map(|(path, name)| (path, Some(name)));
+    let split = argument.split_once(':').map(|(path, name)| (path, Some(name)));
     if argument == "-" || matches!(split, Some(("-", _))) {
         let (path, name) = split.unwrap_or((argument, None));
         return Ok((path, name, input::text(stdin)));
     }
-    // Both are opened, and the one that was found is read.
-    let whole = open(argument);
-    let part = split.map(|(path, name)| (path, name, open(path)));
-    match (whole, part) {
-        (Ok(_), Some((path, _, Ok(_)))) => {
-            Err(NotFound::new(argument, Reason::TwoFiles(path.to_owned())))
-        }
-        (Ok(mut file), _) => Ok((argument, None, input::text(&mut file))),
-        (Err(err), Some((path, name, Ok(mut file)))) if err.is_missing() => {
-            Ok((path, name, input::text(&mut file)))
-        }
-        (Err(err), Some((path, _, Err(part)))) if err.is_missing() && !part.is_missing() => {
-            Err(NotFound::new(path, part))
-        }
-        (Err(err), _) => Err(NotFound::new(argument, err)),
+    // All are opened: whichever is read is the one that was found.
+    let places = argument.match_indices(':').map(|(at, _)| at);
+    let parts = places.map(|at| (&argument[..at], Some(&argument[at + 1..])));
+    let all = std::iter::once((argument, None)).chain(parts);
+    let mut found: Vec<_> =
+        all.map(|(path, name)| (path, name, files::open(Path::new(path)))).collect();
+    let read = found.iter().filter(|(_, _, file)| file.is_ok()).map(|(path, ..)| *path);
+    let read: Vec<&str> = read.collect();
+    if let [_, other, ..] = &*read {
+        return Err(NotFound::new(argument, Reason::TwoFiles((*other).to_owned())));
     }
-}
-
-/// Opens a file, or the status in a directory such as /proc/1.
-fn open(path: &str) -> Result<File, Unread> {
-    let path = Path::new(path);
-    input::open(path).or_else(|err| input::open_status(path).map_err(|_| err))
+    let is_that = |(_, _, file): &(&str, Option<&str>, Result<File, Unread>)| !matches!(file, Err(err) if err.is_missing());
+    let at = found.iter().position(is_that).unwrap_or_default();
+    let (path, name, file) = found.swap_remove(at);
+    match file {
+        Ok(mut file) => Ok((path, name, input::text(&mut file))),
+        Err(err) => Err(NotFound::new(path, err)),
+    }
 }
 
 #[cfg(test)]

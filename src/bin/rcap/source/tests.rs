@@ -61,8 +61,8 @@ fn words_before_files() {
         (path("docker:x"),              "no service or container x in it"),
         (path("docker/x"),              "Not a directory"),
         (path("none"),                  "no service or container in it"),
-        (path("twice:c"),               "2 services or containers are called c"),
-        (path(""),                      "is a directory, not a regular file"),
+        (path("twice:c"),               "c is ambiguous: it can be list:c#1, list:c#2"),
+        (path(""),                      "it has several; name one"),
         ("/dev/null".to_owned(),        "is a device, not a regular file"),
         ("/dev/null:x".to_owned(),      "/dev/null: is a device, not a regular file"),
     ];

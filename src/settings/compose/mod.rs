@@ -1,0 +1,55 @@
+//! A Compose file. (github.com/compose-spec/compose-spec, 05-services.md)
+
+use super::{
+    Format, Settings, SettingsError, Target, container,
+    text::{bare, list, quoted},
+};
+
+#[cfg(feature = "settings")]
+mod read;
+#[cfg(feature = "settings")]
+mod resolve;
+
+#[cfg(feature = "settings")]
+pub(super) use read::read;
+#[cfg(feature = "settings")]
+pub(super) use resolve::check_tags;
+
+pub(super) fn write(settings: &Settings, _: &Target) -> Result<String, SettingsError> {
+    let mut lines = vec!["cap_drop: [ALL]".to_owned()];
+    lines.extend(keys(settings)?);
+    Ok(lines.join("\n"))
+}
+
+/// Writes a file that Compose merges with the one before it. It adds the lists of both up, so what
+/// the other file adds is dropped by no list here.
+pub(super) fn write_override(
+    settings: &Settings,
+    target: &Target,
+) -> Result<String, SettingsError> {
+    let name = target.service.as_ref().ok_or(SettingsError::NeedsService)?;
+    let mut lines = vec!["cap_drop: [ALL]".to_owned(), "privileged: false".to_owned()];
+    lines.extend(keys(settings)?);
+    Ok(format!("services:\n  {}:\n    {}", quoted(name), lines.join("\n    ")))
+}
+
+/// Returns the keys of a service but for `cap_drop`.
+fn keys(settings: &Settings) -> Result<Vec<String>, SettingsError> {
+    container::check_ids(settings, Format::Compose)?;
+    let mut lines = Vec::new();
+    if !settings.bounding.is_empty() {
+        lines.push(format!("cap_add: [{}]", list(settings.bounding, bare, ", ")));
+    }
+    if settings.no_new_privs {
+        lines.push("security_opt: [\"no-new-privileges:true\"]".to_owned());
+    }
+    // A dollar sign begins a variable.
+    let value = |text: String| quoted(&text.replace('$', "$$"));
+    let user = settings.user.user();
+    lines.extend(user.map(|user| format!("user: {}", value(user.to_string()))));
+    let groups: Vec<String> = settings.groups.iter().map(|id| value(id.to_string())).collect();
+    if !groups.is_empty() {
+        lines.push(format!("group_add: [{}]", groups.join(", ")));
+    }
+    Ok(lines)
+}

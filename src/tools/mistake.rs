@@ -71,7 +71,9 @@ impl From<&clap::Error> for Mistake {
                 let [want, got] = [ContextKind::ExpectedNumValues, ContextKind::ActualNumValues]
                     .map(|kind| context(kind).concat());
                 let arg = first.split(' ').next().unwrap_or_default();
-                format!("{arg}: expected {want}, got {got}")
+                let least = context(ContextKind::MinValues).concat();
+                let at_least = if least.is_empty() { "" } else { "at least " };
+                format!("{arg}: expected {at_least}{least}{want}, got {got}")
             }
             ErrorKind::TooManyValues => format!("unexpected argument {value}"),
             ErrorKind::InvalidUtf8 => "an argument is not UTF-8 text".to_owned(),

@@ -73,8 +73,8 @@ fn part(request: &ExportRequest, settings: &Settings, several: bool) -> Result<P
     Ok(Part { remarks: remarks(settings).collect(), written, name: name.filter(|_| several) })
 }
 
-/// Returns the notes about a source, in words.
-fn remarks(settings: &Settings) -> impl Iterator<Item = String> {
+/// The remarks about a source, in words.
+pub(super) fn remarks(settings: &Settings) -> impl Iterator<Item = String> {
     settings.notes.iter().map(|note| {
         let name = settings.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default();
         match (&settings.engine, note.topic) {

@@ -431,17 +431,22 @@ pub(crate) struct ExportRequest {
 /// `rcap diff`
 #[derive(Debug, Parser)]
 #[command(
-    override_usage = "rcap diff [OPTION]... SOURCE SOURCE",
-    after_help = "The exit status is 0 if the settings are the same, 1 if they differ and 2 if a \
-                  source cannot be read.\n\n\
+    override_usage = "rcap diff [OPTION]... SOURCE SOURCE...",
+    after_help = "The exit status is 1 if the first source has something that another one lacks, 2 \
+                  if a source cannot be read, and 0 otherwise.\n\n\
                   Example: rcap diff compose.yaml:web pid:1234\n         \
+                  rcap diff old/ new/\n         \
                   rcap diff docker 'docker run --cap-drop ALL --cap-add CHOWN'"
 )]
 pub(crate) struct DiffRequest {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
-    #[arg(value_name = "SOURCE", num_args = 2, required = true, help = FORMS)]
+    /// The engine that reads the settings, as NAME or NAME@VERSION, such as docker@20.10
+    /// [default: the newest known]
+    #[arg(long)]
+    pub(crate) engine: Vec<Engine>,
+    #[arg(value_name = "SOURCE", num_args = 2.., required = true, help = FORMS)]
     pub(crate) sources: Vec<String>,
 }
 

@@ -163,7 +163,7 @@ fn others() {
     ]);
     mistakes::<DiffRequest>(&[
         (&[], "missing SOURCE SOURCE"),
-        (&["docker"], "SOURCE: expected 2, got 1"),
+        (&["docker"], "SOURCE: expected at least 2, got 1"),
     ]);
     mistakes::<CompletionsRequest>(&[
         (&["tcsh"], "tcsh: unknown name, not one of bash, zsh, fish"),

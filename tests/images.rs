@@ -156,7 +156,7 @@ fn twenty_images() {
                     match numbers.below(4) {
                         0 => make(&path, 0o755, CapSet::empty()),
                         1 => make(&path, 0o4755, CapSet::empty()),
-                        // Of two bytes in all combinations, a line feed among them.
+                        // All combinations of two bytes, including a newline.
                         _ => {
                             let bits = numbers.below(0x10000) as u64 | 1 << numbers.below(41);
                             make(&path, 0o755, CapSet::from_bits(bits));
@@ -243,7 +243,7 @@ fn findings_of_an_image() {
     assert_eq!(unusable.map(|one| &one["subject"]).collect::<Vec<_>>(), ["/usr/python3"]);
 }
 
-/// Of an index with several platforms, the image for this machine.
+/// The image for this machine in an index with several platforms.
 fn an_image_for_this_machine() {
     let dir = directory();
     let tree = dir.path().join("tree");
@@ -288,7 +288,7 @@ fn blobs_have_their_digests() {
     let json: Value = serde_json::from_str(&ran.out).unwrap();
     assert_eq!(json["complete"], false);
     assert!(json["unread"][0]["reason"].as_str().unwrap().contains("has the digest"), "{json}");
-    // A layer that is a link out of the image is none of its parts.
+    // A layer that is a link out of the image is not part of it.
     fs::rename(&layer, dir.path().join("outside")).unwrap();
     symlink("../../../outside", &layer).unwrap();
     let json: Value = serde_json::from_str(

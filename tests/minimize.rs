@@ -282,7 +282,7 @@ fn the_same_output() {
     assert_eq!(names, ["cap_dac_read_search"]);
     let want = ("changes-result".to_owned(), "it prints something else".to_owned());
     assert_eq!(verdict(&object, "cap_dac_read_search"), want);
-    // What varies cannot be compared.
+    // Varying results cannot be compared.
     let script = "head -c 8 /dev/urandom";
     let ran = minimize(&["--same-output", "--", "sh", "-c", script]);
     assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{ran:?}");
@@ -331,7 +331,7 @@ fn a_server_that_works_on_after_its_check() {
     );
 }
 
-/// A daemon that has not dropped what it should, or runs as somebody else.
+/// A daemon that has not dropped its privileges, or runs as another user.
 fn left_running() {
     let script = "setpriv --reuid 1 --regid 1 --clear-groups --bounding-set -all sleep 1000 & true";
     let (object, names) = minimum(&["--settle", "1s", "--", "sh", "-c", script]);

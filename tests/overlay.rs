@@ -112,7 +112,7 @@ fn an_overlay_leads_nowhere_else() {
     own_mounts();
     let dir = directory();
     let victim = file_in(dir.path());
-    // What /proc/1/exe is inside would be the program on the machine's disk.
+    // The path /proc/1/exe could lead to the program on the machine's disk.
     let rcap = dir.path().join("rcap");
     fs::copy(program("rcap").get_program(), &rcap).unwrap();
     fs::set_permissions(&rcap, fs::Permissions::from_mode(0o755)).unwrap();
@@ -167,7 +167,7 @@ fn escape(victim: &Path, outside: &str) {
     nix::unistd::chroot(".").unwrap();
     below(Path::new("/"));
     assert!(Path::new("/below").is_dir());
-    // What is mounted below the root directory, and the root of the namespace.
+    // Mounts below the root directory, and the root of the namespace.
     let namespace = fs::File::open("/proc/1/ns/mnt").unwrap();
     for _ in 0..8 {
         nix::sched::setns(&namespace, CloneFlags::CLONE_NEWNS).unwrap();
@@ -228,7 +228,7 @@ fn an_overlay_keeps_flags_and_names() {
         mount(none, &point, none, again | flags_of, none).unwrap();
         want.push(flags(&point).to_string());
     }
-    // One above another: the upper one is what there is.
+    // Only the upper of two mounts on the same directory is visible.
     let hidden = dir.path().join(format!("0{NAME}"));
     fs::create_dir(hidden.join("hidden")).unwrap();
     mount_tmpfs(&hidden.join("hidden"), MsFlags::empty());
@@ -246,7 +246,7 @@ fn an_overlay_keeps_flags_and_names() {
     }
 }
 
-/// What is mounted has the owner, the mode and the access control list that it has outside.
+/// Mounted directories keep their owner, mode and access control list.
 fn an_overlay_as_another_user() {
     const LIST: &str = "system.posix_acl_access";
     let seen = |path: &str| {

@@ -19,7 +19,7 @@ tests! {
         apt_in_docker;
 }
 
-/// What the tutorial has found by trial and error.
+/// The result of the tutorial.
 const FIVE: [&str; 5] = ["cap_chown", "cap_dac_override", "cap_fowner", "cap_setgid", "cap_setuid"];
 
 /// The names of the minimum, and the object.
@@ -60,8 +60,8 @@ fn apt_update_and_install() {
     assert_eq!(verdict("cap_kill"), "tolerated", "{object}");
 }
 
-/// As the tutorial has it: with everything dropped, apt fails even for root, and the five mend it.
-/// And what it asks for there is found by the runtime entry, not by trial and error.
+/// As in the tutorial, apt fails even for root when everything is dropped, and works with the five.
+/// The runtime finds the candidates without trial and error.
 fn apt_in_docker() {
     let dir = directory();
     let daemon = Daemon::start(dir.path(), &debian());

@@ -1,4 +1,4 @@
-//! What `rcap minimize` finds, beside what programs do with exactly these capabilities and with each
+//! The result of `rcap minimize`, compared with programs that have exactly these capabilities or
 //! one less.
 
 mod common;
@@ -23,7 +23,7 @@ const LIBRARIES: &str = "LD_LIBRARY_PATH";
 /// A program, and what it needs to end well with these effects.
 struct Case {
     name: &'static str,
-    /// What is there before it runs, in an empty directory.
+    /// The files before it runs, in an empty directory.
     prepare: &'static str,
     script: &'static str,
     /// Prints what it has done.
@@ -148,7 +148,8 @@ fn shell(script: &str, dir: &Path) -> Command {
     shell
 }
 
-/// What a case does with exactly these capabilities, in a directory and a network of its own.
+/// Returns the result of a case with exactly these capabilities, in a separate directory and
+/// network.
 fn with_exactly(case: &Case, caps: Option<&[&str]>) -> String {
     let dir = directory();
     assert_eq!(ran(&mut shell(case.prepare, dir.path())).status, Some(0), "{}", case.name);

@@ -15,9 +15,9 @@ use super::is_printable;
 pub enum Style {
     #[default]
     Plain,
-    /// What is missing, in red.
+    /// Missing items, in red.
     Missing,
-    /// What is ignored, dim.
+    /// Ignored items, dim.
     Aside,
 }
 

@@ -13,7 +13,7 @@ const MOST_OF_FILES: usize = 16 << 20;
 const MOST_OF_LINKS: usize = 64 << 20;
 /// How many symbolic links are followed in one path. (`MAXSYMLINKS`, path_resolution(7))
 const MOST_LINKS: usize = 40;
-/// What a map needs for an entry, about.
+/// The approximate size of a map entry.
 const OVERHEAD: usize = 128;
 const WHITEOUT: &[u8] = b".wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
@@ -37,7 +37,7 @@ pub(super) struct Lost {
     pub(super) layers: (usize, usize),
 }
 
-/// What is kept of the layers so far. Paths have no slash before or after them.
+/// The state of the layers so far.
 #[derive(Debug, Default)]
 pub(super) struct Layers {
     pub(super) files: BTreeMap<Vec<u8>, Privileged>,
@@ -68,7 +68,7 @@ impl Layers {
     /// component; `None` if they lead in a circle.
     pub(super) fn resolve(&self, path: &[u8]) -> Option<Vec<u8>> {
         let mut resolved: Vec<u8> = Vec::new();
-        // What is still to be walked, the next component last.
+        // The remaining path components, the next one last.
         let mut rest: Vec<Vec<u8>> = components(path).rev().map(<[u8]>::to_vec).collect();
         let mut followed = 0;
         while let Some(name) = rest.pop() {

@@ -93,7 +93,7 @@ fn of_manifest(store: &Store, manifest: &Manifest, name: &str) -> Inventory {
         if let Err(err) = walk.layer(store, layer) {
             let subject = format!("layer {} ({})", nth + 1, layer.name.escape_debug());
             inventory.unread.push(Unread { subject, reason: crate::error::chain(&err) });
-            // What the layers above it change is not known.
+            // The changes of the layers above it are unknown.
             break;
         }
     }
@@ -136,7 +136,7 @@ fn absolute(path: Vec<u8>) -> PathBuf {
     Path::new("/").join(std::ffi::OsString::from_vec(path))
 }
 
-/// What is known after some layers.
+/// The state after some layers.
 #[derive(Debug, Default)]
 struct Walk {
     layers: Layers,

@@ -28,7 +28,7 @@ pub(super) enum Kind {
 pub(super) struct Entry {
     pub(super) kind: Kind,
     pub(super) path: Vec<u8>,
-    /// What a link leads to.
+    /// The target of a link.
     pub(super) link: Vec<u8>,
     pub(super) mode: u32,
     pub(super) uid: u32,
@@ -51,7 +51,7 @@ pub(super) trait Source: Read + Sized {
 /// An archive that is read from its beginning to its end.
 pub(super) struct Archive<S> {
     source: S,
-    /// What is left of the content of the last entry, and its padding.
+    /// The rest of the last entry's content and its padding.
     left: u64,
     padding: u64,
 }
@@ -178,7 +178,7 @@ fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|&byte| byte == 0).next().unwrap_or_default()
 }
 
-/// What headers before an entry say of it.
+/// The attributes that headers before an entry give.
 #[derive(Debug, Default)]
 struct Long {
     path: Option<Vec<u8>>,
@@ -333,7 +333,7 @@ pub(super) mod tests {
 
     #[test]
     fn values_of_any_bytes() {
-        // Of CAP_DAC_OVERRIDE and CAP_FOWNER: 0x0a, which is a line feed.
+        // CAP_DAC_OVERRIDE and CAP_FOWNER: 0x0a, which is a newline.
         let value = [1, 0, 0, 2, 0x0a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
         let records: &[(&str, &[u8])] = &[
             ("SCHILY.xattr.security.capability", &value),
@@ -358,7 +358,7 @@ pub(super) mod tests {
         assert_eq!(entries[1].capability, None);
     }
 
-    /// What one reader takes for content, another must not take for an entry.
+    /// Content for one reader must not be an entry for another.
     #[test]
     fn sizes() {
         let hidden = entry(b'0', "hidden", "", 0o4755, &[], b"");

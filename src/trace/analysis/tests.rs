@@ -288,7 +288,7 @@ fn answers_by_message() {
     assert_eq!(place.reason.as_deref(), Some("configure the network"));
 }
 
-/// What the kernel requires without a check is named if a call shows that it did.
+/// A requirement without a check is named if a call shows it.
 #[test]
 fn maps_of_user_ids() {
     let asked =

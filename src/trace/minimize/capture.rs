@@ -1,4 +1,4 @@
-//! The output of a run, read as it comes and not kept: memory does not grow with it.
+//! The output of a run, which is read but not kept, so its size does not affect memory.
 
 use std::{
     hash::{DefaultHasher, Hasher},
@@ -16,14 +16,14 @@ use nix::{
 #[cfg(feature = "cli")]
 use super::Output;
 
-/// How much of the end of a stream is kept, to find its last line in.
+/// The number of bytes at the end of a stream that are kept, to find the last line.
 const TAIL: usize = 4096;
-/// How much is read at once.
+/// The size of a read.
 const CHUNK: usize = 64 * 1024;
-/// How much is read of a stream after the run is over, from processes that could not be ended.
+/// The number of bytes read after the run is over, from processes that could not be killed.
 const REST: usize = 1 << 20;
 
-/// One stream, as far as it has been read.
+/// The part of a stream that has been read.
 #[derive(Debug, Default)]
 pub(crate) struct Stream {
     length: u64,
@@ -46,8 +46,8 @@ impl Stream {
         Output { length: self.length, hash: self.hash.finish() }
     }
 
-    /// Returns the last line that is not empty, if there is one. Of a line that is longer than
-    /// what is kept, the end, after an ellipsis.
+    /// Returns the last line that is not empty, if there is one. A line that is too long is
+    /// shortened to its end, after an ellipsis.
     pub(crate) fn last_line(&self) -> Option<String> {
         let text = String::from_utf8_lossy(&self.tail);
         let whole = self.length == self.tail.len() as u64;
@@ -57,7 +57,7 @@ impl Stream {
     }
 }
 
-/// A thread that reads what a run prints to its standard output and standard error.
+/// A thread that reads the standard output and standard error of a run.
 #[derive(Debug)]
 pub(crate) struct Capture {
     thread: JoinHandle<[Stream; 2]>,
@@ -66,14 +66,14 @@ pub(crate) struct Capture {
 }
 
 impl Capture {
-    /// Starts reading. Returns the writing ends of standard output and standard error, which have
-    /// to be closed in this process for the streams to end.
+    /// Starts reading. Returns the write ends of standard output and standard error. This process
+    /// must close them for the streams to end.
     pub(crate) fn start() -> io::Result<(Capture, [PipeWriter; 2])> {
         let (out, write_out) = pipe()?;
         let (err, write_err) = pipe()?;
         let (stopped, stop) = pipe()?;
         for end in [&write_out, &write_err] {
-            // A program that has become another user opens /dev/stderr anew.
+            // A program that has changed its user opens /dev/stderr again.
             fchmod(end, Mode::from_bits_truncate(0o666))?;
         }
         let thread = thread::Builder::new().spawn(move || drain([out, err], &stopped))?;
@@ -88,8 +88,8 @@ impl Capture {
     }
 }
 
-/// Reads both streams to their ends, or until the other side of `stopped` is closed and what was
-/// written by then is read.
+/// Reads both streams to their ends, or until the other side of `stopped` is closed and everything
+/// written before was read.
 fn drain(pipes: [PipeReader; 2], stopped: &PipeReader) -> [Stream; 2] {
     let mut streams = <[Stream; 2]>::default();
     let mut pipes = pipes.map(Some);
@@ -196,7 +196,7 @@ mod tests {
         assert_eq!(err.last_line().as_deref(), Some("error"));
     }
 
-    /// A process that cannot be ended keeps its end open: reading ends all the same.
+    /// Reading ends even if an unkillable process keeps its end open.
     #[test]
     fn an_end_that_stays_open() {
         let (capture, [mut out, err]) = Capture::start().unwrap();

@@ -1,4 +1,4 @@
-//! What a run left behind, and how that differs from another run.
+//! The effects of a run, and their differences from another run.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,24 +8,24 @@ use std::{
 
 use crate::CapSet;
 
-/// What a run changed: files, the state of a private network, and the processes that it left
-/// running.
+/// The effects of a run: changed files, the state of a private network, and processes that are
+/// still running.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Effects {
-    /// What changed, and how.
+    /// The changes.
     pub facts: BTreeMap<Subject, Facts>,
-    /// The processes that were still running, by program and ids, with their sets.
+    /// The processes that were still running, by program and IDs, with their sets.
     pub processes: BTreeMap<Process, BTreeSet<ProcessSets>>,
 }
 
-/// What can be compared about one subject. Values are texts, as they are shown.
+/// The comparable aspects of one subject. Values are texts, as they are shown.
 ///
-/// A subject that was changed has those aspects that differ from before the run, a subject that
-/// was created has all of them, and a subject that was removed has [`Aspect::Change`] alone.
+/// A changed subject has the aspects that differ from before the run, a new subject has all
+/// aspects, and a removed subject has only [`Aspect::Change`].
 pub type Facts = BTreeMap<Aspect, String>;
 
-/// Something that a run can change.
+/// An object that a run can change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Subject {
@@ -35,7 +35,7 @@ pub enum Subject {
     Network(String),
 }
 
-/// Something about a subject that can be compared.
+/// An aspect of a subject.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Aspect {
@@ -55,11 +55,11 @@ pub enum Aspect {
     Device,
     /// An extended attribute of a file, or an attribute of the network, by its name.
     Attribute(String),
-    /// The length and the hash of what a file contains.
+    /// The length and hash of a file's content.
     Content,
 }
 
-/// A program that was left running, and as whom.
+/// A program that was left running, and its IDs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Process {
     /// The name of the process, from `/proc/PID/status`.
@@ -92,25 +92,25 @@ pub struct ProcessSets {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Difference {
-    /// About a file or the network.
+    /// A difference in a file or the network.
     Fact {
-        /// What differs.
+        /// The subject that differs.
         subject: Subject,
-        /// In what.
+        /// The aspect that differs.
         aspect: Aspect,
-        /// The value in the baseline; `None` if the baseline left it as it was.
+        /// The value in the baseline, or `None` if the baseline did not change it.
         want: Option<String>,
         /// The value in the run.
         got: Option<String>,
     },
-    /// A process of the baseline is not left running, or only the run has it.
+    /// A process that only the baseline or only the run has left running.
     Process {
         /// The process.
         process: Process,
-        /// Whether it is the baseline that has it.
+        /// Whether the baseline has it.
         wanted: bool,
     },
-    /// A process has other sets than in the baseline, apart from those that were withheld.
+    /// A process whose sets differ from those in the baseline, apart from withheld capabilities.
     Sets {
         /// The process.
         process: Process,
@@ -123,7 +123,7 @@ pub enum Difference {
     },
 }
 
-/// What differs between runs with the same capabilities, which proves nothing.
+/// The differences between runs with the same capabilities, which prove nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Noise {

@@ -27,31 +27,31 @@ pub struct Minimizer<T> {
     best: CapSet,
     proved: bool,
     doubts: u32,
-    /// What the last run looked like.
+    /// The observation of the last run.
     last: Observation,
 }
 
-/// One run, as it is reported.
+/// A run, as reported.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Run {
     /// The capabilities.
     pub set: CapSet,
-    /// Whether it is one of the baseline.
+    /// Whether the run belongs to the baseline.
     pub is_baseline: bool,
-    /// How long it took.
+    /// The duration.
     pub time: Duration,
-    /// How it ended.
+    /// The end of the run.
     pub end: End,
-    /// The last line that it printed.
+    /// The last line of output.
     pub message: String,
-    /// How it fell short, tolerated refusals included.
+    /// The failures, including tolerated denials.
     pub failures: Vec<Failure>,
-    /// Whether it counts as passed.
+    /// Whether the run passed.
     pub passed: bool,
     /// The checks of the kernel.
     pub needs: Vec<Need>,
-    /// How many records were lost; `None` if some were, uncounted.
+    /// The number of lost records, or `None` if some were lost and not counted.
     pub lost: Option<u64>,
 }
 
@@ -61,43 +61,43 @@ pub struct Run {
 pub enum Stop<E> {
     /// The user interrupted a run.
     Interrupted,
-    /// The runs with all capabilities are no baseline.
+    /// The runs with all capabilities cannot serve as a baseline.
     Unfit(Unfit),
     /// The trial could not be run.
     Failed(E),
 }
 
-/// Why runs with all capabilities are no baseline.
+/// The reason for which runs with all capabilities cannot serve as a baseline.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Unfit {
     /// The program does not work.
     Fails {
-        /// In which ways.
+        /// The failures.
         failures: Vec<Failure>,
-        /// The last line that it printed.
+        /// The last line of output.
         message: String,
     },
     /// The program works in some runs.
     Flaky {
-        /// How many runs failed.
+        /// The number of failed runs.
         failed: u32,
-        /// Of how many.
+        /// The number of runs.
         runs: u32,
         /// One of the failures, in words.
         failure: String,
     },
-    /// The output was to be compared, and differs between two runs.
+    /// The output must be compared, but differs between two runs.
     OutputVaries,
-    /// Runs see what earlier ones did, and not all of them have used these capabilities.
+    /// Runs see the effects of earlier ones, and not all of them used these capabilities.
     Stateful(CapSet),
-    /// The recording of a run lacks something.
+    /// The recording of a run is incomplete.
     Incomplete(String),
-    /// The minimum had passed, and did not when it was run once more.
+    /// The minimum passed first, but not when it was verified.
     NotReproduced {
         /// The minimum.
         set: CapSet,
-        /// How the last run failed, in words.
+        /// The failure of the last run, in words.
         failure: String,
     },
 }
@@ -179,7 +179,7 @@ impl<T: Trial> Minimizer<T> {
             }
         }
         self.best = minimum;
-        // The whole answer once more: what it rests on may have been luck.
+        // The verification of the result, which may depend on chance.
         for _ in 0..self.plan.repeat.max(1) {
             let failures = self.attempt(minimum, progress)?;
             if let Some(failure) = self.counts(&failures).next()

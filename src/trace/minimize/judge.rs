@@ -1,4 +1,4 @@
-//! How one run falls short of the baseline.
+//! The comparison of a run with the baseline.
 
 use std::{collections::BTreeSet, fmt};
 
@@ -8,24 +8,24 @@ use crate::{
     trace::{Meaning, Need},
 };
 
-/// How a run fell short of those with all capabilities.
+/// A failure: a difference from the runs with all capabilities.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Failure {
-    /// It ended in another way than it should.
+    /// The exit differs from the expected one.
     End(End),
-    /// The check did not succeed.
+    /// The check failed.
     Check(Checked),
-    /// It printed something else.
+    /// The output differs.
     Output,
-    /// It left something behind that differs.
+    /// The effects differ.
     Effect(Difference),
-    /// It was refused something that no run with all capabilities was refused, and a system call
+    /// A capability was denied that no run with all capabilities was denied, and a system call
     /// failed for lack of permission.
     Refused(Need),
 }
 
-/// What a failure proves about the capabilities that a run lacked, the strongest last.
+/// The proof that a failure gives about the missing capabilities, the strongest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Weight {
     /// The program went on with the same result.
@@ -37,7 +37,7 @@ pub enum Weight {
 }
 
 impl Failure {
-    /// Returns what the failure proves.
+    /// Returns the strength of the failure's proof.
     pub const fn weight(&self) -> Weight {
         match self {
             Failure::End(_) | Failure::Check(_) => Weight::Broken,
@@ -100,15 +100,15 @@ pub fn refusal(need: &Need) -> String {
 /// The runs with all capabilities, against which the others are judged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Baseline {
-    /// The first of them.
+    /// The first run.
     pub first: Observation,
-    /// What varies between them.
+    /// The differences between the runs.
     pub noise: Noise,
-    /// What any of them was granted and used.
+    /// The capabilities that any run was granted and used.
     pub used: CapSet,
-    /// What each of them was granted and used.
+    /// The capabilities that every run was granted and used.
     always: CapSet,
-    /// What any of them was refused, by capability and function of the kernel.
+    /// The capabilities that any run was denied, with the kernel function.
     refused: BTreeSet<(Cap, String)>,
 }
 
@@ -131,12 +131,12 @@ impl Baseline {
         }
     }
 
-    /// What only some of them have used.
+    /// Returns the capabilities that only some runs used.
     pub(crate) fn varying(&self) -> CapSet {
         self.used - self.always
     }
 
-    /// Returns how a run with `set` fell short, in the order in which a reader would ask.
+    /// Returns the failures of a run with `set`, most visible first.
     pub(crate) fn failures(&self, plan: &Plan, run: &Observation, set: CapSet) -> Vec<Failure> {
         let mut failures = broken(plan, run);
         if failures.is_empty() {

@@ -1,4 +1,4 @@
-//! What a run wrote to its copy of the file system, compared with the original.
+//! The writes of a run to its copy of the file system, compared with the original.
 
 use std::{
     collections::BTreeSet,

@@ -100,7 +100,7 @@ pub struct Attempt {
     pub limit: Option<Duration>,
 }
 
-/// What is searched, and how it is judged.
+/// The scope of a search, and the conditions for a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Plan {
@@ -114,7 +114,7 @@ pub struct Plan {
     pub expect: i32,
     /// How many runs with one set have to pass.
     pub repeat: u32,
-    /// Whether what the program does without counts as needed too.
+    /// Whether tolerated capabilities count as needed too.
     pub strict: bool,
     /// Whether a run sees what earlier ones did, so that one that passes may have found their work
     /// done. Runs with all capabilities that do not all use the same are refused then.
@@ -140,26 +140,26 @@ impl Plan {
     }
 }
 
-/// What one run looked like from outside, and to the kernel.
+/// The visible result of a run, and its recorded checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Observation {
-    /// How it ended.
+    /// The end of the run.
     pub end: End,
-    /// The last line that it printed: of standard error, or else of standard output.
+    /// The last line of standard error, or of standard output if standard error is empty.
     pub message: String,
     /// The result of the check that decides whether it works, if there is one.
     pub check: Option<Checked>,
-    /// What it printed to standard output, if that is to be the same.
+    /// The standard output, if it must be compared.
     pub output: Option<Output>,
-    /// What it left behind.
+    /// The effects.
     pub effects: Effects,
     /// The checks of the kernel.
     pub analysis: Analysis,
-    /// How many records of checks were lost; `None` if some were, uncounted.
+    /// The number of lost records, or `None` if some were lost and not counted.
     pub lost: Option<u64>,
-    /// Why the recording is not complete, besides lost records.
+    /// Other reasons for which the recording is incomplete.
     pub gap: Option<String>,
-    /// What is to be said of the run, such as when it was stopped.
+    /// Notes about the run, for example about when it was stopped.
     pub notes: Vec<String>,
 }
 
@@ -209,7 +209,7 @@ pub struct Checked {
     pub passed: bool,
     /// How it ended the last time; `None` if it was still running or never ran.
     pub exit: Option<Exit>,
-    /// The last line that it printed the last time.
+    /// The last line of standard error, or of standard output if standard error is empty.
     pub message: String,
 }
 
@@ -226,7 +226,7 @@ impl fmt::Display for Checked {
     }
 }
 
-/// What a program printed, to be compared with what another run printed.
+/// The output of a program, for comparison with another run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Output {
     /// The number of bytes.

@@ -30,20 +30,20 @@ use crate::{
     },
 };
 
-/// A program, and how it is run.
+/// A program and the way to run it.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 #[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub struct Setup {
     /// The program and its arguments.
     pub words: Vec<OsString>,
-    /// The user that it runs as, with the capabilities as ambient ones.
+    /// The user of the program, which gets ambient capabilities.
     pub identity: Option<Identity>,
     /// Whether it runs with no-new-privs.
     pub no_new_privs: bool,
-    /// Whether it runs on the machine's file system, and not on a fresh copy each time.
+    /// Whether the program runs on the machine's file system instead of a fresh copy.
     pub in_place: bool,
-    /// Whether each run has a network of its own.
+    /// Whether each run has a private network.
     pub private_network: bool,
     /// A shell command that is run before each run.
     pub reset: Option<String>,
@@ -82,7 +82,7 @@ pub struct Program {
     runs: u32,
 }
 
-/// Why a program could not be run.
+/// The reason for which a program could not be run.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Failed {
@@ -209,7 +209,7 @@ impl Trial for Program {
         let message = err.last_line().or_else(|| out.last_line()).unwrap_or_default();
         let output = setup.same_output.then(|| out.output());
         let notes = notes(&ended, setup);
-        // What came of an interrupted run is of no interest.
+        // The result of an interrupted run does not matter.
         let effects = if ended.cancelled { Effects::default() } else { effects? };
         Ok(Observation {
             end: end(&ended),
@@ -239,7 +239,7 @@ fn notes(ended: &Ended, setup: &Setup) -> Vec<String> {
     let words = match (&setup.check, ended.settled) {
         (Some(_), true) => format!("each run was stopped {seconds} s after --check had succeeded"),
         (None, true) => {
-            format!("what a run left running was stopped {seconds} s after its end (--settle)")
+            format!("remaining processes were stopped {seconds} s after the run (--settle)")
         }
         _ => return Vec::new(),
     };
@@ -256,7 +256,7 @@ fn checked(setup: &Setup, check: &HealthCheck) -> Checked {
     }
 }
 
-/// What one run sees of the machine.
+/// The environment of a run on the machine.
 struct View {
     overlay: Option<Arc<Overlay>>,
 }

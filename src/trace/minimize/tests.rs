@@ -56,7 +56,7 @@ fn few_runs() {
     ];
     for (all, needs, want, runs) in rows {
         let (minimum, took) = search(all, simulated(needs));
-        // Of two that do alike, either is an answer.
+        // If two capabilities are equivalent, either is an answer.
         assert!(minimum == want || needs == [two] && minimum.len() == 1, "{needs:?}: {minimum}");
         assert!(took <= runs, "{needs:?} took {took}");
     }
@@ -286,7 +286,7 @@ fn a_program_that_fails_at_random_is_refused_with_its_rate() {
             "{words}"
         );
     }
-    // What was refused something that it needs is another matter.
+    // A program that was denied a needed capability is a different case.
     let trial = |set, _| {
         asks(exited(i32::from(uses(set, Cap::KILL).1 == Meaning::Missing)), &[uses(set, Cap::KILL)])
     };

@@ -1,4 +1,4 @@
-//! What the runs say about each capability.
+//! The verdict about each capability.
 
 use super::{Failure, Run, Weight, judge::Baseline, refusal};
 use crate::{
@@ -6,7 +6,7 @@ use crate::{
     trace::{Meaning, Need},
 };
 
-/// What is said about one capability.
+/// A verdict about one capability.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum VerdictKind {
@@ -38,9 +38,9 @@ impl VerdictKind {
 pub struct Verdict {
     /// The capability.
     pub cap: Cap,
-    /// What is said about it.
+    /// The verdict.
     pub kind: VerdictKind,
-    /// Why.
+    /// The evidence.
     pub evidence: Vec<Evidence>,
 }
 
@@ -54,13 +54,13 @@ pub struct Evidence {
     pub words: String,
 }
 
-/// What a search has found.
+/// The result of a search.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Found {
     /// The runs with all capabilities.
     pub(crate) baseline: Baseline,
-    /// How many of them there were.
+    /// The number of these runs.
     pub baseline_runs: u32,
     /// The smallest set that has passed so far.
     pub minimum: CapSet,
@@ -79,13 +79,13 @@ impl Found {
         &self.baseline.first
     }
 
-    /// What varies between runs with all capabilities, in words.
+    /// Returns the differences between runs with all capabilities, in words.
     pub fn noise(&self) -> Vec<String> {
         let varying = self.baseline.varying().iter().map(|cap| format!("whether it uses {cap}"));
         self.baseline.noise.words().into_iter().chain(varying).collect()
     }
 
-    /// What the runs with all capabilities were granted and used.
+    /// Returns the capabilities that the runs with all capabilities were granted and used.
     pub fn used(&self) -> CapSet {
         self.baseline.used
     }
@@ -196,7 +196,7 @@ fn tolerated(need: &Need) -> String {
 }
 
 impl Run {
-    /// What the run was refused, and no run with all capabilities.
+    /// Returns the denied checks of the run that no run with all capabilities had.
     pub fn refused(&self) -> impl Iterator<Item = &Need> {
         self.failures.iter().filter_map(|failure| match failure {
             Failure::Refused(need) => Some(need),
@@ -204,7 +204,7 @@ impl Run {
         })
     }
 
-    /// The capabilities that the kernel was asked about, and refused.
+    /// Returns the capabilities that the kernel denied.
     pub(super) fn denied(&self) -> CapSet {
         let counts = |need: &&Need| {
             !need.granted

@@ -66,7 +66,7 @@ impl CallRecorder {
             .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() != "0"));
         maps.filtered.set(u64::from(is_filtered))?;
         let run = |name: &CStr, instructions: &[u64]| -> io::Result<OwnedFd> {
-            // What the instructions call is for programs under the kernel's own license alone.
+            // Only programs under the kernel's license may call these functions.
             let loaded = bpf::prog_load(instructions, c"Dual MIT/GPL")?;
             bpf::raw_tracepoint_open(name, loaded.as_fd())
         };

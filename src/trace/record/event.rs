@@ -34,7 +34,7 @@ pub(crate) enum EventKind {
         number: i64,
         /// The return value; -1 to -4095 is an errno.
         returned: i64,
-        /// What it was about, if that is known.
+        /// The object of the system call, if known.
         call: Option<Box<Call>>,
     },
     /// The thread executed a program.

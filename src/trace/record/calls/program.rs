@@ -14,7 +14,7 @@ use crate::{
 /// The end of a system call in 64-bit words: the time, the ids of process and thread, the result,
 /// the state of the thread, and the registers of [`REGISTERS`].
 pub(super) const END: usize = 4 + WORDS;
-/// What an end refers to: its time and ids, two strings of [`TEXT`] bytes, and [`RAW`] bytes.
+/// The object of an end: its time and IDs, two strings of [`TEXT`] bytes, and [`RAW`] bytes.
 pub(super) const OBJECT: usize = 2 + (2 * TEXT + RAW) / 8;
 pub(super) const TEXT: usize = 256;
 pub(super) const RAW: usize = 32;

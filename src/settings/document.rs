@@ -26,8 +26,8 @@ pub(super) fn parse(text: &str) -> Result<Vec<Value>, SettingsError> {
             // Only the first line of a message is kept, which a snippet is not part of.
             let options = serde_saphyr::options! {
                 with_snippet: false,
-                // Real files have hundreds of aliases of one anchor. What they expand to is limited
-                // by the number of events that are replayed.
+                // Real files have hundreds of aliases of one anchor. The number of replayed events
+                // limits their expansion.
                 budget: serde_saphyr::budget! { enforce_alias_anchor_ratio: false },
             };
             serde_saphyr::from_multiple_with_options(text, options).map_err(|err| syntax(&err))

@@ -9,8 +9,7 @@ use super::{
     quadlet, status, systemd, words,
 };
 
-/// What a reader takes into account besides a text. The library itself reads neither files nor the
-/// environment.
+/// The context in which a text is read. The library itself reads neither files nor the environment.
 #[derive(Clone, Copy)]
 #[non_exhaustive]
 pub struct Context<'a> {

@@ -3,7 +3,7 @@
 /// A word of a shell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Word {
-    /// The text without quotes. Of an expansion, it is the expression.
+    /// The text without quotes. An expansion is kept as its expression.
     pub(super) text: String,
     /// Whether a part of it is expanded by the shell, so that its value is not known.
     pub(super) is_expanded: bool,

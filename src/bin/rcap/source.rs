@@ -209,7 +209,7 @@ fn read_file(
     }
     let (path, name, text) =
         find(path, stdin).map_err(|missing| match (&missing.reason, not_words) {
-            // A word that is no path is a name that is mistyped.
+            // A word that is not a path is a mistyped name.
             (Reason::Unread(err), Some(not_words)) if err.is_missing() => {
                 NotFound::new(argument, not_words)
             }

@@ -1,4 +1,4 @@
-//! What Compose does before it reads a service: variables, several files, `extends` and `include`.
+//! The steps of Compose before it reads a service: variables, several files, `extends`, `include`.
 //! (github.com/compose-spec/compose-spec, 12-interpolation.md, 13-merge.md, 05-services.md)
 
 use std::collections::BTreeMap;
@@ -213,7 +213,7 @@ fn merge(base: Value, service: Value) -> Value {
                 }
                 Value::Array(list)
             }
-            // An empty value is none.
+            // An empty value does not count.
             (Some(before), Value::Null) => before,
             (_, value) => value,
         };

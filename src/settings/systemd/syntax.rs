@@ -27,7 +27,7 @@ pub(in super::super) fn lines(text: &str) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     let mut continues = false;
     for line in text.lines().filter(|line| !is_comment(line)) {
-        // Two backslashes are none that continues the line.
+        // Two backslashes do not continue the line.
         let backslashes = line.len() - line.trim_end_matches('\\').len();
         let goes_on = backslashes % 2 == 1;
         let part = if goes_on { &line[..line.len() - 1] } else { line };

@@ -1,6 +1,6 @@
 //! The findings of an inventory: pure functions over its facts.
 
-use std::os::unix::ffi::OsStrExt;
+use std::{os::unix::ffi::OsStrExt, path::PathBuf};
 
 use super::{
     Group, Inventory, LostCaps, Package, PrivilegedFile, PrivilegedProcess, Rule, Severity,
@@ -23,6 +23,8 @@ pub struct Finding {
     pub subject: String,
     /// The fault, in one sentence.
     pub text: String,
+    /// The file, if it is about one.
+    pub path: Option<PathBuf>,
     /// How that leads to root, if there is a known way.
     pub route: Option<String>,
     /// The identity of the finding across scans: the rule, the subject without process IDs, and
@@ -39,7 +41,8 @@ impl Finding {
     ) -> Finding {
         let subject = encode(&file.path);
         let key = format!("{} {subject} {}", rule.id, file.power());
-        Finding { rule, severity, subject, text, route: file.route(), key }
+        let path = Some(file.path.clone());
+        Finding { rule, severity, subject, text, path, route: file.route(), key }
     }
 
     fn of_process(
@@ -52,7 +55,7 @@ impl Finding {
         let subject = format!("process {} ({name})", process.status.pid);
         let key = format!("{} {}", rule.id, process.key());
         let route = route(process.status.caps.permitted);
-        Finding { rule, severity, subject, text, route, key }
+        Finding { rule, severity, subject, text, path: None, route, key }
     }
 }
 
@@ -75,6 +78,7 @@ pub fn findings(inventory: &Inventory) -> Vec<Finding> {
             rule: &rules::FILE_LOST,
             severity: Severity::Low,
             text: format!("the script of package {package} gives it {text}, and it has none"),
+            path: Some(expected.path.clone()),
             route: None,
             key: format!("{} {subject} {text}", rules::FILE_LOST.id),
             subject,
@@ -184,6 +188,7 @@ fn of_lost(lost: &LostCaps) -> Finding {
         rule,
         severity: Severity::Medium,
         text: format!("layer {given} gives it {caps}, and layer {taken} has it without"),
+        path: Some(lost.path.clone()),
         route: None,
         key: format!("{} {subject} {caps}", rule.id),
         subject,
@@ -292,7 +297,8 @@ fn of_container(container: &Group, supported: CapSet, found: &mut Vec<Finding>) 
     };
     let subject = format!("container {}", short(&container.name));
     let key = format!("{} {subject} {extra}", rule.id);
-    found.push(Finding { rule, severity, subject, text, route: route(extra), key });
+    let (path, route) = (None, route(extra));
+    found.push(Finding { rule, severity, subject, text, path, route, key });
 }
 
 fn unused(kind: &str, group: &Group) -> Option<Finding> {
@@ -302,7 +308,7 @@ fn unused(kind: &str, group: &Group) -> Option<Finding> {
     let severity = Severity::from(Worth::of(unused)).min(Severity::Medium);
     let text = format!("it never used {} while it was traced", set_in_words(unused));
     let key = format!("{} {subject} {unused}", rule.id);
-    Some(Finding { rule, severity, subject, text, route: None, key })
+    Some(Finding { rule, severity, subject, text, path: None, route: None, key })
 }
 
 /// Returns the name of a unit, or the first digits of a container's id.

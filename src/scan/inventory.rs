@@ -57,6 +57,8 @@ pub struct Host {
     pub kernel: String,
     /// The time, in UTC.
     pub time: String,
+    /// The same in seconds since the beginning of 1970.
+    pub seconds: u64,
 }
 
 /// An image of a container.

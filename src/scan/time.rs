@@ -12,7 +12,8 @@ pub fn today() -> String {
     text(seconds())[..10].to_owned()
 }
 
-fn seconds() -> u64 {
+/// Returns the present time in seconds since the beginning of 1970.
+pub(super) fn seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 

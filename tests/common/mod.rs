@@ -95,7 +95,7 @@ pub(crate) const BASE: &[&str] = &[
 ];
 
 /// Programs that are scripts on every system, and that no test copies.
-const SCRIPTS: &[&str] = &["debootstrap", "docker-compose"];
+const SCRIPTS: &[&str] = &["chromium", "debootstrap", "docker-compose"];
 
 /// Directories of administrators' programs, which an ordinary user's `PATH` may lack.
 const ADMINISTRATION: [&str; 3] = ["/usr/local/sbin", "/usr/sbin", "/sbin"];

@@ -4,12 +4,12 @@ use std::{error::Error, io::Write, path::Path};
 
 use super::{Escaped, Exit, Io, args::ScanRequest, failure::Failure, input, new_file::Target};
 use rcap::scan::{
-    Finding, Ignore, Inventory,
+    Finding, Ignore, Inventory, RULES,
     baseline::Baseline,
     findings,
     gather::{self, Sources},
     image,
-    output::{json, table},
+    output::{html, json, prometheus, sarif, table},
     today,
 };
 
@@ -108,8 +108,16 @@ fn print(
         json::write(io.out, inventory, findings)?;
     } else if request.jsonl {
         json::write_lines(io.out, inventory, findings)?;
-    } else {
+    } else if request.sarif {
+        writeln!(io.out, "{}", sarif::document(RULES, findings))?;
+    } else if request.prometheus {
+        write!(io.out, "{}", prometheus::metrics(inventory, findings))?;
+    } else if request.html.is_none() {
         write!(io.out, "{}", table::table(inventory, findings))?;
+    }
+    if let Some(path) = &request.html {
+        let page = html::page(inventory, findings).map_err(|err| unusable(path, err))?;
+        Target::new(path)?.replace(page.as_bytes(), None).map_err(|err| unusable(path, err))?;
     }
     let Some(least) = request.fail_on else { return Ok(Exit::SUCCESS) };
     if findings.iter().any(|finding| finding.severity >= least) {

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Host, Inventory, Unread, encode, now};
+use super::{Host, Inventory, Unread, encode, now, time::seconds};
 use crate::{CapSet, bounding, error::chain};
 
 mod cgroup;
@@ -102,6 +102,7 @@ fn host(root: Option<&Path>) -> Host {
         },
         kernel: text(uname.as_ref().map(nix::sys::utsname::UtsName::release)),
         time: now(),
+        seconds: seconds(),
     }
 }
 

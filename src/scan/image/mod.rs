@@ -18,7 +18,9 @@ use self::{
     layers::Layers,
     tar::{Archive, Kind, Source},
 };
-use super::{Host, Image, Inventory, LostCaps, PrivilegedFile, Unread, gather::Names, now};
+use super::{
+    Host, Image, Inventory, LostCaps, PrivilegedFile, Unread, gather::Names, now, time::seconds,
+};
 use crate::{CapSet, Op, Result, file::FileCaps, settings::Profile};
 
 mod archive;
@@ -77,6 +79,7 @@ fn of_manifest(store: &Store, manifest: &Manifest, name: &str) -> Inventory {
             name: super::encode(manifest.tag.as_deref().unwrap_or(name)),
             kernel: String::new(),
             time: now(),
+            seconds: seconds(),
         },
         supported: CapSet::NAMED,
         ..Inventory::default()

@@ -34,7 +34,7 @@ pub fn insert_name(object: &mut Map<String, Value>, key: &str, name: &OsStr) {
 ///
 /// Those of `out`.
 pub fn write(out: &mut dyn Write, inventory: &Inventory, findings: &[Finding]) -> io::Result<()> {
-    let Host { name, kernel, time } = &inventory.host;
+    let Host { name, kernel, time, .. } = &inventory.host;
     let head = json!({
         "schema": SCHEMA,
         "host": name,

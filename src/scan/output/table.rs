@@ -101,7 +101,8 @@ fn counts(severities: impl Iterator<Item = Severity>) -> String {
     if words.is_empty() { "none".into() } else { words.join(", ") }
 }
 
-fn in_words(process: &PrivilegedProcess, inventory: &Inventory) -> (String, String) {
+/// Returns the id and the name of a process, and what it holds.
+pub(super) fn in_words(process: &PrivilegedProcess, inventory: &Inventory) -> (String, String) {
     let status = &process.status;
     let user = process.user.as_deref().map_or_else(|| status.uid.effective.to_string(), encode);
     let mut what = format!("{user} {}", process.power());

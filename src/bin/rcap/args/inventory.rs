@@ -23,6 +23,15 @@ pub(crate) struct ScanRequest {
     /// Print one line of JSON for each entry and each finding
     #[arg(long, group = "format")]
     pub(crate) jsonl: bool,
+    /// Print the findings as SARIF 2.1.0, for code scanning
+    #[arg(long, group = "format")]
+    pub(crate) sarif: bool,
+    /// Print metrics for the textfile collector of node_exporter
+    #[arg(long, group = "format")]
+    pub(crate) prometheus: bool,
+    /// Write a page for a browser to FILE, without requests to anything else
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
     /// Exit with 1 if a finding is at least this severe: critical, high, medium, low, info
     #[arg(long, value_name = "SEVERITY")]
     pub(crate) fail_on: Option<Severity>,

@@ -10,6 +10,7 @@ tests! {
         a_capability,
         a_system_call_and_a_program,
         all_of_them,
+        facts,
         suggestions,
         usage;
 }
@@ -52,6 +53,42 @@ fn a_system_call_and_a_program() {
         assert_eq!((ran.status, &*ran.out), (Some(1), ""), "{args:?}");
         assert!(ran.err.contains(&format!("did you mean {meant}?")), "{}", ran.err);
     }
+}
+
+/// Facts that were measured.
+fn facts() {
+    let explain = |cap: &str| rcap(&["explain", cap]).out;
+    #[rustfmt::skip]
+    let rows = [
+        ("net_raw",    "Granted to containers by default by: docker, containerd."),
+        ("chown",      "Granted to containers by default by: docker, containerd, podman, cri-o."),
+        ("sys_chroot", "Granted to containers by default by: docker, containerd, podman."),
+        ("sys_admin",  "Granted to containers by default by: no engine."),
+        ("net_bind_service", "Pod Security levels that allow adding it: privileged, baseline, restricted."),
+        ("net_raw",    "Pod Security levels that allow adding it: privileged."),
+        ("net_raw",    "SO_MARK"),
+        ("sys_ptrace", "process_vm_readv"),
+        ("sys_admin",  "PCI configuration"),
+        ("sys_time",   "CLOCK_MONOTONIC"),
+    ];
+    let joined = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for (cap, words) in rows {
+        let out = joined(explain(cap));
+        assert!(out.contains(words), "{cap}: {words}: {out}");
+    }
+    for (cap, words) in
+        [("sys_rawio", "PCI"), ("wake_alarm", "rtcwake"), ("ipc_lock", "MAP_HUGETLB")]
+    {
+        assert!(!explain(cap).contains(words), "{cap}: {words}");
+    }
+    let nginx = json(&["explain", "--json", "--program", "nginx"]);
+    let rows = nginx["capabilities"].as_array().unwrap().iter();
+    let caps: Vec<_> = rows.map(|row| row["cap"].as_str().unwrap()).collect();
+    for cap in ["cap_chown", "cap_dac_override", "cap_setgid", "cap_setuid"] {
+        assert!(caps.contains(&cap), "{cap}: {caps:?}");
+    }
+    let seccomp = json(&["explain", "--json", "sys_admin"]);
+    assert_eq!(seccomp["capabilities"][0]["seccomp"].as_array().unwrap().len(), 26);
 }
 
 fn all_of_them() {

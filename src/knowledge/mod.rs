@@ -3,6 +3,7 @@
 use crate::{Cap, CapSet};
 
 mod routes;
+mod seccomp;
 mod suggest;
 mod table;
 mod tasks;
@@ -127,6 +128,20 @@ pub fn search(text: &str) -> impl Iterator<Item = Cap> {
     })
 }
 
+/// Returns the system calls that Docker's default seccomp profile allows only with `cap`, if the
+/// kernel then allows them. Without the capability, they fail with `EPERM`, or `ENOSYS` for clone3.
+///
+/// ```
+/// use rcap::{Cap, knowledge};
+///
+/// assert!(knowledge::seccomp(Cap::SYS_PTRACE).contains(&"process_vm_readv"));
+/// assert!(knowledge::seccomp(Cap::CHOWN).is_empty());
+/// ```
+pub fn seccomp(cap: Cap) -> &'static [&'static str] {
+    let row = seccomp::CALLS.iter().find(|(row, _)| *row == cap);
+    row.map_or(&[], |(_, calls)| calls)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -135,6 +150,25 @@ mod tests {
     fn every_capability_at_its_number() {
         assert!(table::ABOUT.iter().map(|(cap, _)| *cap).eq(CapSet::NAMED.iter()));
         assert!(uses::USES.iter().map(|(cap, _)| *cap).eq(CapSet::NAMED.iter()));
+    }
+
+    #[test]
+    fn system_calls_of_seccomp() {
+        assert!(seccomp::CALLS.is_sorted_by(|(a, _), (b, _)| a < b));
+        #[rustfmt::skip]
+        let rows = [
+            (Cap::SYS_ADMIN,  26),
+            (Cap::SYS_PTRACE,  6),
+            (Cap::SYS_NICE,    4),
+            (Cap::SYS_TIME,    4),
+            (Cap::NET_ADMIN,   0),
+        ];
+        for (cap, count) in rows {
+            assert_eq!(super::seccomp(cap).len(), count, "{cap}");
+        }
+        for (cap, calls) in seccomp::CALLS {
+            assert!(calls.is_sorted(), "{cap}");
+        }
     }
 
     #[test]

@@ -75,18 +75,19 @@ net.ipv4.ip_unprivileged_port_start."),
     old(Cap::NET_BROADCAST, "\
 Nothing: the kernel does not ask for it. It was meant for broadcasts and
 for listening to multicasts."),
-    // netdevice(7), socket(7), packet(7)
+    // netdevice(7), socket(7), packet(7); net/core/sock.c: sk_setsockopt
     old(Cap::NET_ADMIN, "\
 Configure networks: interfaces, addresses, routes, bridges, firewall and
 NAT (iptables, nft), traffic control, tunnels and tun devices (VPN),
 promiscuous mode, and most socket options that others are denied
-(SO_MARK, SO_PRIORITY above 6, SO_RCVBUFFORCE). Transparent proxies."),
-    // raw(7), packet(7), ip(7): IP_TRANSPARENT
+(SO_RCVBUFFORCE; SO_MARK and SO_PRIORITY above 6, for which
+CAP_NET_RAW is enough since Linux 5.17). Transparent proxies."),
+    // raw(7), packet(7), ip(7): IP_TRANSPARENT; net/core/sock.c: sk_setsockopt
     old(Cap::NET_RAW, "\
 Open raw and packet sockets: ping (where net.ipv4.ping_group_range does
 not allow it), traceroute, arping, tcpdump, nmap, DHCP clients.
 Send from any address with IP_TRANSPARENT, bind to a device by
-SO_BINDTODEVICE."),
+SO_BINDTODEVICE, and since Linux 5.17 set SO_MARK and SO_PRIORITY."),
     // mlock(2), shmctl(2), mmap(2)
     old(Cap::IPC_LOCK, "\
 Lock any amount of memory, so that it is not swapped: mlock, mlockall,
@@ -103,8 +104,8 @@ A module can do anything: this is as much as the kernel itself."),
     // iopl(2), mem(4)
     old(Cap::SYS_RAWIO, "\
 Reach hardware past the kernel: I/O ports (iopl, ioperm), /dev/mem and
-/dev/kmem, raw SCSI and disk commands, PCI configuration, model-specific
-registers; and map memory at low addresses."),
+/dev/kmem, raw SCSI and disk commands, model-specific registers; and map
+memory at low addresses."),
     // chroot(2), setns(2)
     old(Cap::SYS_CHROOT, "\
 Change the root directory: chroot.
@@ -117,11 +118,12 @@ It gives what the traced process may do."),
     // acct(2)
     old(Cap::SYS_PACCT, "\
 Switch the accounting of processes on and off: acct, accton."),
-    // capabilities(7): it lists some thirty uses
+    // capabilities(7): it lists some thirty uses; drivers/pci/pci-sysfs.c: pci_read_config
     old(Cap::SYS_ADMIN, "\
 Mount, umount and pivot_root; unshare and join namespaces; set the
 hostname; quotas and swap; many ioctl calls of devices and file systems;
 trusted and security attributes; fanotify; seccomp without no-new-privs;
+PCI configuration past its first 64 bytes;
 and, for older programs, what CAP_BPF, CAP_PERFMON, CAP_SYSLOG and
 CAP_CHECKPOINT_RESTORE permit.
 So much that it equals root in practice."),

@@ -75,11 +75,6 @@ const YAMA: Sysctl = Sysctl {
     frees: |value| value.trim() == "0",
     free: "processes of the same user may be traced without a capability",
 };
-const KPTR: Sysctl = Sysctl {
-    name: "kernel.kptr_restrict",
-    frees: |value| value.trim() == "0",
-    free: "addresses are not hidden",
-};
 const BPF: Sysctl = Sysctl {
     name: "kernel.unprivileged_bpf_disabled",
     frees: |value| value.trim() == "0",
@@ -88,7 +83,9 @@ const BPF: Sysctl = Sysctl {
 const USERNS: Sysctl = Sysctl {
     name: "user.max_user_namespaces",
     frees: |value| value.trim().parse::<u64>().is_ok_and(|count| count > 0),
-    free: "a user namespace grants it over its own resources (unshare -r)",
+    free: "a user namespace grants it over its own resources (unshare -r), unless \
+           kernel.apparmor_restrict_unprivileged_userns (Ubuntu) is 1 or \
+           kernel.unprivileged_userns_clone (Debian) is 0",
 };
 
 /// Each task in words, its additional search terms, its capabilities, most likely first, and the
@@ -113,7 +110,7 @@ pub(super) const TASKS: &[Task] = &[
     task("change the firewall", "iptables nftables nft nat rule ufw ipset masquerade filter ip6tables conntrack fail2ban firewalld nfqueue", &[Cap::NET_ADMIN], "rules of the network namespace", None)
         .phrases(&["(nf_tables)", "iptables: permission denied", "iptables*you must be root", "nft: operation not permitted", "could not fetch rule set"]),
     task("shape traffic", "tc qdisc bandwidth netem delay latency limit", &[Cap::NET_ADMIN], "traffic control", None),
-    task("force socket buffer sizes or marks", "so_mark so_rcvbufforce so_sndbufforce rcvbuf sndbuf mark fwmark so_priority", &[Cap::NET_ADMIN], "socket options for privileged users", None),
+    task("force socket buffer sizes or marks", "so_mark so_rcvbufforce so_sndbufforce rcvbuf sndbuf mark fwmark so_priority", &[Cap::NET_ADMIN, Cap::NET_RAW], "socket options for privileged users; for SO_MARK and SO_PRIORITY, either is enough since Linux 5.17", None),
     task("run a transparent proxy", "tproxy ip_transparent intercept", &[Cap::NET_ADMIN, Cap::NET_RAW], "IP_TRANSPARENT needs either", None),
     task("set up Bluetooth or Wi-Fi", "bluetooth bluez hci wifi wireless wlan hostapd scan ble adapter", &[Cap::NET_ADMIN, Cap::NET_RAW], "configuring an adapter, and raw sockets to it", None),
     task("read a file of another user", "read cat open view other user's files shadow log logs home directory list search backup unreadable bypass restic borg promtail fluentd filebeat tail collect index every", &[Cap::DAC_READ_SEARCH, Cap::DAC_OVERRIDE], "bypasses the permission bits for reading", None),
@@ -150,7 +147,7 @@ pub(super) const TASKS: &[Task] = &[
         .phrases(&["cannot set date", "adjtime", "settimeofday", "clock_settime", "step the system clock"]),
     task("read the kernel log", "dmesg kmsg syslog klog kernel messages ring buffer printk", &[Cap::SYSLOG], "if it is restricted", Some(&DMESG))
         .phrases(&["read kernel buffer failed", "klogctl", "/dev/kmsg"]),
-    task("see kernel addresses", "kallsyms kernel pointers symbols addresses kptr zero", &[Cap::SYSLOG], "if they are hidden", Some(&KPTR)),
+    task("see kernel addresses", "kallsyms kernel pointers symbols addresses kptr zero", &[Cap::SYSLOG], "they are hidden unless kernel.kptr_restrict is 0 and kernel.perf_event_paranoid is at most 1", None),
     task("profile with perf", "perf perf_event perf_event_open performance counters profiling profile flamegraph record stat cpu sampling hardware events tracepoints", &[Cap::PERFMON], "kernel.perf_event_paranoid forbids it", Some(&PERF))
         .phrases(&["performance monitoring and observability", "perf_event_paranoid", "perf_event_open"]),
     task("load an eBPF program", "bpf ebpf bpftool bpftrace bcc xdp maps load attach kprobe tracing cilium libbpf tetragon pixie beyla", &[Cap::BPF, Cap::PERFMON, Cap::NET_ADMIN], "tracing programs also need the second, network programs the third", Some(&BPF))

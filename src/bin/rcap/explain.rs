@@ -21,10 +21,25 @@ use rcap::{
     },
 };
 
-/// Returns the profiles that grant it to every container.
+/// Returns the engines that grant it to a container by default.
 fn given_by(cap: Cap) -> Vec<&'static str> {
-    let gives = |profile: &Profile| profile.given().contains(cap);
-    Profile::ALL.into_iter().filter(gives).map(Profile::name).collect()
+    const ENGINES: [(&str, Profile); 4] = [
+        ("docker", Profile::Docker),
+        ("containerd", Profile::Docker),
+        ("podman", Profile::Podman),
+        ("cri-o", Profile::CriO),
+    ];
+    let gives = ENGINES.iter().filter(|(_, profile)| profile.given().contains(cap));
+    gives.map(|(name, _)| *name).collect()
+}
+
+/// Returns the Pod Security levels of Kubernetes that let a pod add it. A level only forbids: the
+/// engine grants.
+fn pod_security(cap: Cap) -> Vec<&'static str> {
+    const LEVELS: [(&str, Profile); 2] =
+        [("baseline", Profile::KubernetesBaseline), ("restricted", Profile::KubernetesRestricted)];
+    let allows = LEVELS.iter().filter(|(_, profile)| profile.addable().contains(cap));
+    std::iter::once("privileged").chain(allows.map(|(name, _)| *name)).collect()
 }
 
 /// # Errors
@@ -95,6 +110,8 @@ fn object(cap: Cap) -> Value {
         "since": about.and_then(|about| about.since),
         "route_to_root": knowledge::route_to_root(cap),
         "given_by": given_by(cap),
+        "pod_security": pod_security(cap),
+        "seccomp": knowledge::seccomp(cap),
         "system_calls": calls.iter().map(|(name, _)| name).collect::<Vec<_>>(),
         "programs": uses.map(|uses| uses.programs),
         "instead": uses.and_then(|uses| uses.instead),
@@ -117,8 +134,14 @@ fn describe(cap: Cap, out: &mut Stream) -> io::Result<()> {
     let route = knowledge::route_to_root(cap).unwrap_or("none is known from it alone");
     fold("A way to what root has", route, out)?;
     let given = given_by(cap);
-    let given = if given.is_empty() { "nobody".to_owned() } else { given.join(", ") };
-    fold("Given to every container by", &given, out)?;
+    let given = if given.is_empty() { "no engine".to_owned() } else { given.join(", ") };
+    fold("Granted to containers by default by", &given, out)?;
+    fold("Pod Security levels that allow adding it", &pod_security(cap).join(", "), out)?;
+    list(
+        "System calls that Docker's seccomp profile allows with it",
+        knowledge::seccomp(cap),
+        out,
+    )?;
     if let Some(instead) = uses.and_then(|uses| uses.instead) {
         fold("Instead", instead, out)?;
     }

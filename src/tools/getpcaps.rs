@@ -16,6 +16,7 @@ use super::{
     Exit, Io, Name,
     json::{self, SCHEMA},
     options,
+    table::{Table, fit},
 };
 use crate::{
     CapSet, CapState, Error, Iab,
@@ -94,10 +95,14 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
 
 fn usage(io: &mut Io<'_>) -> io::Result<()> {
     writeln!(io.err, "usage: getpcaps [OPTION | PID | NAME]...\n")?;
+    let mut table = Table::new(2);
     for (option, what) in OPTIONS {
-        writeln!(io.err, "  {option:<20}  {what}")?;
+        table.row(&[option, what]);
     }
-    writeln!(io.err, "\nAn option applies to the processes after it. PID 0 is getpcaps itself.")
+    table.write(io.err)?;
+    let words = "\nAn option applies to the processes after it, and --json to all of them. PID 0 is \
+                 getpcaps itself.";
+    fit(words, io.err)
 }
 
 /// The printable state of one process.

@@ -13,10 +13,11 @@ use std::{
 use serde_json::{Map, Value, json};
 
 use super::{
-    Exit, Io, Name, chain,
+    Exit, Io, Name, Stream, chain,
     json::{SCHEMA, insert_name},
     mistake::meant_option,
     options,
+    table::{Table, fit},
 };
 use crate::{
     Cap, CapSet, CapState, Error, ParseError, bounding, caps,
@@ -127,12 +128,14 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     Ok(code.unwrap_or(Exit::SUCCESS))
 }
 
-fn usage(out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "usage: setcap [OPTION]... CAPS FILE [[OPTION]... CAPS FILE]...\n")?;
+fn usage(out: &mut Stream) -> io::Result<()> {
+    fit("usage: setcap [OPTION]... CAPS FILE [[OPTION]... CAPS FILE]...\n\n", out)?;
+    let mut table = Table::new(2);
     for (option, what) in OPTIONS {
-        writeln!(out, "  {option:<14}  {what}")?;
+        table.row(&[option, what]);
     }
-    writeln!(out, "\nCAPS is text such as cap_net_raw=ep. An option applies to the pairs after it.")
+    table.write(out)?;
+    fit("\nCAPS is text such as cap_net_raw=ep. An option applies to the pairs after it.", out)
 }
 
 /// Sets an option.

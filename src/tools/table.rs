@@ -171,6 +171,51 @@ fn lines(
     Ok(())
 }
 
+/// Writes lines. On a terminal, those that are too long wrap: below the last of their columns, which
+/// are two spaces apart, or indented by two more spaces than they are.
+///
+/// # Errors
+///
+/// Writing to `out`.
+pub fn fit(text: &str, out: &mut Stream) -> io::Result<()> {
+    let width = out.width().unwrap_or(usize::MAX);
+    text.lines().flat_map(|line| fitted(line, width)).try_for_each(|line| writeln!(out, "{line}"))
+}
+
+fn fitted(line: &str, width: usize) -> Vec<String> {
+    if line.chars().count() <= width {
+        return vec![line.to_owned()];
+    }
+    let indent = line.len() - line.trim_start().len();
+    let column = line[indent..].rfind("  ").map(|at| indent + at + 2);
+    let column = column.filter(|at| line[..*at].chars().count() + Table::NARROWEST <= width);
+    let (head, rest) = line.split_at(column.unwrap_or(indent));
+    let hang = if column.is_some() { head.chars().count() } else { indent + 2 };
+    let parts = wrap(rest, width.saturating_sub(hang));
+    let line = |(nth, part): (usize, &String)| {
+        if nth == 0 { format!("{head}{part}") } else { format!("{:hang$}{part}", "") }
+    };
+    parts.iter().enumerate().map(line).collect()
+}
+
+/// The length of a shortened id of a container.
+const SHORT: usize = 12;
+
+/// Shortens the ids of containers, 64 hexadecimal digits, as Docker and Podman do.
+pub fn short_ids(text: &str) -> String {
+    let is_digit = |char: char| char.is_ascii_digit() || ('a'..='f').contains(&char);
+    let parts = text.split_inclusive(|char| !is_digit(char));
+    let shorten = |part: &str| {
+        let digits = part.trim_end_matches(|char| !is_digit(char));
+        if digits.len() == 64 {
+            format!("{}{}", &digits[..SHORT], &part[digits.len()..])
+        } else {
+            part.to_owned()
+        }
+    };
+    parts.map(shorten).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -213,6 +258,36 @@ mod tests {
             assert_eq!(lines(&table, width), want, "{width:?}");
         }
         assert_eq!(lines(&Table::new(0), Some(80)), [""; 0]);
+    }
+
+    #[test]
+    fn lines_that_fit() {
+        #[rustfmt::skip]
+        let rows: [(&str, usize, &[&str]); 5] = [
+            ("short",                              20, &["short"]),
+            ("  a sentence that is long",          20, &["  a sentence that", "    is long"]),
+            ("cap_kill  needed: it failed there, and so on", 34,
+             &["cap_kill  needed: it failed there,", "          and so on"]),
+            ("cap_kill  needed: it failed",        24, &["cap_kill needed: it", "  failed"]),
+            ("",                                   20, &[""]),
+        ];
+        for (line, width, want) in rows {
+            assert_eq!(fitted(line, width), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn ids_of_containers() {
+        let id = "0123456789abcdef".repeat(4);
+        let rows = [
+            (format!("docker-{id}.scope"), "docker-0123456789ab.scope".to_owned()),
+            (id.clone(), "0123456789ab".to_owned()),
+            (format!("{id}0"), format!("{id}0")),
+            ("cafe /a/b".to_owned(), "cafe /a/b".to_owned()),
+        ];
+        for (text, want) in rows {
+            assert_eq!(short_ids(&text), want);
+        }
     }
 
     #[test]

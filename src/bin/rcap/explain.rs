@@ -80,7 +80,7 @@ pub(crate) fn run(request: &ExplainRequest, io: &mut Io<'_>) -> Result<Exit, Fai
         let mut table = Table::new(0);
         for cap in explained {
             let permits = knowledge::about(cap).map(|about| about.permits).unwrap_or_default();
-            table.row(&[&cap, &permits.lines().next().unwrap_or_default()]);
+            table.row(&[&cap, &first_sentence(permits)]);
         }
         table.write(io.out)?;
     } else {
@@ -97,6 +97,11 @@ pub(crate) fn run(request: &ExplainRequest, io: &mut Io<'_>) -> Result<Exit, Fai
         }
     }
     Ok(Exit::SUCCESS)
+}
+
+fn first_sentence(text: &str) -> String {
+    let text = text.replace('\n', " ");
+    text.find(". ").map_or(&*text, |end| &text[..=end]).to_owned()
 }
 
 fn object(cap: Cap) -> Value {

@@ -3,14 +3,17 @@
 use std::{error::Error, io::Write, path::Path};
 
 use super::{Escaped, Exit, Io, args::ScanRequest, failure::Failure, input, new_file::Target};
-use rcap::scan::{
-    Finding, Ignore, Inventory, RULES,
-    baseline::Baseline,
-    findings,
-    gather::{self, Sources},
-    image,
-    output::{html, json, prometheus, sarif, table},
-    today,
+use rcap::{
+    scan::{
+        Finding, Ignore, Inventory, RULES,
+        baseline::Baseline,
+        findings,
+        gather::{self, Sources},
+        image,
+        output::{html, json, prometheus, sarif, table},
+        today,
+    },
+    tools::table::{fit, short_ids},
 };
 
 /// # Errors
@@ -113,7 +116,7 @@ fn print(
     } else if request.prometheus {
         write!(io.out, "{}", prometheus::metrics(inventory, findings))?;
     } else if request.html.is_none() {
-        write!(io.out, "{}", table::table(inventory, findings))?;
+        fit(&short_ids(&table::table(inventory, findings)), io.out)?;
     }
     if let Some(path) = &request.html {
         let page = html::page(inventory, findings).map_err(|err| unusable(path, err))?;

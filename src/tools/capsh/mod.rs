@@ -11,7 +11,12 @@ use std::{
 
 use nix::unistd::{Group, User};
 
-use super::{Escaped, Exit, Io, chain, mistake::meant_option, options};
+use super::{
+    Escaped, Exit, Io, chain,
+    mistake::meant_option,
+    options,
+    table::{Table, fit},
+};
 use crate::{
     Cap, CapSet, CapState, Iab, Mode, ambient, bounding,
     caps::number,
@@ -262,23 +267,21 @@ impl Capsh<'_, '_> {
     }
 
     fn usage(&mut self) -> io::Result<()> {
-        writeln!(
-            self.io.out,
-            "usage: capsh [OPTION]... [-- | -+ | == | =+ | --exec PROGRAM [ARG]...]\n"
-        )?;
+        let out = &mut *self.io.out;
+        fit("usage: capsh [OPTION]... [-- | -+ | == | =+ | --exec PROGRAM [ARG]...]\n\n", out)?;
+        let mut table = Table::new(2);
         for Opt { name, value, about, .. } in OPTIONS {
             let space = if value.is_empty() || name.starts_with("--") && name.ends_with('=') {
                 ""
             } else {
                 " "
             };
-            writeln!(self.io.out, "  {:<24}  {about}", format!("{name}{space}{value}"))?;
+            table.row(&[&format!("{name}{space}{value}"), about]);
         }
-        writeln!(
-            self.io.out,
-            "\nThey are acted on in their order, each at once; the first that fails ends capsh.\n\
-             A LIST has commas; with --drop, --addamb and --delamb it can be `all`."
-        )
+        table.write(out)?;
+        let words = "\nThey are acted on in their order, each at once; the first that fails ends capsh.\n\
+                     A LIST has commas; with --drop, --addamb and --delamb it can be `all`.";
+        fit(words, out)
     }
 
     fn help(&mut self) -> Step {

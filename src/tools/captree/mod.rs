@@ -10,10 +10,11 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Escaped, Exit, Io, Mistake,
+    Escaped, Exit, Io, Mistake, Stream,
     json::{self, SCHEMA},
     mistake::meant_option,
     options,
+    table::{Table, prose, short_ids},
 };
 use crate::{
     CapSet, CapState, Iab,
@@ -191,17 +192,17 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     Ok(if missing.is_empty() { Exit::SUCCESS } else { Exit::FAILURE })
 }
 
-fn usage(out: &mut dyn Write) -> io::Result<()> {
+fn usage(out: &mut Stream) -> io::Result<()> {
     writeln!(out, "usage: captree [OPTION]... [PID | PATTERN]...\n")?;
+    let mut table = Table::new(2);
     for (name, value, about) in OPTIONS {
-        let space = if value.is_empty() { "" } else { " " };
-        writeln!(out, "  {:<16}  {about}", format!("{name}{space}{value}"))?;
+        table.row(&[&format!("{name} {value}").trim_end(), about]);
     }
-    writeln!(
-        out,
-        "\nWithout arguments, draw the tree of process 1. PID 0 is the kernel, the ancestor of\n\
-         all processes. =false disables an option without a value."
-    )
+    table.write(out)?;
+    writeln!(out)?;
+    let words = "Without arguments, draw the tree of process 1. PID 0 is the kernel, the ancestor of \
+                 all processes. =false disables an option without a value.";
+    prose(0, words, out)
 }
 
 /// Parses the number of a process.
@@ -414,7 +415,7 @@ impl View<'_> {
             proc.user_namespace(status.pid).map_or("?".into(), |ns| ns.inode.to_string())
         });
         column(*unit, &|status| match proc.unit(status.pid) {
-            Ok(Some(unit)) => Escaped(unit.as_bytes()).to_string(),
+            Ok(Some(unit)) => short_ids(&Escaped(unit.as_bytes()).to_string()),
             Ok(None) => "-".into(),
             Err(_) => "?".into(),
         });

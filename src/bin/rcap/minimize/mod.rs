@@ -11,7 +11,7 @@ use rcap::{
     Cap,
     launch::attainable,
     settings::Format,
-    tools::signals,
+    tools::{signals, table::fit},
     trace::{
         minimize::{self, Found, Minimizer, Plan, Program, Run, Setup, Stop},
         overlay,
@@ -54,7 +54,7 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
         number += 1;
         if progress {
             // A closed standard error does not stop the search.
-            let _ = writeln!(Stream::stderr(), "{}", print::progress(number, run));
+            let _ = fit(&print::progress(number, run), &mut Stream::stderr());
         }
     };
     signals::catch()?;
@@ -137,7 +137,9 @@ fn report(
         return Ok(());
     }
     let to = request.settings.to;
-    print::print(found, network, request.in_place, settings::report_stream(to, io))?;
+    let mut text = Vec::new();
+    print::print(found, network, request.in_place, &mut text)?;
+    fit(&String::from_utf8_lossy(&text), settings::report_stream(to, io))?;
     if !found.proved {
         return Ok(());
     }

@@ -12,7 +12,7 @@ use rcap::{
     trace::minimize::{Found, Run, Verdict, VerdictKind},
 };
 
-use crate::{Escaped, Stream};
+use crate::Escaped;
 
 /// The version of the layout of `--json`.
 const SCHEMA: u32 = 2;
@@ -47,7 +47,7 @@ pub(super) fn print(
     found: &Found,
     network: Network,
     in_place: bool,
-    out: &mut Stream,
+    out: &mut dyn Write,
 ) -> io::Result<()> {
     let most = found.runs.first().map(|run| run.set);
     if found.proved {
@@ -80,7 +80,7 @@ pub(super) fn print(
 }
 
 /// A verdict and its evidence.
-fn row(verdict: &Verdict, width: usize, out: &mut Stream) -> io::Result<()> {
+fn row(verdict: &Verdict, width: usize, out: &mut dyn Write) -> io::Result<()> {
     let kind = match verdict.kind {
         VerdictKind::Required => "required: otherwise ",
         VerdictKind::ChangesResult => "changes the result: ",
@@ -104,7 +104,7 @@ fn row(verdict: &Verdict, width: usize, out: &mut Stream) -> io::Result<()> {
 }
 
 /// Prints the noise, the runs that were stopped, and the effects that were not compared.
-fn notes(found: &Found, network: Network, in_place: bool, out: &mut Stream) -> io::Result<()> {
+fn notes(found: &Found, network: Network, in_place: bool, out: &mut dyn Write) -> io::Result<()> {
     let noise = found.noise();
     if !noise.is_empty() {
         let mut words: Vec<String> =

@@ -26,6 +26,7 @@ use rcap::{
     proc::{Proc, Status},
     securebits::{self, Securebits},
     settings::{Context, Engine, Settings},
+    tools::table::fit,
     trace::Target,
 };
 
@@ -110,7 +111,9 @@ pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure
         if request.json {
             writeln!(io.out, "{}", print::json(&starter, &verdict))?;
         } else {
-            print::words(&starter, &verdict, io.out)?;
+            let mut text = Vec::new();
+            print::words(&starter, &verdict, &mut text)?;
+            fit(&String::from_utf8_lossy(&text), io.out)?;
         }
         return Ok(if verdict.refused.is_some() { Exit::NO } else { Exit::SUCCESS });
     }
@@ -119,7 +122,9 @@ pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure
     if request.json {
         writeln!(io.out, "{}", print::origin_json(pid, &starter, &origin))?;
     } else {
-        print::origin(&starter, &origin, io.out)?;
+        let mut text = Vec::new();
+        print::origin(&starter, &origin, &mut text)?;
+        fit(&String::from_utf8_lossy(&text), io.out)?;
     }
     Ok(Exit::SUCCESS)
 }

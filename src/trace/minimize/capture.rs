@@ -1,16 +1,19 @@
 //! The output of a run, which is read but not kept, so its size does not affect memory.
 
 use std::{
+    fs::File,
     hash::{DefaultHasher, Hasher},
-    io::{self, PipeReader, PipeWriter, Read, pipe},
+    io::{self, Read},
     os::fd::AsFd,
     thread::{self, JoinHandle},
 };
 
 use nix::{
     errno::Errno,
+    fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::stat::{Mode, fchmod},
+    unistd::pipe2,
 };
 
 #[cfg(feature = "cli")]
@@ -62,13 +65,13 @@ impl Stream {
 pub(crate) struct Capture {
     thread: JoinHandle<[Stream; 2]>,
     /// Closed when the run is over.
-    stop: PipeWriter,
+    stop: File,
 }
 
 impl Capture {
     /// Starts reading. Returns the write ends of standard output and standard error. This process
     /// must close them for the streams to end.
-    pub(crate) fn start() -> io::Result<(Capture, [PipeWriter; 2])> {
+    pub(crate) fn start() -> io::Result<(Capture, [File; 2])> {
         let (out, write_out) = pipe()?;
         let (err, write_err) = pipe()?;
         let (stopped, stop) = pipe()?;
@@ -88,9 +91,15 @@ impl Capture {
     }
 }
 
+/// Returns the ends of a pipe. (std has this only since Rust 1.87.)
+fn pipe() -> io::Result<(File, File)> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    Ok((read.into(), write.into()))
+}
+
 /// Reads both streams to their ends, or until the other side of `stopped` is closed and everything
 /// written before was read.
-fn drain(pipes: [PipeReader; 2], stopped: &PipeReader) -> [Stream; 2] {
+fn drain(pipes: [File; 2], stopped: &File) -> [Stream; 2] {
     let mut streams = <[Stream; 2]>::default();
     let mut pipes = pipes.map(Some);
     let mut chunk = vec![0; CHUNK];

@@ -182,11 +182,11 @@ impl<T: Trial> Minimizer<T> {
         // The verification of the result, which may depend on chance.
         for _ in 0..self.plan.repeat.max(1) {
             let failures = self.attempt(minimum, progress)?;
-            if let Some(failure) = self.counts(&failures).next()
-                && !self.is_excused(minimum, &failures, progress)?
-            {
+            if let Some(failure) = self.counts(&failures).next() {
                 let failure = failure.to_string();
-                return Err(Stop::Unfit(Unfit::NotReproduced { set: minimum, failure }));
+                if !self.is_excused(minimum, &failures, progress)? {
+                    return Err(Stop::Unfit(Unfit::NotReproduced { set: minimum, failure }));
+                }
             }
         }
         self.proved = true;

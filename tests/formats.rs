@@ -43,7 +43,7 @@ fn scan(dir: &Path, args: &[&str]) -> String {
     out
 }
 
-/// What code scanning services ask for beyond the schema, which .ci/formats checks.
+/// Requirements of code scanning services beyond the schema, which .ci/formats checks.
 fn code_scanning() {
     let dir = tree();
     let log: Value = serde_json::from_str(&scan(dir.path(), &["--sarif", "."])).unwrap();

@@ -144,7 +144,7 @@ const GROUPS: &[Group] = &[
         own!("completions", "Write the completions of a shell", CompletionsRequest, completions::run, FAILED)
             .also(&["completion", "complete"]),
         own!("oci-hook", "Record a container from its start, as a hook of its runtime", HookRequest, oci::hook, FAILED),
-        own!("oci-runtime", "Call an OCI runtime with that hook, for the Docker daemon", RuntimeRequest, oci::runtime, AROUND_A_PROGRAM),
+        own!("oci-runtime", "Run an OCI runtime and record its containers, for the Docker daemon", RuntimeRequest, oci::runtime, AROUND_A_PROGRAM),
     ]},
 ];
 

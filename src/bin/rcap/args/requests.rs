@@ -109,7 +109,8 @@ pub(crate) struct WhyRequest {
     /// Assume the credentials of the first process of a running unit of systemd
     #[arg(long, conflicts_with_all = ["user", "from", "pid"])]
     pub(crate) unit: Option<String>,
-    /// Assume the credentials of the first process of a running container, by its ID
+    /// Assume the credentials of the first process of a running container, by its ID or its name in
+    /// Docker or Podman
     #[arg(long, value_name = "ID", conflicts_with_all = ["user", "from", "pid", "unit"])]
     pub(crate) container: Option<String>,
     /// Print one JSON object
@@ -245,7 +246,7 @@ pub(crate) struct TraceRequest {
     /// Record the processes of a systemd unit
     #[arg(long, value_name = "NAME")]
     pub(crate) unit: Vec<String>,
-    /// Record a container, by its id or its name in Docker or Podman
+    /// Record a container, by its ID or its name in Docker or Podman
     #[arg(long, value_name = "ID")]
     pub(crate) container: Vec<String>,
     /// Stop recording after a time such as 90s, 5m or 2h, and send SIGTERM to a program
@@ -380,16 +381,23 @@ pub(crate) struct ReportRequest {
                   standard input. The report is written when the container ends."
 )]
 pub(crate) struct HookRequest {
-    /// Write the report to ID.json in this directory
+    /// Write the report to ID.json in this directory, which must exist
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) save: PathBuf,
 }
 
 /// `rcap oci-runtime`
 #[derive(Debug, Parser)]
-#[command(override_usage = "rcap oci-runtime --save DIRECTORY -- RUNTIME [ARG]...")]
+#[command(
+    override_usage = "rcap oci-runtime --save DIRECTORY -- RUNTIME [ARG]...",
+    after_help = "Add it to /etc/docker/daemon.json, and restart the Docker daemon:\n\n  \
+                  \"runtimes\": {\"rcap\": {\n    \"path\": \"/usr/local/bin/rcap\",\n    \
+                  \"runtimeArgs\": [\"oci-runtime\", \"--save\", \"/var/lib/rcap\", \"--\", \"runc\"]\n  }}\n\n\
+                  Example: docker run --runtime rcap --cidfile id IMAGE\n         \
+                  rcap report --wait /var/lib/rcap/$(cat id).json"
+)]
 pub(crate) struct RuntimeRequest {
-    /// Write the report to ID.json in this directory
+    /// Write the report to ID.json in this directory, which must exist
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) save: PathBuf,
     /// The runtime, such as runc, and its arguments

@@ -132,7 +132,7 @@ fn targets(request: &TraceRequest) -> rcap::Result<(Vec<Target>, Vec<String>)> {
 }
 
 /// Returns a container by its ID, or by a name that only its engine knows.
-fn container(name: &str) -> rcap::Result<Target> {
+pub(super) fn container(name: &str) -> rcap::Result<Target> {
     Target::container(name).or_else(|err| {
         let ask = |client: &str| {
             let output = super::helper(client)

@@ -133,7 +133,7 @@ pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure
 fn process(request: &WhyRequest) -> Result<Option<u32>, Failure> {
     let target = match (&request.unit, &request.container) {
         (Some(unit), _) => Target::unit(unit)?,
-        (None, Some(container)) => Target::container(container)?,
+        (None, Some(container)) => super::trace::container(container)?,
         (None, None) => return Ok(request.pid),
     };
     // The first process is the one whose parent is not in the group.

@@ -120,6 +120,7 @@ fn bash() {
     assert_eq!(words("rcap run --profile podm"), ["podman"]);
     assert_eq!(words("rcap run --cap-add cap_net_r"), ["cap_net_raw"]);
     assert_eq!(words("rcap export --to kub"), ["kubernetes"]);
+    assert_eq!(words("rcap oci-hook --sa"), ["--save"]);
     assert_eq!(words("rcap setcap --dr"), ["--dry-run"]);
     let names = CapSet::NAMED.iter().map(|cap| cap.to_string());
     let names: Vec<_> = names.filter(|name| name.starts_with("cap_sys_")).collect();

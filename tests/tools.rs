@@ -1324,7 +1324,7 @@ fn explained() {
     let explain = |args: &[&str]| run(dir.path(), "rcap", [&["explain"], args].concat());
     let text = explain(&["net_raw"]).out;
     assert!(text.starts_with("cap_net_raw (13)\n\n  Open raw and packet sockets"), "{text}");
-    assert!(text.contains("Given to every container by: docker, kubernetes-baseline."), "{text}");
+    assert!(text.contains("Granted to containers by default by: docker, containerd."), "{text}");
     assert_eq!(explain(&[]).out.lines().count(), 41);
     let object: Value = serde_json::from_str(&explain(&["--json", "bpf,63"]).out).unwrap();
     let caps = object["capabilities"].as_array().unwrap();

@@ -61,7 +61,7 @@ impl Io<'_> {
     }
 
     pub fn complain_in_words(&mut self, program: &str, words: &str) -> io::Result<()> {
-        writeln!(self.err, "{program}: {}", Escaped(words.as_bytes()))
+        table::fit(&format!("{program}: {}", Escaped(words.as_bytes())), self.err)
     }
 }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use super::{Stream, Style};
+use crate::CapSet;
 
 /// Rows of cells. On a terminal, the last column wraps between words and is
 /// indented; a pipe or a file gets one line for each row.
@@ -196,6 +197,11 @@ fn fitted(line: &str, width: usize) -> Vec<String> {
         if nth == 0 { format!("{head}{part}") } else { format!("{:hang$}{part}", "") }
     };
     parts.iter().enumerate().map(line).collect()
+}
+
+/// Returns a set in words: `none` for the empty one.
+pub fn set_words(set: CapSet) -> String {
+    if set.is_empty() { "none".to_owned() } else { set.to_string() }
 }
 
 /// The length of a shortened id of a container.

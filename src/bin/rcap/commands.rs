@@ -11,7 +11,7 @@ use clap::Command;
 
 use rcap::tools::{
     Mistake, Stream, capsh, captree, did_you_mean, getcap, getpcaps, likeness, most_alike, setcap,
-    table::{Table, prose, prose_width},
+    table::{Table, fit, prose, prose_width},
 };
 
 use super::{
@@ -200,7 +200,7 @@ fn finish(
     io.out.flush()?;
     io.complain(name, &failure)?;
     if let Some(hint) = failure.hint() {
-        writeln!(io.err, "{hint}")?;
+        fit(hint, io.err)?;
     }
     if matches!(failure, Failure::Usage(_)) {
         writeln!(io.err, "`{name} --help` lists the options.")?;

@@ -11,7 +11,10 @@ use super::{
     input,
     json::SCHEMA,
 };
-use rcap::{CapSet, CapState, ParseError, UnknownCap, tools::table::Table};
+use rcap::{
+    CapSet, CapState, ParseError, UnknownCap,
+    tools::table::{Table, set_words},
+};
 
 /// A set and its name, such as `CapEff`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,7 +132,7 @@ pub(crate) fn run(request: &DecodeRequest, io: &mut Io<'_>) -> Result<Exit, Fail
     let mut table = Table::new(0);
     for Named { name, set } in &sets {
         let mask = format!("{:016x}", set.bits());
-        let names = if set.is_empty() { "none".to_owned() } else { set.to_string() };
+        let names = set_words(*set);
         let cells = [name, &mask, &names];
         let cells = if request.encode { &cells[..2] } else { &cells };
         let cells = if has_names { cells } else { &cells[1..] };

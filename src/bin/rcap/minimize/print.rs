@@ -8,7 +8,8 @@ use std::{
 use serde_json::{Value, json};
 
 use rcap::{
-    Cap, CapSet,
+    Cap,
+    tools::table::set_words,
     trace::minimize::{Found, Run, Verdict, VerdictKind},
 };
 
@@ -32,13 +33,9 @@ pub(super) enum Network {
     Private,
 }
 
-fn named(set: CapSet) -> String {
-    if set.is_empty() { "none".to_owned() } else { set.to_string() }
-}
-
 /// A run that has ended.
 pub(super) fn progress(number: usize, run: &Run) -> String {
-    let set = if run.is_baseline { "all".to_owned() } else { named(run.set) };
+    let set = if run.is_baseline { "all".to_owned() } else { set_words(run.set) };
     let verdict = if run.passed { "passed" } else { "failed" };
     format!("run {number}, {:.1} s: {verdict} with {set}", run.time.as_secs_f64())
 }
@@ -51,11 +48,11 @@ pub(super) fn print(
 ) -> io::Result<()> {
     let most = found.runs.first().map(|run| run.set);
     if found.proved {
-        writeln!(out, "Minimum: {}", named(found.minimum))?;
+        writeln!(out, "Minimum: {}", set_words(found.minimum))?;
     } else if most.is_none_or(|most| most == found.minimum) {
         return writeln!(out, "Interrupted before a run had passed with fewer than all.");
     } else {
-        writeln!(out, "Interrupted. The fewest so far: {}", named(found.minimum))?;
+        writeln!(out, "Interrupted. The fewest so far: {}", set_words(found.minimum))?;
     }
     let verdicts = found.verdicts();
     let names = verdicts.iter().map(|verdict| verdict.cap).chain(found.keep);

@@ -15,7 +15,7 @@ use super::{
 use rcap::{
     Error,
     launch::Launcher,
-    tools::signals,
+    tools::{signals, table::fit},
     trace::{
         Backend, Options, Seen, Target, TraceError, Tracer,
         report::{Merged, Report},
@@ -163,7 +163,7 @@ fn check(io: &mut Io<'_>) -> Result<Exit, Failure> {
             Err(Error::Trace(TraceError::NoBackend)) => "no: this kernel lacks it".to_owned(),
             Err(err) => format!("no: {}", super::chain(&err)),
         };
-        writeln!(io.out, "{:<24}{state}", format!("backend {backend}"))?;
+        fit(&format!("{:<24}{state}", format!("backend {backend}")), io.out)?;
     }
     let backend = Backend::best()?;
     let mut command = Program::new("/proc/self/exe");
@@ -182,13 +182,13 @@ fn recording_works(backend: Backend, report: &Report, io: &mut Io<'_>) -> io::Re
     let gap = report.gaps.first().map(String::as_str);
     let gap = gap.or((checks == 0).then_some("no check was recorded"));
     if let Some(gap) = gap {
-        writeln!(io.out, "{:<24}no: by the {backend} backend, {gap}", "recording")?;
+        fit(&format!("{:<24}no: by the {backend} backend, {gap}", "recording"), io.out)?;
         return Ok(Exit::OWN_FAILURE);
     }
     let noun = if checks == 1 { "check" } else { "checks" };
-    writeln!(io.out, "{:<24}yes: {checks} {noun}, by the {backend} backend", "recording")?;
+    fit(&format!("{:<24}yes: {checks} {noun}, by the {backend} backend", "recording"), io.out)?;
     for words in &report.unseen {
-        writeln!(io.out, "{:<24}{words}", "not seen")?;
+        fit(&format!("{:<24}{words}", "not seen"), io.out)?;
     }
     Ok(Exit::SUCCESS)
 }

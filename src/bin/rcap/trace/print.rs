@@ -15,7 +15,7 @@ use rcap::{
     Cap, CapSet,
     tools::{
         Style,
-        table::{Table, paragraph},
+        table::{Table, paragraph, set_words},
     },
     trace::{
         Meaning, Need, Seen,
@@ -62,7 +62,8 @@ pub(crate) fn print_merged(merged: &Merged, all: bool, out: &mut Stream) -> io::
     for (at, run) in merged.runs.iter().enumerate() {
         let command = run.command.join(" ");
         let command = Escaped(command.as_bytes());
-        let cells = [format!("Run {}:", at + 1), format!("{command} ({})", named(run.candidates))];
+        let cells =
+            [format!("Run {}:", at + 1), format!("{command} ({})", set_words(run.candidates))];
         runs.row(&[&cells[0], &cells[1]]);
     }
     runs.write(out)?;
@@ -73,13 +74,9 @@ pub(crate) fn print_merged(merged: &Merged, all: bool, out: &mut Stream) -> io::
     end(merged.lost, &merged.gaps, &merged.unseen, out)
 }
 
-fn named(set: CapSet) -> String {
-    if set.is_empty() { "none".to_owned() } else { set.to_string() }
-}
-
 fn verdict(candidates: CapSet, missing: CapSet, out: &mut Stream) -> io::Result<()> {
     let mut table = Table::new(0).gap(1);
-    table.row(&[&"Candidates:", &named(candidates)]);
+    table.row(&[&"Candidates:", &set_words(candidates)]);
     table.write(out)?;
     if missing.is_empty() {
         return Ok(());

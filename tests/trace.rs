@@ -4,9 +4,13 @@ mod common;
 
 use std::{
     collections::BTreeMap,
+    ffi::CString,
     fs,
     io::{BufRead, BufReader, Read, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt, chown},
+    },
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -16,6 +20,7 @@ use std::{
 use common::{
     Followed, directory, instances, program, ran, tracefs, unified, until_exists, wait_until,
 };
+use io_uring::{IoUring, opcode, squeue, types};
 use nix::{sys::stat::Mode, unistd::mkfifo};
 use serde_json::Value;
 
@@ -23,7 +28,7 @@ use rcap::{
     Cap,
     identity::Identity,
     launch::Launcher,
-    trace::{Meaning, Need, Options, Recording, Seen, Tracer},
+    trace::{Meaning, Need, Options, Recording, Seen, Target, Tracer},
 };
 
 tests! {
@@ -42,6 +47,10 @@ tests! {
         a_control_group_by_either_backend,
         a_unit,
         each_check_as_it_happens,
+        what_was_refused,
+        refused_by_a_filter,
+        objects_of_checks,
+        workers_of_io_uring,
         saved_and_merged,
         what_is_saved_is_a_new_file,
         a_recording_that_runs,
@@ -466,6 +475,114 @@ fn a_unit() {
     assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
     let want = format!("rcap trace: {name}: no control group found\n");
     assert_eq!((none.status, none.err), (Some(125), want));
+}
+
+/// The rows of `refused`, as (system call, lock, object, capabilities).
+fn refused(report: &Value) -> Vec<(String, String, String, Vec<String>)> {
+    let rows = report["refused"].as_array().unwrap().iter();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    rows.map(|row| {
+        let caps = names(&row["caps"]).into_iter().map(str::to_owned).collect();
+        (text(&row["system_call"]), text(&row["lock"]), text(&row["object"]["name"]), caps)
+    })
+    .collect()
+}
+
+/// Each with the mechanism that denied it, and the object.
+fn what_was_refused() {
+    type Row<'a> = (&'a [&'a str], &'a str, &'a str, &'a str, &'a [&'a str]);
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let [secret, other, script] = ["secret", "other", "script"].map(path);
+    for file in [&secret, &other, &script] {
+        fs::write(file, "").unwrap();
+    }
+    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
+    let reads = &["cap_dac_override", "cap_dac_read_search"][..];
+    #[rustfmt::skip]
+    let rows: [Row<'_>; 4] = [
+        (&["cat", &secret],           "openat",   "capability", &secret, reads),
+        (&["chown", "5", &other],     "fchownat", "capability", &other,  &["cap_chown"]),
+        (&["sh", "-c", &script],      "execve",   "file-mode",  &script, &[]),
+        (&["sh", "-c", "kill -9 1"],  "kill",     "capability", "process 1", &["cap_kill"]),
+    ];
+    for (command, call, lock, object, caps) in rows {
+        let mut ran = program("rcap");
+        ran.args(["trace", "--json", "--"]).arg(program("capsh").get_program());
+        let words = ["--user=nobody", "--exec"];
+        ran.args(words).args(command).stdin(Stdio::null());
+        let report: Value = serde_json::from_str(&common::ran(&mut ran).out).unwrap();
+        let all = refused(&report);
+        let row = all.iter().find(|row| row.0 == call && row.2.starts_with(object));
+        let row = row.unwrap_or_else(|| panic!("{command:?}: {all:?}"));
+        assert!(row.1 == lock && row.3 == caps, "{row:?}");
+    }
+    let text = trace(&["--refusals", "--", "true"]).err;
+    assert!(text.starts_with("Refused: none\n") && !text.contains("Candidates"), "{text}");
+}
+
+/// A filter of system calls stops a call before it begins.
+fn refused_by_a_filter() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    // The children of this process inherit the filter, and this process makes no such call.
+    common::refuse_calls_with(&[u32::try_from(libc::SYS_fchownat).unwrap()], libc::EPERM);
+    let report = report(&["--", "chown", "5", file.to_str().unwrap()]);
+    let want = ("fchownat".into(), "seccomp".into(), file.to_str().unwrap().into(), vec![]);
+    assert_eq!(refused(&report), [want], "{report}");
+    assert_eq!(names(&report["missing"]), [""; 0]);
+}
+
+/// A path with its owner, and the alternatives that follow from it.
+fn objects_of_checks() {
+    let dir = directory();
+    let closed = dir.path().join("closed");
+    fs::create_dir(&closed).unwrap();
+    let [one, two] = ["one", "two"].map(|name| closed.join(name));
+    for file in [&one, &two] {
+        fs::write(file, "").unwrap();
+        chown(file, Some(1234), Some(1234)).unwrap();
+        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    let files = [one.to_str().unwrap(), two.to_str().unwrap()];
+    let found = report(&["--", "cat", files[0], files[1]]);
+    let checks = found["checks"].as_array().unwrap();
+    let need = checks.iter().find(|one| one["cap"] == "cap_dac_read_search").unwrap();
+    let objects = need["objects"].as_array().unwrap();
+    let name_of = |object: &Value| object["name"].as_str().unwrap().to_owned();
+    assert_eq!(objects.iter().map(name_of).collect::<Vec<_>>(), files, "{need}");
+    assert_eq!(objects[0]["file"]["owner"], 1234);
+    assert_eq!(objects[0]["file"]["mode"].as_u64().unwrap() & 0o7777, 0o600);
+    let text = trace(&["--", "cat", files[0], files[1]]).err;
+    let want = format!("needed for 2 files of user 1234 in {}.", closed.display());
+    assert!(text.contains(&want) && text.contains("nothing else needed it"), "{text}");
+}
+
+/// Worker threads of io_uring count for the program that owns the ring.
+#[expect(unsafe_code, reason = "a request has the address of a path")]
+fn workers_of_io_uring() {
+    let dir = directory();
+    let file = dir.path().join("file");
+    fs::write(&file, "").unwrap();
+    chown(&file, Some(1234), Some(1234)).unwrap();
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+    let own = [Target::Process(std::process::id())];
+    let mut tracer = Tracer::attach(&own, &options(1024)).unwrap();
+    // Where the kernel has no io_uring, or forbids it, there is nothing to see.
+    let Ok(mut ring) = IoUring::new(1) else { return };
+    let path = CString::new(file.as_os_str().as_bytes()).unwrap();
+    let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr());
+    let open = open.flags(libc::O_RDONLY).build().flags(squeue::Flags::ASYNC);
+    // SAFETY: the path lives until the request has ended.
+    unsafe { ring.submission().push(&open) }.unwrap();
+    ring.submit_and_wait(1).unwrap();
+    assert!(ring.completion().next().unwrap().result() >= 0);
+    let recording = tracer.finish(|_| ()).unwrap();
+    let needs = needs(&recording, Cap::DAC_READ_SEARCH);
+    assert!(needs.len() == 1 && needs[0].meaning == Meaning::Candidate, "{recording:?}");
+    assert_eq!(Path::new(&needs[0].program), std::env::current_exe().unwrap());
 }
 
 fn each_check_as_it_happens() {

@@ -11,9 +11,11 @@ use std::{
 use nix::sys::statvfs::{FsFlags, statvfs};
 
 use super::{
+    analysis,
     calls::{self, Referent},
     record::{Event, EventKind},
 };
+use crate::{exec::Credentials, proc::Proc, securebits::Securebits};
 
 /// The object of a system call: a file, an address, an option, a process or an ID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,7 +64,15 @@ impl Finder {
     pub(super) fn find(&mut self, events: &mut [Event]) {
         self.files.clear();
         for Event { tid, kind, .. } in events {
-            let EventKind::SystemCall { number, call: Some(call), .. } = kind else { continue };
+            let EventKind::SystemCall { number, returned, call: Some(call) } = kind else {
+                continue;
+            };
+            if analysis::is_denied(*returned) {
+                // The securebits of another thread cannot be read.
+                let status = Proc::default().status(*tid).ok();
+                call.process =
+                    status.map(|status| Box::new(Credentials::of(&status, Securebits::empty())));
+            }
             let target = calls::name(*number).and_then(|name| calls::target(name, call));
             call.object = target.and_then(|target| self.object(*tid, target));
         }
@@ -72,6 +82,7 @@ impl Finder {
         let proc = PathBuf::from(format!("/proc/{tid}"));
         match target {
             Referent::Other(name) => Some(Object { name, file: None }),
+            Referent::Process(0) => Some(Object { name: "itself".to_owned(), file: None }),
             Referent::Process(pid) => {
                 let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
                 let comm = comm.trim_end();
@@ -84,16 +95,16 @@ impl Finder {
             }
             Referent::Descriptor(fd) => {
                 let path = fs::read_link(proc.join(format!("fd/{fd}"))).ok()?;
-                Some(self.file(&proc, path))
+                Some(self.file(&proc, &path))
             }
             Referent::Path { directory, path } => {
                 let path = Path::new(OsStr::from_bytes(&path));
                 if path.is_absolute() {
-                    return Some(self.file(&proc, path.to_owned()));
+                    return Some(self.file(&proc, path));
                 }
                 let link = directory.map_or("cwd".to_owned(), |fd| format!("fd/{fd}"));
                 match fs::read_link(proc.join(link)) {
-                    Ok(above) => Some(self.file(&proc, above.join(path))),
+                    Ok(above) => Some(self.file(&proc, &above.join(path))),
                     // The thread has ended: the name that it used has to do.
                     Err(_) => Some(Object { name: name(path), file: None }),
                 }
@@ -102,7 +113,7 @@ impl Finder {
     }
 
     /// The file with this path in the root directory of a thread.
-    fn file(&mut self, proc: &Path, path: PathBuf) -> Object {
+    fn file(&mut self, proc: &Path, path: &Path) -> Object {
         let root = proc.join("root");
         let mut file = None;
         let own = || fs::metadata("/").map(|stat| (stat.dev(), stat.ino()));
@@ -125,11 +136,11 @@ impl Finder {
                 if self.files.len() >= FILES {
                     self.files.clear();
                 }
-                let known = self.files.entry((root.clone(), path.clone()));
-                file.clone_from(known.or_insert_with(|| facts(&root, &path)));
+                let known = self.files.entry((root.clone(), path.to_owned()));
+                file.clone_from(known.or_insert_with(|| facts(&root, path)));
             }
         }
-        Object { name: name(&path), file }
+        Object { name: name(path), file }
     }
 }
 

@@ -317,7 +317,9 @@ impl Tracer {
         self.current.waiting.append(&mut rest.events);
         self.analyse(&mut each);
         let analysis = self.current.analyser.take().map(Analyser::finish).unwrap_or_default();
-        Ok(Recording::new(analysis, rest, self.backend, &self.names.get()))
+        let mut recording = Recording::new(analysis, rest, self.backend, &self.names.get());
+        recording.unseen.extend(self.recorder.unseen(self.outcomes).map(str::to_owned));
+        Ok(recording)
     }
 }
 

@@ -420,8 +420,13 @@ pub(crate) fn directory() -> tempfile::TempDir {
 
 /// Makes these system calls fail with ENOSYS in this process and its children, as on a kernel that
 /// lacks them.
-#[expect(unsafe_code, reason = "neither the standard library nor nix installs a filter")]
 pub(crate) fn refuse_calls(numbers: &[u32]) {
+    refuse_calls_with(numbers, libc::ENOSYS);
+}
+
+/// The same, with another errno.
+#[expect(unsafe_code, reason = "neither the standard library nor nix installs a filter")]
+pub(crate) fn refuse_calls_with(numbers: &[u32], errno: i32) {
     let op = |code: u32, jump_if_not: u8, value: u32| libc::sock_filter {
         code: code.try_into().expect("a short code"),
         jt: 0,
@@ -432,7 +437,7 @@ pub(crate) fn refuse_calls(numbers: &[u32]) {
     let mut program = vec![op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0)];
     for &number in numbers {
         program.push(op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 1, number));
-        let enosys = libc::SECCOMP_RET_ERRNO | libc::ENOSYS.unsigned_abs();
+        let enosys = libc::SECCOMP_RET_ERRNO | u32::try_from(errno).expect("an errno");
         program.push(op(libc::BPF_RET | libc::BPF_K, 0, enosys));
     }
     program.push(op(libc::BPF_RET | libc::BPF_K, 0, libc::SECCOMP_RET_ALLOW));

@@ -132,10 +132,12 @@ impl Analyser {
                 if number == PIVOT_ROOT && returned == 0 {
                     self.thread(tid).pivoted = true;
                 }
-                if let Some(call) = &call {
-                    self.deny(tid, number, returned, call);
-                }
-                return self.settle(tid, Some(returned), call.and_then(|call| call.object));
+                self.deny(tid, number, returned, call.as_deref().unwrap_or(&Call::default()));
+                return self.settle(
+                    tid,
+                    Some(returned),
+                    call.as_ref().and_then(|call| call.object.as_ref()),
+                );
             }
             EventKind::Exec { path } => {
                 self.begun |= self.origin == Origin::Started(tid);
@@ -229,7 +231,7 @@ impl Analyser {
     }
 
     /// Decides the meaning of the checks in a system call that has returned.
-    fn settle(&mut self, tid: u32, returned: Option<i64>, object: Option<Object>) -> Vec<Seen> {
+    fn settle(&mut self, tid: u32, returned: Option<i64>, object: Option<&Object>) -> Vec<Seen> {
         let Some(thread) = self.threads.get_mut(&tid) else { return Vec::new() };
         if thread.open.is_empty() {
             return Vec::new();
@@ -251,7 +253,7 @@ impl Analyser {
         });
         let seen: Vec<Seen> = seen.collect();
         for one in &seen {
-            self.count(one, object.as_ref());
+            self.count(one, object);
         }
         seen
     }
@@ -260,12 +262,17 @@ impl Analyser {
     fn deny(&mut self, tid: u32, number: i64, returned: i64, call: &Call) {
         let Some(errno) = denials::errno(returned).filter(|_| self.begun) else { return };
         let thread = self.thread(tid);
+        let system_call = denials::name(number, &thread.open);
         let (lock, caps) = denials::lock(number, errno, call, &thread.open);
+        let because = call.process.as_ref().and_then(|process| denials::because(caps, process));
+        let because = because.filter(|_| !caps.is_empty());
         let (object, program) = (call.object.clone(), Arc::clone(&thread.program));
         let inside = thread.inside;
-        let mut key = DenialKey { number, errno, lock, caps, object, program, inside };
+        let mut key =
+            DenialKey { system_call, errno, lock, caps, because, object, program, inside };
         if self.denials.len() >= DENIALS && !self.denials.contains_key(&key) {
             key.object = None;
+            key.because = None;
             key.program = Analysis::OTHERS.into();
             self.is_cut = true;
         }

@@ -5,6 +5,10 @@ use std::sync::Arc;
 use super::rules::Open;
 use crate::{
     CapSet,
+    exec::{
+        Credentials,
+        origin::{self, Lacking},
+    },
     trace::{calls, object::Object, record::Call},
 };
 
@@ -59,6 +63,9 @@ pub struct Denial {
     pub lock: Lock,
     /// The capabilities that were denied. Each of them would have been enough for its check.
     pub caps: CapSet,
+    /// The reason for which the process lacked them, in words, if it was still running.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub because: Option<String>,
     /// The object of the call, if known.
     pub object: Option<Object>,
     /// The program, or empty if unknown.
@@ -70,10 +77,11 @@ pub struct Denial {
 /// Denials that are alike in this are one, without copies of the program's path.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct DenialKey {
-    pub(super) number: i64,
+    pub(super) system_call: String,
     pub(super) errno: i32,
     pub(super) lock: Lock,
     pub(super) caps: CapSet,
+    pub(super) because: Option<String>,
     pub(super) object: Option<Object>,
     pub(super) program: Arc<str>,
     /// Whether it was in a container.
@@ -87,6 +95,29 @@ pub(super) const DENIALS: usize = 1024;
 pub(super) fn errno(returned: i64) -> Option<i32> {
     let errno = i32::try_from(returned.checked_neg()?).ok()?;
     [libc::EPERM, libc::EACCES, libc::EROFS].contains(&errno).then_some(errno)
+}
+
+/// Returns whether a system call was denied.
+pub(in crate::trace) fn is_denied(returned: i64) -> bool {
+    errno(returned).is_some()
+}
+
+/// Returns the reason for which a process lacked capabilities, by the rules of execve(2).
+pub(super) fn because(caps: CapSet, process: &Credentials) -> Option<String> {
+    let lacking = origin::lacking(process, CapSet::all());
+    let found = lacking.iter().find(|(lacked, _)| !(*lacked & caps).is_empty());
+    let user = process.uid.effective;
+    let words = match found.map(|(_, reason)| reason) {
+        Some(Lacking::Bounding) => "not in the bounding set".to_owned(),
+        Some(Lacking::GivenUp) => "dropped by the process".to_owned(),
+        Some(Lacking::NotEffective) => "permitted but not effective".to_owned(),
+        _ if (process.caps.effective & caps).is_empty() => {
+            format!("user {user} gets it neither from the ambient set nor from a file")
+        }
+        // It was raised after the call, or a capability over another user namespace was asked for.
+        _ => return None,
+    };
+    Some(words)
 }
 
 /// Returns the mechanism that denied a call, and the capabilities that were checked.
@@ -116,15 +147,23 @@ pub(super) fn lock(number: i64, errno: i32, call: &Call, open: &[Open]) -> (Lock
     (lock, CapSet::empty())
 }
 
+/// Returns the name of a system call, as far as its number or its checks tell.
+pub(super) fn name(number: i64, open: &[Open]) -> String {
+    let of_check = || open.iter().find_map(|one| one.place.system_call.clone());
+    let name = calls::name(number).map(str::to_owned).or_else(of_check);
+    name.unwrap_or_else(|| format!("system call {number}"))
+}
+
 impl DenialKey {
     /// Returns the denial with a number of calls.
     pub(super) fn denial(self, count: u64) -> Denial {
-        let DenialKey { number, errno, lock, caps, object, program, .. } = self;
+        let DenialKey { system_call, errno, lock, caps, because, object, program, .. } = self;
         Denial {
-            system_call: calls::name(number).map_or_else(|| number.to_string(), str::to_owned),
+            system_call,
             errno,
             lock,
             caps,
+            because,
             object,
             program: program.to_string(),
             count,

@@ -11,6 +11,7 @@ mod places;
 mod rules;
 
 pub(super) use analyser::{Analyser, Origin};
+pub(super) use denials::is_denied;
 pub use denials::{Denial, Lock};
 pub use places::Place;
 pub use rules::Meaning;

@@ -15,17 +15,18 @@ fn call(arguments: [u64; 6], texts: [&str; 2], bytes: &[u8]) -> Call {
 
 #[test]
 fn targets() {
+    type Row = (&'static str, [u64; 6], [&'static str; 2], Vec<u8>, Option<Referent>);
     let cwd = u64::from(u32::from_ne_bytes(libc::AT_FDCWD.to_ne_bytes()));
     let path =
         |directory, path: &str| Some(Referent::Path { directory, path: path.as_bytes().to_vec() });
     let other = |words: &str| Some(Referent::Other(words.to_owned()));
     let [inet, inet6, unix] =
-        [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX].map(|family| family as u16);
+        [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX].map(|family| u16::try_from(family).unwrap());
     let sockaddr = |family: u16, rest: &[u8]| [&family.to_ne_bytes()[..], rest].concat();
     let number = |number: i32| u64::from(u32::from_ne_bytes(number.to_ne_bytes()));
     let socket = [number(libc::SOL_SOCKET), number(libc::SO_MARK)];
     #[rustfmt::skip]
-    let rows: [(&str, [u64; 6], [&str; 2], Vec<u8>, Option<Referent>); 14] = [
+    let rows: [Row; 14] = [
         ("openat",     [cwd, 1, 0, 0, 0, 0], ["", "/etc/shadow"], vec![], path(None, "/etc/shadow")),
         ("openat",     [5, 1, 0, 0, 0, 0],   ["", "file"],        vec![], path(Some(5), "file")),
         ("fchownat",   [5, 1, 0, 0, 0, 0],   ["", ""],            vec![], Some(Referent::Descriptor(5))),

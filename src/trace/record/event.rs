@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
 use super::{format::Format, page::Page};
-use crate::{Cap, trace::object::Object};
+use crate::{Cap, exec::Credentials, trace::object::Object};
 
 /// An action of a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,6 +89,8 @@ pub(crate) struct Call {
     pub(crate) is_compat: bool,
     /// The object, once it was looked for.
     pub(crate) object: Option<Object>,
+    /// The credentials of the thread shortly after a denied call, if it still existed.
+    pub(crate) process: Option<Box<Credentials>>,
 }
 
 /// The layouts of the supported events. Events that the kernel does not have are not recorded.

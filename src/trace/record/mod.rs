@@ -98,6 +98,20 @@ impl Recorder {
         }
     }
 
+    /// Returns what this recorder does not see of system calls, in words.
+    pub(super) fn unseen(&self, outcomes: bool) -> Option<&'static str> {
+        match self {
+            _ if !outcomes => Some("denied system calls, which --no-outcomes leaves out"),
+            Recorder::Processes(recorder) => (!recorder.sees_calls()).then_some(
+                "the objects of system calls, denials by seccomp filters, and the checks of \
+                 io_uring's worker threads, which require BPF programs",
+            ),
+            Recorder::Cgroups(_) => {
+                Some("the objects of system calls, and denials without a capability check")
+            }
+        }
+    }
+
     pub(super) fn start(&mut self, command: Command, launcher: &Launcher) -> Result<Child> {
         match self {
             Recorder::Processes(recorder) => recorder.start(command, launcher),

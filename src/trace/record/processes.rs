@@ -78,6 +78,11 @@ pub(crate) fn settled() -> Result<u64> {
 }
 
 impl ProcessRecorder {
+    /// Returns whether BPF tells the ends of system calls.
+    pub(crate) fn sees_calls(&self) -> bool {
+        self.calls.is_some()
+    }
+
     /// Sets up recording, without any process.
     ///
     /// # Errors

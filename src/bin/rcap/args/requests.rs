@@ -223,6 +223,9 @@ pub(crate) struct TraceRequest {
     /// Print the ignored checks in full too
     #[arg(long)]
     pub(crate) all: bool,
+    /// Print only the system calls that were denied, with the reason for each
+    #[arg(long, conflicts_with_all = ["all", "json", "no_outcomes"])]
+    pub(crate) refusals: bool,
     /// Print one JSON object; the program's standard output goes to standard error
     #[arg(long)]
     pub(crate) json: bool,

@@ -25,6 +25,7 @@ use rcap::{
 
 mod follow;
 mod print;
+mod refused;
 
 pub(super) use print::print_merged;
 
@@ -39,7 +40,11 @@ pub(crate) fn run(request: &TraceRequest, io: &mut Io<'_>) -> Result<Exit, Failu
     if request.json {
         writeln!(io.out, "{}", json!(report))?;
     } else if request.starting.is_none() {
-        print::print(&report, request.all, io.err)?;
+        if request.refusals {
+            print::print_refusals(&report, io.err)?;
+        } else {
+            print::print(&report, request.all, io.err)?;
+        }
         settings::write("rcap trace", request.settings.to, report.candidates, None, io)?;
     }
     Ok(status.map_or(Exit::SUCCESS, exit))

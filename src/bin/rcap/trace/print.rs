@@ -23,6 +23,7 @@ use rcap::{
     },
 };
 
+use super::refused;
 use crate::{Escaped, Stream};
 
 /// The needs that belong to the answer.
@@ -41,7 +42,9 @@ pub(super) fn print(report: &Report, all: bool, out: &mut Stream) -> io::Result<
     let rows: Vec<_> = report.checks.iter().map(|need| (need, None)).collect();
     table(&rows, all, out)?;
     by_program(report, out)?;
-    for note in notes(report.candidates | report.missing) {
+    refused::print(&report.refused, out)?;
+    let instead = refused::instead(&report.checks);
+    for note in instead.into_iter().chain(notes(report.candidates | report.missing)) {
         writeln!(out)?;
         paragraph(Style::Plain, 0, &note, out)?;
     }
@@ -52,6 +55,15 @@ pub(super) fn print(report: &Report, all: bool, out: &mut Stream) -> io::Result<
         paragraph(Style::Plain, 0, words, out)?;
     }
     Ok(())
+}
+
+/// The system calls that were denied, and nothing else but what is missing from the recording.
+pub(super) fn print_refusals(report: &Report, out: &mut Stream) -> io::Result<()> {
+    if report.refused.is_empty() {
+        writeln!(out, "Refused: none")?;
+    }
+    refused::print(&report.refused, out)?;
+    end(report.lost, &report.gaps, &report.unseen, out)
 }
 
 /// Prints several runs, and the runs that used each capability.
@@ -71,6 +83,7 @@ pub(crate) fn print_merged(merged: &Merged, all: bool, out: &mut Stream) -> io::
         |runs: &[usize]| runs.iter().map(|at| (at + 1).to_string()).collect::<Vec<_>>().join(",");
     let rows: Vec<_> = merged.checks.iter().map(|one| (&one.need, Some(runs(&one.runs)))).collect();
     table(&rows, all, out)?;
+    refused::print(&merged.refused, out)?;
     end(merged.lost, &merged.gaps, &merged.unseen, out)
 }
 

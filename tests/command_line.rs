@@ -200,7 +200,7 @@ fn without_proc() {
     assert!(ran.err.starts_with("rcap trace: /proc: not mounted"), "{ran:?}");
 }
 
-/// What is saved or merged goes to standard error where settings are alone on standard output.
+/// With `--to` and standard output for settings only, other messages go to standard error.
 fn settings_alone() {
     let dir = directory();
     let text = r#"{"schema": 1, "command": ["x"], "exit": null, "backend": "kprobe",

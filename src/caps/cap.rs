@@ -45,34 +45,34 @@ macro_rules! capabilities {
 
 capabilities! {
     0 CHOWN "cap_chown" "change the owner and group of any file";
-    1 DAC_OVERRIDE "cap_dac_override" "read, write, search and remove in spite of file permissions";
-    2 DAC_READ_SEARCH "cap_dac_read_search" "read files and search directories in spite of permissions";
-    3 FOWNER "cap_fowner" "do what only the owner of a file may: chmod, utimes, delete in a sticky directory";
-    4 FSETID "cap_fsetid" "keep the set-uid and set-gid bits of a file that is changed";
-    5 KILL "cap_kill" "send signals to the processes of others";
-    6 SETGID "cap_setgid" "take any group id and any supplementary groups";
-    7 SETUID "cap_setuid" "take any user id";
+    1 DAC_OVERRIDE "cap_dac_override" "read, write, search and remove regardless of file permissions";
+    2 DAC_READ_SEARCH "cap_dac_read_search" "read files and search directories regardless of permissions";
+    3 FOWNER "cap_fowner" "act as the owner of any file: chmod, utimes, delete in a sticky directory";
+    4 FSETID "cap_fsetid" "keep the set-user-ID and set-group-ID bits of a changed file";
+    5 KILL "cap_kill" "send signals to other users' processes";
+    6 SETGID "cap_setgid" "change to any group ID and supplementary groups";
+    7 SETUID "cap_setuid" "change to any user ID";
     8 SETPCAP "cap_setpcap" "drop from the bounding set, add to the inheritable set, change the securebits";
-    9 LINUX_IMMUTABLE "cap_linux_immutable" "set the immutable and append-only flags of a file";
+    9 LINUX_IMMUTABLE "cap_linux_immutable" "set the immutable and append-only attributes of a file";
     10 NET_BIND_SERVICE "cap_net_bind_service" "bind a port below 1024";
     11 NET_BROADCAST "cap_net_broadcast" "not used by the kernel";
-    12 NET_ADMIN "cap_net_admin" "configure interfaces, routes, firewalls and everything else of a network";
+    12 NET_ADMIN "cap_net_admin" "configure interfaces, routes, firewalls and all other parts of a network";
     13 NET_RAW "cap_net_raw" "open raw and packet sockets";
     14 IPC_LOCK "cap_ipc_lock" "lock memory beyond the limit";
-    15 IPC_OWNER "cap_ipc_owner" "use System V IPC objects in spite of their permissions";
+    15 IPC_OWNER "cap_ipc_owner" "use System V IPC objects regardless of permissions";
     16 SYS_MODULE "cap_sys_module" "load and unload kernel modules";
-    17 SYS_RAWIO "cap_sys_rawio" "reach I/O ports, physical memory and devices directly";
+    17 SYS_RAWIO "cap_sys_rawio" "access I/O ports, physical memory and devices directly";
     18 SYS_CHROOT "cap_sys_chroot" "chroot, and join the mount namespace of another process";
-    19 SYS_PTRACE "cap_sys_ptrace" "trace any process and reach its memory";
-    20 SYS_PACCT "cap_sys_pacct" "switch process accounting on and off";
-    21 SYS_ADMIN "cap_sys_admin" "mount, unshare namespaces, and most of what no other capability covers";
+    19 SYS_PTRACE "cap_sys_ptrace" "trace any process and access its memory";
+    20 SYS_PACCT "cap_sys_pacct" "enable and disable process accounting";
+    21 SYS_ADMIN "cap_sys_admin" "mount, unshare namespaces, and most operations without a capability of their own";
     22 SYS_BOOT "cap_sys_boot" "reboot, and load another kernel";
-    23 SYS_NICE "cap_sys_nice" "raise priorities, choose real-time scheduling and set the CPUs of others";
+    23 SYS_NICE "cap_sys_nice" "raise priorities, choose real-time scheduling and set the CPUs of other users' processes";
     24 SYS_RESOURCE "cap_sys_resource" "exceed resource limits, quotas and reserved space";
     25 SYS_TIME "cap_sys_time" "set the system clock and the hardware clock";
     26 SYS_TTY_CONFIG "cap_sys_tty_config" "hang up and configure terminals";
     27 MKNOD "cap_mknod" "create device files";
-    28 LEASE "cap_lease" "take leases on files of others";
+    28 LEASE "cap_lease" "take leases on other users' files";
     29 AUDIT_WRITE "cap_audit_write" "write to the audit log";
     30 AUDIT_CONTROL "cap_audit_control" "configure auditing";
     31 SETFCAP "cap_setfcap" "set the capabilities of files";
@@ -84,7 +84,7 @@ capabilities! {
     37 AUDIT_READ "cap_audit_read" "read the audit log by netlink multicast";
     38 PERFMON "cap_perfmon" "observe performance of the whole system";
     39 BPF "cap_bpf" "load BPF programs and create BPF maps";
-    40 CHECKPOINT_RESTORE "cap_checkpoint_restore" "checkpoint and restore processes, choose process ids";
+    40 CHECKPOINT_RESTORE "cap_checkpoint_restore" "checkpoint and restore processes, choose process IDs";
 }
 
 /// The number of named capabilities. Their numbers start at 0.

@@ -397,6 +397,25 @@ fn with_docker() {
     assert_eq!(import.status, Some(0), "{import:?}");
     let after = status("rcap-test:2");
     assert!(after.out.contains("0000000000002000"), "{after:?}");
+    // A container that runs, by its ID.
+    let sleep = [
+        "run",
+        "-d",
+        "--network=none",
+        "--user=1000",
+        "--cap-drop=ALL",
+        "rcap-test:1",
+        "/bin/sleep",
+        "100",
+    ];
+    let id = daemon.docker(&sleep).out;
+    let id = id.trim();
+    let own = words(&["--container", id]);
+    let inside = words(&["--container", id, "/bin/cat"]);
+    assert_eq!(daemon.docker(&["rm", "-f", id]).status, Some(0));
+    assert!(own.out.contains("(sleep) of "), "{own:?}");
+    assert!(own.out.contains("has nothing"), "{own:?}");
+    assert!(inside.out.starts_with("/bin/cat, executed by process "), "{inside:?}");
     // The file demands what the container does not have: exec fails, until the fix is added.
     let bare = ["run", "--rm", "--network=none", "--cap-drop=ALL"];
     let refused =

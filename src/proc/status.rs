@@ -127,7 +127,7 @@ impl<'a> Fields<'a> {
 }
 
 /// Returns the value of the first line with this key, and the lines after it.
-fn value<'a>(lines: &'a [u8], key: Missing) -> Option<(&'a [u8], &'a [u8])> {
+fn value(lines: &[u8], key: Missing) -> Option<(&[u8], &[u8])> {
     let mut rest = lines;
     while !rest.is_empty() {
         let end = rest.iter().position(|&byte| byte == b'\n').unwrap_or(rest.len());

@@ -11,6 +11,7 @@ use rcap::{
     file::{self, FileCaps},
     knowledge::{self, Worth},
     settings::{EngineKind, Kind, Settings, shell_word},
+    trace::Target,
 };
 
 use super::{Starter, Verdict};
@@ -45,7 +46,7 @@ fn shown(path: &Path) -> String {
 
 /// The place where settings are changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
+pub(super) enum Place {
     Unit,
     Docker,
     Compose,
@@ -63,9 +64,7 @@ enum Place {
 
 impl Place {
     fn of(starter: &Starter) -> Place {
-        let Some(settings) = &starter.settings else {
-            return if starter.is_process { Place::Process } else { Place::Here };
-        };
+        let Some(settings) = &starter.settings else { return starter.place };
         let engine = settings.engine.as_ref().map(rcap::settings::Engine::kind);
         match (settings.kind, engine) {
             (Kind::Unit, Some(EngineKind::Podman)) => Place::Quadlet,
@@ -81,6 +80,20 @@ impl Place {
             }
             (Kind::Command, None) => Place::Setpriv,
             _ => Place::Here,
+        }
+    }
+
+    /// Returns the place of the settings of a running container, by its control group.
+    pub(super) fn of_container(target: &Target) -> Place {
+        let Target::Cgroup(path) = target else { return Place::Docker };
+        let path = path.to_string_lossy();
+        let has = |words: &[&str]| words.iter().any(|word| path.contains(word));
+        if has(&["kubepods", "cri-containerd", "crio-"]) {
+            Place::Kubernetes
+        } else if has(&["libpod"]) {
+            Place::Podman
+        } else {
+            Place::Docker
         }
     }
 
@@ -386,11 +399,11 @@ impl Case<'_> {
         let own = self.link.file.caps.unwrap_or(FileCaps::EMPTY);
         let permitted = own.permitted | caps;
         if self.place.has_image() {
-            let settings = self.starter.settings.as_ref()?;
             let mut words = format!(
                 "Give the program's file in the image {caps}: `setcap {permitted}=ep {path}`"
             );
-            if settings.no_new_privs && (caps - settings.caps.permitted) == caps {
+            let process = &self.starter.process;
+            if process.no_new_privs && (caps & process.caps.permitted).is_empty() {
                 words += ", and take no-new-privileges out (Docker before 25 needs that)";
             }
             return (rule != Some(Rule::NoSuid)).then_some(words + ".");

@@ -33,6 +33,8 @@ use rcap::{
 mod advice;
 mod print;
 
+use advice::Place;
+
 /// The process that executes the program.
 struct Starter {
     process: Credentials,
@@ -44,8 +46,8 @@ struct Starter {
     settings: Option<Settings>,
     /// The argument that names the settings.
     argument: String,
-    /// Whether the process is running.
-    is_process: bool,
+    /// The place where the settings are changed, unless `settings` say so.
+    place: Place,
     /// The assumptions about the process.
     assumed: Vec<String>,
 }
@@ -66,7 +68,7 @@ impl Starter {
             root: PathBuf::new(),
             settings: None,
             argument: String::new(),
-            is_process: false,
+            place: Place::Here,
             assumed: Vec::new(),
         }
     }
@@ -99,8 +101,8 @@ impl Origin {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    let pid = process(request)?;
-    let starter = starter(request, pid, io.input)?;
+    let process = process(request)?;
+    let starter = starter(request, process, io.input)?;
     let command = starter.settings.as_ref().and_then(|settings| settings.command.first());
     let program = request.program.clone().or_else(|| command.map(OsString::from));
     if let (None, Some(from)) = (&program, &request.from) {
@@ -117,7 +119,7 @@ pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure
         }
         return Ok(if verdict.refused.is_some() { Exit::NO } else { Exit::SUCCESS });
     }
-    let pid = pid.unwrap_or_default();
+    let pid = process.map(|(pid, _)| pid).unwrap_or_default();
     let origin = Origin::of(pid, &starter.process);
     if request.json {
         writeln!(io.out, "{}", print::origin_json(pid, &starter, &origin))?;
@@ -130,11 +132,15 @@ pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure
 }
 
 /// Returns the process that the request names, by its number, its unit or its container.
-fn process(request: &WhyRequest) -> Result<Option<u32>, Failure> {
-    let target = match (&request.unit, &request.container) {
-        (Some(unit), _) => Target::unit(unit)?,
-        (None, Some(container)) => super::trace::container(container)?,
-        (None, None) => return Ok(request.pid),
+fn process(request: &WhyRequest) -> Result<Option<(u32, Place)>, Failure> {
+    let (target, place) = match (&request.unit, &request.container) {
+        (Some(unit), _) => (Target::unit(unit)?, Place::Unit),
+        (None, Some(container)) => {
+            let target = super::trace::container(container)?;
+            let place = Place::of_container(&target);
+            (target, place)
+        }
+        (None, None) => return Ok(request.pid.map(|pid| (pid, Place::Process))),
     };
     // The first process is the one whose parent is not in the group.
     let members = target.processes()?;
@@ -143,16 +149,17 @@ fn process(request: &WhyRequest) -> Result<Option<u32>, Failure> {
         |pid: &&u32| proc.status(**pid).is_ok_and(|status| !members.contains(&status.ppid));
     let first = members.iter().find(is_first).or(members.first()).copied();
     let name = request.unit.as_deref().or(request.container.as_deref()).unwrap_or_default();
-    first.map(Some).ok_or_else(|| Failure::subject(name, "no process runs in it"))
+    let first = first.ok_or_else(|| Failure::subject(name, "no process runs in it"))?;
+    Ok(Some((first, place)))
 }
 
 fn starter(
     request: &WhyRequest,
-    pid: Option<u32>,
+    process: Option<(u32, Place)>,
     stdin: &mut dyn io::Read,
 ) -> Result<Starter, Failure> {
     let user = request.user.as_ref();
-    if let Some(pid) = pid {
+    if let Some((pid, place)) = process {
         let proc = Proc::of_namespace()?;
         let status = proc.status(pid)?;
         let mut assumed = vec![
@@ -165,7 +172,7 @@ fn starter(
         let words = format!("process {pid} ({name}) of {}", user_words(status.uid.effective));
         return Ok(Starter {
             root: format!("/proc/{pid}/root").into(),
-            is_process: true,
+            place,
             assumed,
             ..Starter::new(process, words)
         });

@@ -132,6 +132,16 @@ const CASES: &[Case] = &[
         prepare: "touch f; chmod 600 f; chown 5 f", script: "cat f", needs: &["dac_read_search"], ..CASE
     },
     Case {
+        name: "a file that a worker of io_uring opens",
+        prepare: "touch f; chmod 600 f; chown 5 f", script: "python3 $URING f async",
+        needs: &["dac_read_search"], ..CASE
+    },
+    Case {
+        name: "a file that the polling thread of io_uring opens",
+        prepare: "touch f; chmod 600 f; chown 5 f", script: "python3 $URING f poll",
+        needs: &["dac_read_search"], ..CASE
+    },
+    Case {
         name: "a program that asks and does not need it",
         script: "nice -n -5 true 2>/dev/null; true", ..CASE
     },
@@ -141,6 +151,10 @@ const CASES: &[Case] = &[
         probe: "ls d; stat -c %u d/b", needs: &["chown"], ..CASE
     },
 ];
+
+/// What the cases find in their environment.
+const ENVIRONMENT: (&str, &str) =
+    ("URING", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/uring.py"));
 
 fn shell(script: &str, dir: &Path) -> Command {
     let mut shell = Command::new("sh");
@@ -166,7 +180,7 @@ fn with_exactly(case: &Case, caps: Option<&[&str]>) -> String {
     );
     let mut command = Command::new("unshare");
     command.args(["-n", "sh", "-c", &script]).current_dir(dir.path()).stdin(Stdio::null());
-    ran(command.env_remove(LIBRARIES)).out
+    ran(command.envs([ENVIRONMENT]).env_remove(LIBRARIES)).out
 }
 
 fn exactly_the_truth() {
@@ -183,6 +197,7 @@ fn exactly_the_truth() {
         let mut command = program("rcap");
         command.args(["minimize", "--json"]).args(["--timeout", "10m"]).args(case.options);
         command.args(["--", "sh", "-c", case.script]).current_dir(dir.path());
+        command.envs([ENVIRONMENT]);
         let ran_once = ran(command.stdin(Stdio::null()).env_remove(LIBRARIES));
         assert_eq!(ran_once.status, Some(0), "{}: {ran_once:?}", case.name);
         let object: Value = serde_json::from_str(&ran_once.out).unwrap();

@@ -56,12 +56,12 @@ prepare() {
 }
 
 # The exit status of a program with exactly these capabilities, in a copy of the root directory, or
-# of its check, which has 20 s to succeed.
-with_exactly() { # CAPS CHECK COMMAND
+# of its check, which is tried so often.
+with_exactly() { # CAPS CHECK COMMAND ATTEMPTS
     local bounding="-all" cap
     for cap in ${1//,/ }; do bounding="$bounding,+${cap#cap_}"; done
     unshare -mnpf --kill-child --propagation private sh -c '
-        root=$1 bounding=$2 check=$3 command=$4
+        root=$1 bounding=$2 check=$3 command=$4 attempts=$5
         ip link set lo up
         mount -t tmpfs tmpfs /mnt
         mkdir /mnt/u /mnt/w /mnt/r
@@ -76,21 +76,21 @@ with_exactly() { # CAPS CHECK COMMAND
             exec timeout -k 1 60 chroot /mnt/r sh -c "$start"
         fi
         chroot /mnt/r sh -c "$start" &
-        for _ in $(seq 100); do
+        for _ in $(seq "$attempts"); do
             timeout 5 chroot /mnt/r sh -c "$check" && exit 0
             sleep 0.2
         done
-        exit 1' sh "$root" "$bounding" "$2" "$3" > /dev/null 2>&1 < /dev/null
+        exit 1' sh "$root" "$bounding" "$2" "$3" "$4" > /dev/null 2>&1 < /dev/null
 }
 
 one() { # LINE
     local name options check command caps verified="" cap
     # Escaped bars are part of a command.
     IFS='|' read -r name options check command <<< "${1//\\|/$'\x01'}"
-    name=$(echo "$name") check=$(echo "${check//$'\x01'/|}" | sed 's/^ *//; s/ *$//')
+    name=$(echo $name) check=$(echo "${check//$'\x01'/|}" | sed 's/^ *//; s/ *$//')
     command=$(echo "${command//$'\x01'/|}" | sed 's/^ *//')
     local json="$directory/out/${name//[ \/]/_}.json"
-    local arguments=(--json --settle 1s --timeout 60s)
+    local arguments=(--json --settle 1s --timeout 12s)
     [ -z "$check" ] || arguments+=(--check "$check")
     # shellcheck disable=SC2086 # they are several words
     if ! inside sh -c 'cd /work; exec /rcap minimize "$@"' sh "${arguments[@]}" $options \
@@ -107,12 +107,12 @@ runs = found["runs"]
 print(",".join(found["minimum"]) or "-", named("tolerated"), named("changes-result"),
       "%d/%.0fs" % (len(runs), sum(run["seconds"] for run in runs)))' "$json")
     caps=${caps#-}
-    if with_exactly "$caps" "$check" "$command"; then verified="passes"; else verified="FAILS"; fi
+    if with_exactly "$caps" "$check" "$command" 40; then verified="passes"; else verified="FAILS"; fi
     for cap in ${caps//,/ }; do
         case ",$changes," in *",$cap,"*) continue ;; esac
         local rest
         rest=$(echo "$caps" | tr , '\n' | grep -vx "$cap" | paste -sd, || true)
-        if with_exactly "$rest" "$check" "$command"; then verified="$verified; PASSES without $cap"; fi
+        if with_exactly "$rest" "$check" "$command" 10; then verified="$verified; PASSES without $cap"; fi
     done
     printf '%-14s %-60s tolerated %s; changes the result %s; %s runs; %s\n' \
         "$name" "${caps:-none}" "$tolerated" "$changes" "$seconds" "$verified"

@@ -153,6 +153,11 @@ impl Noise {
         };
         self.random.extend(parents(one).intersection(&parents(other)).cloned());
         self.stable = Some(stable);
+        self.add(one, other, set);
+    }
+
+    /// Adds what differs between two runs with the same capabilities, whichever these are.
+    pub fn add(&mut self, one: &Effects, other: &Effects, set: CapSet) {
         for difference in self.differences(one, other, set) {
             match difference {
                 Difference::Fact { subject, aspect, .. } => {
@@ -365,6 +370,25 @@ impl Effects {
     /// Whether nothing changed and nothing was left running.
     pub fn is_empty(&self) -> bool {
         self.facts.is_empty() && self.processes.is_empty()
+    }
+}
+
+impl Difference {
+    /// Whether both are about the same aspect of the same subject.
+    pub(super) fn is_about_the_same(&self, other: &Difference) -> bool {
+        use Difference::{Fact, Process, Sets};
+        match (self, other) {
+            (
+                Fact { subject, aspect, .. },
+                Fact { subject: other_subject, aspect: other_aspect, .. },
+            ) => subject == other_subject && aspect == other_aspect,
+            (Process { process, .. } | Sets { process, .. }, Process { process: other, .. })
+            | (Process { process, .. }, Sets { process: other, .. }) => process == other,
+            (Sets { process, set, .. }, Sets { process: other, set: other_set, .. }) => {
+                process == other && set == other_set
+            }
+            _ => false,
+        }
     }
 }
 

@@ -46,6 +46,14 @@ impl Failure {
         }
     }
 
+    /// Whether both say that the same thing differs, in whatever way.
+    pub(super) fn is_about_the_same(&self, other: &Failure) -> bool {
+        match (self, other) {
+            (Failure::Effect(one), Failure::Effect(other)) => one.is_about_the_same(other),
+            _ => self.kind() == other.kind(),
+        }
+    }
+
     /// Returns the failure in words, with what the program printed last if that can explain it.
     pub fn with_message(&self, message: &str) -> String {
         match self {

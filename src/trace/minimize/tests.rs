@@ -413,6 +413,28 @@ fn noise_is_excluded_and_the_rest_is_compared() {
     assert_eq!(evidence[0].words, "the owner of /tmp/*/y is 0 instead of 33");
 }
 
+/// What comes and goes in runs with the same capabilities is noise, even if no run with all of them
+/// has shown it.
+#[test]
+fn a_difference_has_to_last() {
+    for period in [3, 4, 5, 7] {
+        let trial = |set: CapSet, run: u32| {
+            let mut seen = asks(exited(0), &[uses(set, Cap::CHOWN)]);
+            if run % period == 2 {
+                file(&mut seen, "/cache", &[(Aspect::Change, "changed"), (Aspect::Content, "1")]);
+            }
+            let owner = if set.contains(Cap::CHOWN) { "33" } else { "0" };
+            file(&mut seen, "/f", &[(Aspect::Change, "created"), (Aspect::Owner, owner)]);
+            seen
+        };
+        let (found, ended) = minimize(all(), trial);
+        assert!(ended.is_ok(), "{period}: {ended:?}");
+        assert_eq!(found.minimum, Cap::CHOWN.into());
+        let words = &found.verdicts()[0].evidence[0].words;
+        assert_eq!(words, "the owner of /f is 0 instead of 33");
+    }
+}
+
 #[test]
 fn differences_in_words() {
     use Aspect::{Attribute, Change, Content, Device, Group, Kind, Mode, Owner, Target};

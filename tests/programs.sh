@@ -90,7 +90,8 @@ one() { # LINE
     name=$(echo $name) check=$(echo "${check//$'\x01'/|}" | sed 's/^ *//; s/ *$//')
     command=$(echo "${command//$'\x01'/|}" | sed 's/^ *//')
     local json="$directory/out/${name//[ \/]/_}.json"
-    local arguments=(--json --settle 1s --timeout 12s)
+    local arguments=(--json --settle 1s)
+    case $options in *--timeout*) ;; *) arguments+=(--timeout 12s) ;; esac
     [ -z "$check" ] || arguments+=(--check "$check")
     # shellcheck disable=SC2086 # they are several words
     if ! inside sh -c 'cd /work; exec /rcap minimize "$@"' sh "${arguments[@]}" $options \

@@ -23,7 +23,7 @@ packages="nginx-light apache2 lighttpd haproxy tinyproxy privoxy squid stunnel4 
 
 # Runs a command in the root directory, with mounts and a network that nobody else has.
 inside() {
-    unshare -mn --propagation private sh -c '
+    setsid -w unshare -mn --propagation private sh -c '
         root=$1; shift
         ip link set lo up
         mount --bind "$root" "$root"
@@ -60,7 +60,7 @@ prepare() {
 with_exactly() { # CAPS CHECK COMMAND ATTEMPTS
     local bounding="-all" cap
     for cap in ${1//,/ }; do bounding="$bounding,+${cap#cap_}"; done
-    unshare -mnpf --kill-child --propagation private sh -c '
+    setsid -w unshare -mnpf --kill-child --propagation private sh -c '
         root=$1 bounding=$2 check=$3 command=$4 attempts=$5
         ip link set lo up
         mount -t tmpfs tmpfs /mnt

@@ -3,7 +3,10 @@
 use std::{
     ffi::OsString,
     fmt, io,
-    os::fd::{AsRawFd, OwnedFd},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::Path,
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -184,6 +187,8 @@ impl Trial for Program {
         command.args(&setup.words[1..]);
         let (capture, [out, err]) = Capture::start().map_err(|err| Op::Fork.thread(err))?;
         command.stdin(Stdio::null()).stdout(out).stderr(err);
+        // Servers that signal their process group at the end do not mean this process.
+        command.process_group(0);
         let view = View::new(setup)?;
         if let Some(overlay) = &view.overlay {
             overlay.enter_in(&mut command)?;

@@ -39,6 +39,7 @@ const COMMANDS: &[&str] = &[
     "getpcaps",
     "captree",
     "scan",
+    "check",
     "setcap",
     "save",
     "restore",

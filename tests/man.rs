@@ -196,6 +196,16 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
+        name: "check",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["check"],
+        after: &["/nonexistent/file"],
+        page: "rcap-check.1",
+        help: &["-h", "--help"],
+        // The file does not exist, so little happens.
+        knows: |output| !text(output).contains("unknown option"),
+    },
+    Program {
         name: "scan",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["scan"],
@@ -282,6 +292,7 @@ fn sample(argument: &str) -> &'static str {
         "PID" => "1",
         "ID" | "UNIT" => "none",
         "SEVERITY" => "high",
+        "POLICY" => "pod-security-baseline",
         "IMAGE" => "/nonexistent/image",
         "FILE" => "/nonexistent/file",
         "DIRECTORY" => "/nonexistent",

@@ -14,7 +14,7 @@ use std::{
     process::Stdio,
 };
 
-use common::{Ran, directory, program, run};
+use common::{Ran, directory, program, ran, run};
 use nix::unistd::{chown, mkfifo};
 use rcap::{
     Cap, CapSet,
@@ -34,6 +34,8 @@ tests! {
         after_an_upgrade,
         killed_in_the_middle,
         changed_meanwhile;
+    Root ["cpio git install rsync tar"]:
+        what_keeps_them;
 }
 
 fn make(path: &Path, caps: CapSet) {
@@ -290,6 +292,28 @@ fn changed_meanwhile() {
     assert_eq!(caps(&path("outside/file")), None);
     let ran = restore(dir.path(), text, &[]);
     assert_eq!(ran.status, Some(0), "{ran:?}");
+}
+
+/// docs/keeping-capabilities.md: each command of its table does what stands there.
+fn what_keeps_them() {
+    let page =
+        fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/keeping-capabilities.md"));
+    let page = page.unwrap();
+    let rows = page.lines().filter_map(|line| line.strip_prefix("| `")?.strip_suffix(" |"));
+    let mut tried = 0;
+    for row in rows {
+        let (command, result) = row.rsplit_once("` | ").unwrap();
+        let dir = directory();
+        make(&dir.path().join("f"), Cap::NET_RAW.into());
+        let mut shell = std::process::Command::new("sh");
+        let shell = shell.args(["-ec", &command.replace("\\|", "|")]).current_dir(dir.path());
+        let ran = ran(shell.env("HOME", dir.path()));
+        assert_eq!(ran.status, Some(0), "{command}: {ran:?}");
+        let has = if caps(&dir.path().join("out")).is_some() { "kept" } else { "lost" };
+        assert_eq!(has, result, "{command}");
+        tried += 1;
+    }
+    assert_eq!(tried, 20);
 }
 
 fn mistakes() {

@@ -19,6 +19,7 @@ pub mod baseline;
 pub mod gather;
 pub mod image;
 pub mod output;
+pub mod policy;
 pub mod saved;
 
 mod findings;

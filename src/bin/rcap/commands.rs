@@ -17,7 +17,7 @@ use rcap::tools::{
 use super::{
     Exit, Io,
     args::{self, Parsed},
-    completions, decode, diff, explain, export,
+    check, completions, decode, diff, explain, export,
     failure::Failure,
     minimize, oci, report, restore, run, save, scan, suggest, trace, why,
 };
@@ -101,6 +101,8 @@ const GROUPS: &[Group] = &[
             .also(&["tree", "pstree"]),
         own!("scan", "List what holds power: files, processes, sockets, containers", ScanRequest, scan::run, FAILED)
             .also(&["audit", "inventory"]),
+        own!("check", "Check settings, units and processes against a policy", CheckRequest, check::run, FAILED)
+            .also(&["policy", "lint", "verify"]),
     ]},
     Group { heading: "Change", entries: &[
         tool("setcap", "Set, verify or remove the capabilities of files", setcap::run, setcap::command)
@@ -126,7 +128,7 @@ const GROUPS: &[Group] = &[
     ]},
     Group { heading: "Explain", entries: &[
         own!("why", "Explain which capabilities a program would get, and why not more", WhyRequest, why::run, FAILED)
-            .also(&["why-not", "whynot", "check"]),
+            .also(&["why-not", "whynot"]),
         own!("explain", "Describe a capability, and what it is worth to an attacker", ExplainRequest, explain::run, FAILED)
             .also(&["describe", "info", "about"]),
         own!("suggest", "Suggest the capabilities for a task, in your own words", SuggestRequest, suggest::run, FAILED)

@@ -1,6 +1,7 @@
 //! `rcap`: all commands in one program, selected by the first argument or by the program's name.
 
 mod args;
+mod check;
 mod commands;
 mod completions;
 mod decode;

@@ -2,6 +2,7 @@
 
 pub mod html;
 pub mod json;
+pub mod junit;
 pub mod prometheus;
 pub mod sarif;
 pub mod table;

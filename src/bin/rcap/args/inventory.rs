@@ -1,4 +1,4 @@
-//! The command lines of `rcap scan`, `rcap save` and `rcap restore`.
+//! The command lines of `rcap scan`, `rcap check`, `rcap save` and `rcap restore`.
 
 use std::{ffi::OsString, path::PathBuf};
 
@@ -115,6 +115,32 @@ pub(crate) struct RestoreRequest {
     pub(crate) file: Option<PathBuf>,
 }
 
+/// `rcap check`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap check [OPTION]... --policy POLICY SOURCE...",
+    after_help = "Example: rcap check --policy pod-security-restricted deploy/\n         \
+                  rcap check --policy policy.toml --junit deploy/ compose.yaml:web machine"
+)]
+pub(crate) struct CheckRequest {
+    /// A TOML file, or pod-security-baseline, pod-security-restricted or pod-security-privileged
+    #[arg(long, value_name = "POLICY")]
+    pub(crate) policy: String,
+    /// Print one JSON object
+    #[arg(long, group = "format")]
+    pub(crate) json: bool,
+    /// Print the violations as SARIF 2.1.0, for code scanning
+    #[arg(long, group = "format")]
+    pub(crate) sarif: bool,
+    /// Print a test case of JUnit for each program
+    #[arg(long, group = "format")]
+    pub(crate) junit: bool,
+    /// A directory, `machine` for all processes, or a source as of `rcap export --from`
+    #[arg(value_name = "SOURCE", required = true)]
+    pub(crate) sources: Vec<String>,
+}
+
+impl Request for CheckRequest {}
 impl Request for ScanRequest {}
 impl Request for SaveRequest {}
 impl Request for RestoreRequest {}

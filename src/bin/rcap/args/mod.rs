@@ -13,7 +13,7 @@ use clap::{Command, Parser};
 
 use rcap::tools::Mistake;
 
-pub(crate) use inventory::{RestoreRequest, SaveRequest, ScanRequest};
+pub(crate) use inventory::{CheckRequest, RestoreRequest, SaveRequest, ScanRequest};
 pub(crate) use requests::{
     CompletionsRequest, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest, HookRequest,
     MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest, SuggestRequest, TraceRequest,

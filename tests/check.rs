@@ -74,7 +74,7 @@ fn sources() {
     }
 }
 
-/// What cannot be read may hide a violation: it is named, the rest is checked, and nothing passes.
+/// A file that cannot be read may hide a violation: it is named, and the check does not pass.
 fn files_that_cannot_be_read() {
     let dir = tree();
     fs::write(dir.path().join("deploy/bad.yaml"), "services: [\n").unwrap();

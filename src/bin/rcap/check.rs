@@ -133,7 +133,9 @@ impl Checked {
         match read_in(&text, None, &Context::default()) {
             Ok(all) => {
                 let source = path.to_string_lossy();
-                all.iter().for_each(|settings| self.add(&source, settings, policy));
+                for settings in &all {
+                    self.add(&source, settings, policy);
+                }
                 Ok(())
             }
             // A file that is not of any of the formats; one that is and cannot be read is an error.

@@ -13,12 +13,12 @@ jobs=${JOBS:-4}
 root=$directory/root
 
 packages="nginx-light apache2 lighttpd haproxy tinyproxy privoxy squid stunnel4 openssh-server
-    openssh-client vsftpd tftpd-hpa rsync inetutils-inetd rpcbind snmpd samba slapd
-    mosquitto mosquitto-clients socat dbus php-fpm keepalived bird2 dnsmasq unbound bind9 nsd
+    openssh-client vsftpd tftpd-hpa rsync inetutils-inetd rpcbind samba slapd
+    mosquitto mosquitto-clients socat dbus php-fpm bird2 dnsmasq bind9 nsd
     bind9-dnsutils chrony postfix dovecot-imapd redis-server memcached postgresql
     mariadb-server rsyslog cron at supervisor monit logrotate tini cpio squashfs-tools
     borgbackup e2fsprogs sudo gosu acl attr bubblewrap curl netcat-openbsd openssl procps
-    iputils-ping iputils-arping traceroute fping hping3 tcpdump nmap iproute2 nftables iptables
+    iputils-ping traceroute fping hping3 tcpdump nmap iproute2 nftables iptables
     ethtool strace quota libcap2-bin python3-minimal man-db"
 
 # Runs a command in the root directory, with mounts and a network that nobody else has.

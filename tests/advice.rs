@@ -17,6 +17,7 @@ tests! {
         nothing_to_fix;
     Root:
         in_the_words_of_the_source,
+        with_an_engine,
         nothing_is_taken_from_the_system,
         a_program_of_the_source,
         a_root_id;
@@ -173,6 +174,25 @@ fn nothing_to_fix() {
     assert!(answer.out.contains("the 14 of Docker's default"), "{}", answer.out);
 }
 
+/// The answer depends on the version of the engine.
+fn with_an_engine() {
+    let dir = directory();
+    let path = copy(dir.path(), "show", "cap_net_raw=ep");
+    let unit = dir.path().join("x.service").display().to_string();
+    let text = "[Service]\nUser=nobody\nLockPersonality=yes\n";
+    fs::write(&unit, text).unwrap();
+    assert!(has(&["--from", &unit, "--engine", "systemd@257", &path], "cap_net_raw"));
+    let old = ["--from", &*unit, "--engine", "systemd@252", &*path];
+    assert!(!has(&old, "cap_net_raw"));
+    let found = fix(&old);
+    assert_eq!(found, "AmbientCapabilities=CAP_NET_RAW");
+    fs::write(&unit, format!("{text}{found}\n")).unwrap();
+    assert!(has(&old, "cap_net_raw"));
+    let line = "docker run --user 1000 --cap-add net_raw --security-opt no-new-privileges img";
+    assert!(has(&["--from", line, "--engine", "docker@26", &path], "cap_net_raw"));
+    assert!(!has(&["--from", line, "--engine", "docker@20.10", &path], "cap_net_raw"));
+}
+
 /// A set-user-ID program in a unit whose bounding set keeps from it what it needs.
 fn nothing_is_taken_from_the_system() {
     let dir = directory();
@@ -264,12 +284,9 @@ fn with_setpriv() {
         assert!(!has(&["--from", &line, &path], "cap_net_raw"), "{line}");
         let found = fix(&["--from", &line, &path]);
         let after = format!("{line} {found}");
-        // A file with capabilities clears the ambient set, as why goes on to say.
-        if caps.is_empty() {
-            assert!(has(&["--from", &after, &path], "cap_net_raw"), "{after}");
-            let options: Vec<&str> = after.split(' ').skip(1).collect();
-            assert_eq!(started(&options, &path), "0000000000002000", "{after}");
-        }
+        assert!(has(&["--from", &after, &path], "cap_net_raw"), "{after}");
+        let options: Vec<&str> = after.split(' ').skip(1).collect();
+        assert_eq!(started(&options, &path), "0000000000002000", "{after}");
         fs::remove_file(&path).unwrap();
     }
 }

@@ -106,6 +106,10 @@ pub(crate) struct WhyRequest {
     /// come from
     #[arg(long, conflicts_with = "user")]
     pub(crate) pid: Option<u32>,
+    /// The engine that reads SOURCE, as NAME or NAME@VERSION, such as docker@20.10 [default: the
+    /// newest known]
+    #[arg(long, requires = "from")]
+    pub(crate) engine: Vec<Engine>,
     /// Assume the credentials of the first process of a running unit of systemd
     #[arg(long, conflicts_with_all = ["user", "from", "pid"])]
     pub(crate) unit: Option<String>,

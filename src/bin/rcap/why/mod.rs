@@ -178,7 +178,9 @@ fn starter(
         });
     }
     if let Some(argument) = &request.from {
-        let mut settings = source::one(argument, &Context::default(), stdin)?;
+        let mut context = Context::default();
+        context.engines = &request.engine;
+        let mut settings = source::one(argument, &context, stdin)?;
         if let Some(user) = user {
             settings = settings.for_user(user.clone());
         }

@@ -128,6 +128,9 @@ fn a_script_is_not_the_program() {
 
 /// Paths of programs that tests use as text, without executing them.
 const WORDS: &[(&str, &str)] = &[
+    ("advice.rs", "/bin"),
+    ("advice.rs", "/usr/bin"),
+    ("check.rs", "/bin/x"),
     ("common/debian.rs", "/bin"),
     ("common/debian.rs", "/inside/bin"),
     ("common/debian.rs", "/inside/sbin"),

@@ -359,7 +359,7 @@ fn traced_with_a_set_uid_bit() {
     path_is_not_used(&[
         &["trace", "--container", "none-of-this-name", "--for", "10ms"],
         &["trace", "--", "prog"],
-        &["minimize", "--", "prog"],
+        &["minimize", "--in-place", "--", "prog"],
     ]);
 }
 

@@ -14,7 +14,7 @@ root=$directory/root
 
 packages="nginx-light apache2 lighttpd haproxy tinyproxy privoxy squid stunnel4 openssh-server
     openssh-client vsftpd tftpd-hpa rsync inetutils-inetd rpcbind samba slapd
-    mosquitto mosquitto-clients socat dbus php-fpm bird2 dnsmasq bind9 nsd
+    mosquitto mosquitto-clients socat dbus php-fpm dnsmasq bind9 nsd
     bind9-dnsutils chrony postfix dovecot-imapd redis-server memcached postgresql
     mariadb-server rsyslog cron at supervisor monit logrotate tini cpio squashfs-tools
     borgbackup e2fsprogs sudo gosu acl attr bubblewrap curl netcat-openbsd openssl procps

@@ -91,15 +91,20 @@ fn process(source: &Settings, settings: Settings) -> Settings {
 /// The bounding, inheritable and ambient sets and the securebits can be written. The permitted set
 /// follows from the user.
 fn launcher(source: &Settings, settings: Settings, engine: Option<Engine>) -> Settings {
-    let limit = limit(source, true);
+    let mut bounding = limit(source, true);
+    if source.no_new_privs && !source.user.may_be_root() {
+        // systemd and setpriv keep their own permitted set until execve(2), so that no_new_privs
+        // does not keep a program from what its file has.
+        bounding &= source.caps.permitted | source.ambient;
+    }
     let ambient = source.ambient & source.granted();
-    let inheritable = source.caps.inheritable;
-    let (bounding, named) = (limit, source.named);
+    let named = source.named;
     if let Some(engine) = engine {
         return engine.grant(settings, Grant { bounding, ambient, named });
     }
     let mut settings = settings.with_sets(bounding, ambient);
-    settings.caps.inheritable = inheritable | ambient;
+    // What is not in the bounding set cannot become inheritable.
+    settings.caps.inheritable = (source.caps.inheritable & bounding) | ambient;
     settings
 }
 

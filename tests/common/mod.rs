@@ -32,6 +32,8 @@ use serde_json::Value;
 
 pub(crate) mod debian;
 pub(crate) mod docker;
+pub(crate) mod sets;
+pub(crate) mod systemd;
 
 /// The environment variable that names the test to run.
 const BODY: &str = "RCAP_TEST";

@@ -293,7 +293,7 @@ impl Service {
         }
         let Some(user) = resolve(&self.user)? else { return Ok(Who::Unknown) };
         if self.user.is_empty() && self.is_dynamic {
-            return Ok(Who::Unknown);
+            return Ok(Who::NotRoot);
         }
         if self.group.is_empty() {
             return Ok(Who::User(user));

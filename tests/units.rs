@@ -1,0 +1,275 @@
+//! Units beside systemd itself, which runs as the first process of namespaces of the test's own.
+
+mod common;
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use common::{
+    directory, ran,
+    sets::{Numbers, Sets, random_setpriv},
+    systemd::{Manager, SYSTEMD},
+};
+use rcap::{
+    CapSet, Securebits, bounding,
+    settings::{self, Context, Engine, Format, InputFormat, Settings, Source, Target},
+};
+
+tests! {
+    Root [SYSTEMD]:
+        units_as_systemd_starts_them;
+    Root [SYSTEMD, "apt-get dpkg-deb tar"]:
+        units_of_debian;
+}
+
+/// The version of the manager on this machine.
+fn engine() -> Engine {
+    let version = ran(Command::new("systemctl").arg("--version")).out;
+    let version = version.split_whitespace().nth(1).unwrap().split('.').next().unwrap().to_owned();
+    format!("systemd@{version}").parse().unwrap()
+}
+
+fn read(text: &str, name: &str, format: InputFormat) -> Result<Settings, settings::SettingsError> {
+    let engines = [engine()];
+    let mut context = Context::default();
+    context.engines = &engines;
+    context.unit = Some(name);
+    Ok(settings::read_in(text, Some(format), &context)?.remove(0))
+}
+
+/// Settings of services.
+const SERVICES: &[&str] = &[
+    "CapabilityBoundingSet=CAP_KILL,CAP_CHOWN",
+    "CapabilityBoundingSet=cap_kill Cap_Chown",
+    "CapabilityBoundingSet=KILL CAP_CHOWN",
+    "CapabilityBoundingSet=all",
+    "CapabilityBoundingSet=~",
+    "CapabilityBoundingSet=~CAP_FOO",
+    "CapabilityBoundingSet=CAP_FOO",
+    "CapabilityBoundingSet=",
+    "CapabilityBoundingSet=\"CAP_KILL\" 'CAP_CHOWN'",
+    "CapabilityBoundingSet=\"CAP_KILL CAP_CHOWN\"",
+    "CapabilityBoundingSet=CAP_KILL \"CAP_CHOWN",
+    "CapabilityBoundingSet=5 0x0",
+    "CapabilityBoundingSet=CAP_KILL # CAP_CHOWN",
+    "CapabilityBoundingSet=CAP_KILL \\\n  ; a comment\n  CAP_CHOWN",
+    "CapabilityBoundingSet=CAP_KILL\nCapabilityBoundingSet=CAP_CHOWN",
+    "CapabilityBoundingSet=CAP_KILL CAP_CHOWN\nCapabilityBoundingSet=~CAP_CHOWN",
+    "CapabilityBoundingSet=~CAP_KILL\nCapabilityBoundingSet=CAP_KILL",
+    "CapabilityBoundingSet=\nCapabilityBoundingSet=~CAP_KILL",
+    "CapabilityBoundingSet=CAP_FOO\nCapabilityBoundingSet=CAP_KILL",
+    "CapabilityBoundingSet=CAP_KILL ~CAP_CHOWN",
+    "CapabilityBoundingSet=CAP_KILL\\x20CAP_CHOWN",
+    "User=nobody\nAmbientCapabilities=~CAP_KILL",
+    "User=nobody\nAmbientCapabilities=CAP_KILL CAP_CHOWN\nAmbientCapabilities=~CAP_KILL",
+    "User=nobody\nAmbientCapabilities=CAP_KILL\nCapabilityBoundingSet=CAP_CHOWN",
+    "AmbientCapabilities=CAP_KILL",
+    "AmbientCapabilities=CAP_KILL\nCapabilityBoundingSet=CAP_CHOWN",
+    "User=nobody",
+    "User=nobody\nUser=",
+    "User=0\nCapabilityBoundingSet=CAP_KILL",
+    "Group=daemon",
+    "User=nobody\nNoNewPrivileges=on",
+    "User=nobody\nNoNewPrivileges=foo",
+    "User=nobody\nNoNewPrivileges=Y\nNoNewPrivileges=",
+    "SecureBits=noroot",
+    "SecureBits=noroot noroot-locked\nAmbientCapabilities=CAP_KILL",
+    "SecureBits=noroot\nSecureBits=",
+    "SecureBits=NOROOT",
+    "User=nobody\nSecureBits=noroot\nAmbientCapabilities=CAP_KILL",
+    "User=nobody\nNoNewPrivileges=yes\nCapabilityBoundingSet=CAP_KILL\nExecStart=+CAT",
+    "User=nobody\nSecureBits=noroot\nExecStart=+CAT",
+    "User=nobody\nNoNewPrivileges=yes\nCapabilityBoundingSet=CAP_KILL\nExecStart=!CAT",
+    "User=nobody\nAmbientCapabilities=CAP_KILL\nExecStart=!!CAT",
+    "User=nobody\nExecStart=-:CAT",
+    "ProtectClock=yes\nCapabilityBoundingSet=CAP_SYS_TIME CAP_KILL",
+    "User=nobody\nProtectClock=yes\nAmbientCapabilities=CAP_SYS_TIME",
+    "ProtectKernelLogs=yes",
+    "ProtectKernelModules=1",
+    "PrivateDevices=true",
+    "User=nobody\nProtectKernelTunables=yes",
+    "User=nobody\nProtectHostname=yes",
+    "User=nobody\nProtectControlGroups=yes",
+    "User=nobody\nLockPersonality=yes",
+    "LockPersonality=yes",
+    "User=nobody\nMemoryDenyWriteExecute=yes",
+    "User=nobody\nRestrictRealtime=yes",
+    "User=nobody\nRestrictSUIDSGID=yes",
+    "User=nobody\nRestrictNamespaces=yes",
+    "User=nobody\nRestrictNamespaces=no",
+    "User=nobody\nRestrictAddressFamilies=AF_UNIX",
+    "User=nobody\nSystemCallArchitectures=native",
+    "User=nobody\nSystemCallFilter=@system-service",
+    "User=nobody\nSystemCallFilter=@system-service\nSystemCallFilter=",
+    "User=nobody\nSystemCallLog=chown",
+    "User=nobody\nLockPersonality=yes\nNoNewPrivileges=no",
+    "User=nobody\nProtectClock=foo",
+];
+
+/// Each service as the reader has it, and units that were written from random settings, which
+/// never have more than their source.
+fn units_as_systemd_starts_them() {
+    let dir = directory();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let cat = common::which("cat").unwrap().display().to_string();
+    let unit = |name: &str, body: &str| {
+        let output = dir.path().join("out").join(name).display().to_string();
+        let command = format!("{cat} /proc/self/status");
+        let body = body.replace("CAT", &command);
+        let exec = if body.contains("ExecStart") {
+            String::new()
+        } else {
+            format!("ExecStart={command}\n")
+        };
+        format!(
+            "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nStandardOutput=truncate:{output}\n\
+             StandardError=null\n{body}\n{exec}"
+        )
+    };
+    let mut units = Vec::new();
+    for (nth, body) in SERVICES.iter().enumerate() {
+        let name = format!("row{nth}.service");
+        units.push((name.clone(), unit(&name, body)));
+    }
+    let mut numbers = Numbers(11);
+    let mut sources = Vec::new();
+    while sources.len() < 120 {
+        let line = random_setpriv(&mut numbers).replace("=1000", "=65534");
+        let Ok(Source::Words(source)) = Source::parse(&line, &Context::default()) else {
+            panic!("{line}");
+        };
+        let Ok(text) = Format::Systemd.export(&source, &Target::default()) else { continue };
+        let name = format!("random{}.service", sources.len());
+        units.push((name.clone(), unit(&name, text.text.trim_start_matches("[Service]\n"))));
+        sources.push((name, source, format!("{line}: {}", text.text)));
+    }
+    let names: Vec<String> = units.iter().map(|(name, _)| name.clone()).collect();
+    let manager = Manager::start(dir.path(), &units, &names);
+    for ((name, text), body) in units.iter().zip(SERVICES) {
+        let settings = read(text, name, InputFormat::Unit).unwrap();
+        let sets = Sets::of_status(&manager.output(name)).unwrap_or_else(|| panic!("{body}"));
+        assert_eq!(sets, Sets::expected(&settings).with_uid(&sets), "{body}");
+        let is_user = body.contains("User=nobody") && settings.user.is_root() == Some(false);
+        assert_eq!(sets.uid, if is_user { "65534" } else { "0" }, "{body}");
+        // What systemctl(1) shows of it is read as the same, but for what its words were.
+        let shown = manager.show(std::slice::from_ref(name)).out;
+        let shown = read(&shown, name, InputFormat::Show).unwrap();
+        assert_eq!(Sets::expected(&shown), Sets::expected(&settings), "{body}");
+    }
+    for (name, source, context) in &sources {
+        let sets = Sets::of_status(&manager.output(name)).unwrap_or_else(|| panic!("{context}"));
+        sets.assert_within(&Sets::expected(source), context);
+    }
+}
+
+/// Packages with services that are small, and name users, capabilities and protections.
+const PACKAGES: &str = "anacron apache2 apt-cacher-ng arpwatch atd at avahi-daemon bind9 bluez \
+    caddy chrony clamav-daemon clamav-freshclam collectd-core colord coturn cron cups-browsed \
+    cups-daemon dbus-broker dnsdist dnsmasq dnscrypt-proxy dovecot-core exim4-base fail2ban \
+    firewalld fwupd geoclue-2.0 haproxy haveged i2pd icecast2 iio-sensor-proxy inetutils-syslogd \
+    iodine irqbalance iwd keepalived knot knot-resolver libvirt-daemon lighttpd lldpd mariadb-server \
+    memcached modemmanager monit mosquitto munin-node murmur network-manager nftables nginx-common \
+    ngircd nscd nsd ntpsec openntpd openssh-server openvpn pdns-recursor pdns-server polkitd \
+    postfix postsrsd power-profiles-daemon privoxy prometheus prometheus-node-exporter \
+    prosody radvd redis-server rng-tools5 rpcbind rsync rsyslog rtkit smartmontools snapd snmpd \
+    stubby stunnel4 sysstat systemd systemd-timesyncd systemd-resolved thermald tinyproxy tor \
+    transmission-daemon udisks2 unbound upower uuid-runtime varnish vnstat vsftpd wpasupplicant \
+    zabbix-agent";
+
+/// Downloads the packages, once for all runs, and returns the directory of their units.
+fn downloaded() -> std::path::PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("units-of-debian");
+    if root.join("done").exists() {
+        return root.join("units");
+    }
+    fs::create_dir_all(root.join("debs")).unwrap();
+    fs::create_dir_all(root.join("units")).unwrap();
+    for package in PACKAGES.split_ascii_whitespace() {
+        // Not every release has each of them.
+        let mut download = Command::new("apt-get");
+        download.args(["-qq", "download", package]).current_dir(root.join("debs"));
+        let _ = ran(download.stdin(Stdio::null()));
+    }
+    for deb in fs::read_dir(root.join("debs")).unwrap() {
+        let deb = deb.unwrap().path();
+        let at = root.join("tree");
+        let mut extract = Command::new("dpkg-deb");
+        extract.arg("-x").arg(&deb).arg(&at);
+        assert_eq!(ran(extract.stdin(Stdio::null())).status, Some(0), "{}", deb.display());
+        for directory in ["lib/systemd/system", "usr/lib/systemd/system"] {
+            for entry in fs::read_dir(at.join(directory)).into_iter().flatten() {
+                let path = entry.unwrap().path();
+                let name = path.file_name().unwrap().to_owned();
+                let is_service = path.extension().is_some_and(|end| end == "service");
+                let is_file = fs::symlink_metadata(&path).unwrap().is_file();
+                if is_service && is_file {
+                    let mut text = format!("# {}\n", deb.file_name().unwrap().display());
+                    text.push_str(&fs::read_to_string(&path).unwrap());
+                    fs::write(root.join("units").join(name), text).unwrap();
+                }
+            }
+        }
+        fs::remove_dir_all(&at).unwrap();
+    }
+    fs::remove_dir_all(root.join("debs")).unwrap();
+    fs::write(root.join("done"), "").unwrap();
+    root.join("units")
+}
+
+/// The units of Debian's packages, beside what systemd has resolved of them.
+fn units_of_debian() {
+    let units: Vec<(String, String)> = fs::read_dir(downloaded())
+        .unwrap()
+        .map(|entry| entry.unwrap())
+        .map(|entry| {
+            let name = entry.file_name().into_string().unwrap();
+            (name, fs::read_to_string(entry.path()).unwrap())
+        })
+        .collect();
+    let packages: std::collections::BTreeSet<&str> = units
+        .iter()
+        .filter_map(|(_, text)| text.lines().next()?.strip_prefix("# ")?.split('_').next())
+        .collect();
+    assert!(packages.len() >= 70, "{} packages: {packages:?}", packages.len());
+    let dir = directory();
+    let manager = Manager::start(dir.path(), &units, &[]);
+    let mut differences = Vec::new();
+    let most = bounding::current().unwrap();
+    let mut compared = 0;
+    for (name, text) in &units {
+        let shown_name = name.replace("@.", "@one.");
+        let shown = manager.show(&[shown_name.clone()]).out;
+        let field = |key: &str| {
+            let mut lines = shown.lines().filter_map(|line| line.split_once('='));
+            lines.find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())
+        };
+        if field("LoadState").as_deref() != Some("loaded") {
+            continue;
+        }
+        let ours = read(text, &shown_name, InputFormat::Unit).unwrap_or_else(|err| {
+            panic!("{name}: {err}");
+        });
+        let theirs = read(&shown, &shown_name, InputFormat::Show).unwrap();
+        compared += 1;
+        let set = |caps: CapSet| caps & most;
+        let mut differ = |what: &str, ours: &dyn std::fmt::Debug, theirs: &dyn std::fmt::Debug| {
+            let [ours, theirs] = [format!("{ours:?}"), format!("{theirs:?}")];
+            if ours != theirs {
+                differences.push(format!("{name} {what}: {ours} beside {theirs}"));
+            }
+        };
+        differ("bounding", &set(ours.bounding), &set(theirs.bounding));
+        differ("permitted", &set(ours.caps.permitted), &set(theirs.caps.permitted));
+        differ("ambient", &set(ours.ambient), &set(theirs.ambient));
+        differ("user", &ours.user, &theirs.user);
+        differ("no-new-privs", &ours.no_new_privs, &theirs.no_new_privs);
+        let bits: [Securebits; 2] = [ours.securebits, theirs.securebits];
+        differ("securebits", &bits[0], &bits[1]);
+        differ("program", &ours.command.first(), &theirs.command.first());
+    }
+    assert!(compared >= 70, "{compared}");
+    assert_eq!(differences, [""; 0], "{}", differences.join("\n"));
+}

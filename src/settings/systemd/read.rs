@@ -9,7 +9,7 @@ use crate::{Cap, CapSet, Securebits};
 
 /// Settings that install a seccomp filter. With a non-root user, they imply no_new_privs before
 /// systemd 255. (measured with 252 and 257)
-const FILTERS: [&str; 12] = [
+const FILTERS: [&str; 13] = [
     "LockPersonality",
     "MemoryDenyWriteExecute",
     "PrivateDevices",
@@ -17,6 +17,7 @@ const FILTERS: [&str; 12] = [
     "ProtectHostname",
     "ProtectKernelLogs",
     "ProtectKernelModules",
+    "ProtectKernelTunables",
     "RestrictRealtime",
     "RestrictSUIDSGID",
     "RestrictNamespaces",
@@ -292,7 +293,9 @@ impl Service {
             return Ok(root());
         }
         let Some(user) = resolve(&self.user)? else { return Ok(Who::Unknown) };
-        if self.user.is_empty() && self.is_dynamic {
+        // The name of a dynamic user that is not named is that of the unit.
+        let stem = unit.and_then(|unit| unit.rsplit_once('.')).map_or("", |(stem, _)| stem);
+        if self.is_dynamic && (self.user.is_empty() || self.user == stem) {
             return Ok(Who::NotRoot);
         }
         if self.group.is_empty() {
@@ -387,8 +390,10 @@ pub(in super::super) fn read_show(text: &str, context: &Context<'_>) -> Found {
         })
         .collect();
     let units = fields.filter(|units| !units.is_empty())?;
+    let has = |fields: &[(&str, &str)], name: &str| fields.iter().any(|(key, _)| *key == name);
     let is_unit = |fields: &Vec<(&str, &str)>| {
-        fields.iter().any(|(key, _)| ["CapabilityBoundingSet", "AmbientCapabilities"].contains(key))
+        let names = ["CapabilityBoundingSet", "AmbientCapabilities", "NoNewPrivileges"];
+        names.iter().any(|name| has(fields, name))
     };
     if !units.iter().all(is_unit) {
         return None;
@@ -398,6 +403,10 @@ pub(in super::super) fn read_show(text: &str, context: &Context<'_>) -> Found {
 
 fn shown(fields: &[(&str, &str)], context: &Context<'_>) -> Result<Settings, SettingsError> {
     let mut service = Service::default();
+    // All properties are shown but those without a value, and an empty set is one of them.
+    if fields.iter().any(|(key, _)| *key == "NoNewPrivileges") {
+        service.bounding = Some(CapSet::empty());
+    }
     let mut name = None;
     let mut is_extended = false;
     for &(key, value) in fields {
@@ -407,6 +416,12 @@ fn shown(fields: &[(&str, &str)], context: &Context<'_>) -> Result<Settings, Set
                 let words = syntax::words(value).0;
                 let caps = words.iter().map(|word| syntax::capability(word)).collect();
                 service.bounding = Some(caps);
+            }
+            // A number, and not the names of a unit.
+            "SecureBits" => {
+                service.securebits = value
+                    .parse::<u32>()
+                    .map_or(Securebits::empty(), |bits| Securebits::from_bits_retain(bits));
             }
             "ExecStart" | "ExecStartEx" => {
                 // The second has the flags of the same commands.
@@ -423,8 +438,11 @@ fn shown(fields: &[(&str, &str)], context: &Context<'_>) -> Result<Settings, Set
                     _ if flags.contains("no-setuid") => "!",
                     _ => "",
                 };
-                if let Some(argv) = part("argv[]=").or_else(|| part("path=")) {
-                    service.exec.push(format!("{prefix}{argv}"));
+                // The first word of argv[] is the program's own name for itself.
+                let argv = part("argv[]=").unwrap_or_default();
+                let arguments = argv.split_once(' ').map_or("", |(_, arguments)| arguments);
+                if let Some(path) = part("path=") {
+                    service.exec.push(format!("{prefix}{path} {arguments}"));
                 }
             }
             // Defaults of lists, which are shown as well.

@@ -34,6 +34,8 @@ tests! {
         lines_of_json,
         hostile_names,
         processes_and_their_sets;
+    UserNamespace:
+        inside_of_a_sandbox;
     Root ["find getcap"]:
         files_of_a_tree,
         files_of_this_machine;
@@ -404,6 +406,36 @@ fn packages() {
         let is_owned = query.status.success() || older.status.success();
         assert_eq!(file["package"].is_string(), is_owned, "{file}");
     }
+}
+
+/// In a user namespace and under a filter, the ways are closed, and for these reasons.
+fn inside_of_a_sandbox() {
+    let look = || -> Value {
+        let ran = ran(program("rcap").args(["scan", "--here", "--json"]));
+        assert_eq!((ran.status, &*ran.err), (Some(0), ""));
+        serde_json::from_str(&ran.out).unwrap()
+    };
+    let way = |json: &Value, name: &str| {
+        let mut ways = json["ways"].as_array().unwrap().iter();
+        ways.find(|way| way["name"] == name).cloned().unwrap()
+    };
+    let free = look();
+    assert_eq!(free["initial_user_namespace"], false);
+    let filtered = free["filtered"].as_array().unwrap();
+    assert!(!filtered.contains(&"mount".into()) && !filtered.contains(&"unshare".into()), "{free}");
+    assert_eq!(way(&free, "cap_sys_admin")["open"], false);
+    assert_eq!(way(&free, "cap_sys_admin")["text"], "it counts only in this user namespace");
+    let number = |call: i64| u32::try_from(call).unwrap();
+    common::refuse_calls(&[number(libc::SYS_mount), number(libc::SYS_unshare)]);
+    let caged = look();
+    let filtered = caged["filtered"].as_array().unwrap();
+    assert!(filtered.contains(&"mount".into()) && filtered.contains(&"unshare".into()), "{caged}");
+    assert_eq!(caged["seccomp"], "filter");
+    assert_eq!(
+        (&caged["user_namespaces"], &way(&caged, "user namespaces")["open"]),
+        (&false.into(), &false.into())
+    );
+    assert_eq!(caged["effective"], free["effective"]);
 }
 
 fn findings_are_explained() {

@@ -17,6 +17,7 @@
 
 pub mod baseline;
 pub mod gather;
+pub mod here;
 pub mod image;
 pub mod output;
 pub mod policy;

@@ -14,6 +14,8 @@ use std::{
 use libc::{c_int, c_long, c_uint, c_ulong};
 use nix::unistd::{ForkResult, Pid};
 
+#[cfg(feature = "scan")]
+pub(crate) mod ask;
 pub(crate) mod bpf;
 #[cfg(feature = "all-threads")]
 pub(crate) mod broadcast;

@@ -9,7 +9,7 @@ use rcap::{
         baseline::Baseline,
         findings,
         gather::{self, Sources},
-        image,
+        here, image,
         output::{html, json, prometheus, sarif, table},
         today,
     },
@@ -20,10 +20,25 @@ use rcap::{
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &ScanRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    if request.here {
+        return here(request, io);
+    }
     match scan(request, io)? {
         Some((inventory, findings)) => print(request, &inventory, &findings, io),
         None => Ok(Exit::SUCCESS),
     }
+}
+
+/// `--here`
+fn here(request: &ScanRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let here = here::look()?;
+    let ways = here::ways(&here);
+    if request.json {
+        writeln!(io.out, "{}", here::document(&here, &ways))?;
+    } else {
+        write!(io.out, "{}", here::text(&here, &ways))?;
+    }
+    Ok(Exit::SUCCESS)
 }
 
 /// Returns the error of a file on the command line.

@@ -50,6 +50,9 @@ pub(crate) struct ScanRequest {
     /// Scan an image: a docker save archive, an OCI layout, or docker:NAME
     #[arg(long, value_name = "IMAGE", conflicts_with_all = ["root", "paths", "packages"])]
     pub(crate) image: Option<PathBuf>,
+    /// Report what this process could do, and which ways to more privileges are open
+    #[arg(long, conflicts_with_all = ["root", "image", "paths", "packages", "jsonl", "sarif", "prometheus", "html"])]
+    pub(crate) here: bool,
     /// Ask dpkg or rpm whether each file is as its package brought it
     #[arg(long)]
     pub(crate) packages: bool,

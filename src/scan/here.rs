@@ -146,7 +146,7 @@ pub fn look() -> Result<Here> {
         user_namespaces,
         others: others(credentials.uid.real),
         set_uid: programs.files.iter().filter(is_set_uid).count(),
-        keys: KEYS.iter().copied().filter(|path| is_key(&path)).collect(),
+        keys: KEYS.iter().copied().filter(is_key).collect(),
         credentials,
     })
 }

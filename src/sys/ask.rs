@@ -51,9 +51,9 @@ pub(crate) fn ask(question: Question) -> io::Result<()> {
             (libc::SYS_unshare, [c_long::from(libc::CLONE_NEWUSER), 0, 0, 0, 0])
         }
     };
-    let [a, b, c, d, e] = arguments;
+    let [first, second, third, fourth, fifth] = arguments;
     // SAFETY: every pointer is null, so no memory is read or written; no call but the last changes
     // anything, and that one changes only the namespace of this process.
-    let ret = unsafe { libc::syscall(number, a, b, c, d, e) };
+    let ret = unsafe { libc::syscall(number, first, second, third, fourth, fifth) };
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }

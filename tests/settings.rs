@@ -121,7 +121,7 @@ fn brief(set: &Value) -> String {
     }
 }
 
-/// What sources are read as: the user, whether it is root, the bounding, permitted and ambient set,
+/// Sources and their settings: the user, whether it is root, the bounding, permitted and ambient set,
 /// no_new_privs, and a part of a remark.
 fn sources() {
     let dir = directory();
@@ -346,7 +346,7 @@ fn json_schema() {
     }
 }
 
-/// What `docker-compose config` makes of a project is read as what it was.
+/// A project and the output of `docker-compose config` for it are read as the same settings.
 fn compose_resolves() {
     let base = "version: '2.4'\nservices:\n  base: {image: x, cap_drop: [ALL], security_opt: ['no-new-privileges:true'], user: '5'}\n";
     #[rustfmt::skip]

@@ -152,7 +152,7 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// What the cases find in their environment.
+/// An environment variable of the cases, and its value.
 const ENVIRONMENT: (&str, &str) =
     ("URING", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/uring.py"));
 

@@ -154,7 +154,7 @@ fn units_as_systemd_starts_them() {
         assert_eq!(sets, Sets::expected(&settings).with_uid(&sets), "{body}");
         let is_user = body.contains("User=nobody") && settings.user.is_root() == Some(false);
         assert_eq!(sets.uid, if is_user { "65534" } else { "0" }, "{body}");
-        // What systemctl(1) shows of it is read as the same, but for what its words were.
+        // The output of systemctl(1) is read as the same settings, except for their words.
         let shown = manager.show(std::slice::from_ref(name));
         let shown = read(&shown.out, name, InputFormat::Show)
             .unwrap_or_else(|err| panic!("{err}: {shown:?}"));

@@ -103,7 +103,7 @@ fn launcher(source: &Settings, settings: Settings, engine: Option<Engine>) -> Se
         return engine.grant(settings, Grant { bounding, ambient, named });
     }
     let mut settings = settings.with_sets(bounding, ambient);
-    // What is not in the bounding set cannot become inheritable.
+    // Only the bounding set can become inheritable.
     settings.caps.inheritable = (source.caps.inheritable & bounding) | ambient;
     settings
 }

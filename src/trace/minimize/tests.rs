@@ -413,8 +413,8 @@ fn noise_is_excluded_and_the_rest_is_compared() {
     assert_eq!(evidence[0].words, "the owner of /tmp/*/y is 0 instead of 33");
 }
 
-/// What comes and goes in runs with the same capabilities is noise, even if no run with all of them
-/// has shown it.
+/// An effect that comes and goes in runs with the same capabilities is noise, even if no run with all
+/// of them has shown it.
 #[test]
 fn a_difference_has_to_last() {
     for period in [3, 4, 5, 7] {

@@ -79,7 +79,7 @@ fn sentence(line: &Line<'_>, count: u64, all: &[&Denial]) -> String {
     let why = match line.lock {
         Lock::Capability => {
             let mut caps: Vec<String> = line.caps.iter().map(|cap| cap.to_string()).collect();
-            // Of the two for files, the smaller one first.
+            // The smaller one of the two for files comes first.
             caps.reverse();
             let because = line.because.map(|because| format!(" ({because})")).unwrap_or_default();
             format!("needs {}{because}", caps.join(" or "))

@@ -83,6 +83,8 @@ mod error;
 mod sys;
 mod thread;
 
+#[cfg(feature = "cli")]
+pub mod container;
 pub mod exec;
 pub mod file;
 pub mod knowledge;

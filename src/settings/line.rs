@@ -62,6 +62,11 @@ fn is_one_of(list: &str, name: &str) -> bool {
     list.split_ascii_whitespace().any(|one| one == name)
 }
 
+/// Returns whether an option of the program itself, before its subcommand, takes the next word.
+pub(crate) fn is_valued_global(option: &str) -> bool {
+    is_one_of(GLOBAL, option)
+}
+
 /// Reads the words after the name of the program, or options alone.
 pub(super) fn read(
     words: &[Word],

@@ -30,6 +30,8 @@ pub use read::{Context, read, read_in, select};
 pub use source::Source;
 pub use text::shell_word;
 pub use user::{Id, User};
+#[cfg(feature = "cli")]
+pub(crate) use {line::is_valued_global, words::after_wrappers};
 
 mod caveats;
 mod container;

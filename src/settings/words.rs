@@ -100,6 +100,13 @@ fn without_wrappers(mut words: &[Word]) -> &[Word] {
     words
 }
 
+/// Returns the number of words before the program: wrappers such as `sudo`, and variables.
+pub(crate) fn after_wrappers(words: &[String]) -> usize {
+    let word = |text: &String| Word { text: text.clone(), is_expanded: false };
+    let all: Vec<Word> = words.iter().map(word).collect();
+    words.len() - without_wrappers(&all).len()
+}
+
 /// Returns whether a word sets a variable, such as `A=b`.
 fn is_assignment(word: &str) -> bool {
     let Some((name, _)) = word.split_once('=') else { return false };

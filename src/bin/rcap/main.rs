@@ -5,6 +5,7 @@ mod check;
 mod commands;
 mod completions;
 mod decode;
+mod delegated;
 mod diff;
 mod explain;
 mod export;

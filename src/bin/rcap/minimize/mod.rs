@@ -6,7 +6,14 @@ use std::{
     io::{self, IsTerminal, Write},
 };
 
-use super::{Exit, Io, Stream, args::MinimizeRequest, failure::Failure, run::look_up, settings};
+use super::{
+    Exit, Io, Stream,
+    args::MinimizeRequest,
+    delegated::{self, Measure},
+    failure::Failure,
+    run::look_up,
+    settings,
+};
 use rcap::{
     Cap,
     launch::attainable,
@@ -40,6 +47,7 @@ pub(crate) fn init(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Option<Exit
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    delegated::check(&request.program, Measure::Minimize)?;
     // A user that the format cannot express is rejected before anything runs.
     settings::check(request.settings.to, request.user.as_ref())?;
     if request.in_place && request.reset.is_none() {

@@ -9,7 +9,12 @@ use nix::unistd::getegid;
 use serde_json::json;
 
 use super::{
-    Exit, Io, Stream, args::TraceRequest, failure::Failure, new_file::Pending, report::parse,
+    Exit, Io, Stream,
+    args::TraceRequest,
+    delegated::{self, Measure},
+    failure::Failure,
+    new_file::Pending,
+    report::parse,
     settings,
 };
 use rcap::{
@@ -36,6 +41,7 @@ pub(crate) fn run(request: &TraceRequest, io: &mut Io<'_>) -> Result<Exit, Failu
     if request.check {
         return check(io);
     }
+    delegated::check(&request.program, Measure::Trace)?;
     let (report, status) = record(request, io)?;
     if request.json {
         writeln!(io.out, "{}", json!(report))?;

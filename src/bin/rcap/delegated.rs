@@ -1,0 +1,72 @@
+//! Programs that leave the work to an engine or to systemd. Measuring one of them would say nothing
+//! about the container or the service.
+
+use std::{env, ffi::OsString};
+
+use rcap::container::{Client, Delegation};
+
+use super::failure::Failure;
+
+/// A command that measures a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    Trace,
+    Minimize,
+}
+
+/// Refuses a command line that cannot be measured, and says what can be done instead.
+///
+/// # Errors
+///
+/// [`Failure::Subject`] for such a command line.
+pub(crate) fn check(words: &[OsString], measure: Measure) -> Result<(), Failure> {
+    let Some(delegation) = Delegation::of(words) else { return Ok(()) };
+    match way_out(&delegation, measure) {
+        None => Ok(()),
+        Some(way_out) => {
+            let does = match delegation.client {
+                Client::Systemctl | Client::SystemdRun => "systemd starts the service",
+                Client::Kubectl => "the cluster starts the containers",
+                _ => "the engine starts the container",
+            };
+            let reason =
+                format!("{does}, so measuring this program would not measure it: {way_out}");
+            Err(Failure::subject(&delegation.name, reason))
+        }
+    }
+}
+
+/// Returns another way to measure, or `None` if this one measures the right processes.
+fn way_out(delegation: &Delegation, measure: Measure) -> Option<&'static str> {
+    let is_trace = measure == Measure::Trace;
+    let is_remote = delegation.remote().is_some() || is_remote_by_environment(delegation.client);
+    Some(match delegation.client {
+        _ if is_remote => "run rcap on the machine of the engine",
+        // Their containers are descendants.
+        Client::Podman | Client::Runtime if is_trace && delegation.verb != "exec" => return None,
+        // The program is a descendant.
+        Client::SystemdRun if delegation.before.iter().any(|word| word == "--scope") => {
+            return None;
+        }
+        Client::Docker | Client::Podman | Client::Nerdctl | Client::Compose if is_trace => {
+            "`rcap trace --container NAME` records a running container, and rcap-oci-runtime(8) \
+             describes a runtime for Docker that records from the start"
+        }
+        Client::Docker | Client::Podman | Client::Nerdctl | Client::Compose | Client::Runtime => {
+            "record it with `rcap trace`, and try the candidates with --cap-drop ALL and --cap-add"
+        }
+        Client::Kubectl => "on the node, `rcap trace --container ID` records a running container",
+        Client::Systemctl => "`rcap trace --unit NAME` records a running service",
+        _ => "measure its program directly, with --user if it has another user",
+    })
+}
+
+/// Returns whether the environment names an engine of another machine.
+fn is_remote_by_environment(client: Client) -> bool {
+    let variable = match client {
+        Client::Docker | Client::Compose => "DOCKER_HOST",
+        Client::Podman => "CONTAINER_HOST",
+        _ => return false,
+    };
+    env::var(variable).is_ok_and(|address| rcap::container::is_remote(&address))
+}

@@ -128,14 +128,14 @@ fn sources() {
     #[rustfmt::skip]
     let files: &[(&str, &str, [&str; 7])] = &[
         // Units: the words that systemd takes, and the settings that imply others.
-        ("words.service",   "[Service]\nCapabilityBoundingSet=CAP_CHOWN,CAP_KILL\nExecStart=/bin/x\n",         ["0", "true", "", "", "", "false", "separated by blanks"]),
+        ("words.service",   "[Service]\nCapabilityBoundingSet=CAP_CHOWN,CAP_KILL\nExecStart=/opt/x\n",         ["0", "true", "", "", "", "false", "separated by blanks"]),
         ("every.service",   "[Service]\nCapabilityBoundingSet=ALL\n",                                           ["0", "true", "", "", "", "false", "skips \"ALL\""]),
         ("quotes.service",  "[Service]\nCapabilityBoundingSet='CAP_KILL' CAP_CHOWN\n",                          ["0", "true", "chown,kill", "chown,kill", "", "false", ""]),
         ("unknown.service", "[Service]\nCapabilityBoundingSet=CAP_KILL CAP_KIL\n",                              ["0", "true", "kill", "kill", "", "false", "skips \"CAP_KIL\""]),
         ("user.service",    "[Service]\nUser=daemon\n",                                                         ["daemon", "false", "all", "", "", "false", ""]),
         ("ambient.service", "[Service]\nUser=daemon\nAmbientCapabilities=CAP_KILL\n",                          ["daemon", "false", "all", "kill", "kill", "false", ""]),
-        ("plus.service",    "[Service]\nUser=daemon\nCapabilityBoundingSet=\nExecStart=+/bin/x\n",             ["0", "true", "all", "all", "", "false", "ExecStart=+"]),
-        ("mark.service",    "[Service]\nUser=daemon\nCapabilityBoundingSet=CAP_KILL\nExecStart=!/bin/x\n",     ["0", "true", "kill", "kill", "", "false", "ExecStart=!"]),
+        ("plus.service",    "[Service]\nUser=daemon\nCapabilityBoundingSet=\nExecStart=+/opt/x\n",             ["0", "true", "all", "all", "", "false", "ExecStart=+"]),
+        ("mark.service",    "[Service]\nUser=daemon\nCapabilityBoundingSet=CAP_KILL\nExecStart=!/opt/x\n",     ["0", "true", "kill", "kill", "", "false", "ExecStart=!"]),
         ("noroot.service",  "[Service]\nSecureBits=noroot\n",                                                   ["0", "true", "all", "all", "", "false", ""]),
         ("clock.service",   "[Service]\nCapabilityBoundingSet=CAP_SYS_TIME CAP_KILL\nProtectClock=yes\n",      ["0", "true", "kill", "kill", "", "false", ""]),
         ("filter.service",  "[Service]\nUser=daemon\nLockPersonality=yes\n",                                    ["daemon", "false", "all", "", "", "false", "before systemd 255"]),

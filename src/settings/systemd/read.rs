@@ -419,9 +419,8 @@ fn shown(fields: &[(&str, &str)], context: &Context<'_>) -> Result<Settings, Set
             }
             // A number, and not the names of a unit.
             "SecureBits" => {
-                service.securebits = value
-                    .parse::<u32>()
-                    .map_or(Securebits::empty(), |bits| Securebits::from_bits_retain(bits));
+                service.securebits =
+                    value.parse::<u32>().map_or(Securebits::empty(), Securebits::from_bits_retain);
             }
             "ExecStart" | "ExecStartEx" => {
                 // The second has the flags of the same commands.

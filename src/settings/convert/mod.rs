@@ -265,3 +265,6 @@ pub(super) fn wider(settings: &Settings, source: &Settings) -> Option<&'static s
     }
     None
 }
+
+#[cfg(all(test, feature = "settings"))]
+mod tests;

@@ -47,7 +47,7 @@ fn again(format: Format, text: &str) -> Option<Settings> {
 }
 
 proptest! {
-    /// What is written is read as nothing wider, and so is what is written from that in turn.
+    /// Reading a written file grants nothing more, and so does a second conversion.
     #[test]
     fn no_pair_of_formats_widens(source in settings()) {
         let target = Target { service: Some("s".to_owned()), ..Target::default() };

@@ -225,7 +225,9 @@ fn sources() {
         assert!(ran.status != Some(0) && ran.err.contains(words), "{source}: {ran:?}");
     }
     // Hundreds of aliases of one anchor.
-    let services: String = (0..600).map(|n| format!("  s{n}: {{image: x, <<: *d}}\n")).collect();
+    let services: Vec<String> =
+        (0..600).map(|n| format!("  s{n}: {{image: x, <<: *d}}\n")).collect();
+    let services = services.concat();
     let many = format!("x-d: &d {{cap_drop: [ALL]}}\nservices:\n{services}");
     assert_eq!(subjects(&["--from", &write(dir.path(), "many.yml", &many)]).len(), 600);
 }

@@ -242,7 +242,7 @@ fn units_of_debian() {
     let mut compared = 0;
     for (name, text) in &units {
         let shown_name = name.replace("@.", "@one.");
-        let shown = manager.show(&[shown_name.clone()]).out;
+        let shown = manager.show(std::slice::from_ref(&shown_name)).out;
         let field = |key: &str| {
             let mut lines = shown.lines().filter_map(|line| line.split_once('='));
             lines.find(|(name, _)| *name == key).map(|(_, value)| value.to_owned())

@@ -106,14 +106,13 @@ pub(crate) fn random_setpriv(numbers: &mut Numbers) -> String {
             caps.iter().map(|cap| format!(",+{}", cap.to_string().trim_start_matches("cap_")));
         format!("-all{}", names.collect::<String>())
     };
-    let mut line = "setpriv".to_owned();
     let user = [None, Some("0"), Some("1000"), Some("65534")][numbers.below(4)];
-    if let Some(user) = user {
-        line += &format!(" --reuid={user} --regid={user} --clear-groups");
-    }
-    line +=
-        &format!(" --inh-caps={} --ambient-caps={}", list(inheritable & bounding), list(ambient));
-    line += &format!(" --bounding-set={}", list(bounding));
+    let user =
+        user.map_or(String::new(), |user| format!(" --reuid={user} --regid={user} --clear-groups"));
+    let [inheritable, ambient, bounding] = [inheritable & bounding, ambient, bounding].map(list);
+    let mut line = format!(
+        "setpriv{user} --inh-caps={inheritable} --ambient-caps={ambient} --bounding-set={bounding}"
+    );
     if numbers.below(5) == 0 {
         line += " --securebits=+noroot";
     }

@@ -21,6 +21,7 @@ use serde_json::{Value, json};
 tests! {
     Nothing:
         sources,
+        many_aliases,
         directories,
         ambiguous_names,
         json_schema;
@@ -224,7 +225,11 @@ fn sources() {
         let ran = export(&["--to", "json", "--from", source]);
         assert!(ran.status != Some(0) && ran.err.contains(words), "{source}: {ran:?}");
     }
-    // Hundreds of aliases of one anchor.
+}
+
+/// Hundreds of aliases of one anchor are read.
+fn many_aliases() {
+    let dir = directory();
     let services: Vec<String> =
         (0..600).map(|n| format!("  s{n}: {{image: x, <<: *d}}\n")).collect();
     let services = services.concat();

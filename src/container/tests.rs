@@ -1,6 +1,7 @@
 use std::ffi::OsString;
 
-use super::{Client, Delegation};
+use super::{Client, Delegation, Invocation};
+use crate::{Cap, CapSet};
 
 fn words(text: &str) -> Vec<OsString> {
     text.split(' ').map(OsString::from).collect()
@@ -49,4 +50,58 @@ fn engines_on_other_machines() {
     {
         assert_eq!(remote(text), None, "{text}");
     }
+}
+
+fn invocation(text: &str) -> Invocation {
+    Invocation::new(&Delegation::of(&words(text)).unwrap()).unwrap()
+}
+
+#[test]
+fn the_command_line_to_paste() {
+    #[rustfmt::skip]
+    let rows = [
+        ("docker run --rm web",                                "docker run --rm --cap-drop ALL --cap-add KILL web"),
+        ("docker run -it --cap-add=CHOWN web a b",             "docker run -it --cap-drop ALL --cap-add KILL web a b"),
+        ("docker run --cap-drop all -p 80:80 --cap-add x web", "docker run -p 80:80 --cap-drop ALL --cap-add KILL web"),
+        ("docker run --privileged -- web --cap-add x",         "docker run --cap-drop ALL --cap-add KILL -- web --cap-add x"),
+        ("docker -H unix:///s create web",                     "docker -H unix:///s create --cap-drop ALL --cap-add KILL web"),
+    ];
+    for (text, want) in rows {
+        assert_eq!(invocation(text).with_caps(Cap::KILL.into()), want);
+    }
+}
+
+#[test]
+fn the_arguments_of_a_run() {
+    let volumes = [("data".to_owned(), "copy".to_owned())].into();
+    #[rustfmt::skip]
+    let rows = [
+        ("docker run --rm -dit -p 80:80 web",           "--publish=80:80 |web"),
+        ("docker run --tty -v data:/d -v /a:/b web c",  "--tty --volume=copy:/d --volume=/a:/b |web c"),
+        ("docker run --mount type=volume,source=data,target=/d web", "--mount=type=volume,source=copy,target=/d |web"),
+        ("docker run --cidfile f --restart always --cap-drop ALL --privileged web", "|web"),
+        ("docker run -e data:x web",                    "--env=data:x |web"),
+    ];
+    for (text, want) in rows {
+        let got = invocation(text).create(CapSet::empty(), "l", &volumes, false).join(" ");
+        let want = want.replace('|', "--cap-drop ALL ");
+        // A terminal would join both streams.
+        assert_eq!(got, format!("create --label=l {want}").replace("--tty ", ""), "{text}");
+    }
+    let quick = invocation("docker run --health-interval 1h --health-cmd x web");
+    let quick = quick.create(CapSet::empty(), "l", &volumes, true).join(" ");
+    assert_eq!(quick, "create --label=l --health-cmd=x --health-interval=1s --cap-drop ALL web");
+}
+
+#[test]
+fn the_largest_set() {
+    let docker = crate::settings::Profile::Docker.given() & CapSet::supported();
+    assert_eq!(invocation("docker run --cap-drop ALL web").most().unwrap(), docker);
+    let more = invocation("docker run --cap-add NET_ADMIN web").most().unwrap();
+    assert_eq!(more, docker | CapSet::from(Cap::NET_ADMIN));
+    for all in ["--privileged", "--cap-add ALL"] {
+        let most = invocation(&format!("docker run {all} web")).most().unwrap();
+        assert_eq!(most, CapSet::supported());
+    }
+    assert!(invocation("docker run --cap-add x web").most().is_err());
 }

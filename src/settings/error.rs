@@ -145,7 +145,7 @@ impl SettingsError {
     }
 
     #[cfg(feature = "settings")]
-    pub(super) fn value(value: impl fmt::Display, reason: &'static str) -> SettingsError {
+    pub(crate) fn value(value: impl fmt::Display, reason: &'static str) -> SettingsError {
         SettingsError::Value { value: value.to_string().into(), reason }
     }
 

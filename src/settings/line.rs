@@ -39,7 +39,10 @@ const GLOBAL: &str = "--host -H --context -c --config --log-level -l --tlscacert
     --cgroup-manager --runtime --events-backend --identity --tmpdir --volumepath --hooks-dir \
     --conmon --module --snapshotter --data-root --imagestore --out";
 
-/// Short options, and the long ones that they stand for. Those after the first five take a value.
+/// The number of short options without a value.
+const SWITCHES_FIRST: usize = 5;
+
+/// Short options, and the long ones that they stand for. Those without a value come first.
 const SHORT: [(char, &str); 15] = [
     ('d', "detach"),
     ('i', "interactive"),
@@ -60,6 +63,77 @@ const SHORT: [(char, &str); 15] = [
 
 fn is_one_of(list: &str, name: &str) -> bool {
     list.split_ascii_whitespace().any(|one| one == name)
+}
+
+/// Splits the words after `run` or `create`: the options, with their long names, values and places,
+/// and the place of the image.
+pub(crate) fn split_options(words: &[String]) -> Result<(Vec<LineOption>, usize), SettingsError> {
+    let mut options = Vec::new();
+    let mut at = 0;
+    while let Some(word) = words.get(at) {
+        let begin = at;
+        at += 1;
+        if word == "--" {
+            return Ok((options, at));
+        }
+        let next = |name: &str| {
+            let wrong = || SettingsError::value(format_args!("--{name}"), "has no value");
+            words.get(begin + 1).cloned().ok_or_else(wrong)
+        };
+        let mut found = Vec::new();
+        if let Some(long) = word.strip_prefix("--") {
+            let (name, value) = match long.split_once('=') {
+                Some((name, value)) => (name, Some(value.to_owned())),
+                None if is_one_of(SWITCHES, long) => (long, None),
+                None if is_one_of(VALUED, long) => {
+                    at += 1;
+                    (long, Some(next(long)?))
+                }
+                None => {
+                    let wrong = "is not a known option, and may take the next word";
+                    return Err(SettingsError::value(word, wrong));
+                }
+            };
+            found.push((name.to_owned(), value));
+        } else if word.len() > 1 && word.starts_with('-') {
+            for (place, letter) in word.char_indices().skip(1) {
+                let Some(known) = SHORT.iter().position(|(short, _)| *short == letter) else {
+                    let wrong = "has an unknown option, which may take the next word";
+                    return Err(SettingsError::value(word, wrong));
+                };
+                let name = SHORT[known].1;
+                if known < SWITCHES_FIRST {
+                    found.push((name.to_owned(), None));
+                    continue;
+                }
+                let value = &word[place + letter.len_utf8()..];
+                let value = if value.is_empty() {
+                    at += 1;
+                    next(name)?
+                } else {
+                    value.strip_prefix('=').unwrap_or(value).to_owned()
+                };
+                found.push((name.to_owned(), Some(value)));
+                break;
+            }
+        } else {
+            return Ok((options, begin));
+        }
+        let place = begin..at;
+        let option = |(name, value)| LineOption { name, value, words: place.clone() };
+        options.extend(found.into_iter().map(option));
+    }
+    Ok((options, words.len()))
+}
+
+/// An option of a command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LineOption {
+    /// The long name.
+    pub(crate) name: String,
+    pub(crate) value: Option<String>,
+    /// The place among the words. Several short options can share a word.
+    pub(crate) words: std::ops::Range<usize>,
 }
 
 /// Returns whether an option of the program itself, before its subcommand, takes the next word.
@@ -180,7 +254,7 @@ impl Line {
                 return Err(SettingsError::value(&word.text, wrong));
             };
             let name = SHORT[place].1;
-            if place < 5 {
+            if place < SWITCHES_FIRST {
                 continue;
             }
             let value = &letters[at + letter.len_utf8()..];

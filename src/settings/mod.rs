@@ -31,7 +31,10 @@ pub use source::Source;
 pub use text::shell_word;
 pub use user::{Id, User};
 #[cfg(feature = "cli")]
-pub(crate) use {line::is_valued_global, words::after_wrappers};
+pub(crate) use {
+    line::{LineOption, is_valued_global, split_options},
+    words::after_wrappers,
+};
 
 mod caveats;
 mod container;

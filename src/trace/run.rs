@@ -119,7 +119,7 @@ impl HealthCheck {
     }
 
     /// Looks after the attempt that is running, or begins the next one.
-    fn advance(&mut self) -> Result<()> {
+    pub(crate) fn advance(&mut self) -> Result<()> {
         if let Some((child, _)) = &mut self.running {
             let ended = child.try_wait().map_err(|err| Op::Wait.thread(err))?;
             let Some(status) = ended else { return Ok(()) };
@@ -155,7 +155,7 @@ impl HealthCheck {
     }
 
     /// Continues after the end of the program. Returns whether the answer is known.
-    fn conclude(&mut self) -> Result<bool> {
+    pub(crate) fn conclude(&mut self) -> Result<bool> {
         self.advance()?;
         if self.running.is_none() && !self.passed && !self.last {
             self.last = true;
@@ -164,7 +164,7 @@ impl HealthCheck {
         Ok(self.passed || self.running.is_none())
     }
 
-    fn end(&mut self) {
+    pub(crate) fn end(&mut self) {
         if let Some((mut child, _)) = self.running.take() {
             let _ = child.kill();
             let _ = child.wait();

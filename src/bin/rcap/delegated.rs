@@ -14,6 +14,13 @@ pub(crate) enum Measure {
     Minimize,
 }
 
+/// Returns the command line of a container that can be measured: `docker run` on this machine.
+pub(crate) fn container(words: &[OsString]) -> Option<Delegation> {
+    let delegation = Delegation::of(words)?;
+    let is_here = delegation.remote().is_none() && !is_remote_by_environment(delegation.client);
+    (delegation.client == Client::Docker && delegation.is_run() && is_here).then_some(delegation)
+}
+
 /// Refuses a command line that cannot be measured, and says what can be done instead.
 ///
 /// # Errors

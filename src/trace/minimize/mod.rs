@@ -55,7 +55,7 @@ mod program;
 mod search;
 mod verdict;
 
-pub(super) use capture::Capture;
+pub(crate) use capture::Capture;
 pub use effects::{Aspect, Difference, Effects, Facts, Noise, Process, ProcessSets, Subject};
 pub use engine::{Minimizer, Run, Stop, Unfit};
 pub use judge::{Failure, Weight, refusal};

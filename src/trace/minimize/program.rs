@@ -299,6 +299,14 @@ impl View {
                 network::read(namespace, &mut effects).map_err(failed(Path::new("/proc")))?;
             }
         }
+        effects.add_processes(threads);
+        Ok(effects)
+    }
+}
+
+impl Effects {
+    /// Adds processes, by the IDs of their threads.
+    pub(crate) fn add_processes(&mut self, threads: &[u32]) {
         for &tid in threads {
             // One that has ended meanwhile is not left running.
             let Ok(status) = Proc::default().status(tid) else { continue };
@@ -314,9 +322,8 @@ impl View {
             let caps = status.caps;
             let sets =
                 [caps.permitted, caps.effective, caps.inheritable, status.bounding, status.ambient];
-            effects.processes.entry(process).or_default().insert(ProcessSets::new(sets));
+            self.processes.entry(process).or_default().insert(ProcessSets::new(sets));
         }
-        Ok(effects)
     }
 }
 

@@ -299,7 +299,8 @@ pub(crate) struct SettingsFormat {
 /// `rcap minimize`
 #[derive(Debug, Parser)]
 #[command(
-    override_usage = "rcap minimize [OPTION]... [--] PROGRAM [ARG]...",
+    override_usage = "rcap minimize [OPTION]... [--] PROGRAM [ARG]...\n       \
+                      rcap minimize [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...",
     after_help = "The program runs several times, without input, and its output is not shown.\n\n\
                   Example: rcap minimize -- ping -c 1 127.0.0.1"
 )]
@@ -308,6 +309,12 @@ pub(crate) struct MinimizeRequest {
     /// Run a shell command until it succeeds, which shows that the program works
     #[arg(long, value_name = "COMMAND")]
     pub(crate) check: Option<String>,
+    /// The same in the container of `docker run`
+    #[arg(long, value_name = "COMMAND", conflicts_with = "check")]
+    pub(crate) check_in: Option<String>,
+    /// Use the container's named volumes, instead of a copy for each run
+    #[arg(long)]
+    pub(crate) shared_volumes: bool,
     /// Run on for so long after --check, and processes left behind after the program's end
     #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = values::duration)]
     pub(crate) settle: Duration,
@@ -358,6 +365,22 @@ pub(crate) struct MinimizeRequest {
     /// The program and its arguments
     #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
     pub(crate) program: Vec<OsString>,
+}
+
+impl MinimizeRequest {
+    /// Rejects options that only a container can have.
+    ///
+    /// # Errors
+    ///
+    /// [`Mistake`] with the name of the option.
+    pub(crate) fn check_program(&self) -> Result<(), Mistake> {
+        let given =
+            [("--check-in", self.check_in.is_some()), ("--shared-volumes", self.shared_volumes)];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(Mistake::new(format!("{name} requires `docker run`"))),
+            None => Ok(()),
+        }
+    }
 }
 
 /// `rcap report`

@@ -25,6 +25,7 @@ use rcap::{
     },
 };
 
+mod container;
 mod print;
 
 use print::Network;
@@ -47,7 +48,11 @@ pub(crate) fn init(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Option<Exit
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    if let Some(delegation) = delegated::container(&request.program) {
+        return container::run(request, &delegation, io);
+    }
     delegated::check(&request.program, Measure::Minimize)?;
+    request.check_program()?;
     // A user that the format cannot express is rejected before anything runs.
     settings::check(request.settings.to, request.user.as_ref())?;
     if request.in_place && request.reset.is_none() {

@@ -31,6 +31,8 @@ pub(super) enum Network {
     Compared,
     /// A private network, because the program used `CAP_NET_ADMIN` in the machine's.
     Private,
+    /// The network of a container.
+    OfContainer,
 }
 
 /// A run that has ended.

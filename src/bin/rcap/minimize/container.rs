@@ -1,0 +1,148 @@
+//! `rcap minimize` of a container: the smallest set with which it does the same.
+
+use std::io::{self, IsTerminal, Write};
+
+use rcap::{
+    CapSet,
+    container::{self, Container, Delegation, Invocation, Setup},
+    launch::attainable,
+    tools::{Escaped, Mistake, signals, table::fit},
+    trace::minimize::{Found, Minimizer, Plan, Run, Stop, Unfit},
+};
+
+use super::{
+    Exit, Failure, Io, MinimizeRequest, Stream,
+    print::{self, Network},
+    settings,
+};
+
+/// Searches with containers that have the arguments of this command line.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub(super) fn run(
+    request: &MinimizeRequest,
+    delegation: &Delegation,
+    io: &mut Io<'_>,
+) -> Result<Exit, Failure> {
+    check(request)?;
+    let invocation = Invocation::new(delegation)?;
+    let shown = Escaped(invocation.to_string().as_bytes()).to_string();
+    fit(&format!("Measuring the container of `{shown}`, not the docker client."), io.err)?;
+    let progress = io::stderr().is_terminal() && !request.json;
+    let mut number = 0;
+    let mut show = |run: &Run| {
+        number += 1;
+        if progress {
+            // A closed standard error does not stop the search.
+            let _ = fit(&print::progress(number, run), &mut Stream::stderr());
+        }
+    };
+    signals::catch()?;
+    let withheld = request.drop.unwrap_or_default();
+    let (most, all) = (invocation.most()? - withheld, attainable()? - withheld);
+    let (mut found, mut ended) = search(request, &invocation, most, io, &mut show)?;
+    if let (true, Err(Stop::Unfit(Unfit::Fails { failures, message }))) = (most != all, &ended) {
+        let failure = failures.first().map(|failure| failure.with_message(message));
+        let failure = Escaped(failure.unwrap_or_default().as_bytes()).to_string();
+        let words = format!("With the default capabilities, {failure}. Trying all capabilities.");
+        fit(&words, io.err)?;
+        (found, ended) = search(request, &invocation, all, io, &mut show)?;
+    }
+    let exit = match ended {
+        Err(Stop::Failed(container::Failed::Run(err))) => return Err(err.into()),
+        Err(Stop::Failed(err)) => return Err(Failure::subject(&delegation.name, err)),
+        Err(Stop::Unfit(unfit)) => return Err(Failure::No(unfit.to_string())),
+        Err(_) => Exit::INTERRUPTED,
+        Ok(()) => Exit::SUCCESS,
+    };
+    report(request, &invocation, &found, io)?;
+    Ok(exit)
+}
+
+/// Rejects options that a container's own arguments decide.
+fn check(request: &MinimizeRequest) -> Result<(), Mistake> {
+    let options = [
+        ("--in-place", request.in_place),
+        ("--net", request.net),
+        ("--no-new-privs", request.no_new_privs),
+        ("--reset", request.reset.is_some()),
+        ("--user", request.user.is_some()),
+    ];
+    let wrong = options.iter().find(|(_, is_given)| *is_given);
+    let words = |name| format!("{name} cannot be used for a container, which has its own options");
+    wrong.map_or(Ok(()), |(name, _)| Err(Mistake::new(words(name))))
+}
+
+/// The result, and the reason for which the search ended without a proof.
+type Searched = (Found, Result<(), Stop<container::Failed>>);
+
+fn search(
+    request: &MinimizeRequest,
+    invocation: &Invocation,
+    most: CapSet,
+    io: &mut Io<'_>,
+    progress: &mut dyn FnMut(&Run),
+) -> Result<Searched, Failure> {
+    let mut setup = Setup::default();
+    setup.check.clone_from(&request.check);
+    setup.check_in.clone_from(&request.check_in);
+    setup.settle = request.settle;
+    setup.same_output = request.same_output;
+    setup.shared_volumes = request.shared_volumes;
+    let cancelled = Box::new(|| signals::caught().is_some());
+    let options = request.recording.options(true);
+    let container = Container::new(invocation.clone(), most, setup, options, cancelled);
+    let container = container.map_err(|err| match err {
+        container::Failed::Run(err) => err.into(),
+        err => Failure::subject(invocation, err),
+    })?;
+    if container.is_stateful() {
+        let words = "warning: a run sees what earlier ones did in the directories and volumes that \
+                     the containers share with the host";
+        io.complain_in_words("rcap minimize", words)?;
+    }
+    let most = container.most();
+    let mut plan = Plan::new(most);
+    plan.keep = request.keep.unwrap_or_default();
+    plan.expect = request.expect.into();
+    plan.repeat = request.repeat;
+    plan.strict = request.strict;
+    plan.stateful = container.is_stateful();
+    plan.timeout = request.timeout;
+    if !container.is_recorded() {
+        let words = "the engine's processes cannot be recorded: searching without a recording";
+        io.complain_in_words("rcap minimize", words)?;
+        plan.unseen = most;
+    }
+    let mut minimizer = Minimizer::new(plan, container);
+    let ended = minimizer.search(progress);
+    Ok((minimizer.found(), ended))
+}
+
+/// Prints the result, and the command line with the minimum.
+fn report(
+    request: &MinimizeRequest,
+    invocation: &Invocation,
+    found: &Found,
+    io: &mut Io<'_>,
+) -> Result<(), Failure> {
+    if request.json {
+        writeln!(io.out, "{}", print::json(&request.program, found))?;
+        return Ok(());
+    }
+    let to = request.settings.to;
+    let mut text = Vec::new();
+    print::print(found, Network::OfContainer, false, &mut text)?;
+    fit(&String::from_utf8_lossy(&text), settings::report_stream(to, io))?;
+    if !found.proved {
+        return Ok(());
+    }
+    if to.is_none() {
+        let line = invocation.with_caps(found.minimum);
+        // The line is not wrapped, so that it can be pasted.
+        writeln!(io.out, "\n{}", Escaped(line.as_bytes()))?;
+    }
+    settings::write("rcap minimize", to, found.minimum, None, io)
+}

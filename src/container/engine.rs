@@ -1,0 +1,167 @@
+//! An engine, through its client.
+
+use std::{
+    fmt, fs,
+    process::{Command, Stdio},
+};
+
+use serde_json::Value;
+
+use crate::{Error, launch::helper, proc::Proc, trace::Target};
+
+/// The label of all containers and volumes that a measurement has made. Its value is the process.
+const LABEL: &str = "io.rcap.run";
+
+/// An engine, through its client.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    /// The client and its own options.
+    words: Vec<String>,
+}
+
+/// The reason for which a container could not be run.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Failed {
+    /// It could not be recorded or observed.
+    Run(Error),
+    /// The client of the engine has failed.
+    Client {
+        /// The subcommand.
+        command: String,
+        /// The last line of its standard error.
+        message: String,
+    },
+    /// The command line cannot be measured, for this reason.
+    Unfit(String),
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failed::Run(err) => write!(f, "{err}"),
+            Failed::Client { command, message } => write!(f, "{command}: {message}"),
+            Failed::Unfit(words) => f.write_str(words),
+        }
+    }
+}
+
+impl std::error::Error for Failed {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Failed::Run(err) => err.source(),
+            _ => None,
+        }
+    }
+}
+
+impl From<Error> for Failed {
+    fn from(err: Error) -> Failed {
+        Failed::Run(err)
+    }
+}
+
+impl Engine {
+    /// Returns the engine that this client asks.
+    pub fn new(words: &[String]) -> Engine {
+        Engine { words: words.to_vec() }
+    }
+
+    /// Returns a command of the client.
+    pub(super) fn command(&self, args: &[&str]) -> Command {
+        let mut command = helper(self.words.first().map_or("docker", String::as_str));
+        command.args(self.words.iter().skip(1)).args(args).stdin(Stdio::null());
+        command
+    }
+
+    /// Returns a shell command line that calls the client.
+    pub(super) fn line(&self, args: &[&str]) -> String {
+        let words = self.words.iter().map(String::as_str).chain(args.iter().copied());
+        words.map(crate::settings::shell_word).collect::<Vec<_>>().join(" ")
+    }
+
+    /// Runs a command of the client, and returns its standard output.
+    pub(super) fn output(&self, args: &[&str]) -> Result<String, Failed> {
+        let failed = |message: String| {
+            let program = self.words.iter().rfind(|word| !word.starts_with('-'));
+            let program = program.map_or("docker", String::as_str);
+            let command = format!("{program} {}", args.first().copied().unwrap_or_default());
+            Failed::Client { command, message }
+        };
+        let output = self.command(args).output().map_err(|err| failed(err.to_string()))?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+        }
+        let text = String::from_utf8_lossy(&output.stderr);
+        let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
+        Err(failed(last.unwrap_or("failed without a message").to_owned()))
+    }
+
+    /// Returns the facts about a container.
+    pub(super) fn inspect(&self, id: &str) -> Result<Value, Failed> {
+        let text = self.output(&["inspect", "--type=container", "--", id])?;
+        let all: Value = serde_json::from_str(&text)
+            .map_err(|err| Failed::Unfit(format!("inspect {id}: {err}")))?;
+        Ok(all.get(0).cloned().unwrap_or_default())
+    }
+
+    /// Returns the label of this process.
+    pub(super) fn label() -> String {
+        let pid = std::process::id();
+        format!("{LABEL}={pid}-{}", start_time(pid).unwrap_or_default())
+    }
+
+    /// Removes a container and its anonymous volumes, even if it is running.
+    pub(super) fn remove(&self, id: &str) {
+        let _ = self.output(&["rm", "--force", "--volumes", "--", id]);
+    }
+
+    pub(super) fn remove_volume(&self, name: &str) {
+        let _ = self.output(&["volume", "rm", "--force", "--", name]);
+    }
+
+    /// Removes the containers and volumes of earlier processes, which were killed before they could
+    /// do it.
+    pub(super) fn clean(&self) -> Result<(), Failed> {
+        let filter = format!("--filter=label={LABEL}");
+        let format = format!("--format={{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}");
+        for line in self.output(&["ps", "--all", "--no-trunc", &filter, &format])?.lines() {
+            if let Some((id, owner)) = line.split_once(' ').filter(|(_, owner)| !lives(owner)) {
+                let _ = owner;
+                self.remove(id);
+            }
+        }
+        let format = format!("--format={{{{.Name}}}} {{{{.Label \"{LABEL}\"}}}}");
+        for line in self.output(&["volume", "ls", &filter, &format])?.lines() {
+            if let Some((name, _)) = line.split_once(' ').filter(|(_, owner)| !lives(owner)) {
+                self.remove_volume(name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the processes on this machine that start containers for clients.
+    pub fn daemons() -> Vec<Target> {
+        let proc = Proc::default();
+        let is_daemon = |pid: &u32| {
+            let status = proc.status(*pid);
+            status.is_ok_and(|status| status.name == "dockerd" || status.name == "containerd")
+        };
+        let pids = proc.processes().unwrap_or_default();
+        pids.into_iter().filter(is_daemon).map(Target::Process).collect()
+    }
+}
+
+/// Returns whether the process of a label is still running.
+fn lives(owner: &str) -> bool {
+    let Some((pid, start)) = owner.trim().split_once('-') else { return false };
+    let Ok(pid) = pid.parse() else { return false };
+    start_time(pid).is_some_and(|is| is.to_string() == start)
+}
+
+/// Returns the start of a process, in ticks since the boot. (proc_pid_stat(5))
+fn start_time(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, rest) = text.rsplit_once(')')?;
+    rest.split_whitespace().nth(19)?.parse().ok()
+}

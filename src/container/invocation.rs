@@ -1,0 +1,186 @@
+//! The command line that starts a container, and the same with other capabilities.
+
+use std::{collections::BTreeMap, fmt};
+
+use super::Delegation;
+use crate::{
+    Cap, CapSet,
+    settings::{LineOption, Profile, SettingsError, shell_word, split_options},
+};
+
+/// A `run` or `create` command line, in parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    pub(super) before: Vec<String>,
+    verb: String,
+    options: Vec<LineOption>,
+    /// The words after the subcommand.
+    words: Vec<String>,
+    /// The place of the image among them.
+    image: usize,
+}
+
+/// Options of `run` that a measurement replaces, or that would hide the container's end.
+const REPLACED: [&str; 13] = [
+    "attach",
+    "cap-add",
+    "cap-drop",
+    "cidfile",
+    "detach",
+    "detach-keys",
+    "disable-content-trust",
+    "interactive",
+    "privileged",
+    "restart",
+    "rm",
+    "sig-proxy",
+    // A terminal would join both streams.
+    "tty",
+];
+
+impl Invocation {
+    /// Takes a command line apart.
+    ///
+    /// # Errors
+    ///
+    /// An unknown option, which may take the next word, or no image.
+    pub fn new(delegation: &Delegation) -> Result<Invocation, SettingsError> {
+        let (options, image) = split_options(&delegation.after)?;
+        if image >= delegation.after.len() {
+            return Err(SettingsError::value(&delegation.name, "names no image"));
+        }
+        Ok(Invocation {
+            before: delegation.before.clone(),
+            verb: delegation.verb.clone(),
+            options,
+            words: delegation.after.clone(),
+            image,
+        })
+    }
+
+    /// Returns the image.
+    pub fn image(&self) -> &str {
+        &self.words[self.image]
+    }
+
+    /// Returns the values of an option.
+    pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        let named = self.options.iter().filter(move |option| option.name == name);
+        named.map(|option| option.value.as_deref().unwrap_or("true"))
+    }
+
+    /// Returns whether a switch is on.
+    pub fn has(&self, name: &str) -> bool {
+        self.values(name).last().is_some_and(|value| !["false", "0", "f", "F"].contains(&value))
+    }
+
+    /// Returns the largest set that the runs try: the engine's default set and all capabilities
+    /// that the command line adds, whichever it drops.
+    ///
+    /// # Errors
+    ///
+    /// A name that is not that of a capability.
+    pub fn most(&self) -> Result<CapSet, SettingsError> {
+        let all = CapSet::supported();
+        if self.has("privileged") {
+            return Ok(all);
+        }
+        let mut most = Profile::Docker.given();
+        for value in self.values("cap-add") {
+            most |= CapSet::from_names(value, all)?;
+        }
+        Ok(most & all)
+    }
+
+    /// Returns the arguments of `create` for a container with exactly these capabilities.
+    pub(super) fn create(
+        &self,
+        set: CapSet,
+        label: &str,
+        volumes: &BTreeMap<String, String>,
+        has_health_check: bool,
+    ) -> Vec<String> {
+        let mut words = vec!["create".to_owned(), format!("--label={label}")];
+        let is_quick = |name: &str| {
+            has_health_check && ["health-interval", "health-start-period"].contains(&name)
+        };
+        for option in &self.options {
+            let LineOption { name, value, .. } = option;
+            if REPLACED.contains(&&**name) || is_quick(name) {
+                continue;
+            }
+            words.push(match value {
+                None => format!("--{name}"),
+                Some(value) => format!("--{name}={}", replaced(name, value, volumes)),
+            });
+        }
+        if has_health_check {
+            words.push("--health-interval=1s".to_owned());
+        }
+        words.extend(cap_options(set));
+        words.extend(self.words[self.image..].iter().cloned());
+        words
+    }
+
+    /// Returns the command line with exactly these capabilities, ready to paste.
+    pub fn with_caps(&self, set: CapSet) -> String {
+        let is_cap = |name: &str| ["cap-add", "cap-drop", "privileged"].contains(&name);
+        let mut words = self.before.clone();
+        words.push(self.verb.clone());
+        for (at, word) in self.words[..self.image].iter().enumerate() {
+            let mut here = self.options.iter().filter(|option| option.words.contains(&at));
+            if !here.any(|option| is_cap(&option.name)) {
+                words.push(word.clone());
+            }
+        }
+        // A lone `--` stays before the image.
+        let dashes = words.pop_if(|last| last == "--");
+        words.extend(cap_options(set));
+        words.extend(dashes);
+        words.extend(self.words[self.image..].iter().cloned());
+        words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
+    }
+}
+
+/// The subcommand and the image, such as `docker run … web:1`.
+impl fmt::Display for Invocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let gap = if self.image > 0 { " \u{2026} " } else { " " };
+        let program = self.before.iter().rfind(|word| !word.starts_with('-'));
+        let program = program.map_or("", |word| word.rsplit('/').next().unwrap_or(word));
+        write!(f, "{program} {}{gap}{}", self.verb, self.image())
+    }
+}
+
+fn cap_options(set: CapSet) -> impl Iterator<Item = String> {
+    let add = set.iter().flat_map(|cap| ["--cap-add".to_owned(), bare(cap)]);
+    ["--cap-drop".to_owned(), "ALL".to_owned()].into_iter().chain(add)
+}
+
+/// Returns the name of a capability as engines write it, such as `NET_RAW`.
+fn bare(cap: Cap) -> String {
+    let name = cap.to_string().to_ascii_uppercase();
+    name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
+}
+
+/// Returns the value of an option that mounts a volume, with the copy in the place of the volume.
+fn replaced(name: &str, value: &str, volumes: &BTreeMap<String, String>) -> String {
+    match name {
+        "volume" => match value.split_once(':') {
+            Some((volume, rest)) if volumes.contains_key(volume) => {
+                format!("{}:{rest}", volumes[volume])
+            }
+            _ => value.to_owned(),
+        },
+        "mount" => {
+            let fields = value.split(',').map(|field| match field.split_once('=') {
+                Some((key @ ("source" | "src"), volume)) if volumes.contains_key(volume) => {
+                    format!("{key}={}", volumes[volume])
+                }
+                _ => field.to_owned(),
+            });
+            fields.collect::<Vec<_>>().join(",")
+        }
+        _ => value.to_owned(),
+    }
+}

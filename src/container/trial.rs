@@ -1,0 +1,441 @@
+//! A container as a trial: each run is a new container with the arguments of the user.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use std::os::unix::process::CommandExt;
+
+use serde_json::Value;
+
+use super::{Engine, Failed, Invocation, view};
+use crate::{
+    Cap, CapSet, Op,
+    trace::{
+        Exit, Options, Recording, Target, Tracer,
+        minimize::{Attempt, Capture, Checked, Effects, End, Observation, Trial},
+        run::HealthCheck,
+    },
+};
+
+/// The way in which containers are judged.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Setup {
+    /// A shell command on the host that succeeds once the container works.
+    pub check: Option<String>,
+    /// A shell command in the container that succeeds once the container works.
+    pub check_in: Option<String>,
+    /// How long a container runs on after a check has succeeded.
+    pub settle: Duration,
+    /// Whether standard output is compared.
+    pub same_output: bool,
+    /// Whether the containers use the named volumes instead of copies.
+    pub shared_volumes: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup {
+            check: None,
+            check_in: None,
+            settle: Duration::from_secs(2),
+            same_output: false,
+            shared_volumes: false,
+        }
+    }
+}
+
+/// A [`Trial`] that runs a container.
+#[expect(missing_debug_implementations, reason = "it contains a closure")]
+pub struct Container {
+    engine: Engine,
+    invocation: Invocation,
+    most: CapSet,
+    setup: Setup,
+    options: Options,
+    cancelled: Box<dyn FnMut() -> bool>,
+    /// The processes whose descendants are recorded; empty if a recording is not possible.
+    daemons: Vec<Target>,
+    has_health_check: bool,
+    /// The named volumes that each run gets a copy of.
+    volumes: Vec<String>,
+    /// Whether runs share something that they can write to.
+    is_stateful: bool,
+    runs: u32,
+}
+
+impl Container {
+    /// Looks at the container that a command line would create with at most these capabilities, and removes what was left behind by
+    /// earlier measurements that were killed.
+    ///
+    /// # Errors
+    ///
+    /// The engine refuses the command line, or it needs a check to be measured.
+    pub fn new(
+        invocation: Invocation,
+        most: CapSet,
+        setup: Setup,
+        options: Options,
+        cancelled: Box<dyn FnMut() -> bool>,
+    ) -> Result<Container, Failed> {
+        let engine = Engine::new(&invocation.before);
+        engine.clean()?;
+        let (probe, most) = probe(&engine, &invocation, most)?;
+        let facts = engine.inspect(&probe.id)?;
+        drop(probe);
+        let test = &facts["Config"]["Healthcheck"]["Test"];
+        let has_health_check = test[0].as_str().is_some_and(|kind| kind != "NONE");
+        let is_judged = has_health_check || setup.check.is_some() || setup.check_in.is_some();
+        if invocation.has("detach") && !is_judged {
+            let words = "with --detach and without a HEALTHCHECK, --check or --check-in has to \
+                         show that the container works";
+            return Err(Failed::Unfit(words.to_owned()));
+        }
+        let mounts: Vec<&Value> = facts["Mounts"].as_array().into_iter().flatten().collect();
+        let is_writable = |mount: &Value| mount["RW"] == true;
+        let is_named = |mount: &Value| {
+            let name = mount["Name"].as_str().unwrap_or_default();
+            let is_anonymous =
+                name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+            mount["Type"] == "volume" && !is_anonymous
+        };
+        let volumes = mounts.iter().filter(|mount| is_named(mount) && !setup.shared_volumes);
+        let volumes =
+            volumes.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect();
+        let is_shared = |mount: &&&Value| {
+            is_writable(mount)
+                && (mount["Type"] == "bind" || is_named(mount) && setup.shared_volumes)
+        };
+        let is_stateful = mounts.iter().any(|mount| is_shared(&mount));
+        let mut container = Container {
+            engine,
+            invocation,
+            most,
+            setup,
+            options,
+            cancelled,
+            daemons: Engine::daemons(),
+            has_health_check,
+            volumes,
+            is_stateful,
+            runs: 0,
+        };
+        if !container.daemons.is_empty()
+            && Tracer::attach(&container.daemons, &container.options).is_err()
+        {
+            container.daemons.clear();
+        }
+        Ok(container)
+    }
+
+    /// Returns the capabilities that runs can have: those that the engine knows.
+    pub fn most(&self) -> CapSet {
+        self.most
+    }
+
+    /// Returns whether the checks of the kernel are recorded. Otherwise the search starts from all
+    /// capabilities.
+    pub fn is_recorded(&self) -> bool {
+        !self.daemons.is_empty()
+    }
+
+    /// Returns whether runs share a directory or a volume that they can write to.
+    pub fn is_stateful(&self) -> bool {
+        self.is_stateful
+    }
+
+    /// Returns the check that decides whether the container works: the command with its option, and
+    /// a command for the shell.
+    fn check(&self, id: &str) -> Option<(String, String)> {
+        if let Some(check) = &self.setup.check {
+            return Some((format!("--check '{check}'"), check.clone()));
+        }
+        if let Some(check) = &self.setup.check_in {
+            let line = self.engine.line(&["exec", id, "/bin/sh", "-c", check]);
+            return Some((format!("--check-in '{check}'"), line));
+        }
+        let format = "--format={{.State.Health.Status}}";
+        let line = self.engine.line(&["inspect", format, id]);
+        let line = format!("s=$({line}); echo \"$s\"; [ \"$s\" = healthy ]");
+        self.has_health_check.then(|| ("the HEALTHCHECK".to_owned(), line))
+    }
+
+    /// Copies the named volumes.
+    fn copies(&self) -> Result<Copies<'_>, Failed> {
+        let mut copies = Copies { engine: &self.engine, names: BTreeMap::new() };
+        for name in &self.volumes {
+            let place = |name: &str| {
+                let place = self.engine.output(&[
+                    "volume",
+                    "inspect",
+                    "--format={{.Mountpoint}}",
+                    "--",
+                    name,
+                ]);
+                place.map(PathBuf::from)
+            };
+            let copy = format!("rcap-{}-{}-{name}", std::process::id(), self.runs);
+            let label = format!("--label={}", Engine::label());
+            self.engine.output(&["volume", "create", &label, &copy])?;
+            copies.names.insert(name.clone(), copy.clone());
+            let (from, to) = (place(name)?, place(&copy)?);
+            let mut copier = Command::new("cp");
+            copier.args(["-a", "--"]).arg(from.join(".")).arg(&to).stdin(Stdio::null());
+            let copied = copier.stdout(Stdio::null()).stderr(Stdio::null()).status();
+            if !copied.is_ok_and(|status| status.success()) {
+                let words =
+                    format!("the volume {name} cannot be copied (--shared-volumes uses it)");
+                return Err(Failed::Unfit(words));
+            }
+        }
+        Ok(copies)
+    }
+}
+
+/// Creates a container with all capabilities of `most` that the engine knows.
+fn probe<'a>(
+    engine: &'a Engine,
+    invocation: &Invocation,
+    mut most: CapSet,
+) -> Result<(Created<'a>, CapSet), Failed> {
+    loop {
+        let words = invocation.create(most, &Engine::label(), &BTreeMap::new(), false);
+        match Created::new(engine, &words) {
+            Err(Failed::Client { message, .. }) if unknown(&message, most).is_some() => {
+                // An old engine does not know the newest capabilities of the kernel.
+                most -= unknown(&message, most).unwrap_or_default();
+            }
+            created => return Ok((created?, most)),
+        }
+    }
+}
+
+/// Returns the member of a set that an engine does not know, by its error.
+fn unknown(message: &str, set: CapSet) -> Option<CapSet> {
+    let (_, rest) = message.split_once("unknown capability: \"")?;
+    let cap = rest.split('"').next()?.parse::<Cap>().ok()?;
+    set.contains(cap).then(|| cap.into())
+}
+
+/// A container that is removed when dropped.
+struct Created<'a> {
+    engine: &'a Engine,
+    id: String,
+}
+
+impl Created<'_> {
+    fn new<'a>(engine: &'a Engine, words: &[String]) -> Result<Created<'a>, Failed> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let text = engine.output(&words)?;
+        // An image that is pulled may be announced before the ID.
+        let id = text.lines().last().unwrap_or_default().trim().to_owned();
+        Ok(Created { engine, id })
+    }
+}
+
+impl Drop for Created<'_> {
+    fn drop(&mut self) {
+        self.engine.remove(&self.id);
+    }
+}
+
+/// Copies of named volumes, which are removed when dropped.
+struct Copies<'a> {
+    engine: &'a Engine,
+    names: BTreeMap<String, String>,
+}
+
+impl Drop for Copies<'_> {
+    fn drop(&mut self) {
+        for name in self.names.values() {
+            self.engine.remove_volume(name);
+        }
+    }
+}
+
+/// The reasons for which a run is over.
+#[derive(Debug, Default)]
+struct Over {
+    cancelled: bool,
+    timed_out: bool,
+    settled: bool,
+}
+
+impl Trial for Container {
+    type Error = Failed;
+
+    fn run(&mut self, attempt: &Attempt) -> Result<Observation, Failed> {
+        let interrupted = || Observation { end: End::Interrupted, ..Observation::default() };
+        if (self.cancelled)() {
+            return Ok(interrupted());
+        }
+        let is_first = self.runs == 0;
+        self.runs += 1;
+        let mut cancelled = std::mem::replace(&mut self.cancelled, Box::new(|| false));
+        let observed = self.observe(attempt, is_first, &mut *cancelled);
+        self.cancelled = cancelled;
+        observed
+    }
+}
+
+impl Container {
+    fn observe(
+        &self,
+        attempt: &Attempt,
+        is_first: bool,
+        cancelled: &mut dyn FnMut() -> bool,
+    ) -> Result<Observation, Failed> {
+        // The container is removed before the volumes that it uses.
+        let copies = self.copies()?;
+        let words = self.invocation.create(
+            attempt.set,
+            &Engine::label(),
+            &copies.names,
+            self.has_health_check,
+        );
+        let created = Created::new(&self.engine, &words)?;
+        let id = &*created.id;
+        let mut tracer = match &*self.daemons {
+            [] => None,
+            daemons => Some(Tracer::attach(daemons, &self.options)?),
+        };
+        let failed = |err| Op::Fork.thread(err);
+        let (capture, [out, err]) = Capture::start().map_err(failed)?;
+        let mut client = self.engine.command(&["start", "--attach", id]);
+        // Ctrl-C is for this process, which ends the container.
+        client.stdout(out).stderr(err).process_group(0);
+        let mut child = client.spawn().map_err(failed)?;
+        drop(client);
+        let named = self.check(id);
+        let mut check = named.as_ref().map(|(_, line)| HealthCheck::new(line));
+        let limit = attempt.limit.or(check.is_some().then_some(Duration::from_secs(120)));
+        let over = self.wait(&mut child, tracer.as_mut(), check.as_mut(), limit, cancelled)?;
+        let facts = self.engine.inspect(id)?;
+        let is_running = facts["State"]["Running"] == true;
+        let effects = if over.cancelled {
+            Effects::default()
+        } else {
+            view::effects(&self.engine, id, &facts)?
+        };
+        if let Some(check) = &mut check {
+            check.end();
+        }
+        drop(created);
+        let _ = child.wait();
+        let [out, err] = capture.finish();
+        let recording = tracer.as_mut().map(|tracer| tracer.finish(|_| ())).transpose()?;
+        let mut message = err.last_line().or_else(|| out.last_line()).unwrap_or_default();
+        let end = match &facts["State"]["Error"] {
+            _ if over.cancelled => End::Interrupted,
+            // The runtime could not execute the program.
+            Value::String(words) if !words.is_empty() && !is_running => {
+                if is_first {
+                    return Err(Failed::Unfit(words.clone()));
+                }
+                message.clone_from(words);
+                End::NotExecuted
+            }
+            _ if over.timed_out => End::TimedOut,
+            _ if is_running => End::Stopped,
+            _ => End::Exited(Exit {
+                code: facts["State"]["ExitCode"].as_i64().and_then(|code| i32::try_from(code).ok()),
+                signal: None,
+            }),
+        };
+        let checked = check.zip(named).map(|(check, (command, _))| Checked {
+            command,
+            passed: check.passed(),
+            exit: check.exit(),
+            message: check.message().to_owned(),
+        });
+        let seconds = self.setup.settle.as_secs_f64();
+        let note =
+            || format!("each container was stopped {seconds} s after the check had succeeded");
+        let output = self.setup.same_output.then(|| out.output());
+        let notes = over.settled.then(note).into_iter().collect();
+        Ok(observation(end, message, checked, effects, recording, output, notes))
+    }
+
+    /// Waits until the container has ended, or is known to work, or may not go on.
+    fn wait(
+        &self,
+        child: &mut Child,
+        mut tracer: Option<&mut Tracer>,
+        mut check: Option<&mut HealthCheck>,
+        limit: Option<Duration>,
+        cancelled: &mut dyn FnMut() -> bool,
+    ) -> Result<Over, Failed> {
+        const PULSE: Duration = Duration::from_millis(20);
+        let begun = Instant::now();
+        let mut until = None;
+        loop {
+            match &mut tracer {
+                Some(tracer) => tracer.poll(|_| ())?,
+                None => thread::sleep(PULSE),
+            }
+            if cancelled() {
+                return Ok(Over { cancelled: true, ..Over::default() });
+            }
+            let has_ended = child.try_wait().map_err(|err| Op::Wait.thread(err))?.is_some();
+            match &mut check {
+                Some(check) if check.passed() => {
+                    until.get_or_insert_with(|| Instant::now() + self.setup.settle);
+                    if has_ended {
+                        return Ok(Over::default());
+                    }
+                }
+                Some(check) => {
+                    let is_known = if has_ended {
+                        check.conclude()?
+                    } else {
+                        check.advance()?;
+                        false
+                    };
+                    if is_known {
+                        return Ok(Over::default());
+                    }
+                }
+                None if has_ended => return Ok(Over::default()),
+                None => {}
+            }
+            if until.is_some_and(|until| Instant::now() >= until) {
+                return Ok(Over { settled: true, ..Over::default() });
+            }
+            if until.is_none() && limit.is_some_and(|limit| begun.elapsed() > limit) {
+                return Ok(Over { timed_out: true, ..Over::default() });
+            }
+        }
+    }
+}
+
+fn observation(
+    end: End,
+    message: String,
+    check: Option<Checked>,
+    effects: Effects,
+    recording: Option<Recording>,
+    output: Option<crate::trace::minimize::Output>,
+    notes: Vec<String>,
+) -> Observation {
+    let mut observation = Observation {
+        end,
+        message,
+        check,
+        effects,
+        output,
+        notes,
+        lost: Some(0),
+        ..Observation::default()
+    };
+    if let Some(recording) = recording {
+        observation.lost = recording.lost;
+        observation.gap = recording.gaps.first().map(ToString::to_string);
+        observation.analysis = recording.analysis;
+    }
+    observation
+}

@@ -28,6 +28,8 @@ pub use profile::{Profile, combine};
 pub use read::{Context, read, read_in, select};
 #[cfg(feature = "settings")]
 pub use source::Source;
+#[cfg(feature = "cli")]
+pub(crate) use text::few;
 pub use text::shell_word;
 pub use user::{Id, User};
 #[cfg(feature = "cli")]

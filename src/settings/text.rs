@@ -53,6 +53,6 @@ pub fn shell_word(text: &str) -> String {
 }
 
 /// Returns a set in a sentence: its names, or how many they are.
-pub(super) fn few(caps: CapSet) -> String {
+pub(crate) fn few(caps: CapSet) -> String {
     if caps.len() <= 4 { caps.to_string() } else { format!("{} capabilities", caps.len()) }
 }

@@ -36,20 +36,105 @@ const OPTIONS: &[(&str, &str)] = &[
     ("--all", "print every process"),
 ];
 
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
+/// The command line.
+#[derive(Debug, PartialEq, Eq)]
+struct Args<'a> {
+    /// Whether the output is one JSON document, and the form of each selection has no effect.
+    json: bool,
+    /// The processes in order, each with the options before it.
+    selections: Vec<(Options, Selection<'a>)>,
+    /// The last thing to print, if it is not the result.
+    end: Option<End>,
+}
+
+/// The options that apply to the processes after them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Options {
-    verbose: bool,
-    ugly: bool,
+    form: Form,
     iab: bool,
     names: bool,
     threads: bool,
+}
+
+/// The format of a process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Form {
+    #[default]
+    Line,
+    /// `--verbose`
+    Sentence,
+    /// `--legacy`, on standard error
+    Legacy,
+}
+
+/// Processes that an argument selects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Selection<'a> {
+    Pid(u32, &'a str),
+    Name(&'a OsStr),
+    All,
+    /// An argument that selects none, and the reason.
+    Nothing(&'a OsStr, &'static str),
+}
+
+/// An argument after which others are ignored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Help,
+    License,
 }
 
 impl Options {
     /// Returns whether /proc is needed.
     fn needs_status(self) -> bool {
         self.iab || self.names || self.threads
+    }
+}
+
+impl Args<'_> {
+    fn parse(args: &[OsString]) -> Args<'_> {
+        let mut parsed = Args {
+            // For the whole line, wherever it stands.
+            json: args.iter().any(|arg| arg == "--json"),
+            selections: Vec::new(),
+            end: None,
+        };
+        let mut options = Options::default();
+        for arg in args {
+            match arg.to_str().unwrap_or_default() {
+                "--help" | "-h" | "--usage" => parsed.end = Some(End::Help),
+                "--license" => parsed.end = Some(End::License),
+                "--verbose" => options.form = Form::Sentence,
+                "--ugly" | "--legacy" => options.form = Form::Legacy,
+                "--iab" => options.iab = true,
+                "--names" => options.names = true,
+                "--threads" => options.threads = true,
+                "--json" => {}
+                "--all" => parsed.selections.push((options, Selection::All)),
+                _ => parsed.selections.push((options, Selection::of(arg))),
+            }
+            if parsed.end.is_some() {
+                break;
+            }
+        }
+        parsed
+    }
+}
+
+impl Selection<'_> {
+    fn of(arg: &OsStr) -> Selection<'_> {
+        // Invalid UTF-8 is not a number, and not the empty string either, which is 0.
+        let Some(text) = arg.to_str() else { return Selection::Name(arg) };
+        match number(text) {
+            Ok(pid) => Selection::Pid(pid, text),
+            Err(NotAPid::TooLarge) => {
+                Selection::Nothing(arg, "Value too large for defined data type")
+            }
+            Err(NotAPid::NoNumber) if text.starts_with('-') => {
+                Selection::Nothing(arg, "Invalid argument")
+            }
+            Err(NotAPid::NoNumber) => Selection::Name(arg),
+        }
     }
 }
 
@@ -70,27 +155,29 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         usage(io)?;
         return Ok(Exit::FAILURE);
     }
+    let args = Args::parse(&argv[1..]);
     let mut getpcaps = Getpcaps {
         io,
         proc: Proc::default(),
         options: Options::default(),
-        // For the whole line, wherever it stands.
-        json: argv.iter().any(|arg| arg == "--json").then(Vec::new),
+        json: args.json.then(Vec::new),
         waiting: Vec::new(),
         failed: false,
     };
-    for arg in &argv[1..] {
-        if let Some(code) = getpcaps.act(arg)? {
-            getpcaps.flush()?;
-            return Ok(code);
-        }
+    for (options, selection) in args.selections {
+        getpcaps.select(options, selection)?;
     }
     getpcaps.flush()?;
     let Getpcaps { io, json, failed, .. } = getpcaps;
-    if let Some(processes) = json {
-        writeln!(io.out, "{}", json!({"schema": SCHEMA, "processes": processes}))?;
+    match (args.end, json) {
+        (Some(End::Help), _) => usage(io)?,
+        (Some(End::License), _) => writeln!(io.out, "getpcaps: MIT OR Apache-2.0")?,
+        (None, Some(processes)) => {
+            writeln!(io.out, "{}", json!({"schema": SCHEMA, "processes": processes}))?;
+        }
+        (None, None) => {}
     }
-    Ok(if failed { Exit::FAILURE } else { Exit::SUCCESS })
+    Ok(if failed && args.end.is_none() { Exit::FAILURE } else { Exit::SUCCESS })
 }
 
 fn usage(io: &mut Io<'_>) -> io::Result<()> {
@@ -130,51 +217,36 @@ struct Getpcaps<'a, 'b> {
 }
 
 impl Getpcaps<'_, '_> {
-    /// Processes one argument. Returns the exit status if the program is done.
-    fn act(&mut self, arg: &OsStr) -> io::Result<Option<Exit>> {
-        let before = self.options;
-        let options = match arg.to_str().unwrap_or_default() {
-            "--help" | "-h" | "--usage" => {
-                self.flush()?;
-                usage(self.io)?;
-                return Ok(Some(Exit::SUCCESS));
-            }
-            "--license" => {
-                self.flush()?;
-                writeln!(self.io.out, "getpcaps: MIT OR Apache-2.0")?;
-                return Ok(Some(Exit::SUCCESS));
-            }
-            "--verbose" => Options { verbose: true, ugly: false, ..before },
-            "--ugly" | "--legacy" => Options { ugly: true, verbose: false, ..before },
-            "--iab" => Options { iab: true, ..before },
-            "--names" => Options { names: true, ..before },
-            "--threads" => Options { threads: true, ..before },
-            "--json" => before,
-            "--all" => {
-                self.all()?;
-                before
-            }
-            _ => {
-                self.process(arg)?;
-                before
-            }
-        };
+    /// Adds the processes of a selection to those to print.
+    fn select(&mut self, options: Options, selection: Selection<'_>) -> io::Result<()> {
         if self.options != options {
             self.flush()?;
             self.options = options;
         }
-        Ok(None)
-    }
-
-    fn complain(&mut self, err: &Error) -> io::Result<()> {
-        self.failed = true;
-        self.io.complain("getpcaps", err)
-    }
-
-    fn all(&mut self) -> io::Result<()> {
-        match Proc::of_namespace().and_then(|proc| proc.processes()) {
-            Ok(pids) => self.wait_for(pids),
-            Err(err) => self.complain(&err)?,
+        match selection {
+            Selection::Pid(pid, label) => self.waiting.push((pid, Some(label.to_owned()))),
+            Selection::All => match Proc::of_namespace().and_then(|proc| proc.processes()) {
+                Ok(pids) => self.wait_for(pids),
+                Err(err) => self.complain(&err)?,
+            },
+            Selection::Name(name) => {
+                self.flush()?;
+                let found = match Proc::of_namespace() {
+                    Ok(proc) => named(&proc, name),
+                    Err(err) => {
+                        self.complain(&err)?;
+                        Vec::new()
+                    }
+                };
+                if found.is_empty() {
+                    self.no_pid(name, "Invalid argument, and no process has this name")?;
+                }
+                self.wait_for(found);
+            }
+            Selection::Nothing(arg, reason) => {
+                self.flush()?;
+                self.no_pid(arg, reason)?;
+            }
         }
         Ok(())
     }
@@ -183,37 +255,14 @@ impl Getpcaps<'_, '_> {
         self.waiting.extend(pids.into_iter().map(|pid| (pid, None)));
     }
 
-    /// Selects a process by number or name.
-    fn process(&mut self, arg: &OsStr) -> io::Result<()> {
-        // Invalid UTF-8 is not a number, and not the empty string either, which is 0.
-        let words = match arg.to_str().map_or(Err(NotAPid::NoNumber), number) {
-            Ok(pid) => {
-                let label = arg.to_string_lossy().into_owned();
-                self.waiting.push((pid, Some(label)));
-                return Ok(());
-            }
-            Err(NotAPid::TooLarge) => "Value too large for defined data type",
-            Err(NotAPid::NoNumber) if arg.as_encoded_bytes().starts_with(b"-") => {
-                "Invalid argument"
-            }
-            Err(NotAPid::NoNumber) => {
-                self.flush()?;
-                match Proc::of_namespace() {
-                    Ok(proc) => {
-                        let found = named(&proc, arg);
-                        if !found.is_empty() {
-                            self.wait_for(found);
-                            return Ok(());
-                        }
-                    }
-                    Err(err) => self.complain(&err)?,
-                }
-                "Invalid argument, and no process has this name"
-            }
-        };
-        self.flush()?;
+    fn complain(&mut self, err: &Error) -> io::Result<()> {
         self.failed = true;
-        let words = format!("Cannot parse pid {}: ({words})", arg.display());
+        self.io.complain("getpcaps", err)
+    }
+
+    fn no_pid(&mut self, arg: &OsStr, reason: &str) -> io::Result<()> {
+        self.failed = true;
+        let words = format!("Cannot parse pid {}: ({reason})", arg.display());
         self.io.complain_in_words("getpcaps", &words)
     }
 
@@ -306,14 +355,14 @@ impl Getpcaps<'_, '_> {
     }
 
     fn line(&mut self, label: &str, sets: &Sets) -> io::Result<()> {
-        let Options { verbose, ugly, iab, names, .. } = self.options;
+        let Options { form, iab, names, .. } = self.options;
         let text = sets.caps.to_string();
         let mut line = Vec::new();
         let name = sets.status.as_ref().filter(|_| names).map(|status| &status.name);
         write!(line, "{label}")?;
         if let Some(name) = name {
             write!(line, " (")?;
-            Name::new(name, self.io.out_terminal || ugly).write(&mut line)?;
+            Name::new(name, self.io.out_terminal || form == Form::Legacy).write(&mut line)?;
             write!(line, ")")?;
         }
         let label = line;
@@ -322,13 +371,13 @@ impl Getpcaps<'_, '_> {
             return writeln!(
                 self.io.out,
                 ":{}",
-                iab_words(&text, status.iab(CapSet::supported()), verbose || ugly)
+                iab_words(&text, status.iab(CapSet::supported()), form != Form::Line)
             );
         }
-        let (out, head, tail): (&mut dyn Write, _, _) = match (ugly, verbose) {
-            (true, _) => (self.io.err, "Capabilities for `", "': "),
-            (false, true) => (self.io.out, "Capabilities for '", "': "),
-            (false, false) => (self.io.out, "", ": "),
+        let (out, head, tail): (&mut dyn Write, _, _) = match form {
+            Form::Legacy => (self.io.err, "Capabilities for `", "': "),
+            Form::Sentence => (self.io.out, "Capabilities for '", "': "),
+            Form::Line => (self.io.out, "", ": "),
         };
         write!(out, "{head}")?;
         out.write_all(&label)?;
@@ -415,6 +464,38 @@ mod tests {
         ];
         for (text, want) in rows {
             assert_eq!(number(text), want, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn lines() {
+        let line = |form| Options { form, ..Options::default() };
+        let plain = Options::default();
+        let pid = Selection::Pid;
+        let named = |name: &'static str| Selection::Name(OsStr::new(name));
+        let nothing = |arg: &'static str, why| Selection::Nothing(OsStr::new(arg), why);
+        let both = Options { iab: true, names: true, ..plain };
+        #[rustfmt::skip]
+        let rows: Vec<(&[&str], Vec<_>, _)> = vec![
+            (&["1", "sleep"], vec![(plain, pid(1, "1")), (plain, named("sleep"))], None),
+            // An option applies to the processes after it.
+            (&["1", "--iab", "--names", "2"], vec![(plain, pid(1, "1")), (both, pid(2, "2"))], None),
+            (&["--legacy", "--verbose", "1"], vec![(line(Form::Sentence), pid(1, "1"))], None),
+            (&["--verbose", "--ugly", "--all"], vec![(line(Form::Legacy), Selection::All)], None),
+            (&["1", "--help", "2"], vec![(plain, pid(1, "1"))], Some(End::Help)),
+            (&["--license"], vec![], Some(End::License)),
+            (&["--", "-1"], vec![
+                (plain, nothing("--", "Invalid argument")),
+                (plain, nothing("-1", "Value too large for defined data type")),
+            ], None),
+        ];
+        for (args, selections, end) in rows {
+            let args: Vec<OsString> = args.iter().map(OsString::from).collect();
+            let want = Args { json: false, selections: selections.clone(), end };
+            assert_eq!(Args::parse(&args), want, "{args:?}");
+            // --json applies to all processes.
+            let args = [args, vec!["--json".into()]].concat();
+            assert_eq!(Args::parse(&args), Args { json: true, selections, end }, "{args:?}");
         }
     }
 

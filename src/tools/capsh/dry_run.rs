@@ -10,10 +10,11 @@ use std::{
     io::{self, Write},
 };
 
-use super::{Escaped, Exit, Failure, Io, Step, snapshot::Snapshot};
+use super::{Escaped, Failure, Io, Step, snapshot::Snapshot};
 use crate::{
     CapSet, CapState, Iab,
     exec::{self, Credentials, Effect, FileFacts, Kernel, Rule, Set},
+    settings::few,
 };
 
 /// The sets whose losses are reported.
@@ -59,7 +60,7 @@ impl DryRun {
 
     /// Shows the sets of an ordinary program, without a set-user-ID bit and file capabilities. The
     /// program on the command line is not examined.
-    pub(super) fn at_the_end(io: &mut Io<'_>) -> Step {
+    pub(super) fn at_the_end(io: &mut Io<'_>) -> Result<(), Failure> {
         let now = Credentials::current()?;
         let outcome = exec::execute(&now, &FileFacts::default(), Kernel::running());
         let outcome = outcome.map_err(io::Error::from)?;
@@ -79,17 +80,17 @@ impl DryRun {
                 (Effect::Lost, _) if !lost.is_empty() => writeln!(
                     io.out,
                     "    execution loses {}: a non-root user keeps only ambient capabilities",
-                    some(lost),
+                    few(lost),
                 )?,
                 (Effect::Gained, _) => writeln!(
                     io.out,
                     "    execution grants {} to user 0; --drop= and --securebits=noroot limit that",
-                    some(change.caps)
+                    few(change.caps)
                 )?,
                 _ => {}
             }
         }
-        Ok(Some(Exit::SUCCESS))
+        Ok(())
     }
 }
 
@@ -110,7 +111,7 @@ fn line(now: &Snapshot) -> impl fmt::Display {
 /// Returns the sets, and the capabilities missing from the bounding set.
 fn sets(caps: CapState, iab: Iab, dropped: CapSet) -> String {
     let lacks =
-        if dropped.is_empty() { String::new() } else { format!(" dropped={}", some(dropped)) };
+        if dropped.is_empty() { String::new() } else { format!(" dropped={}", few(dropped)) };
     format!("{caps} [{iab}]{lacks}")
 }
 
@@ -130,14 +131,14 @@ impl Gained {
             words.push(format!(
                 "{arg} removes {} from the permitted set: put --keep=1 right before it, or use \
                  --cap-uid= or --user=",
-                some(permitted)
+                few(permitted)
             ));
         }
         let mut lost = |gained: &Option<(CapSet, String)>, which, lost: CapSet| {
             if let Some((caps, by)) = gained
                 && !(*caps & lost).is_empty()
             {
-                let lost = some(*caps & lost);
+                let lost = few(*caps & lost);
                 // The right order of other options depends on their purpose.
                 let advice = if is(&["--user=", "--cap-uid=", "--uid="]) {
                     format!("put it before {by}")
@@ -163,9 +164,4 @@ impl Gained {
         gain(&mut self.inheritable, now - inheritable);
         words
     }
-}
-
-/// Returns the set in a form that fits on one line.
-fn some(set: CapSet) -> String {
-    if set.len() > 4 { format!("{} capabilities", set.len()) } else { set.to_string() }
 }

@@ -9,10 +9,10 @@ use std::{
     process::Command,
 };
 
-use super::{Capsh, DryRun, Escaped, Exit, Failure, Step};
+use super::{Capsh, DryRun, Escaped, Exit, Failure};
 
 /// The program to run.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Program {
     Shell,
     Itself,
@@ -21,7 +21,7 @@ pub(super) enum Program {
 }
 
 /// The way to run it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// Execute it in this process.
     Exec,
@@ -34,7 +34,7 @@ const SHELLS: [&str; 2] = ["/bin/bash", "/bin/sh"];
 
 impl Capsh<'_, '_> {
     /// Runs a program with the remaining arguments.
-    pub(super) fn run(&mut self, program: Program, way: Way) -> Step {
+    pub(super) fn run(&mut self, program: Program, way: Way) -> Result<Exit, Failure> {
         let rest = &self.argv[self.next..];
         self.next = self.argv.len();
         if self.dry_run.is_some() {
@@ -44,7 +44,7 @@ impl Capsh<'_, '_> {
                 let rest = rest.collect::<Vec<_>>().join(" ");
                 writeln!(self.io.out, "    not followed: capsh {rest}")?;
             }
-            return Ok(Some(Exit::SUCCESS));
+            return Ok(Exit::SUCCESS);
         }
         // Pending output precedes that of the program.
         self.io.out.flush()?;
@@ -81,7 +81,7 @@ impl Capsh<'_, '_> {
         command
     }
 
-    fn start(&self, mut command: Command, way: Way) -> Result<Step, NotStarted> {
+    fn start(&self, mut command: Command, way: Way) -> Result<Result<Exit, Failure>, NotStarted> {
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         let started = match way {
             Way::Exec => Err(command.exec()),
@@ -92,9 +92,7 @@ impl Capsh<'_, '_> {
             NotStarted { program, source }
         })?;
         Ok(child.wait().map_err(Failure::from).and_then(|status| match status.signal() {
-            None => {
-                Ok(Some(Exit(status.code().and_then(|code| code.try_into().ok()).unwrap_or(1))))
-            }
+            None => Ok(Exit(status.code().and_then(|code| code.try_into().ok()).unwrap_or(1))),
             Some(signal) => Err(Failure::Answer(format!(
                 "child PID={} terminated by signo={signal}",
                 child.id()

@@ -48,7 +48,7 @@ fn message(line: &[&str]) -> String {
 
 fn names_that_are_meant() {
     #[rustfmt::skip]
-    let rows: [(&[&str], &str); 21] = [
+    let rows: [(&[&str], &str); 22] = [
         (&["rcap", "scna"],                       "unknown command scna; did you mean scan?"),
         (&["rcap", "deploy", "compose", "chown"], "unknown command deploy; did you mean export?"),
         (&["rcap", "help", "trcae"],              "unknown command trcae; did you mean trace?"),
@@ -61,6 +61,7 @@ fn names_that_are_meant() {
         (&["rcap", "export", "--to", "docker-compose"], "--to docker-compose: unknown name; did you mean compose?"),
         (&["rcap", "report", "--to", "dokcer", "f"], "--to dokcer: unknown name; did you mean docker?"),
         (&["rcap", "trace", "--folow", "true"],   "unknown option --folow; did you mean --follow?"),
+        (&["rcap", "run", "--drop", "all", "true"], "unknown option --drop; did you mean --cap-drop?"),
         (&["rcap", "run", "--cap-add", "net_rwa", "true"], "unknown capability \"net_rwa\"; did you mean cap_net_raw?"),
         (&["rcap", "explain", "net_rwa"],         "unknown capability \"net_rwa\"; did you mean cap_net_raw?"),
         (&["rcap", "decode", "net_rwa"],          "unknown capability \"net_rwa\"; did you mean cap_net_raw?"),

@@ -116,7 +116,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
                 ErrorKind::DisplayVersion => write!(io.out, "{err}").map(|()| Exit::SUCCESS),
                 ErrorKind::DisplayHelp => write!(io.err, "{err}").map(|()| Exit::SUCCESS),
                 _ => {
-                    io.complain("getcap", &Mistake::from(&err))?;
+                    io.complain("getcap", &Mistake::of(&err, &command()))?;
                     writeln!(io.err, "`getcap --help` lists the options.")?;
                     Ok(Exit::FAILURE)
                 }

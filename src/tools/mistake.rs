@@ -2,7 +2,10 @@
 
 use std::{error::Error, fmt};
 
-use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{
+    Arg, Command,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use crate::caps::most_alike;
 
@@ -23,6 +26,30 @@ impl fmt::Display for Mistake {
 }
 
 impl Error for Mistake {}
+
+impl Mistake {
+    /// Returns the mistake in a command line of `command`. The option that ends in the word of an
+    /// unknown one comes before one that is spelled like it: `--cap-drop` for `--drop`.
+    pub fn of(err: &clap::Error, command: &Command) -> Mistake {
+        match (err.kind(), err.get(ContextKind::InvalidArg)) {
+            (ErrorKind::UnknownArgument, Some(ContextValue::String(arg))) => {
+                let meant = by_last_word(arg, command.get_arguments().filter_map(Arg::get_long));
+                let unknown = |meant: String| {
+                    Mistake(format!("unknown option {arg}{}", did_you_mean(Some(&meant))))
+                };
+                meant.map_or_else(|| Mistake::from(err), unknown)
+            }
+            _ => Mistake::from(err),
+        }
+    }
+}
+
+/// Returns the only option that ends in the word of an unknown one.
+fn by_last_word<'a>(unknown: &str, names: impl Iterator<Item = &'a str>) -> Option<String> {
+    let word = unknown.strip_prefix("--").filter(|word| !word.is_empty())?;
+    let mut meant = names.filter(|name| name.rsplit('-').next() == Some(word));
+    meant.next().filter(|_| meant.next().is_none()).map(|name| format!("--{name}"))
+}
 
 impl From<&clap::Error> for Mistake {
     fn from(err: &clap::Error) -> Mistake {
@@ -133,7 +160,7 @@ pub(super) fn meant_option<'a>(word: &str, options: impl Iterator<Item = &'a str
 
 #[cfg(test)]
 mod tests {
-    use clap::{Arg, ArgAction, Command};
+    use clap::ArgAction;
 
     use super::*;
 
@@ -172,6 +199,22 @@ mod tests {
             let argv = ["x"].iter().chain(args);
             let err = command().try_get_matches_from(argv).unwrap_err();
             assert_eq!(Mistake::from(&err).to_string(), want, "{args:?}: {err}");
+        }
+    }
+
+    #[test]
+    fn last_words() {
+        let names = ["cap-add", "cap-drop", "no-add", "cap"];
+        let rows = [
+            ("--drop", Some("--cap-drop")),
+            ("--add", None),
+            ("--dro", None),
+            ("-drop", None),
+            ("--", None),
+            ("drop", None),
+        ];
+        for (word, want) in rows {
+            assert_eq!(by_last_word(word, names.into_iter()).as_deref(), want, "{word}");
         }
     }
 

@@ -56,12 +56,15 @@ pub(crate) fn command<R: Request>(name: &'static str, about: &'static str) -> Co
 /// # Errors
 ///
 /// [`Mistake`] if the command line is wrong.
-pub(crate) fn parse<R: Request>(command: Command, argv: &[OsString]) -> Result<Parsed<R>, Mistake> {
-    let matches = match command.try_get_matches_from(argv) {
+pub(crate) fn parse<R: Request>(
+    mut command: Command,
+    argv: &[OsString],
+) -> Result<Parsed<R>, Mistake> {
+    let matches = match command.try_get_matches_from_mut(argv) {
         Err(err) if !err.use_stderr() => {
             return Ok(Parsed::Help(format!("{}\n", err.to_string().trim_end())));
         }
-        matches => matches.map_err(|err| Mistake::from(&err))?,
+        matches => matches.map_err(|err| Mistake::of(&err, &command))?,
     };
     let request = R::from_arg_matches(&matches).map_err(|err| Mistake::from(&err))?;
     request.check()?;

@@ -34,6 +34,7 @@ pub(crate) mod debian;
 pub(crate) mod docker;
 pub(crate) mod sets;
 pub(crate) mod systemd;
+pub(crate) mod tools;
 
 /// The environment variable that names the test to run.
 const BODY: &str = "RCAP_TEST";

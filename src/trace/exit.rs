@@ -7,6 +7,7 @@ use nix::sys::signal::Signal;
 /// The exit of a program: a status or a signal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Exit {
     /// The exit status.
     pub code: Option<i32>,

@@ -8,6 +8,7 @@ use crate::CapSet;
 /// The report of one run of a program, or of running processes. (docs/json.md)
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Report {
     /// The version of this layout.
     pub schema: u32,
@@ -39,6 +40,7 @@ pub struct Report {
 /// Several runs merged: the capabilities that any of them needed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct Merged {
     /// The version of this layout.
     pub schema: u32,
@@ -65,6 +67,7 @@ pub struct Merged {
 /// One of several runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct MergedRun {
     /// See [`Report::command`].
     pub command: Vec<String>,
@@ -81,6 +84,7 @@ pub struct MergedRun {
 /// Checks of one or several runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
 pub struct MergedNeed {
     /// The checks, with the count over all runs.
     #[cfg_attr(feature = "serde", serde(flatten))]

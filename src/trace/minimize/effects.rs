@@ -61,6 +61,7 @@ pub enum Aspect {
 
 /// A program that was left running, and its IDs.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub struct Process {
     /// The name of the process, from `/proc/PID/status`.
     pub name: String,

@@ -142,6 +142,7 @@ impl Plan {
 
 /// The visible result of a run, and its recorded checks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Observation {
     /// The end of the run.
     pub end: End,
@@ -202,6 +203,7 @@ impl fmt::Display for End {
 
 /// The result of a command that decides whether a program works.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Checked {
     /// The command, as the user wrote it, with the name of the option.
     pub command: String,
@@ -228,6 +230,7 @@ impl fmt::Display for Checked {
 
 /// The output of a program, for comparison with another run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Output {
     /// The number of bytes.
     pub length: u64,

@@ -21,7 +21,8 @@ pub(super) fn list(caps: CapSet, spell: impl Fn(Cap) -> String, separator: &str)
     caps.iter().map(spell).collect::<Vec<_>>().join(separator)
 }
 
-/// Returns a string of JSON, which is one of YAML too.
+/// Returns a string of JSON, which is one of YAML too. The writers do not use serde, which the
+/// library depends on only to read.
 pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
@@ -55,4 +56,24 @@ pub fn shell_word(text: &str) -> String {
 /// Returns a set in a sentence: its names, or how many they are.
 pub(crate) fn few(caps: CapSet) -> String {
     if caps.len() <= 4 { caps.to_string() } else { format!("{} capabilities", caps.len()) }
+}
+
+#[cfg(all(test, feature = "settings"))]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The readers of JSON and of YAML get the text back.
+        #[test]
+        fn quoted_strings(text in any::<String>(), char in any::<char>()) {
+            for text in [&text, &char.to_string(), &format!("\u{85}\u{2028}\u{feff}{text}")] {
+                let quoted = quoted(text);
+                prop_assert_eq!(&serde_json::from_str::<String>(&quoted).unwrap(), text);
+                let read = serde_saphyr::from_str::<String>(&quoted);
+                prop_assert_eq!(&read.unwrap(), text);
+            }
+        }
+    }
 }

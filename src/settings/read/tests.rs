@@ -57,7 +57,7 @@ fn one(argument: &str) -> Result<Brief, String> {
 #[test]
 fn documents() {
     let docker = Profile::Docker.given();
-    let all = CapSet::supported();
+    let all = CapSet::NAMED;
     #[rustfmt::skip]
     let rows: &[(&str, &[Brief])] = &[
         // Compose: anchors and merges as well.
@@ -127,7 +127,7 @@ fn arguments() {
         ("NET_RAW,chown",                                   with(TWO, None, false)),
         ("--cap-drop=ALL --cap-add=NET_RAW --user=7",       with(RAW, Some("7"), false)),
         ("docker run --cap-drop ALL --cap-add NET_RAW -u 0 i", with(RAW, Some("0"), false)),
-        ("docker run --security-opt=no-new-privileges --privileged i", with(CapSet::supported(), None, true)),
+        ("docker run --security-opt=no-new-privileges --privileged i", with(CapSet::NAMED, None, true)),
         ("podman run --cap-drop=all --cap-add=net_raw --user 5 i", ambient(RAW, with(RAW, Some("5"), false))),
         ("setcap cap_net_raw=ep /bin/x",                    with(RAW, None, false)),
         ("setcap -r /bin/x",                                with(CapSet::empty(), None, false)),
@@ -198,7 +198,7 @@ fn texts_that_are_refused() {
 /// A field of a file does not choose its reader.
 #[test]
 fn formats_by_structure() {
-    let all = CapSet::supported();
+    let all = CapSet::NAMED;
     let hidden = "services:\n  web:\n    privileged: true\n    labels:\n      note: |\n        ";
     for text in ["[Service]\n        CapabilityBoundingSet=", "CapPrm: 0", "\"schema\": 1"] {
         let text = format!("{hidden}{text}\n");
@@ -281,7 +281,7 @@ fn values_that_are_not_read() {
         assert_eq!(one(&format!("docker run --user {root} i")).unwrap().3.as_deref(), Some(&*want));
     }
     let quoted = "services: {w: {privileged: \"true\", user: \"a$$b\"}}";
-    assert_eq!(parse(quoted), Ok(vec![named("w", with(CapSet::supported(), Some("a$b"), false))]));
+    assert_eq!(parse(quoted), Ok(vec![named("w", with(CapSet::NAMED, Some("a$b"), false))]));
     // A backslash that is escaped does not join lines, nor does one before a blank.
     for end in ["\\\\", "\\ "] {
         let text = format!("[Service]\nExecStart=/bin/x {end}\nCapabilityBoundingSet=\n");

@@ -34,7 +34,7 @@ pub(super) enum Action<'a> {
 }
 
 /// An option that prints.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Show<'a> {
     All,
     Sets,
@@ -46,7 +46,7 @@ pub(super) enum Show<'a> {
 }
 
 /// An option that tests.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Test<'a> {
     Supports(Named<'a>),
     Has(Set, Named<'a>),
@@ -59,7 +59,7 @@ pub(super) enum Test<'a> {
 }
 
 /// A capability as it was named.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Named<'a> {
     pub(super) cap: Cap,
     pub(super) name: &'a OsStr,
@@ -102,7 +102,7 @@ pub(super) enum Change<'a> {
 }
 
 /// An option that changes what later ones do.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Adjust<'a> {
     Nothing,
     Json,

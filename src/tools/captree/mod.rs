@@ -359,19 +359,7 @@ impl View<'_> {
             }];
         };
         let own = Sets::of(status);
-        let mut like = Vec::new();
-        let mut others: Vec<(Sets<'_>, Vec<String>)> = Vec::new();
-        for thread in threads {
-            let sets = Sets::of(thread);
-            let tid = thread.pid.to_string();
-            if sets == own {
-                like.push(tid);
-            } else if let Some((_, tids)) = others.iter_mut().find(|(known, _)| *known == sets) {
-                tids.push(tid);
-            } else {
-                others.push((sets, vec![tid]));
-            }
-        }
+        let (like, others) = by_sets(&own, threads);
         let name = |name: &OsStr| {
             // A newline would look like another line of the tree.
             let bytes = name.as_bytes();
@@ -466,6 +454,27 @@ impl View<'_> {
 fn user(uid: u32) -> String {
     let name = identity::user_name(uid);
     name.map_or_else(|| uid.to_string(), |name| Escaped(name.as_bytes()).to_string())
+}
+
+/// Returns the IDs of the threads with the sets `own`, and those of the others by their sets.
+fn by_sets<'a>(
+    own: &Sets<'_>,
+    threads: &'a [Status],
+) -> (Vec<String>, Vec<(Sets<'a>, Vec<String>)>) {
+    let mut like = Vec::new();
+    let mut others: Vec<(Sets<'_>, Vec<String>)> = Vec::new();
+    for thread in threads {
+        let sets = Sets::of(thread);
+        let tid = thread.pid.to_string();
+        if sets == *own {
+            like.push(tid);
+        } else if let Some((_, tids)) = others.iter_mut().find(|(known, _)| *known == sets) {
+            tids.push(tid);
+        } else {
+            others.push((sets, vec![tid]));
+        }
+    }
+    (like, others)
 }
 
 /// The printed sets of a thread. Threads with equal sets share a line.

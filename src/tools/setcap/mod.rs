@@ -63,9 +63,8 @@ impl From<io::Error> for Failure {
 }
 
 impl Failure {
-    fn exit(&self) -> Exit {
-        Exit::FAILURE
-    }
+    /// The exit status, like libcap's for every failure.
+    const EXIT: Exit = Exit::FAILURE;
 
     fn print(&self, form: Form, io: &mut Io<'_>) -> io::Result<()> {
         match self {
@@ -103,7 +102,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     if args.is_empty() {
         let failure = Failure::Usage("no capabilities and no file");
         failure.print(Form::Text, io)?;
-        return Ok(failure.exit());
+        return Ok(Failure::EXIT);
     }
     let mut args = Args::new(args);
     let form = args.form;
@@ -113,7 +112,7 @@ pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
         Err(Failure::Io(err)) => return Err(err),
         Err(failure) => {
             failure.print(form, setcap.io)?;
-            failure.exit()
+            Failure::EXIT
         }
     };
     let Setcap { io, results, .. } = setcap;

@@ -25,7 +25,7 @@ use rcap::{
     no_new_privs,
     proc::{Proc, Status},
     securebits::{self, Securebits},
-    settings::{Context, Engine, Settings},
+    settings::{Context, Engine, Settings, User},
     tools::table::fit,
     trace::Target,
 };
@@ -158,60 +158,68 @@ fn starter(
     process: Option<(u32, Place)>,
     stdin: &mut dyn io::Read,
 ) -> Result<Starter, Failure> {
-    let user = request.user.as_ref();
-    if let Some((pid, place)) = process {
-        let proc = Proc::of_namespace()?;
-        let status = proc.status(pid)?;
-        let mut assumed = vec![
-            "its securebits, which the kernel tells nobody else, are taken for none".to_owned(),
-        ];
-        assumed.extend(namespace_words(&proc, pid));
-        assumed.extend(tracing_words(pid, &status));
-        let name = super::Escaped(status.name.as_bytes()).to_string();
-        let process = Credentials::of(&status, Securebits::empty());
-        let words = format!("process {pid} ({name}) of {}", user_words(status.uid.effective));
-        return Ok(Starter {
-            root: format!("/proc/{pid}/root").into(),
-            place,
-            assumed,
-            ..Starter::new(process, words)
-        });
-    }
-    if let Some(argument) = &request.from {
-        let mut context = Context::default();
-        context.engines = &request.engine;
-        let mut settings = source::one(argument, &context, stdin)?;
-        if let Some(user) = user {
-            settings = settings.for_user(user.clone());
+    match (process, &request.from, &request.user) {
+        (Some((pid, place)), ..) => of_process(pid, place),
+        (None, Some(argument), _) => of_settings(argument, request, stdin),
+        (None, None, Some(user)) => of_login(user),
+        (None, None, None) => {
+            let process = Credentials::current()?;
+            let words = format!("{}, from here", user_words(process.uid.effective));
+            Ok(Starter::new(process, words))
         }
-        let mut assumed: Vec<String> = settings
-            .notes
-            .iter()
-            .map(|note| super::Escaped(note.text.as_bytes()).to_string())
-            .collect();
-        if settings.engine.as_ref().is_some_and(Engine::has_images) {
-            assumed.push("the program is this system's, and not one of an image".to_owned());
-        }
-        let nobody = || Identity { uid: 65534, gid: 65534, groups: Vec::new() };
-        let root = || Identity { uid: 0, gid: 0, groups: Vec::new() };
-        let is_root = settings.user.is_root() != Some(false);
-        let identity = settings.identity()?;
-        let identity = identity.unwrap_or_else(|| if is_root { root() } else { nobody() });
-        let argument = super::Escaped(argument.as_bytes()).to_string();
-        let process = settings.credentials(&identity);
-        let words = format!("{} with the settings of {argument}", user_words(identity.uid));
-        return Ok(Starter {
-            settings: Some(settings),
-            argument,
-            assumed,
-            ..Starter::new(process, words)
-        });
     }
-    let Some(user) = user else {
-        let process = Credentials::current()?;
-        let words = format!("{}, from here", user_words(process.uid.effective));
-        return Ok(Starter::new(process, words));
-    };
+}
+
+fn of_process(pid: u32, place: Place) -> Result<Starter, Failure> {
+    let proc = Proc::of_namespace()?;
+    let status = proc.status(pid)?;
+    let mut assumed =
+        vec!["its securebits, which the kernel tells nobody else, are taken for none".to_owned()];
+    assumed.extend(namespace_words(&proc, pid));
+    assumed.extend(tracing_words(pid, &status));
+    let name = super::Escaped(status.name.as_bytes()).to_string();
+    let process = Credentials::of(&status, Securebits::empty());
+    let words = format!("process {pid} ({name}) of {}", user_words(status.uid.effective));
+    Ok(Starter {
+        root: format!("/proc/{pid}/root").into(),
+        place,
+        assumed,
+        ..Starter::new(process, words)
+    })
+}
+
+fn of_settings(
+    argument: &str,
+    request: &WhyRequest,
+    stdin: &mut dyn io::Read,
+) -> Result<Starter, Failure> {
+    let mut context = Context::default();
+    context.engines = &request.engine;
+    let mut settings = source::one(argument, &context, stdin)?;
+    if let Some(user) = &request.user {
+        settings = settings.for_user(user.clone());
+    }
+    let mut assumed: Vec<String> = settings
+        .notes
+        .iter()
+        .map(|note| super::Escaped(note.text.as_bytes()).to_string())
+        .collect();
+    if settings.engine.as_ref().is_some_and(Engine::has_images) {
+        assumed.push("the program is this system's, and not one of an image".to_owned());
+    }
+    let nobody = || Identity { uid: 65534, gid: 65534, groups: Vec::new() };
+    let root = || Identity { uid: 0, gid: 0, groups: Vec::new() };
+    let is_root = settings.user.is_root() != Some(false);
+    let identity = settings.identity()?;
+    let identity = identity.unwrap_or_else(|| if is_root { root() } else { nobody() });
+    let argument = super::Escaped(argument.as_bytes()).to_string();
+    let process = settings.credentials(&identity);
+    let words = format!("{} with the settings of {argument}", user_words(identity.uid));
+    Ok(Starter { settings: Some(settings), argument, assumed, ..Starter::new(process, words) })
+}
+
+/// Returns what a user has after a login.
+fn of_login(user: &User) -> Result<Starter, Failure> {
     let identity = user.look_up()?;
     let bounding = bounding::current()?;
     let mut process = Credentials::of_user(identity.uid, identity.gid);

@@ -16,6 +16,7 @@ use rcap::{
     CapSet, CapState,
     exec::{Change, Credentials, Effect, Outcome, ProgramFile, Set},
     settings::Profile,
+    tools::table::set_words,
 };
 
 use crate::{Escaped, json::SCHEMA};
@@ -24,16 +25,12 @@ use crate::{Escaped, json::SCHEMA};
 fn some(set: CapSet) -> String {
     let supported = CapSet::supported();
     let lacking = supported - set;
-    if set.is_empty() {
-        "none".to_owned()
-    } else if set == supported {
+    if set == supported {
         "all".to_owned()
     } else if set.len() > 3 && lacking.len() <= 3 {
         format!("all but {lacking}")
-    } else if let Some(words) = of_profile(set) {
-        words
     } else {
-        set.to_string()
+        of_profile(set).unwrap_or_else(|| set_words(set))
     }
 }
 

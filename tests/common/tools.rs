@@ -1,4 +1,4 @@
-//! What the tests of the tools share.
+//! Helpers shared by the tests of the tools.
 
 use std::{
     ffi::OsStr,

@@ -37,7 +37,7 @@ pub(super) struct Options {
     pub(super) rootid: Option<u32>,
 }
 
-/// What is done with a file. A later variant overrides an earlier one.
+/// The action on one file. A later variant overrides an earlier one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Act {
     #[default]

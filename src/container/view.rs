@@ -50,7 +50,7 @@ pub(super) fn effects(engine: &Engine, id: &str, facts: &Value) -> Result<Effect
 fn layer(upper: &Path, lower: &str, effects: &mut Effects) -> io::Result<()> {
     let upper_fd: OwnedFd = File::open(upper)?.into();
     let lower = Some(merged(upper, lower)?);
-    Layer { point: "/".into(), upper: upper_fd, lower }.read(effects)
+    Layer::new("/".into(), upper_fd, lower).read(effects)
 }
 
 /// Opens the union of an image's layers. It is mounted read-only, in a mount namespace that ends

@@ -1,5 +1,7 @@
 //! The purpose of each capability, in words.
 
+#![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
+
 use crate::{Cap, CapSet};
 
 mod routes;

@@ -26,6 +26,8 @@
 //! Recording needs `CAP_SYS_ADMIN` in the initial user namespace. [`Backend::check`] reports
 //! whether a machine supports a backend.
 
+#![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
+
 mod analysis;
 mod backend;
 mod calls;

@@ -27,6 +27,7 @@ pub enum Failure {
 
 /// The proof that a failure gives about the missing capabilities, the strongest last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
 pub enum Weight {
     /// The program went on with the same result.
     Tolerated,

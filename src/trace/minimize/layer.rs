@@ -24,6 +24,7 @@ use crate::{CapState, file::FileCaps};
 
 /// One file system that a run can write to: the upper directory of an overlay, and what it covers.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct Layer {
     /// Where it is mounted.
     pub point: PathBuf,
@@ -37,6 +38,12 @@ pub struct Layer {
 const FILES: usize = 200_000;
 
 impl Layer {
+    /// Returns the layer that is mounted at `point`: the upper directory, and the lower one unless
+    /// all files of the upper one are new.
+    pub fn new(point: PathBuf, upper: OwnedFd, lower: Option<OwnedFd>) -> Layer {
+        Layer { point, upper, lower }
+    }
+
     /// Adds what was created, changed and removed to `effects`.
     ///
     /// # Errors
@@ -257,7 +264,7 @@ mod tests {
         std::os::unix::fs::symlink("/", lower.join("link")).unwrap();
         fs::create_dir(upper.join("link")).unwrap();
         fs::write(upper.join("link/etc"), "").unwrap();
-        let layer = Layer { point: "/p".into(), upper: open(&upper), lower: Some(open(&lower)) };
+        let layer = Layer::new("/p".into(), open(&upper), Some(open(&lower)));
         let mut effects = Effects::default();
         layer.read(&mut effects).unwrap();
         let facts = |name: &str| effects.facts.get(&Subject::File(Path::new("/p").join(name)));

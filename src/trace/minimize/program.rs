@@ -292,7 +292,7 @@ impl View {
                     Err(_) if is_empty(&upper) => continue,
                     Err(err) => return Err(err),
                 };
-                let layer = Layer { point, upper, lower };
+                let layer = Layer::new(point, upper, lower);
                 layer.read(&mut effects).map_err(failed(&layer.point))?;
             }
             if let Some(namespace) = overlay.network() {

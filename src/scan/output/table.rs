@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use crate::scan::{
-    Finding, Group, Inventory, PrivilegedFile, PrivilegedProcess, Severity, Socket, encode,
+    Finding, Group, Inventory, PrivilegedFile, PrivilegedProcess, Severity, Socket, Unread, encode,
     findings::short, inventory::set_in_words,
 };
 
@@ -27,6 +27,16 @@ fn write_all(out: &mut String, inventory: &Inventory, findings: &[Finding]) -> f
             writeln!(out, "{}  {} layers, user {user}  {}", host.name, image.layers, host.time)?;
         }
     }
+    write_findings(out, findings)?;
+    files(out, &inventory.files)?;
+    processes(out, inventory)?;
+    groups(out, "Units", &inventory.units)?;
+    groups(out, "Containers", &inventory.containers)?;
+    sockets(out, &inventory.sockets)?;
+    unread(out, &inventory.unread)
+}
+
+fn write_findings(out: &mut String, findings: &[Finding]) -> fmt::Result {
     writeln!(out, "\nFindings: {}", counts(findings.iter().map(|one| one.severity)))?;
     for finding in findings {
         writeln!(
@@ -42,50 +52,62 @@ fn write_all(out: &mut String, inventory: &Inventory, findings: &[Finding]) -> f
         }
         paragraph(out, 9, &format!("Fix: {}", finding.rule.fix))?;
     }
-    if !inventory.files.is_empty() {
-        let severities = inventory.files.iter().map(PrivilegedFile::severity);
-        writeln!(out, "\nFiles: {}", counts(severities))?;
-        let mut files: Vec<_> = inventory.files.iter().collect();
-        files.sort_by_key(|file| std::cmp::Reverse(file.severity()));
-        for file in files {
-            let owner = file.owner.as_deref().map_or_else(|| file.uid.to_string(), encode);
-            let what = format!("{:04o} {owner} {}", file.mode, file.power());
-            entry(out, file.severity(), &shortened(&encode(&file.path)), &what)?;
-        }
+    Ok(())
+}
+
+fn files(out: &mut String, files: &[PrivilegedFile]) -> fmt::Result {
+    if files.is_empty() {
+        return Ok(());
     }
-    if !inventory.processes.is_empty() {
-        let severities = inventory.processes.iter().map(PrivilegedProcess::severity);
-        writeln!(out, "\nProcesses: {}", counts(severities))?;
-        let mut processes: Vec<_> = inventory.processes.iter().collect();
-        processes.sort_by_key(|process| std::cmp::Reverse(process.severity()));
-        for process in processes {
-            let (name, what) = in_words(process, inventory);
-            entry(out, process.severity(), &name, &what)?;
-        }
+    let severities = files.iter().map(PrivilegedFile::severity);
+    writeln!(out, "\nFiles: {}", counts(severities))?;
+    let mut files: Vec<_> = files.iter().collect();
+    files.sort_by_key(|file| std::cmp::Reverse(file.severity()));
+    for file in files {
+        let owner = file.owner.as_deref().map_or_else(|| file.uid.to_string(), encode);
+        let what = format!("{:04o} {owner} {}", file.mode, file.power());
+        entry(out, file.severity(), &shortened(&encode(&file.path)), &what)?;
     }
-    groups(out, "Units", &inventory.units)?;
-    groups(out, "Containers", &inventory.containers)?;
-    let listened: Vec<&Socket> = inventory.sockets.iter().collect();
-    if !listened.is_empty() {
-        writeln!(out, "\nSockets: {}", listened.len())?;
-        for socket in listened {
-            let pids: Vec<_> = socket.pids.iter().map(u32::to_string).collect();
-            let reach = if socket.is_reachable() { "from outside" } else { "this machine" };
-            let pids = if pids.is_empty() { "-".into() } else { pids.join(",") };
-            writeln!(
-                out,
-                "  {:<6} {:<28} {reach:<13} {pids}",
-                socket.protocol.name(),
-                socket.place()
-            )?;
-        }
+    Ok(())
+}
+
+fn processes(out: &mut String, inventory: &Inventory) -> fmt::Result {
+    if inventory.processes.is_empty() {
+        return Ok(());
     }
-    if !inventory.unread.is_empty() {
-        let count = inventory.unread.len();
-        writeln!(out, "\nNot complete: {count} could not be looked at (--json lists them all)")?;
-        for one in inventory.unread.iter().take(5) {
-            paragraph(out, 2, &format!("{}: {}", one.subject, one.reason))?;
-        }
+    let severities = inventory.processes.iter().map(PrivilegedProcess::severity);
+    writeln!(out, "\nProcesses: {}", counts(severities))?;
+    let mut processes: Vec<_> = inventory.processes.iter().collect();
+    processes.sort_by_key(|process| std::cmp::Reverse(process.severity()));
+    for process in processes {
+        let (name, what) = in_words(process, inventory);
+        entry(out, process.severity(), &name, &what)?;
+    }
+    Ok(())
+}
+
+fn sockets(out: &mut String, sockets: &[Socket]) -> fmt::Result {
+    if sockets.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "\nSockets: {}", sockets.len())?;
+    for socket in sockets {
+        let pids: Vec<_> = socket.pids.iter().map(u32::to_string).collect();
+        let reach = if socket.is_reachable() { "from outside" } else { "this machine" };
+        let pids = if pids.is_empty() { "-".into() } else { pids.join(",") };
+        writeln!(out, "  {:<6} {:<28} {reach:<13} {pids}", socket.protocol.name(), socket.place())?;
+    }
+    Ok(())
+}
+
+fn unread(out: &mut String, unread: &[Unread]) -> fmt::Result {
+    if unread.is_empty() {
+        return Ok(());
+    }
+    let count = unread.len();
+    writeln!(out, "\nNot complete: {count} could not be looked at (--json lists them all)")?;
+    for one in unread.iter().take(5) {
+        paragraph(out, 2, &format!("{}: {}", one.subject, one.reason))?;
     }
     Ok(())
 }

@@ -423,9 +423,10 @@ impl From<ParseError> for Error {
     }
 }
 
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "scan"))]
 /// Returns the text of an error and its causes, without the errno that the standard library
 /// appends.
+#[cfg_attr(not(feature = "cli"), expect(unreachable_pub, reason = "only the programs use it"))]
 pub fn chain(err: &dyn error::Error) -> String {
     let mut text = err.to_string();
     let mut cause = err.source();

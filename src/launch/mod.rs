@@ -22,12 +22,12 @@ use crate::{
 };
 
 mod forked;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "scan"))]
 mod search;
 mod steps;
 
 pub use forked::Forked;
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "scan"))]
 pub use search::{Place, find_program, helper, program};
 pub(crate) use steps::above_standard;
 #[cfg(feature = "cli")]

@@ -65,6 +65,7 @@ fn is_one_of(list: &str, name: &str) -> bool {
     list.split_ascii_whitespace().any(|one| one == name)
 }
 
+#[cfg(feature = "cli")]
 /// Splits the words after `run` or `create`: the options, with their long names, values and places,
 /// and the place of the image.
 pub(crate) fn split_options(words: &[String]) -> Result<(Vec<LineOption>, usize), SettingsError> {
@@ -126,6 +127,7 @@ pub(crate) fn split_options(words: &[String]) -> Result<(Vec<LineOption>, usize)
     Ok((options, words.len()))
 }
 
+#[cfg(feature = "cli")]
 /// An option of a command line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LineOption {
@@ -136,6 +138,7 @@ pub(crate) struct LineOption {
     pub(crate) words: std::ops::Range<usize>,
 }
 
+#[cfg(feature = "cli")]
 /// Returns whether an option of the program itself, before its subcommand, takes the next word.
 pub(crate) fn is_valued_global(option: &str) -> bool {
     is_one_of(GLOBAL, option)

@@ -100,6 +100,7 @@ fn without_wrappers(mut words: &[Word]) -> &[Word] {
     words
 }
 
+#[cfg(feature = "cli")]
 /// Returns the number of words before the program: wrappers such as `sudo`, and variables.
 pub(crate) fn after_wrappers(words: &[String]) -> usize {
     let word = |text: &String| Word { text: text.clone(), is_expanded: false };

@@ -369,7 +369,7 @@ pub(crate) fn process_id_in(proc: BorrowedFd<'_>, id: &mut [u8]) -> io::Result<u
 
 /// Returns whether this process has privileges that its caller lacks: `AT_SECURE` of getauxval(3),
 /// set for set-user-ID and set-group-ID bits and for file capabilities.
-#[cfg(feature = "cli")]
+#[cfg(any(feature = "cli", feature = "scan"))]
 #[expect(unsafe_code, reason = "getauxval(3)")]
 pub(crate) fn is_privileged_by_file() -> bool {
     // SAFETY: the call takes an integer, and reads the vector that the kernel put beside the

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 
+use super::Invocation;
 use crate::settings::{after_wrappers, is_valued_global};
 
 /// A program that asks another one to run containers or services.
@@ -114,6 +115,20 @@ impl Delegation {
     pub fn is_run(&self) -> bool {
         matches!(self.client, Client::Docker | Client::Podman | Client::Nerdctl)
             && matches!(&*self.verb, "run" | "create")
+    }
+
+    /// Returns whether the client ends before the containers do.
+    pub fn is_detached(&self) -> bool {
+        let is_attached = |word: &String| ["-a", "--attach"].contains(&&**word);
+        match (self.client, &*self.verb) {
+            (Client::Docker | Client::Nerdctl, "run") => {
+                Invocation::new(self).is_ok_and(|invocation| invocation.has("detach"))
+            }
+            (Client::Compose, "up" | "run") => {
+                self.after.iter().any(|word| ["-d", "--detach", "--wait"].contains(&&**word))
+            }
+            _ => !self.after.iter().any(is_attached),
+        }
     }
 
     /// Returns the engine's address in the words, if it is on another machine.

@@ -2,6 +2,7 @@
 
 use std::{
     fmt, fs,
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
 };
 
@@ -71,6 +72,8 @@ impl Engine {
     pub(super) fn command(&self, args: &[&str]) -> Command {
         let mut command = helper(self.words.first().map_or("docker", String::as_str));
         command.args(self.words.iter().skip(1)).args(args).stdin(Stdio::null());
+        // Ctrl-C is for this process, which then removes the container.
+        command.process_group(0);
         command
     }
 
@@ -126,8 +129,7 @@ impl Engine {
         let filter = format!("--filter=label={LABEL}");
         let format = format!("--format={{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}");
         for line in self.output(&["ps", "--all", "--no-trunc", &filter, &format])?.lines() {
-            if let Some((id, owner)) = line.split_once(' ').filter(|(_, owner)| !lives(owner)) {
-                let _ = owner;
+            if let Some((id, _)) = line.split_once(' ').filter(|(_, owner)| !lives(owner)) {
                 self.remove(id);
             }
         }

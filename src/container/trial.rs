@@ -8,8 +8,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use std::os::unix::process::CommandExt;
-
 use serde_json::Value;
 
 use super::{Engine, Failed, Invocation, view};
@@ -307,8 +305,7 @@ impl Container {
         let failed = |err| Op::Fork.thread(err);
         let (capture, [out, err]) = Capture::start().map_err(failed)?;
         let mut client = self.engine.command(&["start", "--attach", id]);
-        // Ctrl-C is for this process, which ends the container.
-        client.stdout(out).stderr(err).process_group(0);
+        client.stdout(out).stderr(err);
         let mut child = client.spawn().map_err(failed)?;
         drop(client);
         let named = self.check(id);

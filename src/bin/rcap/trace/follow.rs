@@ -2,6 +2,7 @@
 
 use std::{
     io::Write,
+    path::PathBuf,
     process::{Child, Command, ExitStatus},
     time::{Duration, Instant},
 };
@@ -35,6 +36,34 @@ pub(super) fn program(
         tracer.poll(&mut *each)?;
     }
     Ok((tracer.finish(each)?, program.status))
+}
+
+/// Records what daemons start while a client runs, which asks them. With `stays`, the recording goes
+/// on after the client's end, until it is ended early.
+pub(super) fn client(
+    daemons: &[Target],
+    mut command: Command,
+    stays: bool,
+    options: &Options,
+    duration: Option<Duration>,
+    each: &mut dyn FnMut(&Seen),
+) -> Result<(Recording, Option<ExitStatus>)> {
+    let mut tracer = Tracer::attach(daemons, options)?;
+    let path = PathBuf::from(command.get_program());
+    let child = command.spawn().map_err(|err| Op::Execute.on(&*path, err))?;
+    let mut program = Program::new(child, duration);
+    loop {
+        tracer.poll(&mut *each)?;
+        let goes_on = if program.status.is_none() {
+            program.goes_on(&mut tracer)?
+        } else {
+            let is_over = duration.is_some_and(|duration| program.begun.elapsed() >= duration);
+            stays && !is_over && signals::caught().is_none()
+        };
+        if !goes_on {
+            return Ok((tracer.finish(each)?, program.status));
+        }
+    }
 }
 
 /// A recorded program.

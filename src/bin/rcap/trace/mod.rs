@@ -19,8 +19,9 @@ use super::{
 };
 use rcap::{
     Error,
+    container::{Delegation, Engine},
     launch::Launcher,
-    tools::{signals, table::fit},
+    tools::{Escaped, signals, table::fit},
     trace::{
         Backend, Options, Seen, Target, TraceError, Tracer,
         report::{Merged, Report},
@@ -87,8 +88,14 @@ fn record(
         if is_alone {
             command.stdout(Stdio::from(io::stderr()));
         }
-        let mut tracer = Tracer::new(&options)?;
-        let (recording, status) = follow::program(&mut tracer, command, request.duration, each)?;
+        let (recording, status) = if let Some(asked) = delegated::recorded(&request.program) {
+            tell_client(&asked);
+            let (stays, daemons) = (asked.is_detached(), Engine::daemons());
+            follow::client(&daemons, command, stays, &options, request.duration, each)?
+        } else {
+            let mut tracer = Tracer::new(&options)?;
+            follow::program(&mut tracer, command, request.duration, each)?
+        };
         let words = request.program.iter().map(|word| word.to_string_lossy().into_owned());
         (recording, status, words.collect())
     } else {
@@ -113,6 +120,14 @@ fn record(
 /// Prints that the recording has started. A closed standard error is not an error.
 fn tell_people(count: usize) {
     let _ = writeln!(Stream::stderr(), "Recording {count} processes.");
+}
+
+/// Prints that the container is recorded. A closed standard error is not an error.
+fn tell_client(asked: &Delegation) {
+    let name = Escaped(asked.name.as_bytes());
+    let end = if asked.is_detached() { " Ctrl-C ends the recording." } else { "" };
+    let words = format!("Recording the container of `{name}`, not the client.{end}");
+    let _ = fit(&words, &mut Stream::stderr());
 }
 
 /// Writes the byte that `rcap oci-hook` waits for.

@@ -1,0 +1,199 @@
+//! `rcap minimize` and `rcap trace` of `docker run`, compared with containers started by hand.
+
+mod common;
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+};
+
+use common::{
+    Ran, directory,
+    docker::{DOCKER, Daemon, root_file_system},
+    program, ran, wait_until, which,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+tests! {
+    Nothing: clients_are_refused;
+    Tracing [DOCKER]:
+        a_container_and_not_the_client,
+        a_server_with_a_health_check,
+        volumes_are_copied,
+        a_recording_from_the_first_instruction,
+        nothing_is_left_behind;
+    Tracing [DOCKER, "setcap"]: a_file_capability_of_a_user;
+}
+
+fn rcap(daemon: &Daemon, args: &[&str]) -> Ran {
+    let mut command = daemon.client(program("rcap").get_program().to_str().unwrap());
+    ran(command.args(args))
+}
+
+/// Returns the minimum of `docker run` with these arguments.
+fn minimum(daemon: &Daemon, options: &[&str], args: &[&str]) -> Vec<String> {
+    let run = ["--", "docker", "run", "--network", "none"];
+    let found = rcap(daemon, &[&["minimize", "--json"], options, &run, args].concat());
+    assert_eq!(found.status, Some(0), "{found:?}");
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!(found["proved"], true, "{found}");
+    let names = found["minimum"].as_array().unwrap().iter();
+    names.map(|name| name.as_str().unwrap().to_owned()).collect()
+}
+
+/// Starts the container by hand, and returns whether it passes.
+fn passes(daemon: &Daemon, caps: &[&str], args: &[&str]) -> bool {
+    let mut words = vec!["run", "--rm", "--network", "none", "--cap-drop", "ALL"];
+    words.extend(caps.iter().flat_map(|cap| ["--cap-add", *cap]));
+    words.extend(args);
+    daemon.docker(&words).status == Some(0)
+}
+
+/// Returns whether the set suffices, and no set with one capability less.
+fn is_minimal(daemon: &Daemon, caps: &[String], args: &[&str]) -> bool {
+    let caps: Vec<&str> = caps.iter().map(String::as_str).collect();
+    let without =
+        |spare: &str| -> Vec<&str> { caps.iter().copied().filter(|cap| *cap != spare).collect() };
+    passes(daemon, &caps, args) && caps.iter().all(|cap| !passes(daemon, &without(cap), args))
+}
+
+/// The containers, running or not.
+fn containers(daemon: &Daemon) -> String {
+    daemon.docker(&["ps", "--all", "--quiet"]).out
+}
+
+fn clients_are_refused() {
+    let dir = directory();
+    #[rustfmt::skip]
+    let rows: [(&str, &[&str]); 8] = [
+        ("minimize", &["docker", "compose", "up"]),
+        ("minimize", &["docker", "-H", "tcp://127.0.0.1:1", "run", "x"]),
+        ("minimize", &["podman", "run", "x"]),
+        ("minimize", &["systemctl", "restart", "x"]),
+        ("trace",    &["docker", "exec", "x", "y"]),
+        ("trace",    &["docker", "--host=ssh://h", "run", "x"]),
+        ("trace",    &["kubectl", "run", "x"]),
+        ("trace",    &["sudo", "systemd-run", "id"]),
+    ];
+    for (command, words) in rows {
+        let refused = ran(program("rcap").current_dir(&dir).arg(command).arg("--").args(words));
+        assert_eq!(refused.status, Some(125), "{refused:?}");
+        assert!(refused.err.contains("would not measure it: "), "{refused:?}");
+    }
+}
+
+fn a_container_and_not_the_client() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
+    let ping = ["rcap-test:1", "ping", "-c", "1", "127.0.0.1"];
+    assert_eq!(minimum(&daemon, &[], &ping), ["cap_net_raw"]);
+    let script = "touch /tmp/f && chown 5 /tmp/f && touch /tmp/f && rm /tmp/f && mkdir /tmp/d && \
+                  chown 5 /tmp/d && touch /tmp/d/f";
+    let both = ["rcap-test:1", "sh", "-c", script];
+    let found = minimum(&daemon, &[], &both);
+    assert_eq!(found, ["cap_chown", "cap_dac_override"]);
+    assert!(is_minimal(&daemon, &found, &both));
+    assert_eq!(minimum(&daemon, &[], &["rcap-test:1", "cat", "/bin/sh"]), [""; 0]);
+    // Only the effect shows that the capability is missing.
+    let owner = ["rcap-test:1", "sh", "-c", "touch /f; chown 5 /f; exit 0"];
+    assert_eq!(minimum(&daemon, &[], &owner), ["cap_chown"]);
+    // More than the default set.
+    let mount = ["rcap-test:1", "mount", "-t", "tmpfs", "t", "/tmp"];
+    let options = ["--security-opt", "apparmor=unconfined", "--security-opt", "seccomp=unconfined"];
+    let mount = [&options[..], &mount].concat();
+    assert_eq!(minimum(&daemon, &[], &mount), ["cap_sys_admin"]);
+    // A line to paste.
+    let run = ["minimize", "--", "docker", "run", "--rm", "--network", "none"];
+    let printed = rcap(&daemon, &[&run[..], &ping].concat());
+    let line = "docker run --rm --network none --cap-drop ALL --cap-add NET_RAW rcap-test:1 ping -c 1 127.0.0.1\n";
+    assert!(printed.out.ends_with(line), "{printed:?}");
+    assert!(printed.err.starts_with("Measuring the container of `docker run"), "{printed:?}");
+    let pasted = ran(daemon.client("sh").args(["-c", line]));
+    assert_eq!(pasted.status, Some(0), "{pasted:?}");
+    // One that does not work at all.
+    let broken = rcap(&daemon, &["minimize", "--", "docker", "run", "rcap-test:1", "cat", "/no"]);
+    assert_eq!(broken.status, Some(1), "{broken:?}");
+    assert_eq!(containers(&daemon), "");
+}
+
+fn a_server_with_a_health_check() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
+    let server = "touch /tmp/ready; chown 5 /tmp/ready || exit 1; sleep 1000";
+    let check = ["--health-cmd", "test -e /tmp/ready", "--health-interval", "1h"];
+    let args = [&["-d"], &check[..], &["rcap-test:1", "sh", "-c", server]].concat();
+    assert_eq!(minimum(&daemon, &[], &args), ["cap_chown"]);
+    let args = ["-d", "rcap-test:1", "sh", "-c", server];
+    assert_eq!(minimum(&daemon, &["--check-in", "test -e /tmp/ready"], &args), ["cap_chown"]);
+    let refused = rcap(&daemon, &[&["minimize", "--", "docker", "run"], &args[..]].concat());
+    assert!(refused.err.contains("--check-in"), "{refused:?}");
+    assert_eq!(containers(&daemon), "");
+}
+
+fn a_file_capability_of_a_user() {
+    let dir = directory();
+    let root = root_file_system(dir.path());
+    fs::remove_file(root.join("bin/chown")).unwrap();
+    fs::copy(which("busybox").unwrap(), root.join("bin/chown")).unwrap();
+    let set = common::run(&root.join("bin"), "setcap", ["cap_chown=ep", "chown"]);
+    assert_eq!(set.status, Some(0), "{set:?}");
+    let daemon = Daemon::start(dir.path(), &root);
+    let import = "tar --xattrs --xattrs-include='*' -C \"$0\" -c . | docker import - rcap-test:2";
+    assert_eq!(ran(daemon.client("sh").args(["-c", import]).arg(&root)).status, Some(0));
+    let args = ["--user", "1000", "rcap-test:2", "chown", "5", "/bin/busybox"];
+    let found = minimum(&daemon, &[], &args);
+    assert_eq!(found, ["cap_chown"]);
+    assert!(is_minimal(&daemon, &found, &args));
+}
+
+fn volumes_are_copied() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
+    let volume = ["-v", "data:/data", "rcap-test:1", "sh", "-c"];
+    assert!(passes(&daemon, &[], &[&volume[..], &["echo 1 > /data/f"]].concat()));
+    // Without copies, the second run would find the work of the first one.
+    let script = "grep -q 1 /data/f || exit 0; chown 5 /data/f && echo 2 > /data/f";
+    let found = minimum(&daemon, &[], &[&volume[..], &[script]].concat());
+    assert_eq!(found, ["cap_chown", "cap_dac_override"]);
+    assert!(passes(&daemon, &[], &[&volume[..], &["grep 1 /data/f"]].concat()));
+    assert_eq!(daemon.docker(&["volume", "ls", "--quiet"]).out, "data\n");
+}
+
+fn a_recording_from_the_first_instruction() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
+    let run = ["docker", "run", "--rm", "--network", "none", "rcap-test:1", "sh", "-c"];
+    let script = "touch /f; chown 5 /f; exit 7";
+    let report = rcap(&daemon, &[&["trace", "--json", "--"], &run[..], &[script]].concat());
+    assert_eq!(report.status, Some(7), "{report:?}");
+    let report: Value = serde_json::from_str(&report.out).unwrap();
+    assert_eq!(report["candidates"], serde_json::json!(["cap_chown"]), "{report}");
+    assert_eq!(report["lost"], 0);
+}
+
+/// An interrupted measurement removes its container, and the next one removes those of a killed one.
+fn nothing_is_left_behind() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
+    let endless =
+        ["minimize", "--", "docker", "run", "--network", "none", "rcap-test:1", "sleep", "1000"];
+    for signal in [Signal::SIGINT, Signal::SIGKILL] {
+        let mut rcap = daemon.client(program("rcap").get_program().to_str().unwrap());
+        let rcap: &mut Command = rcap.args(endless).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = rcap.spawn().unwrap();
+        wait_until(|| daemon.docker(&["ps", "--quiet"]).out.lines().count() == 1);
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        let status = child.wait().unwrap();
+        if signal == Signal::SIGINT {
+            assert_eq!(status.code(), Some(130));
+            assert_eq!(containers(&daemon), "");
+        }
+    }
+    assert_ne!(containers(&daemon), "");
+    assert_eq!(minimum(&daemon, &[], &["rcap-test:1", "cat", "/bin/sh"]), [""; 0]);
+    assert_eq!(containers(&daemon), "");
+}

@@ -2,10 +2,11 @@
 
 use std::{
     fmt, fs,
-    os::unix::process::CommandExt,
+    os::unix::{net::UnixStream, process::CommandExt},
     process::{Command, Stdio},
 };
 
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::Value;
 
 use crate::{Error, launch::helper, proc::Proc, trace::Target};
@@ -142,15 +143,45 @@ impl Engine {
         Ok(())
     }
 
-    /// Returns the processes on this machine that start containers for clients.
-    pub fn daemons() -> Vec<Target> {
+    /// Returns the processes on this machine that start containers for the client: the daemon that
+    /// listens on its socket, and containerd. If systemd listens in the place of the daemon, these
+    /// are all processes with the names of the daemons.
+    pub fn daemons(&self) -> Vec<Target> {
         let proc = Proc::default();
-        let is_daemon = |pid: &u32| {
-            let status = proc.status(*pid);
-            status.is_ok_and(|status| status.name == "dockerd" || status.name == "containerd")
+        let Ok(tree) = proc.tree() else { return Vec::new() };
+        let is_named = |pid: u32, name: &str| {
+            proc.status(pid).is_ok_and(|status| status.name.to_str() == Some(name))
         };
-        let pids = proc.processes().unwrap_or_default();
-        pids.into_iter().filter(is_daemon).map(Target::Process).collect()
+        let all = |name: &str| -> Vec<u32> {
+            let pids = tree.processes().map(|process| process.status.pid);
+            pids.filter(|pid| is_named(*pid, name)).collect()
+        };
+        let listening = self.listening().filter(|pid| is_named(*pid, "dockerd"));
+        let mut pids = listening.map_or_else(|| all("dockerd"), |pid| vec![pid]);
+        let has_own = tree.walk(&pids).any(|(_, pid)| is_named(pid, "containerd"));
+        if !has_own {
+            pids.extend(all("containerd"));
+        }
+        pids.into_iter().map(Target::Process).collect()
+    }
+
+    /// Returns the process that listens on the client's socket. (unix(7), `SO_PEERCRED`)
+    fn listening(&self) -> Option<u32> {
+        let mut words = self.words.iter();
+        let mut address = std::env::var("DOCKER_HOST").ok().filter(|address| !address.is_empty());
+        while let Some(word) = words.next() {
+            match &**word {
+                "-H" | "--host" => address = words.next().cloned(),
+                word => {
+                    let value = word.strip_prefix("--host=").or_else(|| word.strip_prefix("-H"));
+                    address = value.map(str::to_owned).or(address);
+                }
+            }
+        }
+        let address = address.as_deref().unwrap_or("unix:///var/run/docker.sock");
+        let socket = UnixStream::connect(address.strip_prefix("unix://")?).ok()?;
+        let credentials = getsockopt(&socket, PeerCredentials).ok()?;
+        u32::try_from(credentials.pid()).ok()
     }
 }
 

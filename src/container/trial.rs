@@ -110,6 +110,7 @@ impl Container {
                 && (mount["Type"] == "bind" || is_named(mount) && setup.shared_volumes)
         };
         let is_stateful = mounts.iter().any(|mount| is_shared(&mount));
+        let daemons = engine.daemons();
         let mut container = Container {
             engine,
             invocation,
@@ -117,7 +118,7 @@ impl Container {
             setup,
             options,
             cancelled,
-            daemons: Engine::daemons(),
+            daemons,
             has_health_check,
             volumes,
             is_stateful,

@@ -36,7 +36,8 @@ pub(crate) fn recorded(words: &[OsString]) -> Option<Delegation> {
         }
         _ => false,
     };
-    (is_here && is_of_daemon && !Engine::daemons().is_empty()).then_some(delegation)
+    (is_here && is_of_daemon && !Engine::new(&delegation.before).daemons().is_empty())
+        .then_some(delegation)
 }
 
 /// Refuses a command line that cannot be measured, and says what can be done instead.

@@ -90,7 +90,8 @@ fn record(
         }
         let (recording, status) = if let Some(asked) = delegated::recorded(&request.program) {
             tell_client(&asked);
-            let (stays, daemons) = (asked.is_detached(), Engine::daemons());
+            let daemons = Engine::new(&asked.before).daemons();
+            let stays = asked.is_detached();
             follow::client(&daemons, command, stays, &options, request.duration, each)?
         } else {
             let mut tracer = Tracer::new(&options)?;

@@ -277,7 +277,10 @@ fn with_setpriv() {
     let dir = directory();
     for (caps, options) in [
         ("", "--reuid=1000 --regid=1000 --clear-groups --bounding-set=-all,+net_raw"),
-        ("cap_net_raw=ep", "--reuid=1000 --regid=1000 --clear-groups --no-new-privs"),
+        (
+            "",
+            "--reuid=1000 --regid=1000 --clear-groups --bounding-set=-all,+net_raw --no-new-privs",
+        ),
     ] {
         let path = copy(dir.path(), "ping", caps);
         let line = format!("setpriv {options}");
@@ -289,6 +292,11 @@ fn with_setpriv() {
         assert_eq!(started(&options, &path), "0000000000002000", "{after}");
         fs::remove_file(&path).unwrap();
     }
+    // setpriv keeps its own permitted set, so no-new-privs takes nothing of the file's away.
+    let path = copy(dir.path(), "ping", "cap_net_raw=ep");
+    let options = ["--reuid=1000", "--regid=1000", "--clear-groups", "--no-new-privs"];
+    assert!(has(&["--from", &format!("setpriv {}", options.join(" ")), &path], "cap_net_raw"));
+    assert_eq!(started(&options, &path), "0000000000002000");
 }
 
 /// A script, an interpreter and a file without capabilities.

@@ -15,6 +15,8 @@ use common::{
 };
 use rcap::{
     CapSet, Securebits, bounding,
+    exec::FileFacts,
+    file::FileCaps,
     settings::{self, Context, Engine, Format, InputFormat, Settings, Source, Target},
 };
 
@@ -107,7 +109,17 @@ const SERVICES: &[&str] = &[
     "User=nobody\nSystemCallLog=chown",
     "User=nobody\nLockPersonality=yes\nNoNewPrivileges=no",
     "User=nobody\nProtectClock=foo",
+    // A program whose file has capabilities.
+    "User=nobody\nExecStart=FILE-CAT",
+    "User=nobody\nNoNewPrivileges=yes\nExecStart=FILE-CAT",
+    "User=nobody\nNoNewPrivileges=yes\nAmbientCapabilities=CAP_CHOWN\nExecStart=FILE-CAT",
+    "User=nobody\nNoNewPrivileges=yes\nAmbientCapabilities=CAP_CHOWN\nCapabilityBoundingSet=CAP_KILL CAP_NET_RAW\nExecStart=FILE-CAT",
+    "NoNewPrivileges=yes\nCapabilityBoundingSet=CAP_KILL CAP_NET_RAW\nExecStart=FILE-CAT",
 ];
+
+/// The capabilities of that file.
+const FILE: FileCaps =
+    FileCaps { permitted: CapSet::from_bits(1 << 5 | 1 << 13), effective: true, ..FileCaps::EMPTY };
 
 /// Each service as the reader has it, and units that were written from random settings, which
 /// never have more than their source.
@@ -115,10 +127,14 @@ fn units_as_systemd_starts_them() {
     let dir = directory();
     fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let cat = common::which("cat").unwrap().display().to_string();
+    let file_cat = dir.path().join("cat");
+    fs::copy(&cat, &file_cat).unwrap();
+    let _ = rcap::file::write(&file_cat, &FILE).unwrap();
     let unit = |name: &str, body: &str| {
         let output = dir.path().join("out").join(name).display().to_string();
         let command = format!("{cat} /proc/self/status");
-        let body = body.replace("CAT", &command);
+        let of_file = format!("{} /proc/self/status", file_cat.display());
+        let body = body.replace("FILE-CAT", &of_file).replace("CAT", &command);
         let exec = if body.contains("ExecStart") {
             String::new()
         } else {
@@ -151,7 +167,10 @@ fn units_as_systemd_starts_them() {
     for ((name, text), body) in units.iter().zip(SERVICES) {
         let settings = read(text, name, InputFormat::Unit).unwrap();
         let sets = Sets::of_status(&manager.output(name)).unwrap_or_else(|| panic!("{body}"));
-        assert_eq!(sets, Sets::expected(&settings).with_uid(&sets), "{body}");
+        let has_caps = body.contains("FILE-CAT");
+        let file = if has_caps { FileFacts::with_caps(FILE) } else { FileFacts::default() };
+        let expected = Sets::expected_of(&settings, &file);
+        assert_eq!(sets, expected.with_uid(&sets), "{body}");
         let is_user = body.contains("User=nobody") && settings.user.is_root() == Some(false);
         assert_eq!(sets.uid, if is_user { "65534" } else { "0" }, "{body}");
         // The output of systemctl(1) is read as the same settings, except for their words.

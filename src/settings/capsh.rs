@@ -51,10 +51,14 @@ fn user_options(settings: &Settings, user: &User) -> Result<String, SettingsErro
 pub(super) fn read(words: &[&str]) -> Result<Settings, SettingsError> {
     let mut bounding = CapSet::supported();
     let [mut ambient, mut inheritable] = [CapSet::empty(); 2];
+    let mut keeps_permitted = true;
     let mut settings = Settings { kind: Kind::Command, ..Settings::default() };
     for (name, value) in options(words, |_| false) {
         match name {
-            "--user" | "--uid" | "--cap-uid" => settings.user = host_user(value)?,
+            "--user" | "--uid" | "--cap-uid" => {
+                settings.user = host_user(value)?;
+                keeps_permitted = name != "--uid";
+            }
             "--drop" => bounding -= caps(value)?,
             "--addamb" => ambient |= caps(value)?,
             "--delamb" => ambient -= caps(value)?,
@@ -73,6 +77,9 @@ pub(super) fn read(words: &[&str]) -> Result<Settings, SettingsError> {
         }
     }
     let mut settings = settings.with_sets(bounding, ambient);
+    if keeps_permitted {
+        settings = settings.keeping_permitted();
+    }
     settings.caps.inheritable |= inheritable;
     Ok(settings)
 }

@@ -1,7 +1,7 @@
 //! Caveats of a format that cannot express all settings, as sentences for people.
 
 use super::{Engine, EngineKind, Format, Id, Settings, Who, format::Class, text};
-use crate::{Cap, CapSet};
+use crate::{Cap, CapSet, exec::FileFacts, file::FileCaps};
 
 /// Returns the sentences, most severe first.
 pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<String> {
@@ -40,11 +40,7 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
         caveats.push(format!("the securebits cannot be expressed: {lost}"));
     }
     if written.no_new_privs && !source.no_new_privs {
-        caveats.push(
-            "no-new-privs is added, which the source lacks: set-user-ID programs and file \
-             capabilities give nothing more"
-                .to_owned(),
-        );
+        caveats.push(format!("no-new-privs is added, which the source lacks: {}", gains(written)));
     }
     if !source.groups.is_empty() && matches!(format, Format::Kubernetes | Format::Label) {
         caveats.push("supplementary groups are not written: they are the pod's".to_owned());
@@ -56,6 +52,21 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
         _ => {}
     }
     caveats
+}
+
+/// Returns what a program's file adds despite no-new-privs.
+fn gains(written: &Settings) -> String {
+    let every = FileCaps { permitted: CapSet::all(), ..FileCaps::EMPTY };
+    let outcome = written.execute(&FileFacts::with_caps(every));
+    let gained = outcome.map(|outcome| outcome.after.caps.permitted).unwrap_or_default();
+    let gained = gained - written.granted();
+    if gained.is_empty() {
+        return "set-user-ID programs and file capabilities give nothing more".to_owned();
+    }
+    format!(
+        "set-user-ID programs give nothing more, and file capabilities nothing outside of {}",
+        text::few(gained | written.granted())
+    )
 }
 
 /// Returns the caveat about capabilities that a non-root user loses with the bounding set.
@@ -80,7 +91,7 @@ fn bounding(source: &Settings, written: &Settings) -> Option<String> {
 
 /// Returns the caveat about a non-root user who gets capabilities only from a file.
 fn by_file(source: &Settings, written: &Settings, class: Class) -> Option<String> {
-    let wanted = source.caps.permitted & (written.bounding - written.ambient);
+    let wanted = source.offered() & (written.bounding - written.ambient);
     if class == Class::File {
         let user = source.user.user().filter(|user| !user.is_root())?;
         return Some(if source.caps.permitted.is_empty() {

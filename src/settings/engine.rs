@@ -135,7 +135,10 @@ impl Engine {
                 settings.with_sets(bounding, ambient)
             }
             // Capabilities outside of the bounding set are lost.
-            EngineKind::Systemd => settings.with_sets(bounding, ambient & bounding),
+            EngineKind::Systemd => {
+                let settings = settings.with_sets(bounding, ambient & bounding);
+                if ambient.is_empty() { settings } else { settings.keeping_permitted() }
+            }
             EngineKind::Runc | EngineKind::Crun => settings.with_sets(bounding, ambient),
         };
         settings.named = named;

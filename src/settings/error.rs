@@ -30,6 +30,13 @@ pub enum SettingsError {
         /// The name of the set.
         set: &'static str,
     },
+    /// A Compose override file, merged with the other file, would grant more than the source in
+    /// this set.
+    #[non_exhaustive]
+    MergedWider {
+        /// The name of the set.
+        set: &'static str,
+    },
     /// The source sets no_new_privs, and the format cannot.
     #[non_exhaustive]
     NoNewPrivsLost {
@@ -167,6 +174,11 @@ impl fmt::Display for SettingsError {
                 f,
                 "{} would grant more than the source: its {set} set cannot be limited there",
                 format.name()
+            ),
+            SettingsError::MergedWider { set } => write!(
+                f,
+                "the merged service would have more than the source in its {set} set: Compose \
+                 keeps the lists of the other file; change that file"
             ),
             SettingsError::NoNewPrivsLost { format } => {
                 write!(f, "{} cannot set no-new-privs, which the source has", format.name())

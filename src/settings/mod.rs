@@ -18,7 +18,7 @@
 
 #![warn(clippy::exhaustive_structs, clippy::exhaustive_enums)]
 
-pub use convert::{Target, Written};
+pub use convert::{Target, Written, check_merged};
 pub use engine::{Engine, EngineKind};
 pub use error::SettingsError;
 pub use format::{Format, InputFormat};

@@ -6,7 +6,7 @@ use crate::{
     identity::Identity,
 };
 
-use super::{Engine, Id, User, engine};
+use super::{Engine, EngineKind, Id, User, engine};
 
 /// How a program is started: the user and the privileges that its process has just before
 /// execve(2).
@@ -156,6 +156,9 @@ impl Settings {
             None if settings.kind == Kind::Set || settings.kind == Kind::Report => {
                 settings.with_sets(bounding, bounding)
             }
+            None if settings.kind == Kind::Command => {
+                settings.with_sets(bounding, ambient).keeping_permitted()
+            }
             None => settings.with_sets(bounding, ambient),
         }
     }
@@ -167,6 +170,9 @@ impl Settings {
         let Settings { bounding, ambient, named, .. } = self;
         match self.engine.clone() {
             Some(engine) => engine.grant(self, engine::Grant { bounding, ambient, named }),
+            None if self.kind == Kind::Command => {
+                self.with_sets(bounding, ambient).keeping_permitted()
+            }
             None => self.with_sets(bounding, ambient),
         }
     }
@@ -177,6 +183,26 @@ impl Settings {
         let permitted = if self.user.may_be_root() { bounding | ambient } else { ambient };
         let caps = CapState { effective: permitted, permitted, inheritable: ambient };
         Settings { bounding, caps, ambient, ..self }
+    }
+
+    /// Returns these settings for a launcher that keeps its own permitted set until execve(2), so
+    /// that no_new_privs does not take away the capabilities of the program's file. Outside of the
+    /// bounding set, a file grants nothing.
+    pub(super) fn keeping_permitted(self) -> Settings {
+        let permitted = self.bounding | self.ambient;
+        let caps = CapState { effective: permitted, permitted, ..self.caps };
+        Settings { caps, ..self }
+    }
+
+    /// Returns the permitted set that the source grants. A set that systemd, setpriv or capsh only
+    /// keep for a non-root user is not granted.
+    pub(super) fn offered(&self) -> CapSet {
+        let is_kept = match &self.engine {
+            Some(engine) => engine.kind() == EngineKind::Systemd,
+            None => self.kind == Kind::Command,
+        };
+        let CapState { permitted, .. } = self.caps;
+        if is_kept && !self.user.may_be_root() { permitted & self.ambient } else { permitted }
     }
 
     /// Returns the credentials of a process with these settings and the ids of `identity`, as it

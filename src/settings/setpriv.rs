@@ -95,7 +95,7 @@ pub(super) fn read(words: &[&str]) -> Result<Settings, SettingsError> {
     if !group.starts_with("$(") && !group.is_empty() {
         settings.user = settings.user.with_group(group)?;
     }
-    let mut settings = settings.with_sets(bounding, ambient);
+    let mut settings = settings.with_sets(bounding, ambient).keeping_permitted();
     settings.caps.inheritable |= inheritable;
     Ok(settings)
 }

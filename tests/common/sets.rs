@@ -37,7 +37,12 @@ impl Sets {
     /// Returns those of an ordinary program with these settings, on a machine that has no more
     /// than this process.
     pub(crate) fn expected(settings: &Settings) -> Sets {
-        let after = settings.execute(&FileFacts::default()).unwrap().after;
+        Sets::expected_of(settings, &FileFacts::default())
+    }
+
+    /// Returns those of a program in this file.
+    pub(crate) fn expected_of(settings: &Settings, file: &FileFacts) -> Sets {
+        let after = settings.execute(file).unwrap().after;
         let most = bounding::current().unwrap();
         let CapState { effective, permitted, inheritable } = after.caps;
         Sets {

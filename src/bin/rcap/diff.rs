@@ -1,6 +1,7 @@
 //! `rcap diff`: the differences between sources of settings, set by set.
 
 use std::{
+    borrow::Cow,
     collections::BTreeSet,
     fmt::Display,
     io::{self, Write},
@@ -14,7 +15,8 @@ use super::{
 };
 use rcap::{
     CapSet,
-    settings::{Context, Settings, User, Who},
+    exec::FileFacts,
+    settings::{Context, Kind, Settings, User, Who},
     tools::table::Table,
 };
 
@@ -77,6 +79,8 @@ impl Row {
 
     fn differences(&self) -> Vec<Difference> {
         let Some(sides) = self.all() else { return Vec::new() };
+        let sides = alike(sides);
+        let sides: Vec<&Settings> = sides.iter().map(|side| &**side).collect();
         let mut differences = Vec::new();
         for (name, set) in SETS {
             let sets: Vec<CapSet> = sides.iter().map(|side| set(side)).collect();
@@ -120,6 +124,22 @@ impl Row {
     fn is_same(&self) -> bool {
         self.all().is_some() && self.differences().is_empty()
     }
+}
+
+/// Returns the sources with the sets of one moment. A process has those after execve(2), so if one
+/// is compared, the others start an ordinary program.
+fn alike(sides: Vec<&Settings>) -> Vec<Cow<'_, Settings>> {
+    let has_process = sides.iter().any(|side| side.kind == Kind::Process);
+    let at = |side| match Settings::execute(side, &FileFacts::default()) {
+        Ok(outcome) if has_process && side.kind != Kind::Process => {
+            let mut started = side.clone();
+            started.caps = outcome.after.caps;
+            started.ambient = outcome.after.ambient;
+            Cow::Owned(started)
+        }
+        _ => Cow::Borrowed(side),
+    };
+    sides.into_iter().map(at).collect()
 }
 
 /// Returns a difference in something that a source has or has not.

@@ -1,11 +1,14 @@
 //! `rcap export`: prints settings in the format of another system.
 
-use std::io::{Read, Write};
+use std::{
+    borrow::Cow,
+    io::{self, Read, Write},
+};
 
 use super::{Escaped, Exit, Io, args::ExportRequest, chain, failure::Failure, source};
 use rcap::{
     CapSet,
-    settings::{self, Context, Format, Settings, Target, Topic, Written},
+    settings::{self, Context, Format, Kind, Settings, Target, Topic, Written},
 };
 
 /// One source in the target format.
@@ -66,11 +69,62 @@ fn part(request: &ExportRequest, settings: &Settings, several: bool) -> Result<P
     target.engine = engines.into_iter().find(|engine| format.engines().contains(&engine.kind()));
     target.service = request.service.as_ref().or(settings.name.as_ref()).cloned();
     let name = settings.name.clone();
-    let written = format.export(settings, &target).map_err(|err| match &name {
+    let base = base(request, target.service.as_deref())?;
+    target.checks_merged = base.is_some();
+    let export = || {
+        let written = format.export(settings, &target)?;
+        if let Some(base) = base {
+            let merged = service(request, base, std::slice::from_ref(&written.text))?;
+            settings::check_merged(&merged, settings)?;
+        }
+        Ok(written)
+    };
+    let written = export().map_err(|err: Failure| match &name {
         Some(name) if several => Failure::subject(name, chain(&err)),
-        _ => err.into(),
+        _ => err,
     })?;
     Ok(Part { remarks: remarks(settings).collect(), written, name: name.filter(|_| several) })
+}
+
+/// A service of a Compose file: the argument that names the file, and the service's name.
+type Base<'a> = (Cow<'a, str>, &'a str);
+
+/// Returns the service that Compose merges with the one that is written: that of `--base`, or else
+/// that of the source, if it is a Compose file with the service.
+fn base<'a>(
+    request: &'a ExportRequest,
+    name: Option<&'a str>,
+) -> Result<Option<Base<'a>>, Failure> {
+    let Some(name) = name.filter(|_| request.to == Format::ComposeOverride) else {
+        return Ok(None);
+    };
+    match (&request.base, &request.from) {
+        (Some(path), _) => {
+            let base = (Cow::from(format!("compose:{path}")), name);
+            service(request, base.clone(), &[])?;
+            Ok(Some(base))
+        }
+        (None, Some(from)) => {
+            let base = (Cow::from(from), name);
+            let service = service(request, base.clone(), &[]);
+            Ok(service.is_ok_and(|service| service.kind == Kind::Service).then_some(base))
+        }
+        (None, None) => Ok(None),
+    }
+}
+
+/// Reads a service, with these texts merged onto its file.
+fn service(
+    request: &ExportRequest,
+    (argument, name): Base<'_>,
+    overrides: &[String],
+) -> Result<Settings, Failure> {
+    let mut context = Context::default();
+    context.engines = &request.engine;
+    context.overrides = overrides;
+    let all = source::all(&argument, &context, &mut io::empty())?;
+    let mut named = settings::select(all, Some(name))?;
+    Ok(named.remove(0))
 }
 
 /// The remarks about a source, in words.

@@ -21,6 +21,10 @@ pub(super) fn write(settings: &Settings, _: &Target) -> Result<String, SettingsE
     Ok(lines.join("\n"))
 }
 
+/// The caveat of an override file whose other file is not known.
+pub(super) const UNCHECKED: &str = "not compared with the file that it is merged with: what that \
+                                    file's cap_add, security_opt and group_add give stays";
+
 /// Writes a file that Compose merges with the one before it. It adds the lists of both up, so what
 /// the other file adds is dropped by no list here.
 pub(super) fn write_override(
@@ -30,7 +34,8 @@ pub(super) fn write_override(
     let name = target.service.as_ref().ok_or(SettingsError::NeedsService)?;
     let mut lines = vec!["cap_drop: [ALL]".to_owned(), "privileged: false".to_owned()];
     lines.extend(keys(settings)?);
-    Ok(format!("services:\n  {}:\n    {}", quoted(name), lines.join("\n    ")))
+    let remark = if target.checks_merged { String::new() } else { format!("# {UNCHECKED}\n") };
+    Ok(format!("{remark}services:\n  {}:\n    {}", quoted(name), lines.join("\n    ")))
 }
 
 /// Returns the keys of a service but for `cap_drop`.

@@ -2,8 +2,8 @@
 //! format that cannot express all of them.
 
 use super::{
-    Engine, EngineKind, Format, Profile, Settings, SettingsError, Who, container, engine::Grant,
-    format::Class,
+    Engine, EngineKind, Format, Profile, Settings, SettingsError, Who, compose, container,
+    engine::Grant, format::Class,
 };
 use crate::{CapSet, Securebits, exec::FileFacts, file::FileCaps};
 
@@ -15,6 +15,9 @@ pub struct Target {
     pub engine: Option<Engine>,
     /// The name of the service that a Compose override file is for.
     pub service: Option<String>,
+    /// Whether the caller reads the Compose file that an override file is merged with, and calls
+    /// [`check_merged`]. If not, the override file says that the result was not checked.
+    pub checks_merged: bool,
 }
 
 /// Settings in a format.
@@ -60,6 +63,9 @@ pub(super) fn fit(
     if let Some(set) = wider(&fit.settings, source) {
         return Err(SettingsError::Wider { format, set });
     }
+    if format == Format::ComposeOverride && !target.checks_merged {
+        fit.caveats.push(compose::UNCHECKED.to_owned());
+    }
     fit.caveats.extend(super::caveats::of(source, &fit.settings, format));
     Ok(fit)
 }
@@ -82,6 +88,8 @@ fn process(source: &Settings, settings: Settings) -> Settings {
     let limit = limit(source, false);
     let is_noroot = source.securebits.contains(Securebits::NOROOT);
     let mut settings = Settings { bounding: limit, ..settings };
+    settings.caps.permitted &= source.offered();
+    settings.caps.effective &= source.offered();
     if is_noroot && source.user.may_be_root() {
         settings = settings.with_sets(limit, source.ambient & limit);
     }
@@ -93,8 +101,7 @@ fn process(source: &Settings, settings: Settings) -> Settings {
 fn launcher(source: &Settings, settings: Settings, engine: Option<Engine>) -> Settings {
     let mut bounding = limit(source, true);
     if source.no_new_privs && !source.user.may_be_root() {
-        // systemd and setpriv keep their own permitted set until execve(2), so that no_new_privs
-        // does not keep a program from what its file has.
+        // A launcher that keeps its own permitted set would grant what the program's file has.
         bounding &= source.caps.permitted | source.ambient;
     }
     let ambient = source.ambient & source.granted();
@@ -102,7 +109,7 @@ fn launcher(source: &Settings, settings: Settings, engine: Option<Engine>) -> Se
     if let Some(engine) = engine {
         return engine.grant(settings, Grant { bounding, ambient, named });
     }
-    let mut settings = settings.with_sets(bounding, ambient);
+    let mut settings = settings.with_sets(bounding, ambient).keeping_permitted();
     // Only the bounding set can become inheritable.
     settings.caps.inheritable = (source.caps.inheritable & bounding) | ambient;
     settings
@@ -114,9 +121,9 @@ fn container(source: &Settings, settings: Settings, engine: Option<Engine>) -> S
     let most = if source.user.may_be_root() {
         CapSet::all()
     } else if engine.permits_users() {
-        source.caps.permitted
+        source.offered()
     } else {
-        source.caps.permitted | source.named.add
+        source.offered() | source.named.add
     };
     let bounding = limit(source, false) & most;
     engine.grant(settings, Grant { bounding, named: source.named, ..Grant::default() })
@@ -154,7 +161,7 @@ fn ambient(
         _ => {
             named.add = source.ambient & limit;
             let defaults = if is_of_podman { default } else { CapSet::empty() };
-            let others = source.caps.permitted | source.named.add | defaults;
+            let others = source.offered() | source.named.add | defaults;
             limit & (named.add | default & others)
         }
     };
@@ -165,11 +172,8 @@ fn ambient(
 /// The image asks for a part of the defaults.
 fn image(source: &Settings, settings: Settings, engine: Option<Engine>) -> Settings {
     let engine = engine.unwrap_or_else(|| Engine::newest(EngineKind::Podman));
-    let most = if source.user.may_be_root() {
-        CapSet::all()
-    } else {
-        source.caps.permitted | source.named.add
-    };
+    let most =
+        if source.user.may_be_root() { CapSet::all() } else { source.offered() | source.named.add };
     let bounding = limit(source, false) & most & container::PODMAN;
     engine.grant(settings, Grant { bounding, ..Grant::default() })
 }
@@ -192,7 +196,7 @@ fn set_no_new_privs(
 ) -> Result<(), SettingsError> {
     let settings = &mut fit.settings;
     let user = !source.user.may_be_root();
-    let wanted = source.caps.permitted | source.named.add & source.bounding;
+    let wanted = source.offered() | source.named.add & source.bounding;
     let needs_file = user && !settings.ambient.is_superset(wanted);
     let keeps_permitted = user && settings.caps.permitted.is_superset(settings.bounding);
     settings.no_new_privs = match class {
@@ -225,6 +229,21 @@ fn check_user(source: &Settings, format: Format) -> Result<(), SettingsError> {
         Who::Unknown => "a user: the source does not tell who it is",
     };
     Err(SettingsError::inexpressible(format, &source.user, needs))
+}
+
+/// Checks a service of a Compose file after an override file that was written from `source` is
+/// merged with it. Compose adds the lists of both up, so the other file's `cap_add` stays.
+///
+/// # Errors
+///
+/// [`SettingsError::Wider`] if the service has more than `source`.
+pub fn check_merged(merged: &Settings, source: &Settings) -> Result<(), SettingsError> {
+    let has_group = |group| source.is_request() || source.groups.contains(group);
+    let groups = merged.groups.iter().any(|group| !has_group(group)).then_some("group");
+    match wider(merged, source).or(groups) {
+        Some(set) => Err(SettingsError::MergedWider { set }),
+        None => Ok(()),
+    }
 }
 
 /// Returns a set of `settings` that is not within the same set of `source`, before the program is

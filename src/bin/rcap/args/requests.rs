@@ -461,6 +461,10 @@ pub(crate) struct ExportRequest {
     /// The service that compose-override changes
     #[arg(long, value_name = "NAME")]
     pub(crate) service: Option<String>,
+    /// The Compose file that compose-override is merged with; the export fails if the merged
+    /// service has more than the source [default: the source]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) base: Option<String>,
     /// Names with commas, or a mask [default: no capabilities]
     #[arg(value_parser = values::caps_or_mask)]
     pub(crate) caps: Vec<CapSet>,
@@ -516,6 +520,15 @@ impl Request for MinimizeRequest {}
 impl Request for ReportRequest {}
 impl Request for HookRequest {}
 impl Request for RuntimeRequest {}
-impl Request for ExportRequest {}
+
+impl Request for ExportRequest {
+    fn check(&self) -> Result<(), Mistake> {
+        if self.base.is_some() && self.to != Format::ComposeOverride {
+            return Err(Mistake::new("--base requires --to compose-override"));
+        }
+        Ok(())
+    }
+}
+
 impl Request for DiffRequest {}
 impl Request for CompletionsRequest {}

@@ -62,6 +62,7 @@ pub(super) fn read(
             Err(err) => return Err(failed(err)),
         }
     }
+    overrides.extend_from_slice(context.overrides);
     let mut context = *context;
     context.unit = if is_unit { Some(&name) } else { context.unit };
     context.variables = &variables;

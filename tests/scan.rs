@@ -425,7 +425,7 @@ fn inside_of_a_sandbox() {
     assert!(!filtered.contains(&"mount".into()) && !filtered.contains(&"unshare".into()), "{free}");
     assert_eq!(way(&free, "cap_sys_admin")["open"], false);
     assert_eq!(way(&free, "cap_sys_admin")["text"], "it counts only in this user namespace");
-    let number = |call: i64| u32::try_from(call).unwrap();
+    let number = |call: libc::c_long| u32::try_from(call).unwrap();
     common::refuse_calls(&[number(libc::SYS_mount), number(libc::SYS_unshare)]);
     let caged = look();
     let filtered = caged["filtered"].as_array().unwrap();

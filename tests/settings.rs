@@ -467,7 +467,7 @@ fn compose_resolves() {
 }
 
 /// Services, what is exported for their override file, and the set in which the merged service has
-/// more. What `docker-compose config` makes of both files is never more.
+/// more. The service that `docker-compose config` merges from both files never has more.
 fn compose_override() {
     #[rustfmt::skip]
     let rows: &[(&str, &[&str], Option<&str>)] = &[

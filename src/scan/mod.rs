@@ -8,7 +8,8 @@
 //! ```
 //! use rcap::scan::{findings, gather::{self, Sources}};
 //!
-//! let sources = Sources { processes: false, ..Sources::of_paths(["src".into()]) };
+//! let mut sources = Sources::of_paths(["src".into()]);
+//! sources.processes = false;
 //! let inventory = gather::gather(&sources);
 //! assert!(findings(&inventory).is_empty());
 //! ```

@@ -63,7 +63,7 @@ pub(super) type Found = Option<Result<Vec<Settings>, SettingsError>>;
 /// let text = "services:\n  web:\n    cap_drop: [ALL]\n    cap_add: [NET_BIND_SERVICE]\n";
 /// let services = settings::read(text, None)?;
 /// assert_eq!(services[0].name.as_deref(), Some("web"));
-/// assert_eq!(services[0].caps, Cap::NET_BIND_SERVICE.into());
+/// assert_eq!(services[0].bounding, Cap::NET_BIND_SERVICE.into());
 /// # Ok::<(), settings::SettingsError>(())
 /// ```
 ///

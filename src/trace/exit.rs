@@ -15,6 +15,13 @@ pub struct Exit {
     pub signal: Option<i32>,
 }
 
+impl Exit {
+    /// Returns the exit of a program that ended with this status.
+    pub fn with_status(code: i32) -> Exit {
+        Exit { code: Some(code), signal: None }
+    }
+}
+
 impl From<ExitStatus> for Exit {
     fn from(status: ExitStatus) -> Exit {
         Exit { code: status.code(), signal: status.signal() }

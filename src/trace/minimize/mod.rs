@@ -23,8 +23,9 @@
 //!
 //!     fn run(&mut self, attempt: &Attempt) -> Result<Observation, Self::Error> {
 //!         let code = i32::from(!attempt.set.contains(Cap::CHOWN));
-//!         let exit = Exit { code: Some(code), signal: None };
-//!         Ok(Observation { end: End::Exited(exit), ..Observation::default() })
+//!         let mut seen = Observation::default();
+//!         seen.end = End::Exited(Exit::with_status(code));
+//!         Ok(seen)
 //!     }
 //! }
 //!

@@ -86,7 +86,7 @@ fn commands() -> Vec<String> {
     let lines = lines.filter(|line| line.starts_with(|char: char| char.is_ascii_lowercase()));
     let names = lines.map(|line| line.split(' ').next().unwrap());
     let plumbing = help.lines().find_map(|line| line.strip_prefix("Plumbing: ")).unwrap();
-    assert_eq!(plumbing, "decode, completions, oci-hook, oci-runtime");
+    assert_eq!(plumbing, "decode, completions, man, oci-hook, oci-runtime");
     names.chain(plumbing.split(", ")).map(str::to_owned).collect()
 }
 

@@ -55,6 +55,7 @@ const COMMANDS: &[&str] = &[
     "diff",
     "decode",
     "completions",
+    "man",
     "oci-hook",
     "oci-runtime",
 ];

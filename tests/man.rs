@@ -92,6 +92,15 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
+        name: "man",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["man"],
+        after: &[],
+        page: "rcap-man.1",
+        help: &["-h", "--help"],
+        knows: |output| !text(output).contains("unknown option"),
+    },
+    Program {
         name: "suggest",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["suggest"],

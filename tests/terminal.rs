@@ -91,6 +91,7 @@ fn arguments() {
         "export",
         "diff",
         "completions",
+        "man",
     ] {
         for arg in [&*option, &assigned] {
             is_harmless(&shown(dir, "rcap", &[command, arg]), &[command, arg]);
@@ -108,6 +109,7 @@ fn arguments() {
         &["export", "--to", "docker", "--user", HOSTILE], &["export", "--to", "docker", "--from", &path],
         &["export", "--to", "docker", "--from", &from], &["export", "--to", "docker", HOSTILE],
         &["diff", HOSTILE, "docker"], &["diff", "docker", &from], &["completions", HOSTILE],
+        &["man", HOSTILE],
     ];
     for args in commands {
         is_harmless(&shown(dir, "rcap", args), args);

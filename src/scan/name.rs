@@ -72,6 +72,9 @@ pub fn decode(word: &str) -> Result<OsString, DecodeError> {
     let mut bytes = Vec::with_capacity(word.len());
     let mut rest = word.as_bytes();
     while let Some((&first, after)) = rest.split_first() {
+        if first == 0 {
+            return Err(failed());
+        }
         if first != b'\\' {
             bytes.push(first);
             rest = after;
@@ -114,7 +117,7 @@ mod tests {
 
     #[test]
     fn words_that_are_none() {
-        for word in [r"\", r"\1", r"\12", r"\400", r"\12x", r"\\134", r"\000", r"a\8"] {
+        for word in [r"\", r"\1", r"\12", r"\400", r"\12x", r"\\134", r"\000", r"a\8", "a\0b"] {
             assert!(decode(word).is_err(), "{word}");
         }
     }

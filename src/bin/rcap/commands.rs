@@ -19,7 +19,7 @@ use super::{
     args::{self, Parsed},
     check, completions, decode, diff, explain, export,
     failure::Failure,
-    minimize, oci, report, restore, run, save, scan, suggest, trace, why,
+    man, minimize, oci, report, restore, run, save, scan, suggest, trace, why,
 };
 
 /// A command.
@@ -145,6 +145,8 @@ const GROUPS: &[Group] = &[
             .also(&["encode", "mask"]),
         own!("completions", "Write the completions of a shell", CompletionsRequest, completions::run, FAILED)
             .also(&["completion", "complete"]),
+        own!("man", "Show the man page of a command", ManRequest, man::run, FAILED)
+            .also(&["manual", "page"]),
         own!("oci-hook", "Record a container from its start, as a hook of its runtime", HookRequest, oci::hook, FAILED),
         own!("oci-runtime", "Run an OCI runtime and record its containers, for the Docker daemon", RuntimeRequest, oci::runtime, AROUND_A_PROGRAM),
     ]},

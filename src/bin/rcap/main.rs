@@ -11,6 +11,7 @@ mod explain;
 mod export;
 mod failure;
 mod input;
+mod man;
 mod minimize;
 mod new_file;
 mod oci;

@@ -16,8 +16,8 @@ use rcap::tools::Mistake;
 pub(crate) use inventory::{CheckRequest, RestoreRequest, SaveRequest, ScanRequest};
 pub(crate) use requests::{
     CompletionsRequest, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest, HookRequest,
-    MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest, SuggestRequest, TraceRequest,
-    WhyRequest,
+    ManRequest, MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest, SuggestRequest,
+    TraceRequest, WhyRequest,
 };
 pub(crate) use values::{Explained, caps};
 

@@ -511,6 +511,19 @@ pub(crate) struct CompletionsRequest {
     pub(crate) shell: Shell,
 }
 
+/// `rcap man`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap man [COMMAND]",
+    after_help = "Example: rcap man trace\n         \
+                  rcap man trace > /usr/local/share/man/man8/rcap-trace.8"
+)]
+pub(crate) struct ManRequest {
+    /// A command, or a page with its section, such as rcap.7 [default: rcap]
+    #[arg(value_name = "COMMAND")]
+    pub(crate) command: Option<String>,
+}
+
 impl Request for DecodeRequest {}
 impl Request for ExplainRequest {}
 impl Request for SuggestRequest {}
@@ -532,3 +545,4 @@ impl Request for ExportRequest {
 
 impl Request for DiffRequest {}
 impl Request for CompletionsRequest {}
+impl Request for ManRequest {}

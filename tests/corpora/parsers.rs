@@ -2,7 +2,7 @@
 //! prints the result, and it panics if a printed value is not read again as the same value.
 //!
 //! `cargo +nightly fuzz run TARGET fuzz/corpus/TARGET tests/data/corpora/TARGET` searches for
-//! inputs that panic. `tests/corpora.rs` includes this file and replays the corpora on stable Rust.
+//! inputs that panic. `tests/corpora.rs` replays the corpora on stable Rust.
 
 use std::{fmt::Debug, fs, io::sink, path::Path};
 
@@ -43,7 +43,7 @@ pub const TARGETS: &[(&str, Parser)] = &[
 ];
 
 /// Formats a value, and drops the text.
-fn print(value: impl Debug) {
+fn print(value: &impl Debug) {
     let _ = format!("{value:?}");
 }
 
@@ -86,8 +86,8 @@ pub fn texts(bytes: &[u8]) {
     if let Ok(bits) = text.parse::<Securebits>() {
         assert_eq!(bits.to_string().parse::<Securebits>(), Ok(bits), "{text:?}");
     }
-    print(text.parse::<Mode>());
-    print((text.parse::<Engine>(), text.parse::<User>(), text.parse::<Id>()));
+    print(&text.parse::<Mode>());
+    print(&(text.parse::<Engine>(), text.parse::<User>(), text.parse::<Id>()));
 }
 
 /// The portable form of cap_copy_ext(3).
@@ -104,7 +104,7 @@ pub fn status(bytes: &[u8]) {
     fs::create_dir(dir.path().join("1")).unwrap();
     fs::write(dir.path().join("1/status"), bytes).unwrap();
     match Proc::at(dir.path()).status(1) {
-        Ok(status) => print((status.iab(CapSet::NAMED), status)),
+        Ok(status) => print(&(status.iab(CapSet::NAMED), status)),
         Err(err) => drop(err.to_string()),
     }
 }
@@ -115,23 +115,23 @@ pub fn program(bytes: &[u8]) {
     let path = dir.path().join("program");
     fs::write(&path, bytes).unwrap();
     match Program::open(&path) {
-        Ok(program) => print(program),
+        Ok(program) => print(&program),
         Err(err) => drop(err.to_string()),
     }
 }
 
-/// Writes settings in every format, and compares two sources.
+/// Writes settings in every format, and checks them against the built-in policies.
 fn write(all: &[Settings]) {
     drop(settings::to_json(all));
     for settings in all {
         for format in Format::ALL {
             match format.export(settings, &Target::default()) {
-                Ok(written) => print(written),
+                Ok(written) => print(&written),
                 Err(err) => drop(err.to_string()),
             }
         }
         for name in ["pod-security-baseline", "pod-security-restricted"] {
-            print(Policy::built_in(name).unwrap().check("source", settings));
+            print(&Policy::built_in(name).unwrap().check("source", settings));
         }
     }
 }
@@ -152,7 +152,7 @@ pub fn source(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     match Source::parse(text, &Context::default()) {
         Ok(Source::Words(settings)) => write(&[settings]),
-        Ok(place) => print(place),
+        Ok(place) => print(&place),
         Err(err) => drop(err.to_string()),
     }
 }
@@ -162,11 +162,11 @@ pub fn report(bytes: &[u8]) {
     if let Ok(report) = serde_json::from_slice::<Report>(bytes) {
         let again = serde_json::to_vec(&report).unwrap();
         assert_eq!(serde_json::from_slice::<Report>(&again).ok().as_ref(), Some(&report));
-        print(report.analysis());
-        print(Merged::of([Merged::new(&[report.clone(), report])]));
+        print(&report.analysis());
+        print(&Merged::of([Merged::new(&[report.clone(), report])]));
     }
     if let Ok(merged) = serde_json::from_slice::<Merged>(bytes) {
-        print(Merged::of([merged.clone(), merged]));
+        print(&Merged::of([merged.clone(), merged]));
     }
 }
 
@@ -194,7 +194,7 @@ pub fn policy(bytes: &[u8]) {
                 if let Ok(Source::Words(settings)) = Source::parse(words, &Context::default()) {
                     let found = policy.check(words, &settings);
                     drop(junit::document(&[words.to_owned()], &found));
-                    print(found);
+                    print(&found);
                 }
             }
         }
@@ -206,7 +206,7 @@ pub fn policy(bytes: &[u8]) {
 pub fn ignore(bytes: &[u8]) {
     let Some(text) = text(bytes) else { return };
     match Ignore::parse(text) {
-        Ok(ignore) => print(ignore.apply(&mut Vec::new(), "2026-01-01")),
+        Ok(ignore) => print(&ignore.apply(&mut Vec::new(), "2026-01-01")),
         Err(err) => drop(err.to_string()),
     }
 }

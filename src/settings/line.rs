@@ -68,7 +68,6 @@ fn is_one_of(list: &str, name: &str) -> bool {
 #[cfg(feature = "cli")]
 /// Splits the words after `run` or `create`: the options, with their long names, values and places,
 /// and the place of the image.
-#[cfg(feature = "cli")]
 pub(crate) fn split_options(words: &[String]) -> Result<(Vec<LineOption>, usize), SettingsError> {
     let mut options = Vec::new();
     let mut at = 0;
@@ -130,7 +129,6 @@ pub(crate) fn split_options(words: &[String]) -> Result<(Vec<LineOption>, usize)
 
 #[cfg(feature = "cli")]
 /// An option of a command line.
-#[cfg(feature = "cli")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct LineOption {
     /// The long name.
@@ -142,7 +140,6 @@ pub(crate) struct LineOption {
 
 #[cfg(feature = "cli")]
 /// Returns whether an option of the program itself, before its subcommand, takes the next word.
-#[cfg(feature = "cli")]
 pub(crate) fn is_valued_global(option: &str) -> bool {
     is_one_of(GLOBAL, option)
 }

@@ -102,7 +102,6 @@ fn without_wrappers(mut words: &[Word]) -> &[Word] {
 
 #[cfg(feature = "cli")]
 /// Returns the number of words before the program: wrappers such as `sudo`, and variables.
-#[cfg(feature = "cli")]
 pub(crate) fn after_wrappers(words: &[String]) -> usize {
     let word = |text: &String| Word { text: text.clone(), is_expanded: false };
     let all: Vec<Word> = words.iter().map(word).collect();

@@ -58,7 +58,9 @@ macro_rules! own {
                     let command = entry.command().term_width(prose_width(io.out));
                     match args::parse::<args::$request>(command, argv)? {
                         Parsed::Request(request) => $act(&request, io),
-                        Parsed::Help(text) => Ok(fit(&text.to_string(), io.out).map(|()| Exit::SUCCESS)?),
+                        Parsed::Help(text) => {
+                            Ok(fit(&text.to_string(), io.out).map(|()| Exit::SUCCESS)?)
+                        }
                     }
                 },
                 command: |entry| args::command::<args::$request>(entry.name, entry.about),

@@ -1,6 +1,6 @@
 //! `rcap minimize` of a container: the smallest set with which it does the same.
 
-use std::io::{self, IsTerminal, Write};
+use std::io::Write;
 
 use rcap::{
     CapSet,
@@ -11,9 +11,9 @@ use rcap::{
 };
 
 use super::{
-    Exit, Failure, Io, MinimizeRequest, Stream,
+    Exit, Failure, Io, MinimizeRequest,
     print::{self, Network},
-    settings,
+    settings, show_progress,
 };
 
 /// Searches with containers that have the arguments of this command line.
@@ -30,15 +30,7 @@ pub(super) fn run(
     let invocation = Invocation::new(delegation)?;
     let shown = Escaped(invocation.to_string().as_bytes()).to_string();
     fit(&format!("Measuring the container of `{shown}`, not the docker client."), io.err)?;
-    let progress = io::stderr().is_terminal() && !request.json;
-    let mut number = 0;
-    let mut show = |run: &Run| {
-        number += 1;
-        if progress {
-            // A closed standard error does not stop the search.
-            let _ = fit(&print::progress(number, run), &mut Stream::stderr());
-        }
-    };
+    let mut show = show_progress(request);
     signals::catch()?;
     let withheld = request.drop.unwrap_or_default();
     let (most, all) = (invocation.most()? - withheld, attainable()? - withheld);

@@ -61,15 +61,7 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
             "warning: with --in-place, a run sees what earlier ones did; --reset undoes that",
         )?;
     }
-    let progress = io::stderr().is_terminal() && !request.json;
-    let mut number = 0;
-    let mut show = |run: &Run| {
-        number += 1;
-        if progress {
-            // A closed standard error does not stop the search.
-            let _ = fit(&print::progress(number, run), &mut Stream::stderr());
-        }
-    };
+    let mut show = show_progress(request);
     signals::catch()?;
     let (mut found, mut ended) = search(request, request.net, &mut show)?;
     let mut network = if request.net { Network::Compared } else { Network::Shared };
@@ -166,4 +158,17 @@ fn report(
         _ => {}
     }
     Ok(())
+}
+
+/// Returns what is called for each run. It prints a line on a terminal.
+fn show_progress(request: &MinimizeRequest) -> impl FnMut(&Run) + use<> {
+    let is_shown = io::stderr().is_terminal() && !request.json;
+    let mut number = 0;
+    move |run| {
+        number += 1;
+        if is_shown {
+            // A closed standard error does not stop the search.
+            let _ = fit(&print::progress(number, run), &mut Stream::stderr());
+        }
+    }
 }

@@ -14,7 +14,10 @@ use std::{
     },
 };
 
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    fcntl::{Flock, FlockArg},
+    libc,
+};
 
 use super::{format::Format, kprobe::Probes};
 use crate::{Op, Result, sys};
@@ -193,23 +196,35 @@ fn is_ours(name: &str) -> bool {
 
 /// Returns the start time of a process in ticks since boot, because IDs are reused.
 fn start_time(pid: u32) -> Option<u64> {
-    stat(pid, 19)?.parse().ok()
+    stat(pid, 19).ok()?.parse().ok()
 }
 
-/// Returns whether a thread has not ended. An ended thread remains until its parent waits for it.
+/// Returns whether a thread has not ended, as far as can be seen. An ended thread remains until its
+/// parent waits for it.
 pub(crate) fn lives(tid: u32) -> bool {
-    stat(tid, 0).is_some_and(|state| state != "Z" && state != "X")
+    is_alive(stat(tid, 0))
+}
+
+/// Only a missing thread and a final state are an end: a file that cannot be read, for lack of
+/// memory or descriptors, is not.
+fn is_alive(state: io::Result<String>) -> bool {
+    match state {
+        Ok(state) => state != "Z" && state != "X",
+        Err(err) => {
+            err.kind() != io::ErrorKind::NotFound && err.raw_os_error() != Some(libc::ESRCH)
+        }
+    }
 }
 
 /// Returns a field after the name in `/proc/PID/stat`, from 0. (proc_pid_stat(5))
-fn stat(pid: u32, field: usize) -> Option<String> {
-    let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
-    let end = text.iter().rposition(|&byte| byte == b')')?;
-    std::str::from_utf8(&text[end + 1..])
-        .ok()?
-        .split_ascii_whitespace()
-        .nth(field)
+fn stat(pid: u32, field: usize) -> io::Result<String> {
+    let text = fs::read(format!("/proc/{pid}/stat"))?;
+    let after_name = text.iter().rposition(|&byte| byte == b')').map(|end| &text[end + 1..]);
+    after_name
+        .and_then(|fields| std::str::from_utf8(fields).ok())
+        .and_then(|fields| fields.split_ascii_whitespace().nth(field))
         .map(str::to_owned)
+        .ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// A separate buffer, which is removed when dropped.
@@ -350,6 +365,22 @@ impl Reader {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_counts_as_an_end() {
+        for (state, alive) in [("S", true), ("R", true), ("T", true), ("Z", false), ("X", false)] {
+            assert_eq!(is_alive(Ok(state.into())), alive, "{state}");
+        }
+        for (errno, alive) in [
+            (libc::ENOENT, false),
+            (libc::ESRCH, false),
+            (libc::ENOMEM, true),
+            (libc::EMFILE, true),
+            (libc::EINTR, true),
+        ] {
+            assert_eq!(is_alive(Err(io::Error::from_raw_os_error(errno))), alive, "{errno}");
+        }
+    }
 
     #[test]
     fn where_it_is_mounted() {

@@ -92,6 +92,8 @@ pub mod launch;
 pub mod proc;
 #[cfg(feature = "scan")]
 pub mod scan;
+#[cfg(feature = "cli")]
+pub mod service;
 pub mod settings;
 pub mod trace;
 

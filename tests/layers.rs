@@ -17,7 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["thread", "proc", "file"],
     &["exec", "launch"],
     &["trace", "settings", "knowledge"],
-    &["scan", "container"],
+    &["scan", "container", "service"],
     &["tools"],
 ];
 

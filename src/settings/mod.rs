@@ -35,6 +35,7 @@ pub use user::{Id, User};
 #[cfg(feature = "cli")]
 pub(crate) use {
     line::{LineOption, is_valued_global, split_options},
+    systemd::syntax::words as unit_words,
     words::after_wrappers,
 };
 

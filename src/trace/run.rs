@@ -172,6 +172,64 @@ impl HealthCheck {
     }
 }
 
+/// Decides when a run is over that this process does not start itself, such as that of a service.
+pub(crate) struct Watch<'a> {
+    check: Option<&'a mut HealthCheck>,
+    settle: Duration,
+    limit: Option<Duration>,
+    begun: Instant,
+    /// The end of the run, once it is known to work.
+    until: Option<Instant>,
+}
+
+/// The reason why a run is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The user interrupted it.
+    Cancelled,
+    /// Its time was up.
+    TimedOut,
+    /// It works, and the time to settle has passed.
+    Settled,
+    /// It has ended, and the last attempt of the check too.
+    Known,
+}
+
+impl<'a> Watch<'a> {
+    pub(crate) fn new(
+        check: Option<&'a mut HealthCheck>,
+        settle: Duration,
+        limit: Option<Duration>,
+    ) -> Watch<'a> {
+        Watch { check, settle, limit, begun: Instant::now(), until: None }
+    }
+
+    /// Returns whether the time is up before the run was known to work.
+    pub(crate) fn is_over_time(&self) -> bool {
+        self.until.is_none() && self.limit.is_some_and(|limit| self.begun.elapsed() > limit)
+    }
+
+    /// Looks after the check. Call this function every few milliseconds.
+    pub(crate) fn step(&mut self, has_ended: bool) -> Result<Option<Over>> {
+        let is_known = match &mut self.check {
+            Some(check) if check.passed() => {
+                self.until.get_or_insert_with(|| Instant::now() + self.settle);
+                has_ended
+            }
+            Some(check) if has_ended => check.conclude()?,
+            Some(check) => check.advance().map(|()| false)?,
+            None => has_ended,
+        };
+        if is_known {
+            return Ok(Some(Over::Known));
+        }
+        if self.until.is_some_and(|until| Instant::now() >= until) {
+            return Ok(Some(Over::Settled));
+        }
+        Ok(self.is_over_time().then_some(Over::TimedOut))
+    }
+}
+
 /// Returns a command for the shell, without standard streams.
 pub fn shell(command: &str) -> Command {
     let mut shell = Command::new("/bin/sh");

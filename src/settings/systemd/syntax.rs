@@ -58,7 +58,7 @@ pub(in super::super) fn assignments(lines: &[String]) -> Vec<Assignment<'_>> {
 
 /// Splits a value into words as systemd does: quotes group, a backslash keeps the next character.
 /// A quote that is not closed ends the list before its word; then the second value is true.
-pub(in super::super) fn words(value: &str) -> (Vec<String>, bool) {
+pub(crate) fn words(value: &str) -> (Vec<String>, bool) {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;

@@ -393,7 +393,7 @@ impl<T: Trial> Minimizer<T> {
             return Err(Stop::Unfit(Unfit::Incomplete(gap)));
         }
         let (failures, passed) = if is_baseline {
-            let failures = broken(&self.plan, &observed);
+            let failures = broken(self.plan.expect, &observed);
             let passed = failures.is_empty();
             (failures, passed)
         } else {

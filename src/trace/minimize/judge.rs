@@ -58,7 +58,9 @@ impl Failure {
     /// Returns the failure in words, with what the program printed last if that can explain it.
     pub fn with_message(&self, message: &str) -> String {
         match self {
-            Failure::End(End::Exited(_) | End::NotExecuted) if !message.is_empty() => {
+            Failure::End(End::Exited(_) | End::NotExecuted | End::NotStarted)
+                if !message.is_empty() =>
+            {
                 format!("{self}: {message}")
             }
             failure => failure.to_string(),
@@ -70,6 +72,7 @@ impl Failure {
         match self {
             Failure::End(End::TimedOut) => "timed-out",
             Failure::End(End::NotExecuted) => "not-executed",
+            Failure::End(End::NotStarted) => "not-started",
             Failure::End(_) => "exit",
             Failure::Check(_) => "check",
             Failure::Output => "output",
@@ -147,7 +150,7 @@ impl Baseline {
 
     /// Returns the failures of a run with `set`, most visible first.
     pub(crate) fn failures(&self, plan: &Plan, run: &Observation, set: CapSet) -> Vec<Failure> {
-        let mut failures = broken(plan, run);
+        let mut failures = broken(plan.expect, run);
         if failures.is_empty() {
             if run.output != self.first.output && !self.noise.output {
                 failures.push(Failure::Output);
@@ -163,13 +166,13 @@ impl Baseline {
 }
 
 /// Returns why a run does not count as working, whatever the others did.
-pub(super) fn broken(plan: &Plan, run: &Observation) -> Vec<Failure> {
+pub(super) fn broken(expect: i32, run: &Observation) -> Vec<Failure> {
     let ended_well = match run.end {
-        End::Exited(exit) => exit.code == Some(plan.expect),
+        End::Exited(exit) => exit.code == Some(expect),
         End::Stopped => true,
         // It was waited for as long as that, and the check says what for.
         End::TimedOut => run.check.as_ref().is_some_and(|checked| !checked.passed),
-        End::NotExecuted | End::Interrupted => false,
+        End::NotExecuted | End::NotStarted | End::Interrupted => false,
     };
     let end = (!ended_well).then_some(Failure::End(run.end));
     let check = run.check.iter().filter(|checked| !checked.passed).cloned().map(Failure::Check);

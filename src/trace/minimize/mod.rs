@@ -165,6 +165,14 @@ pub struct Observation {
     pub notes: Vec<String>,
 }
 
+impl Observation {
+    /// Returns the reasons for which the run does not count as working, most visible first, if
+    /// success is the exit status `expect`.
+    pub fn failures(&self, expect: i32) -> Vec<Failure> {
+        judge::broken(expect, self)
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -178,6 +186,8 @@ pub enum End {
     TimedOut,
     /// It was never executed.
     NotExecuted,
+    /// The service manager could not start it.
+    NotStarted,
     /// The user interrupted it.
     Interrupted,
 }
@@ -197,6 +207,7 @@ impl fmt::Display for End {
             End::Stopped => f.write_str("it was stopped"),
             End::TimedOut => f.write_str("it does not end in time"),
             End::NotExecuted => f.write_str("it cannot be executed"),
+            End::NotStarted => f.write_str("it does not start"),
             End::Interrupted => f.write_str("it was interrupted"),
         }
     }

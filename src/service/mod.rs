@@ -1,0 +1,18 @@
+//! Services of systemd as trials: a unit is restarted with more settings, checked, and restored.
+//!
+//! [`Session`] does that with any lines of the section `[Service]`, and [`Service`] with sets of
+//! capabilities. Both talk to the system manager through systemctl(1), so nothing here depends on
+//! D-Bus.
+//!
+//! While a session is open, the settings are in a drop-in file below /run/systemd/system, and a
+//! timer of systemd restores the unit if this process is killed. (systemd.unit(5),
+//! systemd.timer(5))
+
+mod manager;
+mod session;
+mod unit;
+
+pub use crate::container::Failed;
+pub use manager::Manager;
+pub use session::{Conditions, Session};
+pub use unit::{Activity, Facts};

@@ -13,6 +13,5 @@ mod session;
 mod unit;
 
 pub use crate::container::Failed;
-pub use manager::Manager;
 pub use session::{Conditions, Session};
 pub use unit::{Activity, Facts};

@@ -13,7 +13,10 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Facts, Failed, Manager};
+use super::{
+    Facts, Failed,
+    manager::{command, dependents, last_line, output, systemctl},
+};
 use crate::{
     Op,
     settings::shell_word,
@@ -86,7 +89,6 @@ impl Default for Conditions {
 /// starts.
 #[expect(missing_debug_implementations, reason = "it contains a closure")]
 pub struct Session {
-    manager: Manager,
     before: Facts,
     conditions: Conditions,
     cancelled: Box<dyn FnMut() -> bool>,
@@ -116,8 +118,7 @@ impl Session {
         conditions: Conditions,
         cancelled: Box<dyn FnMut() -> bool>,
     ) -> Result<Session, Failed> {
-        let manager = Manager::default();
-        let facts = manager.facts(name)?;
+        let facts = Facts::of(name)?;
         if let Some(words) = facts.unfit() {
             return Err(Failed::Unfit(words));
         }
@@ -126,13 +127,13 @@ impl Session {
             return Err(Failed::Unfit(words.to_owned()));
         }
         let mut place = Place::lock(facts.id())?;
-        if restore_former(manager, facts.id(), &place.directory)? {
+        if restore_former(facts.id(), &place.directory)? {
             // The directory that was locked is gone.
             place = Place::lock(facts.id())?;
         }
-        let before = manager.facts(facts.id())?;
-        let script = script(&before, &manager.dependents(&before)?, &place.directory);
-        Ok(Session { manager, before, conditions, cancelled, place, script, armed: None })
+        let before = Facts::of(facts.id())?;
+        let script = script(&before, &dependents(&before)?, &place.directory);
+        Ok(Session { before, conditions, cancelled, place, script, armed: None })
     }
 
     /// Returns the unit as it was before the first run.
@@ -160,10 +161,10 @@ impl Session {
         self.apply(settings)?;
         let id = self.before.id().to_owned();
         // It fails for a unit that has not failed.
-        let _ = self.manager.systemctl(&["reset-failed", "--", &id]);
+        let _ = systemctl(&["reset-failed", "--", &id]);
         let failed = |err| Op::Fork.thread(err);
         let (capture, [out, err]) = Capture::start().map_err(failed)?;
-        let mut client = self.manager.command("systemctl", &["restart", "--", &id]);
+        let mut client = command("systemctl", &["restart", "--", &id]);
         client.stdout(out).stderr(err);
         let mut starting = Starting(client.spawn().map_err(failed)?);
         drop(client);
@@ -172,7 +173,7 @@ impl Session {
         let over = self.wait(&mut starting.0, check.as_mut(), limit)?;
         drop(starting);
         let [_, complaint] = capture.finish();
-        let facts = self.manager.facts(&id)?;
+        let facts = Facts::of(&id)?;
         let end = match (&over, facts.end()) {
             (Over::Cancelled, _) => End::Interrupted,
             (_, Some(end)) => end,
@@ -184,7 +185,7 @@ impl Session {
         }
         let mut message = String::new();
         if !matches!(end, End::Stopped | End::Interrupted) {
-            message = self.manager.last_line(facts.get("InvocationID"));
+            message = last_line(facts.get("InvocationID"));
             if message.is_empty() && end == End::NotStarted {
                 message = complaint.last_line().unwrap_or_default();
             }
@@ -252,7 +253,7 @@ impl Session {
                 continue;
             }
             if asked.is_none_or(|asked| asked.elapsed() >= PAUSE) {
-                has_ended = !self.manager.facts(self.before.id())?.activity().is_up();
+                has_ended = !Facts::of(self.before.id())?.activity().is_up();
                 asked = Some(Instant::now());
             }
             if let Some(over) = watch.step(has_ended)? {
@@ -266,8 +267,8 @@ impl Session {
         let path = self.place.directory.join(DROP_IN);
         let text = drop_in(settings, &self.timer()).map_err(Failed::Unfit)?;
         write(&path, &text).map_err(|err| Failed::Unfit(format!("{}: {err}", path.display())))?;
-        self.manager.systemctl(&["daemon-reload"])?;
-        let drop_ins = self.manager.facts(self.before.id())?.drop_ins();
+        systemctl(&["daemon-reload"])?;
+        let drop_ins = Facts::of(self.before.id())?.drop_ins();
         match drop_ins.last() {
             Some(last) if *last == path => Ok(()),
             Some(last) if drop_ins.contains(&path) => Err(Failed::Unfit(format!(
@@ -290,10 +291,8 @@ impl Session {
             return Ok(());
         }
         // It has elapsed if this process was stopped for a while.
-        if self.armed.is_none()
-            || self.manager.systemctl(&["restart", "--", &self.timer()]).is_err()
-        {
-            self.manager.output(
+        if self.armed.is_none() || systemctl(&["restart", "--", &self.timer()]).is_err() {
+            output(
                 "systemd-run",
                 &[
                     "--quiet",
@@ -332,7 +331,7 @@ impl Session {
             let _ = fs::remove_dir(&self.place.directory);
             return Ok(());
         }
-        let restored = restore(self.manager, self.before.id());
+        let restored = restore(self.before.id());
         let _ = fs::remove_dir(&self.place.directory);
         restored
     }
@@ -392,23 +391,23 @@ fn restorer(id: &str) -> String {
 }
 
 /// Restores a unit by the service that the timer starts, and removes the timer.
-fn restore(manager: Manager, id: &str) -> Result<(), Failed> {
+fn restore(id: &str) -> Result<(), Failed> {
     let name = restorer(id);
-    manager.systemctl(&["start", "--", &format!("{name}.service")])?;
-    manager.systemctl(&["stop", "--", &format!("{name}.timer")]).map(drop)
+    systemctl(&["start", "--", &format!("{name}.service")])?;
+    systemctl(&["stop", "--", &format!("{name}.timer")]).map(drop)
 }
 
 /// Restores what a session has left whose process was killed. Returns whether there was something.
-fn restore_former(manager: Manager, id: &str, directory: &Path) -> Result<bool, Failed> {
+fn restore_former(id: &str, directory: &Path) -> Result<bool, Failed> {
     let name = restorer(id);
     let is_loaded = |suffix: &str| {
-        let facts = manager.facts(&format!("{name}.{suffix}"));
+        let facts = Facts::of(&format!("{name}.{suffix}"));
         facts.map(|facts| facts.get("LoadState") == "loaded")
     };
     let is_left = |name: &str| directory.join(name).exists();
     let has_timer = is_loaded("timer")?;
     if has_timer {
-        restore(manager, id)?;
+        restore(id)?;
     } else if is_left(DROP_IN) || is_left(UNDO) {
         let path = directory.join(DROP_IN);
         let words = "is left from an earlier run, without the timer that restores the unit: remove \
@@ -417,7 +416,7 @@ fn restore_former(manager: Manager, id: &str, directory: &Path) -> Result<bool, 
     }
     if is_loaded("service")? {
         // One that has failed would keep its name.
-        let _ = manager.systemctl(&["reset-failed", "--", &format!("{name}.service")]);
+        let _ = systemctl(&["reset-failed", "--", &format!("{name}.service")]);
     }
     Ok(has_timer)
 }

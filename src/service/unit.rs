@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
+use super::{Failed, manager::systemctl};
 use crate::{
     settings::unit_words,
     trace::{Exit, minimize::End},
@@ -67,6 +68,16 @@ impl Facts {
         "Type",
         "User",
     ];
+
+    /// Returns the facts about a unit, by any of its names.
+    ///
+    /// # Errors
+    ///
+    /// systemctl(1) cannot be run, or does not reach the system manager.
+    pub fn of(name: &str) -> Result<Facts, Failed> {
+        let properties = format!("--property={}", Facts::PROPERTIES.join(","));
+        Ok(Facts::parse(&systemctl(&["show", &properties, "--", name])?))
+    }
 
     /// Reads lines `KEY=VALUE`. Lines that are not one of the properties are ignored.
     pub(super) fn parse(text: &str) -> Facts {

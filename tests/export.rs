@@ -174,13 +174,16 @@ fn docker_and_compose() {
 
     let indented = export(&["--to", "compose", "net_raw"]).replace('\n', "\n    ");
     let compose = format!(
-        "services:\n  it:\n    image: rcap-test:1\n    network_mode: none\n    {indented}\n"
+        "services:\n  it:\n    image: rcap-test:1\n    container_name: it\n    network_mode: none\n    \
+         command: {show:?}\n    {indented}\n"
     );
     let path = dir.path().join("compose.yaml");
     fs::write(&path, compose).unwrap();
     let mut client = daemon.client("docker-compose");
-    let ran = ran(client.arg("-f").arg(&path).args(["run", "--rm", "it"]).args(show));
-    assert_eq!(ran.out.replace('\r', ""), want, "{ran:?}");
+    let ran = ran(client.arg("-f").arg(&path).args(["up", "-d"]));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert_eq!(daemon.docker(&["wait", "it"]).out, "0\n");
+    assert_eq!(daemon.docker(&["logs", "it"]).out, want);
 }
 
 fn users_by_value() {

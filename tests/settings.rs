@@ -480,6 +480,8 @@ fn compose_override() {
         ("{image: x, security_opt: ['no-new-privileges:false']}", &["--from", "docker run --security-opt no-new-privileges i"], None),
         ("{image: x, group_add: ['7']}",                  &["--from", "docker run i"],          Some("group")),
         ("{image: x, group_add: ['7']}",                  &["--from", "docker run --group-add 7 i"], None),
+        ("{image: x, security_opt: ['no-new-privileges:true']}", &["kill"],                     None),
+        ("{image: x, cap_drop: [ALL], cap_add: [KILL]}",  &["kill"],                            None),
         ("{image: x, cap_add: [SYS_TIME], group_add: ['7']}", &["--from", "FILE:web"],          None),
         ("{image: x, cap_add: [SYS_TIME]}",               &["--from", "FILE", "--user", "7"],   None),
         ("{extends: more, user: '3', cap_drop: [ALL]}",   &["--from", "FILE:web"],              None),

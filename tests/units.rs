@@ -109,6 +109,29 @@ const SERVICES: &[&str] = &[
     "User=nobody\nSystemCallLog=chown",
     "User=nobody\nLockPersonality=yes\nNoNewPrivileges=no",
     "User=nobody\nProtectClock=foo",
+    // A filter, and sets that may lack what installs it.
+    "User=nobody\nLockPersonality=yes\nCapabilityBoundingSet=CAP_KILL",
+    "User=nobody\nLockPersonality=yes\nCapabilityBoundingSet=CAP_SYS_ADMIN",
+    "User=nobody\nLockPersonality=yes\nCapabilityBoundingSet=CAP_KILL\nAmbientCapabilities=CAP_KILL",
+    "User=nobody\nLockPersonality=yes\nAmbientCapabilities=CAP_KILL",
+    "User=nobody\nLockPersonality=yes\nAmbientCapabilities=CAP_SYS_ADMIN",
+    "User=nobody\nLockPersonality=yes\nNoNewPrivileges=yes",
+    "User=nobody\nLockPersonality=yes\nNoNewPrivileges=yes\nAmbientCapabilities=CAP_KILL",
+    "User=nobody\nLockPersonality=yes\nExecStart=!CAT",
+    "User=nobody\nLockPersonality=yes\nExecStart=FILE-CAT",
+    "User=nobody\nLockPersonality=yes\nNoNewPrivileges=yes\nExecStart=FILE-CAT",
+    "User=nobody\nLockPersonality=yes\nExecStart=POWER-CAT",
+    "User=nobody\nLockPersonality=yes\nNoNewPrivileges=yes\nExecStart=POWER-CAT",
+    "User=nobody\nLockPersonality=yes\nNoNewPrivileges=yes\nAmbientCapabilities=CAP_KILL CAP_SYS_ADMIN\nExecStart=POWER-CAT",
+    "User=nobody\nNoNewPrivileges=yes\nAmbientCapabilities=CAP_KILL\nExecStart=POWER-CAT",
+    "User=0\nLockPersonality=yes\nNoNewPrivileges=yes\nExecStart=POWER-CAT",
+    "User=nobody\nLockPersonality=yes\nSecureBits=noroot",
+    "User=nobody\nLockPersonality=yes\nSecureBits=keep-caps",
+    "User=0\nLockPersonality=yes",
+    "User=0\nLockPersonality=yes\nNoNewPrivileges=yes",
+    "User=0\nLockPersonality=yes\nNoNewPrivileges=yes\nCapabilityBoundingSet=CAP_KILL CAP_SETUID",
+    "DynamicUser=yes\nLockPersonality=yes",
+    "DynamicUser=yes\nLockPersonality=yes\nAmbientCapabilities=CAP_KILL",
     // A program whose file has capabilities.
     "User=nobody\nExecStart=FILE-CAT",
     "User=nobody\nNoNewPrivileges=yes\nExecStart=FILE-CAT",
@@ -121,6 +144,13 @@ const SERVICES: &[&str] = &[
 const FILE: FileCaps =
     FileCaps { permitted: CapSet::from_bits(1 << 5 | 1 << 13), effective: true, ..FileCaps::EMPTY };
 
+/// Those of a file with everything: permitted, and what a process inherits.
+const POWER: FileCaps = FileCaps {
+    permitted: CapSet::from_bits((1 << 41) - 1),
+    inheritable: CapSet::from_bits((1 << 41) - 1),
+    ..FileCaps::EMPTY
+};
+
 /// Each service as the reader has it, and units that were written from random settings, which
 /// never have more than their source.
 fn units_as_systemd_starts_them() {
@@ -130,11 +160,15 @@ fn units_as_systemd_starts_them() {
     let file_cat = dir.path().join("cat");
     fs::copy(&cat, &file_cat).unwrap();
     let _ = rcap::file::write(&file_cat, &FILE).unwrap();
+    let power_cat = dir.path().join("power-cat");
+    fs::copy(&cat, &power_cat).unwrap();
+    let _ = rcap::file::write(&power_cat, &POWER).unwrap();
     let unit = |name: &str, body: &str| {
         let output = dir.path().join("out").join(name).display().to_string();
         let command = format!("{cat} /proc/self/status");
-        let of_file = format!("{} /proc/self/status", file_cat.display());
-        let body = body.replace("FILE-CAT", &of_file).replace("CAT", &command);
+        let of_file = |path: &Path| format!("{} /proc/self/status", path.display());
+        let body = body.replace("FILE-CAT", &of_file(&file_cat));
+        let body = body.replace("POWER-CAT", &of_file(&power_cat)).replace("CAT", &command);
         let exec = if body.contains("ExecStart") {
             String::new()
         } else {
@@ -164,21 +198,33 @@ fn units_as_systemd_starts_them() {
     }
     let names: Vec<String> = units.iter().map(|(name, _)| name.clone()).collect();
     let manager = Manager::start(dir.path(), &units, &names);
+    let mut differences = Vec::new();
     for ((name, text), body) in units.iter().zip(SERVICES) {
         let settings = read(text, name, InputFormat::Unit).unwrap();
         let sets = Sets::of_status(&manager.output(name)).unwrap_or_else(|| panic!("{body}"));
-        let has_caps = body.contains("FILE-CAT");
-        let file = if has_caps { FileFacts::with_caps(FILE) } else { FileFacts::default() };
+        let file = match body {
+            _ if body.contains("FILE-CAT") => FileFacts::with_caps(FILE),
+            _ if body.contains("POWER-CAT") => FileFacts::with_caps(POWER),
+            _ => FileFacts::default(),
+        };
         let expected = Sets::expected_of(&settings, &file);
-        assert_eq!(sets, expected.with_uid(&sets), "{body}");
+        let words = sets.differences(&expected);
+        if !words.is_empty() {
+            differences.push(format!("{body}: the process: {words}"));
+        }
         let is_user = body.contains("User=nobody") && settings.user.is_root() == Some(false);
-        assert_eq!(sets.uid, if is_user { "65534" } else { "0" }, "{body}");
+        let is_dynamic = body.contains("DynamicUser=yes") && sets.uid != "0";
+        assert!(is_dynamic || sets.uid == if is_user { "65534" } else { "0" }, "{body}: {sets:?}");
         // The output of systemctl(1) is read as the same settings, except for their words.
         let shown = manager.show(std::slice::from_ref(name));
         let shown = read(&shown.out, name, InputFormat::Show)
             .unwrap_or_else(|err| panic!("{err}: {shown:?}"));
-        assert_eq!(Sets::expected(&shown), Sets::expected(&settings), "{body}");
+        let words = Sets::expected(&shown).differences(&Sets::expected(&settings));
+        if !words.is_empty() {
+            differences.push(format!("{body}: systemctl show: {words}"));
+        }
     }
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
     for (name, source, context) in &sources {
         let sets = Sets::of_status(&manager.output(name)).unwrap_or_else(|| panic!("{context}"));
         sets.assert_within(&Sets::expected(source), context);

@@ -72,8 +72,11 @@ fn caveats() {
     }
     assert_eq!(caveats(Format::Setcap, CapSet::empty(), Some("1000")).unwrap().len(), 1);
     for format in Format::ALL {
-        let target =
-            Target { service: Some("x".to_owned()), checks_merged: true, ..Target::default() };
+        let target = Target {
+            service: Some("x".to_owned()),
+            base: Some(Settings::default()),
+            ..Target::default()
+        };
         let caveats = |caps, user| format.export(&settings(caps, user), &target);
         for root in ["0:0", "00", "+0", "root"] {
             assert!(

@@ -56,6 +56,7 @@ impl Daemon {
             .args(["--exec-root", &path("exec"), "--pidfile", &path("pid")])
             .args(["-H", &format!("unix://{}", path("socket"))])
             .args(["--iptables=false", "--ip6tables=false", "--bridge=none"])
+            .arg("--userland-proxy=false")
             .stdout(Stdio::null())
             .stderr(fs::File::create(dir.join("log")).unwrap())
             .spawn()

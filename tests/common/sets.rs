@@ -61,6 +61,25 @@ impl Sets {
         Sets { uid: other.uid.clone(), ..self }
     }
 
+    /// Returns the differences from other sets, in words.
+    pub(crate) fn differences(&self, other: &Sets) -> String {
+        let sets = |sets: &Sets| {
+            [sets.inheritable, sets.permitted, sets.effective, sets.bounding, sets.ambient]
+        };
+        let names = ["inheritable", "permitted", "effective", "bounding", "ambient"];
+        let pairs = names.into_iter().zip(sets(self).into_iter().zip(sets(other)));
+        let mut words: Vec<String> = pairs
+            .filter(|(_, (ours, theirs))| ours != theirs)
+            .map(|(name, (ours, theirs))| {
+                format!("{name} has {}, lacks {}", ours - theirs, theirs - ours)
+            })
+            .collect();
+        if self.no_new_privs != other.no_new_privs {
+            words.push(format!("no_new_privs is {}", self.no_new_privs));
+        }
+        words.join("; ")
+    }
+
     /// Panics unless every set is within the other one's, the user is the same, and no_new_privs
     /// is kept.
     #[track_caller]

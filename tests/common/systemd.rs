@@ -75,7 +75,7 @@ impl Manager {
         let children = format!("/proc/{parent}/task/{parent}/children");
         let pid = fs::read_to_string(children).unwrap().trim().to_owned();
         let mut command = Command::new("nsenter");
-        command.args(["-t", &pid, "-m", "-p", "-C", "systemctl", "show", "--"]).args(units);
+        command.args(["-t", &pid, "-m", "-r", "-p", "-C", "systemctl", "show", "--"]).args(units);
         ran(command.stdin(Stdio::null()))
     }
 }

@@ -70,11 +70,12 @@ fn part(request: &ExportRequest, settings: &Settings, several: bool) -> Result<P
     target.service = request.service.as_ref().or(settings.name.as_ref()).cloned();
     let name = settings.name.clone();
     let base = base(request, target.service.as_deref())?;
-    target.checks_merged = base.is_some();
+    target.base = base.as_ref().map(|base| base.service.clone());
     let export = || {
         let written = format.export(settings, &target)?;
         if let Some(base) = base {
-            let merged = service(request, base, std::slice::from_ref(&written.text))?;
+            let merged =
+                service(request, &base.argument, base.name, std::slice::from_ref(&written.text))?;
             settings::check_merged(&merged, settings)?;
         }
         Ok(written)
@@ -86,8 +87,13 @@ fn part(request: &ExportRequest, settings: &Settings, several: bool) -> Result<P
     Ok(Part { remarks: remarks(settings).collect(), written, name: name.filter(|_| several) })
 }
 
-/// A service of a Compose file: the argument that names the file, and the service's name.
-type Base<'a> = (Cow<'a, str>, &'a str);
+/// A service of a Compose file.
+struct Base<'a> {
+    /// The argument that names the file.
+    argument: Cow<'a, str>,
+    name: &'a str,
+    service: Settings,
+}
 
 /// Returns the service that Compose merges with the one that is written: that of `--base`, or else
 /// that of the source, if it is a Compose file with the service.
@@ -98,16 +104,17 @@ fn base<'a>(
     let Some(name) = name.filter(|_| request.to == Format::ComposeOverride) else {
         return Ok(None);
     };
+    let base = |argument, service| Base { argument, name, service };
     match (&request.base, &request.from) {
         (Some(path), _) => {
-            let base = (Cow::from(format!("compose:{path}")), name);
-            service(request, base.clone(), &[])?;
-            Ok(Some(base))
+            let argument = format!("compose:{path}");
+            let service = service(request, &argument, name, &[])?;
+            Ok(Some(base(Cow::from(argument), service)))
         }
         (None, Some(from)) => {
-            let base = (Cow::from(from), name);
-            let service = service(request, base.clone(), &[]);
-            Ok(service.is_ok_and(|service| service.kind == Kind::Service).then_some(base))
+            let service = service(request, from, name, &[]).ok();
+            let service = service.filter(|service| service.kind == Kind::Service);
+            Ok(service.map(|service| base(Cow::from(from), service)))
         }
         (None, None) => Ok(None),
     }
@@ -116,13 +123,14 @@ fn base<'a>(
 /// Reads a service, with these texts merged onto its file.
 fn service(
     request: &ExportRequest,
-    (argument, name): Base<'_>,
+    argument: &str,
+    name: &str,
     overrides: &[String],
 ) -> Result<Settings, Failure> {
     let mut context = Context::default();
     context.engines = &request.engine;
     context.overrides = overrides;
-    let all = source::all(&argument, &context, &mut io::empty())?;
+    let all = source::all(argument, &context, &mut io::empty())?;
     let mut named = settings::select(all, Some(name))?;
     Ok(named.remove(0))
 }

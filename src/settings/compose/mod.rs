@@ -26,15 +26,21 @@ pub(super) const UNCHECKED: &str = "not compared with the file that it is merged
                                     file's cap_add, security_opt and group_add give stays";
 
 /// Writes a file that Compose merges with the one before it. It adds the lists of both up, so what
-/// the other file adds is dropped by no list here.
+/// the other file adds is dropped by no list here. Compose 2 refuses an item of `security_opt` or
+/// `group_add` that both have.
 pub(super) fn write_override(
     settings: &Settings,
     target: &Target,
 ) -> Result<String, SettingsError> {
     let name = target.service.as_ref().ok_or(SettingsError::NeedsService)?;
+    let mut settings = settings.clone();
+    if let Some(base) = &target.base {
+        settings.no_new_privs &= !base.no_new_privs;
+        settings.groups.retain(|group| !base.groups.contains(group));
+    }
     let mut lines = vec!["cap_drop: [ALL]".to_owned(), "privileged: false".to_owned()];
-    lines.extend(keys(settings)?);
-    let remark = if target.checks_merged { String::new() } else { format!("# {UNCHECKED}\n") };
+    lines.extend(keys(&settings)?);
+    let remark = if target.base.is_some() { String::new() } else { format!("# {UNCHECKED}\n") };
     Ok(format!("{remark}services:\n  {}:\n    {}", quoted(name), lines.join("\n    ")))
 }
 

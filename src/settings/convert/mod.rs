@@ -15,9 +15,9 @@ pub struct Target {
     pub engine: Option<Engine>,
     /// The name of the service that a Compose override file is for.
     pub service: Option<String>,
-    /// Whether the caller reads the Compose file that an override file is merged with, and calls
-    /// [`check_merged`]. If not, the override file says that the result was not checked.
-    pub checks_merged: bool,
+    /// The service that a Compose override file is merged with, from a caller that calls
+    /// [`check_merged`]. Without it, the override file says that the result was not checked.
+    pub base: Option<Settings>,
 }
 
 /// Settings in a format.
@@ -45,6 +45,7 @@ pub(super) fn fit(
     check_user(source, format)?;
     let engine = format.engine(target);
     let class = format.class();
+    let source = &asked_for(source, class);
     let mut settings = Settings { notes: Vec::new(), engine: engine.clone(), ..source.clone() };
     if !class.has_securebits() {
         settings.securebits = Securebits::empty();
@@ -63,11 +64,22 @@ pub(super) fn fit(
     if let Some(set) = wider(&fit.settings, source) {
         return Err(SettingsError::Wider { format, set });
     }
-    if format == Format::ComposeOverride && !target.checks_merged {
+    if format == Format::ComposeOverride && target.base.is_none() {
         fit.caveats.push(compose::UNCHECKED.to_owned());
     }
     fit.caveats.extend(super::caveats::of(source, &fit.settings, format));
     Ok(fit)
+}
+
+/// Returns the settings without capabilities that no setting asks for: systemd makes some
+/// inheritable for its own needs, and a process starts without them elsewhere.
+fn asked_for(source: &Settings, class: Class) -> Settings {
+    let mut source = source.clone();
+    let is_unit = source.engine.as_ref().is_some_and(|one| one.kind() == EngineKind::Systemd);
+    if is_unit && class != Class::Document {
+        source.caps.inheritable &= source.ambient;
+    }
+    source
 }
 
 /// Returns the capabilities that may be in the bounding set of a process that has no more than

@@ -7,8 +7,11 @@ use super::super::{
 use super::syntax::{self, Assignment};
 use crate::{Cap, CapSet, Securebits};
 
+/// The first version that behaves as 257, with which it was measured; earlier ones behave as 252.
+const NEW: [u32; 3] = [255, 0, 0];
+
 /// Settings that install a seccomp filter. With a non-root user, they imply no_new_privs before
-/// systemd 255. (measured with 252 and 257)
+/// systemd 255.
 const FILTERS: [&str; 13] = [
     "LockPersonality",
     "MemoryDenyWriteExecute",
@@ -61,8 +64,9 @@ fn printed_name(text: &str) -> Option<String> {
 }
 
 /// The state of a service while its settings are read.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Service {
+    engine: Engine,
     bounding: Option<CapSet>,
     ambient: CapSet,
     named: Named,
@@ -83,17 +87,35 @@ fn read_service(
     name: Option<String>,
     context: &Context<'_>,
 ) -> Result<Settings, SettingsError> {
-    let mut service = Service::default();
+    let mut service = Service::new(context);
     for assignment in assignments.iter().filter(|one| one.section == "Service") {
         service.assign(assignment.key, assignment.value);
     }
-    let engine = context.engine(&[EngineKind::Systemd]);
-    let mut settings = service.settings(name.as_deref(), engine)?;
+    let mut settings = service.settings(name.as_deref())?;
     settings.name = name;
     Ok(settings)
 }
 
 impl Service {
+    fn new(context: &Context<'_>) -> Service {
+        Service {
+            engine: context.engine(&[EngineKind::Systemd]),
+            bounding: None,
+            ambient: CapSet::empty(),
+            named: Named::default(),
+            user: String::new(),
+            group: String::new(),
+            groups: Vec::new(),
+            securebits: Securebits::empty(),
+            is_dynamic: false,
+            no_new_privs: false,
+            has_user_namespace: false,
+            switches: Vec::new(),
+            exec: Vec::new(),
+            notes: Vec::new(),
+        }
+    }
+
     fn assign(&mut self, key: &str, value: &str) {
         match key {
             "CapabilityBoundingSet" => {
@@ -180,9 +202,15 @@ impl Service {
             Some(list) => (true, list),
             None => (false, value),
         };
-        let (words, is_open) = syntax::words(list);
-        if is_open {
-            self.notes.push(format!("{key}={value}: a quote is not closed; the rest is ignored"));
+        let (mut words, open) = syntax::words(list);
+        if let Some(last) = open {
+            let effect = if self.engine.is_at_least(NEW) {
+                words.push(last);
+                "systemd before 255 ignores the rest"
+            } else {
+                "the rest is ignored, and not since systemd 255"
+            };
+            self.notes.push(format!("{key}={value}: a quote is not closed; {effect}"));
         }
         let mut sum = CapSet::empty();
         for word in &words {
@@ -217,7 +245,8 @@ impl Service {
         }
     }
 
-    fn settings(mut self, unit: Option<&str>, engine: Engine) -> Result<Settings, SettingsError> {
+    fn settings(mut self, unit: Option<&str>) -> Result<Settings, SettingsError> {
+        let engine = self.engine.clone();
         let all = CapSet::supported();
         let protected = PROTECTIONS.iter().filter(|(key, _)| self.is_on(key));
         let protected = protected.fold(CapSet::empty(), |all, (_, caps)| all | *caps);
@@ -248,18 +277,14 @@ impl Service {
             let note = format!("{lost} is lost: an ambient capability needs the bounding set");
             settings.note(Topic::NoEffect, note);
         }
-        let takes_setuid = settings.no_new_privs
-            && !self.user.is_empty()
-            && settings.user.is_root() == Some(true)
-            && self.has_filter()
-            && engine.is_at_least([255, 0, 0]);
-        let mut settings = engine.grant(settings, Grant { bounding, ambient, named: self.named });
-        if takes_setuid && !ambient.contains(Cap::SETUID) {
-            // (src/core/exec-invoke.c, keep_seccomp_privileges)
-            settings.caps.permitted.remove(Cap::SETUID);
-            settings.caps.effective.remove(Cap::SETUID);
-        }
-        Ok(settings)
+        let keeps = self.has_filter() && self.sets_user(prefixes) && engine.is_at_least(NEW);
+        let settings = engine.grant(settings, Grant { bounding, ambient, named: self.named });
+        Ok(if keeps { after_filter(settings) } else { settings })
+    }
+
+    fn sets_user(&self, prefixes: &str) -> bool {
+        let is_passed_over = prefixes.contains('!') && !prefixes.contains("!!");
+        (!self.user.is_empty() || self.is_dynamic) && !is_passed_over
     }
 
     fn has_filter(&self) -> bool {
@@ -277,9 +302,10 @@ impl Service {
         settings.note(
             Topic::Engine,
             "before systemd 255, a non-root user with a setting that needs seccomp has \
-             no-new-privs; later versions do not imply it",
+             no-new-privs; later versions do not imply it, and leave cap_setpcap and \
+             cap_sys_admin inheritable",
         );
-        !engine.is_at_least([255, 0, 0])
+        !engine.is_at_least(NEW)
     }
 
     /// Returns the user of the main process.
@@ -339,6 +365,19 @@ impl Service {
             settings.note(Topic::Unknown, note);
         }
     }
+}
+
+/// Returns the settings of a process that has installed its seccomp filter after it changed its
+/// user: it kept its permitted set for that, and has what that needs in its inheritable set.
+/// (src/core/exec-invoke.c, `keep_seccomp_privileges`; measured with 257)
+fn after_filter(settings: Settings) -> Settings {
+    const NEEDED: CapSet = CapSet::of(&[Cap::SETPCAP, Cap::SYS_ADMIN]);
+    let mut settings = settings.keeping_permitted();
+    let dropped = CapSet::from(Cap::SETUID) - settings.ambient;
+    settings.caps.permitted -= dropped;
+    settings.caps.effective -= dropped;
+    settings.caps.inheritable |= NEEDED & settings.bounding;
+    settings
 }
 
 fn root_user() -> User {
@@ -402,7 +441,7 @@ pub(in super::super) fn read_show(text: &str, context: &Context<'_>) -> Found {
 }
 
 fn shown(fields: &[(&str, &str)], context: &Context<'_>) -> Result<Settings, SettingsError> {
-    let mut service = Service::default();
+    let mut service = Service::new(context);
     // All properties are shown but those without a value, and an empty set is one of them.
     if fields.iter().any(|(key, _)| *key == "NoNewPrivileges") {
         service.bounding = Some(CapSet::empty());
@@ -454,8 +493,7 @@ fn shown(fields: &[(&str, &str)], context: &Context<'_>) -> Result<Settings, Set
             _ => service.assign(key, value),
         }
     }
-    let engine = context.engine(&[EngineKind::Systemd]);
-    let mut settings = service.settings(name.as_deref(), engine)?;
+    let mut settings = service.settings(name.as_deref())?;
     settings.name = name;
     Ok(settings)
 }

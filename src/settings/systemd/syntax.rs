@@ -57,8 +57,8 @@ pub(in super::super) fn assignments(lines: &[String]) -> Vec<Assignment<'_>> {
 }
 
 /// Splits a value into words as systemd does: quotes group, a backslash keeps the next character.
-/// A quote that is not closed ends the list before its word; then the second value is true.
-pub(crate) fn words(value: &str) -> (Vec<String>, bool) {
+/// The second value is the last word if its quote is not closed.
+pub(crate) fn words(value: &str) -> (Vec<String>, Option<String>) {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
     let mut quote = None;
@@ -79,10 +79,10 @@ pub(crate) fn words(value: &str) -> (Vec<String>, bool) {
         }
     }
     if quote.is_some() {
-        return (words, true);
+        return (words, word);
     }
     words.extend(word);
-    (words, false)
+    (words, None)
 }
 
 /// Returns a boolean. (parse_boolean of systemd)
@@ -180,18 +180,19 @@ mod tests {
     fn words_and_quotes() {
         #[rustfmt::skip]
         let rows = [
-            ("a b\tc",        &["a", "b", "c"][..], false),
-            ("\"a b\" c",     &["a b", "c"],        false),
-            ("'a'b",          &["ab"],              false),
-            ("a \"b",         &["a"],               true),
-            ("a\\x20b",       &["ax20b"],           false),
-            ("a # b",         &["a", "#", "b"],     false),
-            ("\"\"",          &[""],                false),
-            ("",              &[],                  false),
+            ("a b\tc",        &["a", "b", "c"][..], None),
+            ("\"a b\" c",     &["a b", "c"],        None),
+            ("'a'b",          &["ab"],              None),
+            ("a \"b",         &["a"],               Some("b")),
+            ("a\\x20b",       &["ax20b"],           None),
+            ("a # b",         &["a", "#", "b"],     None),
+            ("\"\"",          &[""],                None),
+            ("",              &[],                  None),
         ];
         for (text, want, is_open) in rows {
             let (got, open) = words(text);
-            assert_eq!((got.as_slice(), open), (want.map_to_owned().as_slice(), is_open), "{text}");
+            let want = want.map_to_owned();
+            assert_eq!((got.as_slice(), open.as_deref()), (&*want, is_open), "{text}");
         }
     }
 

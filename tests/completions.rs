@@ -47,6 +47,7 @@ const COMMANDS: &[&str] = &[
     "capsh",
     "trace",
     "minimize",
+    "verify",
     "report",
     "why",
     "explain",

@@ -138,6 +138,16 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
+        name: "verify",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["verify"],
+        after: &[],
+        page: "rcap-verify.8",
+        help: &["-h", "--help"],
+        // Without PROGRAM, it always fails.
+        knows: |output| !text(output).contains("unknown option"),
+    },
+    Program {
         name: "report",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["report"],

@@ -1,4 +1,4 @@
-//! `rcap minimize` and `rcap trace` of `docker run`, compared with containers started by hand.
+//! `rcap minimize`, `rcap verify` and `rcap trace` of `docker run`, compared with containers started by hand.
 
 mod common;
 
@@ -23,6 +23,7 @@ tests! {
     Tracing [DOCKER]:
         a_container_and_not_the_client,
         a_server_with_a_health_check,
+        the_settings_of_a_container,
         volumes_are_copied,
         a_recording_from_the_first_instruction,
         nothing_is_left_behind;
@@ -161,6 +162,49 @@ fn volumes_are_copied() {
     assert_eq!(found, ["cap_chown", "cap_dac_override"]);
     assert!(passes(&daemon, &[], &[&volume[..], &["grep 1 /data/f"]].concat()));
     assert_eq!(daemon.docker(&["volume", "ls", "--quiet"]).out, "data\n");
+}
+
+/// `rcap verify` answers what starting the container by hand shows.
+fn the_settings_of_a_container() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
+    let verify = |options: &[&str], caps: &[&str], args: &[&str]| {
+        let run = [&["--", "docker", "run", "--network", "none"], caps].concat();
+        let verified = rcap(&daemon, &[&["verify", "--json"], options, &run, args].concat());
+        let json: Value = serde_json::from_str(&verified.out).unwrap();
+        let names = |key: &str| json[key].to_string().replace(['[', ']', '"'], "");
+        (verified.status, names("missing"), names("superfluous"), names("given"))
+    };
+    let answer = |status, missing: &str, superfluous: &str, given: &str| {
+        (Some(status), missing.to_owned(), superfluous.to_owned(), given.to_owned())
+    };
+    let ping = ["rcap-test:1", "ping", "-c", "1", "127.0.0.1"];
+    let exact = ["--cap-drop", "ALL", "--cap-add", "NET_RAW"];
+    assert_eq!(verify(&[], &exact, &ping), answer(0, "", "", "cap_net_raw"));
+    assert_eq!(verify(&["--minimal"], &exact, &ping), answer(0, "", "", "cap_net_raw"));
+    let none = ["--cap-drop", "ALL"];
+    assert_eq!(verify(&[], &none, &ping), answer(1, "cap_net_raw", "", ""));
+    let more = [&exact[..], &["--cap-add", "KILL"]].concat();
+    let want = answer(1, "", "cap_kill", "cap_kill,cap_net_raw");
+    assert_eq!(verify(&[], &more, &ping), want);
+    assert_eq!(verify(&["--minimal"], &more, &ping), want);
+    assert_eq!(verify(&["--keep", "kill"], &more, &ping).0, Some(0));
+    // The container ends well, without a part of its work.
+    let owner = ["rcap-test:1", "sh", "-c", "touch /f; chown 5 /f; exit 0"];
+    assert_eq!(verify(&[], &none, &owner), answer(1, "cap_chown", "", ""));
+    assert_eq!(verify(&["--tolerate", "chown"], &none, &owner).0, Some(0));
+    let (status, missing, superfluous, given) = verify(&[], &[], &owner);
+    assert_eq!((status, &*missing), (Some(1), ""));
+    assert_eq!(given, format!("cap_chown,{superfluous}"));
+    assert_eq!(given.split(',').count(), 14);
+    // A non-root user gets nothing of what is added.
+    let user = ["--user", "1000", "--cap-drop", "ALL", "--cap-add", "CHOWN"];
+    let args = ["rcap-test:1", "chown", "5", "/bin/sh"];
+    assert_eq!(verify(&[], &user, &args), answer(1, "cap_chown", "", "cap_chown"));
+    // No answer is not the answer no.
+    let unknown = rcap(&daemon, &["verify", "--", "docker", "run", "nosuch:1", "x"]);
+    assert_eq!(unknown.status, Some(125), "{unknown:?}");
+    assert_eq!(containers(&daemon), "");
 }
 
 fn a_recording_from_the_first_instruction() {

@@ -85,6 +85,7 @@ fn arguments() {
         "capsh",
         "trace",
         "minimize",
+        "verify",
         "report",
         "oci-hook",
         "oci-runtime",

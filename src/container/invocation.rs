@@ -20,23 +20,23 @@ pub struct Invocation {
     image: usize,
 }
 
-/// Options of `run` that a measurement replaces, or that would hide the container's end.
-const REPLACED: [&str; 13] = [
+/// Options of `run` that a measurement leaves out, most of which would hide the container's end.
+const REPLACED: [&str; 10] = [
     "attach",
-    "cap-add",
-    "cap-drop",
     "cidfile",
     "detach",
     "detach-keys",
     "disable-content-trust",
     "interactive",
-    "privileged",
     "restart",
     "rm",
     "sig-proxy",
     // A terminal would join both streams.
     "tty",
 ];
+
+/// Options that grant capabilities.
+const CAPS: [&str; 3] = ["cap-add", "cap-drop", "privileged"];
 
 impl Invocation {
     /// Takes a command line apart.
@@ -92,10 +92,11 @@ impl Invocation {
         Ok(most & all)
     }
 
-    /// Returns the arguments of `create` for a container with exactly these capabilities.
+    /// Returns the arguments of `create` for a container with exactly these capabilities, or with
+    /// those of its own options.
     pub(super) fn create(
         &self,
-        set: CapSet,
+        set: Option<CapSet>,
         label: &str,
         volumes: &BTreeMap<String, String>,
         has_health_check: bool,
@@ -106,7 +107,8 @@ impl Invocation {
         };
         for option in &self.options {
             let LineOption { name, value, .. } = option;
-            if REPLACED.contains(&&**name) || is_quick(name) {
+            let is_replaced = set.is_some() && CAPS.contains(&&**name);
+            if REPLACED.contains(&&**name) || is_replaced || is_quick(name) {
                 continue;
             }
             words.push(match value {
@@ -117,19 +119,18 @@ impl Invocation {
         if has_health_check {
             words.push("--health-interval=1s".to_owned());
         }
-        words.extend(cap_options(set));
+        words.extend(set.into_iter().flat_map(cap_options));
         words.extend(self.words[self.image..].iter().cloned());
         words
     }
 
     /// Returns the command line with exactly these capabilities, ready to paste.
     pub fn with_caps(&self, set: CapSet) -> String {
-        let is_cap = |name: &str| ["cap-add", "cap-drop", "privileged"].contains(&name);
         let mut words = self.before.clone();
         words.push(self.verb.clone());
         for (at, word) in self.words[..self.image].iter().enumerate() {
             let mut here = self.options.iter().filter(|option| option.words.contains(&at));
-            if !here.any(|option| is_cap(&option.name)) {
+            if !here.any(|option| CAPS.contains(&&*option.name)) {
                 words.push(word.clone());
             }
         }

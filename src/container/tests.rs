@@ -1,4 +1,4 @@
-use std::ffi::OsString;
+use std::{collections::BTreeMap, ffi::OsString};
 
 use super::{Client, Delegation, Invocation};
 use crate::{Cap, CapSet};
@@ -83,14 +83,21 @@ fn the_arguments_of_a_run() {
         ("docker run -e data:x web",                    "--env=data:x |web"),
     ];
     for (text, want) in rows {
-        let got = invocation(text).create(CapSet::empty(), "l", &volumes, false).join(" ");
+        let got = invocation(text).create(Some(CapSet::empty()), "l", &volumes, false).join(" ");
         let want = want.replace('|', "--cap-drop ALL ");
         // A terminal would join both streams.
         assert_eq!(got, format!("create --label=l {want}").replace("--tty ", ""), "{text}");
     }
     let quick = invocation("docker run --health-interval 1h --health-cmd x web");
-    let quick = quick.create(CapSet::empty(), "l", &volumes, true).join(" ");
+    let quick = quick.create(Some(CapSet::empty()), "l", &volumes, true).join(" ");
     assert_eq!(quick, "create --label=l --health-cmd=x --health-interval=1s --cap-drop ALL web");
+}
+
+#[test]
+fn the_own_options_of_a_container() {
+    let own = invocation("docker run -d --cap-drop ALL --cap-add KILL --privileged web");
+    let own = own.create(None, "l", &BTreeMap::new(), false).join(" ");
+    assert_eq!(own, "create --label=l --cap-drop=ALL --cap-add=KILL --privileged web");
 }
 
 #[test]

@@ -13,6 +13,8 @@ use serde_json::Value;
 use super::{Engine, Failed, Invocation, view};
 use crate::{
     Cap, CapSet, Op,
+    proc::Proc,
+    settings::{self, Context, InputFormat},
     trace::{
         Exit, Options, Recording, Target, Tracer,
         minimize::{Attempt, Capture, Checked, Effects, End, Observation, Trial},
@@ -54,6 +56,8 @@ pub struct Container {
     engine: Engine,
     invocation: Invocation,
     most: CapSet,
+    /// Whether runs with `most` have the capabilities of the command line's own options.
+    is_as_given: bool,
     setup: Setup,
     options: Options,
     cancelled: Box<dyn FnMut() -> bool>,
@@ -68,8 +72,8 @@ pub struct Container {
 }
 
 impl Container {
-    /// Looks at the container that a command line would create with at most these capabilities, and removes what was left behind by
-    /// earlier measurements that were killed.
+    /// Looks at the container that a command line would create with at most these capabilities, and
+    /// removes what was left behind by earlier measurements that were killed.
     ///
     /// # Errors
     ///
@@ -86,6 +90,38 @@ impl Container {
         let (probe, most) = probe(&engine, &invocation, most)?;
         let facts = engine.inspect(&probe.id)?;
         drop(probe);
+        Container::of(engine, invocation, &facts, (most, false), (setup, options, cancelled))
+    }
+
+    /// Looks at the container that a command line creates with its own options: runs with
+    /// [`Container::most`] have exactly what these give.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Container::new`].
+    pub fn as_given(
+        invocation: Invocation,
+        setup: Setup,
+        options: Options,
+        cancelled: Box<dyn FnMut() -> bool>,
+    ) -> Result<Container, Failed> {
+        let engine = Engine::new(&invocation.before);
+        engine.clean()?;
+        let words = invocation.create(None, &Engine::label(), &BTreeMap::new(), false);
+        let probe = Created::new(&engine, &words)?;
+        let facts = engine.inspect(&probe.id)?;
+        drop(probe);
+        let most = given(&facts)?;
+        Container::of(engine, invocation, &facts, (most, true), (setup, options, cancelled))
+    }
+
+    fn of(
+        engine: Engine,
+        invocation: Invocation,
+        facts: &Value,
+        (most, is_as_given): (CapSet, bool),
+        (setup, options, cancelled): (Setup, Options, Box<dyn FnMut() -> bool>),
+    ) -> Result<Container, Failed> {
         let test = &facts["Config"]["Healthcheck"]["Test"];
         let has_health_check = test[0].as_str().is_some_and(|kind| kind != "NONE");
         let is_judged = has_health_check || setup.check.is_some() || setup.check_in.is_some();
@@ -115,6 +151,7 @@ impl Container {
             engine,
             invocation,
             most,
+            is_as_given,
             setup,
             options,
             cancelled,
@@ -203,7 +240,7 @@ fn probe<'a>(
     mut most: CapSet,
 ) -> Result<(Created<'a>, CapSet), Failed> {
     loop {
-        let words = invocation.create(most, &Engine::label(), &BTreeMap::new(), false);
+        let words = invocation.create(Some(most), &Engine::label(), &BTreeMap::new(), false);
         match Created::new(engine, &words) {
             Err(Failed::Client { message, .. }) if unknown(&message, most).is_some() => {
                 // An old engine does not know the newest capabilities of the kernel.
@@ -211,6 +248,28 @@ fn probe<'a>(
             }
             created => return Ok((created?, most)),
         }
+    }
+}
+
+/// Returns the capabilities that an engine gives to a container.
+fn given(facts: &Value) -> Result<CapSet, Failed> {
+    let text = Value::from(vec![facts.clone()]).to_string();
+    let read = settings::read_in(&text, Some(InputFormat::Inspect), &Context::default());
+    let read = read.map_err(|err| Failed::Unfit(err.to_string()))?;
+    Ok(read.first().map(|settings| settings.bounding).unwrap_or_default())
+}
+
+/// Compares the bounding set of a container's first process, if it is still running, with the
+/// capabilities that the run is about.
+fn check_bounding(facts: &Value, set: CapSet) -> Result<(), Failed> {
+    let pid = facts["State"]["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
+    let status = pid.filter(|pid| *pid != 0).map(|pid| Proc::default().status(pid));
+    match status {
+        Some(Ok(status)) if status.bounding != set && !status.bounding.is_empty() => {
+            let words = format!("the engine gave the container {}, and not {set}", status.bounding);
+            Err(Failed::Unfit(words))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -291,8 +350,9 @@ impl Container {
     ) -> Result<Observation, Failed> {
         // The container is removed before the volumes that it uses.
         let copies = self.copies()?;
+        let is_as_given = self.is_as_given && attempt.set == self.most;
         let words = self.invocation.create(
-            attempt.set,
+            (!is_as_given).then_some(attempt.set),
             &Engine::label(),
             &copies.names,
             self.has_health_check,
@@ -315,6 +375,7 @@ impl Container {
         let over = self.wait(&mut child, tracer.as_mut(), check.as_mut(), limit, cancelled)?;
         let facts = self.engine.inspect(id)?;
         let is_running = facts["State"]["Running"] == true;
+        check_bounding(&facts, attempt.set)?;
         let effects = if over.cancelled {
             Effects::default()
         } else {

@@ -19,7 +19,7 @@ use super::{
     args::{self, Parsed},
     check, completions, decode, diff, explain, export,
     failure::Failure,
-    man, minimize, oci, report, restore, run, save, scan, suggest, trace, why,
+    man, minimize, oci, report, restore, run, save, scan, suggest, trace, verify, why,
 };
 
 /// A command.
@@ -104,7 +104,7 @@ const GROUPS: &[Group] = &[
         own!("scan", "List what holds power: files, processes, sockets, containers", ScanRequest, scan::run, FAILED)
             .also(&["audit", "inventory"]),
         own!("check", "Check settings, units and processes against a policy", CheckRequest, check::run, FAILED)
-            .also(&["policy", "lint", "verify"]),
+            .also(&["policy", "lint"]),
     ]},
     Group { heading: "Change", entries: &[
         tool("setcap", "Set, verify or remove the capabilities of files", setcap::run, setcap::command)
@@ -125,6 +125,8 @@ const GROUPS: &[Group] = &[
             .also(&["record", "strace", "capable", "measure"]),
         own!("minimize", "Find the smallest set that a program works with, by running it", MinimizeRequest, minimize::run, AROUND_A_PROGRAM)
             .also(&["minimise", "minimum", "min", "shrink", "reduce"]),
+        own!("verify", "Run with exactly what the settings give, and say what is too little or too much", VerifyRequest, verify::run, AROUND_A_PROGRAM)
+            .also(&["prove", "test", "assert"]),
         own!("report", "Merge the reports of several recordings", ReportRequest, report::run, FAILED)
             .also(&["merge", "show"]),
     ]},

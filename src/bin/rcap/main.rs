@@ -24,6 +24,7 @@ mod settings;
 mod source;
 mod suggest;
 mod trace;
+mod verify;
 mod why;
 
 use std::process::ExitCode;

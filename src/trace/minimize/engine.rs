@@ -5,6 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
+mod verify;
+
+pub use verify::{Finding, FindingKind, Verified};
+
 use super::{
     Attempt, End, Failure, Found, Observation, Plan, Trial, Weight,
     judge::{Baseline, broken},
@@ -209,7 +213,7 @@ impl<T: Trial> Minimizer<T> {
 
     /// Runs with all capabilities: at least twice, to know what varies by itself.
     fn run_baseline(&mut self, progress: &mut dyn FnMut(&Run)) -> Result<(), Stop<T::Error>> {
-        for _ in 0..self.plan.repeat.max(2) {
+        while self.baseline_runs < self.plan.repeat.max(2) {
             self.run_all(progress)?;
         }
         let varying = self.baseline.varying();
@@ -223,14 +227,18 @@ impl<T: Trial> Minimizer<T> {
 
     /// Runs with all capabilities once, and adds that to the baseline.
     fn run_all(&mut self, progress: &mut dyn FnMut(&Run)) -> Result<(), Stop<T::Error>> {
-        let is_first = self.baseline_runs == 0;
-        let set = self.plan.most;
-        let failures = self.observe(set, true, progress)?;
+        let failures = self.observe(self.plan.most, true, progress)?;
         if !failures.is_empty() {
             return self.measure_rate(failures, progress);
         }
+        self.add_to_baseline()
+    }
+
+    /// Adds the last run to the baseline.
+    fn add_to_baseline(&mut self) -> Result<(), Stop<T::Error>> {
+        let is_first = self.baseline_runs == 0;
         self.baseline_runs += 1;
-        self.baseline.add(std::mem::take(&mut self.last), set, is_first);
+        self.baseline.add(std::mem::take(&mut self.last), self.plan.most, is_first);
         if self.baseline.noise.output { Err(Stop::Unfit(Unfit::OutputVaries)) } else { Ok(()) }
     }
 

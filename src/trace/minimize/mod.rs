@@ -4,7 +4,7 @@
 //! A [`Trial`] is anything that can be run with a given set of capabilities: a program, a
 //! container, a service. [`Minimizer`] runs it with all capabilities until it knows what the run
 //! looks like and what varies by itself, then with fewer, and says for each capability why it is
-//! needed or not. [`minimal`] and the judging are pure functions; trials alone have effects.
+//! needed or not. [`Minimizer::verify`] judges a given set instead. [`minimal`] and the judging are pure functions; trials alone have effects.
 //!
 //! ```
 //! use rcap::{
@@ -58,7 +58,7 @@ mod verdict;
 
 pub(crate) use capture::Capture;
 pub use effects::{Aspect, Difference, Effects, Facts, Noise, Process, ProcessSets, Subject};
-pub use engine::{Minimizer, Run, Stop, Unfit};
+pub use engine::{Finding, FindingKind, Minimizer, Run, Stop, Unfit, Verified};
 pub use judge::{Failure, Weight, refusal};
 #[cfg(feature = "cli")]
 pub use layer::Layer;
@@ -109,6 +109,8 @@ pub struct Plan {
     pub most: CapSet,
     /// The capabilities that every run has.
     pub keep: CapSet,
+    /// The capabilities that a verification does not count as missing.
+    pub tolerate: CapSet,
     /// Capabilities whose checks the recording cannot see.
     pub unseen: CapSet,
     /// The exit status of success.
@@ -131,6 +133,7 @@ impl Plan {
         Plan {
             most,
             keep: CapSet::empty(),
+            tolerate: CapSet::empty(),
             unseen: CapSet::empty(),
             expect: 0,
             repeat: 1,

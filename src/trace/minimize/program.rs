@@ -42,6 +42,8 @@ pub struct Setup {
     pub words: Vec<OsString>,
     /// The user of the program, which gets ambient capabilities.
     pub identity: Option<Identity>,
+    /// Capabilities that stay in the bounding set in every run.
+    pub bounding: CapSet,
     /// Whether it runs with no-new-privs.
     pub no_new_privs: bool,
     /// Whether the program runs on the machine's file system instead of a fresh copy.
@@ -65,6 +67,7 @@ impl Setup {
         Setup {
             words,
             identity: None,
+            bounding: CapSet::empty(),
             no_new_privs: false,
             in_place: false,
             private_network: false,
@@ -154,7 +157,7 @@ impl Program {
             _ => CapSet::empty(),
         };
         let iab = Iab::new(ambient, ambient, CapSet::empty());
-        let mut launcher = Launcher::new().iab(iab).bounding(set);
+        let mut launcher = Launcher::new().iab(iab).bounding(set | self.setup.bounding);
         if let Some(identity) = &self.setup.identity {
             launcher = launcher.identity(identity);
         }

@@ -8,6 +8,8 @@ use crate::{
     trace::{Meaning, Need},
 };
 
+mod verification;
+
 /// A program that needs one member of each of these sets.
 fn simulated(needs: &[CapSet]) -> impl Fn(CapSet) -> bool {
     let needs = needs.to_vec();

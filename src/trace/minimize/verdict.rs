@@ -104,6 +104,13 @@ impl Found {
         self.verdicts().iter().filter(|one| one.kind == kind).map(|one| one.cap).collect()
     }
 
+    /// Returns the capabilities that a run with the minimum is refused, in system calls that fail
+    /// for that. A verification has to tolerate them.
+    pub fn refused(&self) -> CapSet {
+        let needs = self.last_pass().into_iter().flat_map(|run| &run.needs);
+        needs.filter(|need| need.meaning == Meaning::Missing).map(|need| need.cap).collect()
+    }
+
     fn verdict(&self, cap: Cap) -> Verdict {
         if self.minimum.contains(cap) {
             if let Some(run) = self.without(cap) {
@@ -154,7 +161,8 @@ fn dedup(evidence: impl Iterator<Item = Evidence>) -> Vec<Evidence> {
     all
 }
 
-fn needed(cap: Cap, run: &Run) -> Verdict {
+/// Returns the verdict about a capability without which a run failed.
+pub(super) fn needed(cap: Cap, run: &Run) -> Verdict {
     let weight = run.failures.iter().map(Failure::weight).max();
     let kind = match weight {
         Some(Weight::Result) => VerdictKind::ChangesResult,

@@ -17,7 +17,7 @@ pub(crate) use inventory::{CheckRequest, RestoreRequest, SaveRequest, ScanReques
 pub(crate) use requests::{
     CompletionsRequest, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest, HookRequest,
     ManRequest, MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest, SuggestRequest,
-    TraceRequest, WhyRequest,
+    TraceRequest, VerifyRequest, WhyRequest,
 };
 pub(crate) use values::{Explained, caps};
 

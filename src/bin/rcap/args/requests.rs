@@ -6,10 +6,10 @@ use clap::{ArgGroup, Parser, ValueHint};
 use clap_complete::Shell;
 
 use rcap::{
-    CapSet,
+    CapSet, container,
     securebits::Securebits,
     settings::{Engine, Format, Id, User},
-    trace::{Backend, Options},
+    trace::{Backend, Options, minimize::Plan},
 };
 
 use super::{
@@ -296,20 +296,13 @@ pub(crate) struct SettingsFormat {
     pub(crate) to: Option<Format>,
 }
 
-/// `rcap minimize`
-#[derive(Debug, Parser)]
-#[command(
-    override_usage = "rcap minimize [OPTION]... [--] PROGRAM [ARG]...\n       \
-                      rcap minimize [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...",
-    after_help = "The program runs several times, without input, and its output is not shown.\n\n\
-                  Example: rcap minimize -- ping -c 1 127.0.0.1"
-)]
-#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
-pub(crate) struct MinimizeRequest {
+/// The options that decide whether a run works.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Judging {
     /// Run a shell command until it succeeds, which shows that the program works
     #[arg(long, value_name = "COMMAND")]
     pub(crate) check: Option<String>,
-    /// The same in the container of `docker run`
+    /// The same in the container
     #[arg(long, value_name = "COMMAND", conflicts_with = "check")]
     pub(crate) check_in: Option<String>,
     /// Use the container's named volumes, instead of a copy for each run
@@ -324,9 +317,6 @@ pub(crate) struct MinimizeRequest {
     /// Require the same standard output too
     #[arg(long)]
     pub(crate) same_output: bool,
-    /// Also keep capabilities whose refusal the program tolerates
-    #[arg(long)]
-    pub(crate) strict: bool,
     /// Time limit for one run [default: 10 times the longest run with all capabilities plus 5s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) timeout: Option<Duration>,
@@ -334,6 +324,60 @@ pub(crate) struct MinimizeRequest {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub(crate) repeat: u32,
+}
+
+impl Judging {
+    /// Returns the plan for runs with at most these capabilities.
+    pub(crate) fn plan(&self, most: CapSet, keep: Option<CapSet>) -> Plan {
+        let mut plan = Plan::new(most);
+        plan.keep = keep.unwrap_or_default();
+        plan.expect = self.expect.into();
+        plan.repeat = self.repeat;
+        plan.timeout = self.timeout;
+        plan
+    }
+
+    /// Returns how containers are judged.
+    pub(crate) fn container(&self) -> container::Setup {
+        let mut setup = container::Setup::default();
+        setup.check.clone_from(&self.check);
+        setup.check_in.clone_from(&self.check_in);
+        setup.settle = self.settle;
+        setup.same_output = self.same_output;
+        setup.shared_volumes = self.shared_volumes;
+        setup
+    }
+
+    /// Rejects options that only a container can have.
+    ///
+    /// # Errors
+    ///
+    /// [`Mistake`] with the name of the option.
+    pub(crate) fn check_program(&self) -> Result<(), Mistake> {
+        let given =
+            [("--check-in", self.check_in.is_some()), ("--shared-volumes", self.shared_volumes)];
+        match given.iter().find(|(_, is_given)| *is_given) {
+            Some((name, _)) => Err(Mistake::new(format!("{name} requires `docker run`"))),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `rcap minimize`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap minimize [OPTION]... [--] PROGRAM [ARG]...\n       \
+                      rcap minimize [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...",
+    after_help = "The program runs several times, without input, and its output is not shown.\n\n\
+                  Example: rcap minimize -- ping -c 1 127.0.0.1"
+)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
+pub(crate) struct MinimizeRequest {
+    #[command(flatten)]
+    pub(crate) judging: Judging,
+    /// Also keep capabilities whose refusal the program tolerates
+    #[arg(long)]
+    pub(crate) strict: bool,
     /// Run on the real file system instead of a fresh copy for each run
     #[arg(long)]
     pub(crate) in_place: bool,
@@ -367,20 +411,45 @@ pub(crate) struct MinimizeRequest {
     pub(crate) program: Vec<OsString>,
 }
 
-impl MinimizeRequest {
-    /// Rejects options that only a container can have.
-    ///
-    /// # Errors
-    ///
-    /// [`Mistake`] with the name of the option.
-    pub(crate) fn check_program(&self) -> Result<(), Mistake> {
-        let given =
-            [("--check-in", self.check_in.is_some()), ("--shared-volumes", self.shared_volumes)];
-        match given.iter().find(|(_, is_given)| *is_given) {
-            Some((name, _)) => Err(Mistake::new(format!("{name} requires `docker run`"))),
-            None => Ok(()),
-        }
-    }
+/// `rcap verify`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap verify [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
+                      rcap verify [OPTION]... --caps CAPS|--from SOURCE [--] PROGRAM [ARG]...",
+    after_help = "It runs once, without input, and its output is not shown. The exit status is 0 if \
+                  it works and needs what it has, 1 if not, and 125 if that is not known.\n\n\
+                  Example: rcap verify -- docker run --cap-drop ALL --cap-add CHOWN IMAGE\n         \
+                  rcap verify --caps net_raw -- ping -c 1 127.0.0.1"
+)]
+pub(crate) struct VerifyRequest {
+    /// Run it without each capability too: it is superfluous if the result is the same
+    #[arg(long)]
+    pub(crate) minimal: bool,
+    /// Give a program exactly these capabilities, or none with 0
+    #[arg(long, value_name = "CAPS", value_parser = values::caps_or_mask)]
+    pub(crate) caps: Option<CapSet>,
+    #[arg(long, value_name = "SOURCE", allow_hyphen_values = true, conflicts_with = "caps",
+          help = format!("Give a program the settings of SOURCE: {FORMS}"))]
+    pub(crate) from: Option<String>,
+    /// Run a program as a user, with ambient capabilities
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: Option<User>,
+    /// Do not count these capabilities as superfluous
+    #[arg(long, value_name = "CAPS", overrides_with = "keep", value_parser = values::caps)]
+    pub(crate) keep: Option<CapSet>,
+    /// Do not count these capabilities as missing when they are refused
+    #[arg(long, value_name = "CAPS", overrides_with = "tolerate", value_parser = values::caps)]
+    pub(crate) tolerate: Option<CapSet>,
+    #[command(flatten)]
+    pub(crate) judging: Judging,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) recording: Recording,
+    /// The program and its arguments
+    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
+    pub(crate) program: Vec<OsString>,
 }
 
 /// `rcap report`
@@ -530,6 +599,7 @@ impl Request for SuggestRequest {}
 impl Request for WhyRequest {}
 impl Request for RunRequest {}
 impl Request for MinimizeRequest {}
+impl Request for VerifyRequest {}
 impl Request for ReportRequest {}
 impl Request for HookRequest {}
 impl Request for RuntimeRequest {}

@@ -136,8 +136,8 @@ fn minimize() {
     let got: MinimizeRequest =
         request(&["--keep", "kill", "--keep", "chown", "--repeat=3", "a", "b"]);
     assert_eq!((got.keep, got.drop), (Some(Cap::CHOWN.into()), None));
-    assert_eq!((got.repeat, got.expect, got.strict), (3, 0, false));
-    assert_eq!((got.settle, got.in_place, got.net), (Duration::from_secs(2), false, false));
+    assert_eq!((got.judging.repeat, got.judging.expect, got.strict), (3, 0, false));
+    assert_eq!((got.judging.settle, got.in_place, got.net), (Duration::from_secs(2), false, false));
     assert_eq!(got.program, ["a", "b"]);
     mistakes::<MinimizeRequest>(&[
         (&["--repeat", "0", "a"], "--repeat 0: 0 is not in 1..=1000"),
@@ -148,6 +148,19 @@ fn minimize() {
             "--timeout 1d: expected a number with ms, s, m or h, such as 90s",
         ),
         (&["--to", "oci", "--json", "a"], "--to cannot be used with --json"),
+    ]);
+}
+
+#[test]
+fn verify() {
+    let got: VerifyRequest =
+        request(&["--minimal", "--tolerate", "net_admin", "docker", "run", "--minimal", "x"]);
+    assert_eq!((got.minimal, got.tolerate), (true, Some(Cap::NET_ADMIN.into())));
+    assert_eq!(got.program, ["docker", "run", "--minimal", "x"]);
+    mistakes::<VerifyRequest>(&[
+        (&[], "missing PROGRAM"),
+        (&["--caps", "kill", "--from", "docker", "a"], "--caps cannot be used with --from"),
+        (&["--check", "a", "--check-in", "b", "c"], "--check cannot be used with --check-in"),
     ]);
 }
 

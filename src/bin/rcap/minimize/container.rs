@@ -4,10 +4,10 @@ use std::io::Write;
 
 use rcap::{
     CapSet,
-    container::{self, Container, Delegation, Invocation, Setup},
+    container::{self, Container, Delegation, Invocation},
     launch::attainable,
     tools::{Escaped, Mistake, signals, table::fit},
-    trace::minimize::{Found, Minimizer, Plan, Run, Stop, Unfit},
+    trace::minimize::{Found, Minimizer, Run, Stop, Unfit},
 };
 
 use super::{
@@ -30,7 +30,7 @@ pub(super) fn run(
     let invocation = Invocation::new(delegation)?;
     let shown = Escaped(invocation.to_string().as_bytes()).to_string();
     fit(&format!("Measuring the container of `{shown}`, not the docker client."), io.err)?;
-    let mut show = show_progress(request);
+    let mut show = show_progress(request.json);
     signals::catch()?;
     let withheld = request.drop.unwrap_or_default();
     let (most, all) = (invocation.most()? - withheld, attainable()? - withheld);
@@ -67,6 +67,24 @@ fn check(request: &MinimizeRequest) -> Result<(), Mistake> {
     wrong.map_or(Ok(()), |(name, _)| Err(Mistake::new(words(name))))
 }
 
+/// Warns if the runs share something that they can write to.
+///
+/// # Errors
+///
+/// Those of writing to standard error.
+pub(crate) fn warn_of_shared(
+    name: &str,
+    container: &Container,
+    io: &mut Io<'_>,
+) -> Result<(), Failure> {
+    if container.is_stateful() {
+        let words = "warning: a run sees what earlier ones did in the directories and volumes that \
+                     the containers share with the host";
+        io.complain_in_words(name, words)?;
+    }
+    Ok(())
+}
+
 /// The result, and the reason for which the search ended without a proof.
 type Searched = (Found, Result<(), Stop<container::Failed>>);
 
@@ -77,12 +95,7 @@ fn search(
     io: &mut Io<'_>,
     progress: &mut dyn FnMut(&Run),
 ) -> Result<Searched, Failure> {
-    let mut setup = Setup::default();
-    setup.check.clone_from(&request.check);
-    setup.check_in.clone_from(&request.check_in);
-    setup.settle = request.settle;
-    setup.same_output = request.same_output;
-    setup.shared_volumes = request.shared_volumes;
+    let setup = request.judging.container();
     let cancelled = Box::new(|| signals::caught().is_some());
     let options = request.recording.options(true);
     let container = Container::new(invocation.clone(), most, setup, options, cancelled);
@@ -90,19 +103,11 @@ fn search(
         container::Failed::Run(err) => err.into(),
         err => Failure::subject(invocation, err),
     })?;
-    if container.is_stateful() {
-        let words = "warning: a run sees what earlier ones did in the directories and volumes that \
-                     the containers share with the host";
-        io.complain_in_words("rcap minimize", words)?;
-    }
+    warn_of_shared("rcap minimize", &container, io)?;
     let most = container.most();
-    let mut plan = Plan::new(most);
-    plan.keep = request.keep.unwrap_or_default();
-    plan.expect = request.expect.into();
-    plan.repeat = request.repeat;
+    let mut plan = request.judging.plan(most, request.keep);
     plan.strict = request.strict;
     plan.stateful = container.is_stateful();
-    plan.timeout = request.timeout;
     if !container.is_recorded() {
         let words = "the engine's processes cannot be recorded: searching without a recording";
         io.complain_in_words("rcap minimize", words)?;

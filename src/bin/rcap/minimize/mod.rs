@@ -20,7 +20,7 @@ use rcap::{
     settings::Format,
     tools::{signals, table::fit},
     trace::{
-        minimize::{self, Found, Minimizer, Plan, Program, Run, Setup, Stop},
+        minimize::{self, Found, Minimizer, Program, Run, Setup, Stop},
         overlay,
     },
 };
@@ -29,6 +29,7 @@ mod container;
 mod print;
 
 use print::Network;
+pub(crate) use {container::warn_of_shared, print::run_json};
 
 /// Runs as the init process of an overlay, if the arguments of this process say so.
 ///
@@ -52,7 +53,7 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
         return container::run(request, &delegation, io);
     }
     delegated::check(&request.program, Measure::Minimize)?;
-    request.check_program()?;
+    request.judging.check_program()?;
     // A user that the format cannot express is rejected before anything runs.
     settings::check(request.settings.to, request.user.as_ref())?;
     if request.in_place && request.reset.is_none() {
@@ -61,7 +62,7 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
             "warning: with --in-place, a run sees what earlier ones did; --reset undoes that",
         )?;
     }
-    let mut show = show_progress(request);
+    let mut show = show_progress(request.json);
     signals::catch()?;
     let (mut found, mut ended) = search(request, request.net, &mut show)?;
     let mut network = if request.net { Network::Compared } else { Network::Shared };
@@ -114,16 +115,13 @@ fn minimizer(
     setup.in_place = request.in_place;
     setup.private_network = private_network;
     setup.reset.clone_from(&request.reset);
-    setup.check.clone_from(&request.check);
-    setup.settle = request.settle;
-    setup.same_output = request.same_output;
-    let mut plan = Plan::new(attainable()? - request.drop.unwrap_or_default());
-    plan.keep = request.keep.unwrap_or_default();
-    plan.expect = request.expect.into();
-    plan.repeat = request.repeat;
+    let judging = &request.judging;
+    setup.check.clone_from(&judging.check);
+    setup.settle = judging.settle;
+    setup.same_output = judging.same_output;
+    let mut plan = judging.plan(attainable()? - request.drop.unwrap_or_default(), request.keep);
     plan.strict = request.strict;
     plan.stateful = request.in_place;
-    plan.timeout = request.timeout;
     let cancelled = Box::new(|| signals::caught().is_some());
     let program = Program::new(setup, &request.recording.options(true), cancelled)?;
     plan.unseen = program.unseen();
@@ -161,8 +159,8 @@ fn report(
 }
 
 /// Returns what is called for each run. It prints a line on a terminal.
-fn show_progress(request: &MinimizeRequest) -> impl FnMut(&Run) + use<> {
-    let is_shown = io::stderr().is_terminal() && !request.json;
+pub(crate) fn show_progress(is_json: bool) -> impl FnMut(&Run) + use<> {
+    let is_shown = io::stderr().is_terminal() && !is_json;
     let mut number = 0;
     move |run| {
         number += 1;

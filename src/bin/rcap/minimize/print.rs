@@ -143,20 +143,6 @@ pub(super) fn tolerated(found: &Found) -> Option<String> {
 
 pub(super) fn json(words: &[OsString], found: &Found) -> Value {
     let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
-    let run = |run: &Run| {
-        let failures = run.failures.iter().map(|failure| {
-            json!({ "kind": failure.kind(), "words": failure.with_message(&run.message) })
-        });
-        json!({
-            "set": run.set,
-            "passed": run.passed,
-            "seconds": run.time.as_secs_f64(),
-            "exit": run.exit(),
-            "message": run.message,
-            "failures": failures.collect::<Vec<_>>(),
-            "lost": run.lost,
-        })
-    };
     let verdict = |verdict: &Verdict| {
         let evidence = verdict.evidence.iter();
         let evidence = evidence.map(|one| json!({ "kind": one.kind, "words": one.words }));
@@ -178,6 +164,22 @@ pub(super) fn json(words: &[OsString], found: &Found) -> Value {
         "minimum": found.minimum,
         "verdicts": found.verdicts().iter().map(verdict).collect::<Vec<_>>(),
         "proved": found.proved,
-        "runs": found.runs.iter().map(run).collect::<Vec<_>>(),
+        "runs": found.runs.iter().map(run_json).collect::<Vec<_>>(),
+    })
+}
+
+/// Returns a run as JSON has it.
+pub(crate) fn run_json(run: &Run) -> Value {
+    let failures = run.failures.iter().map(
+        |failure| json!({ "kind": failure.kind(), "words": failure.with_message(&run.message) }),
+    );
+    json!({
+        "set": run.set,
+        "passed": run.passed,
+        "seconds": run.time.as_secs_f64(),
+        "exit": run.exit(),
+        "message": run.message,
+        "failures": failures.collect::<Vec<_>>(),
+        "lost": run.lost,
     })
 }

@@ -1,0 +1,60 @@
+//! A container as the subject of a verification.
+
+use rcap::{
+    container::{Container, Delegation, Failed, Invocation},
+    tools::{Escaped, Mistake, signals, table::fit},
+};
+
+use super::{Failure, Io, Subject, VerifyRequest};
+use crate::minimize::warn_of_shared;
+
+/// Returns the container of a command line, with its own options.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub(super) fn subject(
+    request: &VerifyRequest,
+    delegation: &Delegation,
+    io: &mut Io<'_>,
+) -> Result<Subject<Container>, Failure> {
+    check(request)?;
+    let invocation = Invocation::new(delegation)?;
+    let shown = Escaped(invocation.to_string().as_bytes()).to_string();
+    fit(&format!("Verifying the container of `{shown}`."), io.err)?;
+    signals::catch()?;
+    let cancelled = Box::new(|| signals::caught().is_some());
+    let options = request.recording.options(true);
+    let trial = Container::as_given(invocation, request.judging.container(), options, cancelled);
+    let trial = trial.map_err(|err| failed(&delegation.name, err))?;
+    warn_of_shared("rcap verify", &trial, io)?;
+    let given = trial.most();
+    let mut unseen = rcap::CapSet::empty();
+    if !trial.is_recorded() {
+        let words = "the engine's processes cannot be recorded: refusals and unused capabilities \
+                     are not known";
+        io.complain_in_words("rcap verify", words)?;
+        unseen = given;
+    }
+    Ok(Subject { given, unseen, is_stateful: trial.is_stateful(), trial })
+}
+
+/// Rejects options that a container's own arguments decide.
+fn check(request: &VerifyRequest) -> Result<(), Mistake> {
+    let options = [
+        ("--caps", request.caps.is_some()),
+        ("--from", request.from.is_some()),
+        ("--user", request.user.is_some()),
+    ];
+    let wrong = options.iter().find(|(_, is_given)| *is_given);
+    let words = |name| format!("{name} cannot be used for a container, which has its own options");
+    wrong.map_or(Ok(()), |(name, _)| Err(Mistake::new(words(name))))
+}
+
+/// Returns the failure of a container that could not be run.
+pub(super) fn failed(name: &str, err: Failed) -> Failure {
+    match err {
+        Failed::Run(err) => err.into(),
+        err => Failure::subject(name, err),
+    }
+}

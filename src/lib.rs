@@ -67,6 +67,8 @@
 //!   units and others. `cli` enables it.
 //! - `scan`: the module [`scan`], for inventories of machines and images, and their formats. `cli`
 //!   enables it.
+//! - `stacks`: the functions of recorded programs that caused a check, `trace::Options::stacks`.
+//!   `cli` enables it.
 //! - `serde`: `Serialize` and `Deserialize` for the value types.
 //! - `all-threads`: `threads::Limits`, which drops privileges in every thread of the process, on
 //!   x86-64, AArch64 and 64-bit RISC-V.

@@ -94,7 +94,7 @@ one() { # LINE
     case $options in *--timeout*) ;; *) arguments+=(--timeout 12s) ;; esac
     [ -z "$check" ] || arguments+=(--check "$check")
     # shellcheck disable=SC2086 # they are several words
-    if ! inside sh -c 'cd /work; exec /rcap minimize "$@"' sh "${arguments[@]}" $options \
+    if ! inside sh -c 'cd /work; exec timeout -k 20 900 /rcap minimize "$@"' sh "${arguments[@]}" $options \
         -- sh -c "exec $command" > "$json" 2> "$json.err" < /dev/null; then
         printf '%-14s FAILED: %s\n' "$name" "$(tail -n 1 "$json.err")"
         return

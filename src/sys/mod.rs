@@ -20,6 +20,8 @@ pub(crate) mod bpf;
 #[cfg(feature = "all-threads")]
 pub(crate) mod broadcast;
 pub(crate) mod mount;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(crate) mod perf;
 pub(crate) mod signal;
 
 // The static part of libgcc, which a C compiler has wherever it has libgcc_s.so. std requests the

@@ -48,6 +48,12 @@ pub mod denial {
 }
 pub mod report;
 pub mod run;
+pub mod stack;
+#[cfg(feature = "stacks")]
+mod stacks;
+#[cfg(not(feature = "stacks"))]
+#[path = "no_stacks.rs"]
+mod stacks;
 mod target;
 mod tracer;
 

@@ -272,6 +272,8 @@ mod tests {
             program: "/bin/p".into(),
             objects: Vec::new(),
             has_more_objects: false,
+            stacks: Vec::new(),
+            has_more_stacks: false,
         };
         let analysis = Analysis::new(needs.iter().map(need).collect());
         Report {

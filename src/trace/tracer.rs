@@ -17,6 +17,7 @@ use super::{
     object::Finder,
     record::{Event, Recorder, Rest, Symbols},
     report::Report,
+    stacks::Resolver,
 };
 use crate::{
     CapSet, Op, Result,
@@ -39,13 +40,37 @@ pub struct Options {
     pub kilobytes: u32,
     /// Whether the results of system calls are recorded, which show the effect of a check.
     pub outcomes: bool,
+    /// Whether the user-space stacks of checks are recorded, with [`Backend::Tracepoint`] and with
+    /// outcomes. (Linux 5.15 and BPF)
+    #[cfg(feature = "stacks")]
+    pub stacks: bool,
+}
+
+impl Options {
+    /// Returns whether the user-space stacks of checks are recorded.
+    #[cfg(feature = "stacks")]
+    pub(super) fn records_stacks(&self) -> bool {
+        self.stacks
+    }
+
+    #[cfg(not(feature = "stacks"))]
+    #[expect(clippy::unused_self, reason = "the interface with the feature")]
+    pub(super) fn records_stacks(&self) -> bool {
+        false
+    }
 }
 
 /// Returns the best backend, with outcomes, and a buffer that holds 100,000 checks by one thread. A
 /// check takes 160 bytes with 12 functions on its stack and 250 with 23, and its outcome 28.
 impl Default for Options {
     fn default() -> Options {
-        Options { backend: None, kilobytes: 32 * 1024, outcomes: true }
+        Options {
+            backend: None,
+            kilobytes: 32 * 1024,
+            outcomes: true,
+            #[cfg(feature = "stacks")]
+            stacks: false,
+        }
     }
 }
 
@@ -63,6 +88,7 @@ pub struct Tracer {
     targets: Vec<Target>,
     current: Current,
     finder: Finder,
+    stacks: Option<Resolver>,
     pulse: Duration,
 }
 
@@ -203,6 +229,7 @@ impl Tracer {
             recorder,
             backend,
             outcomes: options.outcomes,
+            stacks: options.records_stacks().then(Resolver::default),
             names,
             targets: Vec::new(),
             current: Current::new(Origin::Running, CapSet::empty()),
@@ -233,6 +260,7 @@ impl Tracer {
             recorder,
             backend,
             outcomes: options.outcomes,
+            stacks: options.records_stacks().then(Resolver::default),
             names,
             targets: targets.to_vec(),
             current: Current::new(origin, held),
@@ -277,6 +305,9 @@ impl Tracer {
         }
         let mut events = self.recorder.drain()?;
         self.finder.find(&mut events);
+        if let Some(stacks) = &mut self.stacks {
+            stacks.resolve(&mut events);
+        }
         self.pulse = if events.len() > BUSY { PULSE[0] } else { PULSE[1].min(self.pulse * 2) };
         self.current.waiting.extend(events);
         // The kernel's buffer is drained even before the names are known.
@@ -314,9 +345,17 @@ impl Tracer {
     pub fn finish(&mut self, mut each: impl FnMut(&Seen)) -> Result<Recording> {
         let mut rest = self.recorder.stop()?;
         self.finder.find(&mut rest.events);
+        if let Some(stacks) = &mut self.stacks {
+            stacks.resolve(&mut rest.events);
+        }
         self.current.waiting.append(&mut rest.events);
         self.analyse(&mut each);
-        let analysis = self.current.analyser.take().map(Analyser::finish).unwrap_or_default();
+        let mut analysis = self.current.analyser.take().map(Analyser::finish).unwrap_or_default();
+        if let Some(stacks) = &mut self.stacks {
+            let unseen = stacks.name(&mut analysis);
+            analysis.unseen.extend(unseen);
+            analysis.unseen.extend(self.recorder.unseen_stacks(rest.lost_stacks));
+        }
         let mut recording = Recording::new(analysis, rest, self.backend, &self.names.get());
         recording.unseen.extend(self.recorder.unseen(self.outcomes).map(str::to_owned));
         Ok(recording)

@@ -15,6 +15,7 @@ use crate::{
     trace::{
         object::Object,
         record::{Call, Check, Event, EventKind, Symbols},
+        stack::Stack,
     },
 };
 
@@ -83,6 +84,8 @@ struct Thread {
     inside: bool,
     /// The checks of the current system call.
     open: Vec<Open>,
+    /// The user-space stack of the next check, and the number of its capability.
+    stack: Option<(u32, Arc<Stack>)>,
 }
 
 /// The number of stacks whose places are cached.
@@ -132,6 +135,9 @@ impl Analyser {
                 if number == PIVOT_ROOT && returned == 0 {
                     self.thread(tid).pivoted = true;
                 }
+                if let Some(thread) = self.threads.get_mut(&tid) {
+                    thread.stack = None;
+                }
                 self.deny(tid, number, returned, call.as_deref().unwrap_or(&Call::default()));
                 return self.settle(
                     tid,
@@ -139,6 +145,10 @@ impl Analyser {
                     call.as_ref().and_then(|call| call.object.as_ref()),
                 );
             }
+            EventKind::UserStack(user) => {
+                self.stack(tid, user.number, user.stack);
+            }
+            EventKind::Memory(_) => {}
             EventKind::Exec { path } => {
                 self.begun |= self.origin == Origin::Started(tid);
                 let (program, cut) = shorten(&path.to_string_lossy());
@@ -175,6 +185,22 @@ impl Analyser {
         self.threads.entry(tid).or_insert_with(|| Thread { home, ..Thread::default() })
     }
 
+    /// Adds a stack to the check to which it belongs: the last one of the system call, or the next
+    /// one, because either may be recorded first.
+    fn stack(&mut self, tid: u32, number: u32, stack: Option<Arc<Stack>>) {
+        // A thread is known from its first check on.
+        if !self.marked {
+            return;
+        }
+        let thread = self.thread(tid);
+        match thread.open.last_mut() {
+            Some(open) if open.stack.is_none() && u32::from(open.cap.number()) == number => {
+                open.stack = stack;
+            }
+            _ => thread.stack = stack.map(|stack| (number, stack)),
+        }
+    }
+
     fn check(&mut self, time: u64, tid: u32, check: &Check) -> Vec<Seen> {
         let Some(cap) = check.cap() else { return Vec::new() };
         if !self.marked {
@@ -204,8 +230,10 @@ impl Analyser {
         if thread.home.is_none() && place.meaning.is_none() {
             thread.home = check.own_namespace.or(Some(check.namespace));
         }
+        let stack = thread.stack.take().filter(|(number, _)| *number == check.number);
         let open = Open {
             time,
+            stack: stack.map(|(_, stack)| stack),
             cap,
             granted: check.granted,
             unaudited: check.unaudited,
@@ -250,6 +278,7 @@ impl Analyser {
             place: one.place,
             returned,
             inside,
+            stack: one.stack,
         });
         let seen: Vec<Seen> = seen.collect();
         for one in &seen {
@@ -300,12 +329,18 @@ impl Analyser {
             system_call: seen.place.system_call.clone(),
             objects: Vec::new(),
             has_more_objects: false,
+            stacks: Vec::new(),
+            has_more_stacks: false,
             returned: seen.returned,
             program,
         });
         need.count = need.count.saturating_add(1);
         if let Some(object) = object {
             need.add(object);
+        }
+        let is_its_own = !matches!(meaning, Meaning::BeforeTheProgram | Meaning::Overcommit);
+        if let Some(stack) = seen.stack.as_ref().filter(|_| is_its_own) {
+            need.add_stack(stack);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::object::Object;
+use super::{object::Object, stack::Stack};
 use crate::{Cap, CapSet};
 
 mod analyser;
@@ -38,6 +38,7 @@ pub struct Seen {
     /// The result of the system call, if known.
     pub returned: Option<i64>,
     inside: bool,
+    stack: Option<Arc<Stack>>,
 }
 
 /// Checks of one capability by one program, with the same reason and meaning.
@@ -70,11 +71,19 @@ pub struct Need {
     /// Whether there were more objects.
     #[cfg_attr(feature = "serde", serde(default))]
     pub has_more_objects: bool,
+    /// The first user-space stacks that differ, if they were recorded.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub stacks: Vec<Stack>,
+    /// Whether there were more stacks.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub has_more_stacks: bool,
 }
 
 impl Need {
     /// How many objects a need keeps.
     const OBJECTS: usize = 16;
+    /// How many stacks a need keeps.
+    const STACKS: usize = 4;
 
     /// Adds an object, unless it is known or there are enough.
     pub(super) fn add(&mut self, object: &Object) {
@@ -85,6 +94,18 @@ impl Need {
             self.objects.push(object.clone());
         } else {
             self.has_more_objects = true;
+        }
+    }
+
+    /// Adds a stack, unless it is known or there are enough.
+    pub(super) fn add_stack(&mut self, stack: &Stack) {
+        if self.stacks.contains(stack) {
+            return;
+        }
+        if self.stacks.len() < Need::STACKS {
+            self.stacks.push(stack.clone());
+        } else {
+            self.has_more_stacks = true;
         }
     }
 
@@ -100,6 +121,10 @@ impl Need {
         self.has_more_objects |= other.has_more_objects;
         for object in &other.objects {
             self.add(object);
+        }
+        self.has_more_stacks |= other.has_more_stacks;
+        for stack in &other.stacks {
+            self.add_stack(stack);
         }
     }
 

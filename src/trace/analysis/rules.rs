@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Place;
-use crate::{Cap, CapSet};
+use crate::{Cap, CapSet, trace::stack::Stack};
 
 /// The meaning of a check for the program. The rules are tried in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -74,6 +74,8 @@ pub(super) struct Open {
     pub(super) other_namespace: bool,
     pub(super) before: bool,
     pub(super) place: Arc<Place>,
+    /// The user-space stack, if it was recorded.
+    pub(super) stack: Option<Arc<Stack>>,
 }
 
 /// Returns whether a system call failed, and will not be restarted after a signal.

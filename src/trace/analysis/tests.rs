@@ -1,7 +1,10 @@
 //! Each rule, with constructed events and with events recorded on kernels.
 
 use super::{analyser::PIVOT_ROOT, places::is_borrowed, *};
-use crate::trace::record::{Check, Event, EventKind, Symbols};
+use crate::trace::{
+    record::{Check, Event, EventKind, Symbols, UserStack},
+    stack::{Frame, Stack},
+};
 
 /// Functions at 0x100, 0x200 and so on.
 const FUNCTIONS: &[&str] = &[
@@ -361,6 +364,38 @@ fn recorded(text: &str) -> Analysis {
         analyser.push(event);
     }
     analyser.finish()
+}
+
+/// A check and its stack come in either order, and some stacks are lost.
+#[test]
+fn stacks_of_checks() {
+    let stack = |cap: Cap, address| {
+        let frames = vec![Frame { address, ..Frame::default() }];
+        let stack = Some(Arc::new(Stack { frames, is_whole: true }));
+        let user = UserStack { number: cap.number().into(), stack, ..UserStack::default() };
+        EventKind::UserStack(Box::new(user))
+    };
+    let [chown, fowner] =
+        [Cap::CHOWN, Cap::FOWNER].map(|cap| check(cap, true, &["setattr_prepare"]));
+    let (one, other) = (stack(Cap::CHOWN, 1), stack(Cap::FOWNER, 2));
+    let (done, late) = (returned(0), stack(Cap::CHOWN, 3));
+    let rows: [(&[&EventKind], [&[u64]; 2]); 5] = [
+        (&[&one, &chown, &other, &fowner, &done], [&[1], &[2]]),
+        (&[&chown, &one, &fowner, &other, &done], [&[1], &[2]]),
+        (&[&chown, &fowner, &other, &done], [&[], &[2]]),
+        (&[&other, &chown, &done, &fowner, &done], [&[], &[]]),
+        (&[&chown, &one, &done, &chown, &late, &done, &fowner, &done], [&[1, 3], &[]]),
+    ];
+    for (events, want) in rows {
+        let events: Vec<EventKind> = events.iter().map(|&event| event.clone()).collect();
+        let analysis = analyse(CapSet::all(), &events);
+        let of = |cap| {
+            let needs = analysis.needs.iter().filter(|need| need.cap == cap);
+            let frames = needs.flat_map(|need| &need.stacks).flat_map(|stack| &stack.frames);
+            frames.map(|frame| frame.address).collect::<Vec<_>>()
+        };
+        assert_eq!([of(Cap::CHOWN), of(Cap::FOWNER)], want, "{events:?}");
+    }
 }
 
 #[test]

@@ -128,6 +128,8 @@ fn need(cap: Cap, meaning: Meaning, function: &str) -> Need {
         program: "/bin/p".into(),
         objects: Vec::new(),
         has_more_objects: false,
+        stacks: Vec::new(),
+        has_more_stacks: false,
     }
 }
 

@@ -17,6 +17,8 @@ pub(super) mod call {
     pub(in super::super) const PROBE_READ_USER: i32 = 112;
     pub(in super::super) const PROBE_READ_KERNEL: i32 = 113;
     pub(in super::super) const PROBE_READ_USER_STR: i32 = 114;
+    pub(in super::super) const GET_CURRENT_TASK_BTF: i32 = 158;
+    pub(in super::super) const TASK_PT_REGS: i32 = 175;
 }
 
 /// Registers: the result, the arguments, two that calls preserve, the frame.

@@ -10,16 +10,21 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use super::{Call, Check, Event, EventKind};
+use super::{Call, Check, Event, EventKind, UserStack};
 use crate::{
     Op, Result,
     launch::above_standard,
     sys::bpf::{self, Counter, Queue, Scratch, Table},
 };
 
+mod mappings;
 mod program;
 
-use program::{ARGUMENTS, CHECK, END, ENTERED, KNOWN, Maps, NUMBER, OBJECT, SEGMENT, TEXT};
+use mappings::MappingRecorder;
+use program::{
+    ALL_REGISTERS, ARGUMENTS, CHECK, CODE_SEGMENT, END, ENTERED, FRAME_POINTER, INSTRUCTION, KNOWN,
+    LINK, Maps, NUMBER, OBJECT, SEGMENT, STACK_POINTER, TEXT, USER_STACK,
+};
 
 /// The recorder of calls.
 #[derive(Debug)]
@@ -30,8 +35,10 @@ pub(crate) struct CallRecorder {
     objects: HashMap<(u64, u32), [u64; OBJECT]>,
     /// The workers of io_uring that have made a check.
     workers: HashSet<u32>,
-    /// How many events had no place in all recordings before.
-    counted: u64,
+    /// How many events and user-space stacks had no place in all recordings before.
+    counted: [u64; 2],
+    /// The mappings of processes, if user-space stacks are recorded.
+    mappings: Option<MappingRecorder>,
     /// As long as these are open, the programs run.
     _links: Vec<OwnedFd>,
 }
@@ -42,14 +49,21 @@ const ENDS: u32 = 128 * 1024;
 const OBJECTS: u32 = 8 * 1024;
 /// How many checks by workers of io_uring wait at most.
 const CHECKS: u32 = 8 * 1024;
+/// How many user-space stacks wait at most, 17 MB, if they are recorded.
+const STACKS: u32 = 2 * 1024;
 /// How many tasks are followed at once.
 const TASKS: u32 = 64 * 1024;
 
 impl CallRecorder {
+    /// With `stacks`, the user-space stack of each check is recorded too.
+    ///
     /// # Errors
     ///
     /// The kernel or a lockdown does not allow it.
-    pub(crate) fn new() -> io::Result<CallRecorder> {
+    pub(crate) fn new(stacks: bool) -> io::Result<CallRecorder> {
+        let mappings = stacks.then(MappingRecorder::new).transpose()?;
+        let user_stacks =
+            || Ok::<_, io::Error>((Queue::new(STACKS)?, Scratch::new(program::STACK_SCRATCH)?));
         let maps = Maps {
             tasks: Table::new(TASKS)?,
             roots: Table::new(TASKS)?,
@@ -57,6 +71,8 @@ impl CallRecorder {
             objects: Queue::new(OBJECTS)?,
             checks: Queue::new(CHECKS)?,
             scratch: Scratch::new(program::SCRATCH)?,
+            stacks: stacks.then(user_stacks).transpose()?,
+            lost_stacks: Counter::new()?,
             open: Counter::new()?,
             filtered: Counter::new()?,
             lost: Counter::new()?,
@@ -83,7 +99,8 @@ impl CallRecorder {
             pending: Vec::new(),
             objects: HashMap::new(),
             workers: HashSet::new(),
-            counted: 0,
+            counted: [0; 2],
+            mappings,
             _links: links,
         })
     }
@@ -95,24 +112,38 @@ impl CallRecorder {
         above_standard(fd).map(Table::from)
     }
 
+    /// Returns whether user-space stacks are recorded.
+    pub(crate) fn sees_stacks(&self) -> bool {
+        self.mappings.is_some()
+    }
+
+    /// Returns what a running process executes.
+    pub(crate) fn mapped(&self, pid: u32) -> Vec<Event> {
+        if self.sees_stacks() { mappings::mapped(pid) } else { Vec::new() }
+    }
+
     /// Records a thread, and all that it starts from here on.
     pub(crate) fn follow(&self, tid: u32) -> Result<()> {
         self.maps.roots.insert(tid.into(), 1).map_err(|err| Op::SetUpTracing.thread(err))
     }
 
-    /// Records nothing any more. Returns the last events, and how many had no place.
-    pub(crate) fn stop(&mut self) -> Result<(Vec<Event>, u64)> {
+    /// Records nothing any more. Returns the last events, and how many events and user-space stacks
+    /// had no place.
+    pub(crate) fn stop(&mut self) -> Result<(Vec<Event>, [u64; 2])> {
         let failed = |err| Op::ReadTrace.thread(err);
         self.maps.roots.clear().map_err(failed)?;
         self.maps.tasks.clear().map_err(failed)?;
         self.maps.open.set(0).map_err(failed)?;
         let events = self.take_until(u64::MAX)?;
         self.workers.clear();
-        let counted = self.maps.lost.get().map_err(failed)?;
-        Ok((events, counted - std::mem::replace(&mut self.counted, counted)))
+        let [events_lost, stacks_lost] =
+            [&self.maps.lost, &self.maps.lost_stacks].map(Counter::get);
+        let counted = [events_lost.map_err(failed)?, stacks_lost.map_err(failed)?];
+        let before = std::mem::replace(&mut self.counted, counted);
+        Ok((events, [counted[0] - before[0], counted[1] - before[1]]))
     }
 
-    /// Takes the events up to `until`, in the order of time.
+    /// Takes the events up to `until`, in no particular order.
     pub(crate) fn take_until(&mut self, until: u64) -> Result<Vec<Event>> {
         self.read().map_err(|err| Op::ReadTrace.thread(err))?;
         let end = self.pending.partition_point(|event| event.time <= until);
@@ -126,6 +157,9 @@ impl CallRecorder {
             }
         }
         self.objects.retain(|(time, _), _| *time > until);
+        if let Some(mappings) = &mut self.mappings {
+            taken.extend(mappings.take_until(until));
+        }
         Ok(taken)
     }
 
@@ -148,14 +182,21 @@ impl CallRecorder {
             }
             self.pending.push(check(&words));
         }
+        if let Some((queue, _)) = &self.maps.stacks {
+            for _ in 0..STACKS {
+                let Some(words) = pop(queue)? else { break };
+                self.pending.extend(user_stack(&words));
+            }
+        }
         self.pending.sort_by_key(|event| event.time);
         Ok(())
     }
 }
 
+/// The segment of 64-bit code. (arch/x86/include/asm/segment.h)
+const USER_CS: u64 = 0x33;
+
 fn end(words: &[u64; END]) -> Event {
-    /// The segment of 64-bit code. (arch/x86/include/asm/segment.h)
-    const USER_CS: u64 = 0x33;
     let (&[time, thread, returned, state], registers) =
         words.split_first_chunk().unwrap_or((&[0; 4], &[]));
     let register = |at: usize| registers.get(at).copied().unwrap_or_default();
@@ -193,6 +234,26 @@ fn check(words: &[u64; CHECK]) -> Event {
         stack: stack.iter().copied().take_while(|&address| address != 0).collect(),
     };
     Event { time, tid: low(thread), kind: EventKind::Check(check) }
+}
+
+/// The user-space stack of a check, unless it is that of a kernel thread or a 32-bit program.
+fn user_stack(words: &[u64; USER_STACK]) -> Option<Event> {
+    let (&[time, thread, cap], rest) = words.split_first_chunk()?;
+    let (registers, memory) = rest.split_at_checked(ALL_REGISTERS)?;
+    let register = |at: usize| registers.get(at).copied().unwrap_or_default();
+    let is_64_bit = CODE_SEGMENT.is_none_or(|at| register(at) & 0xffff == USER_CS);
+    let stack = UserStack {
+        number: low(cap),
+        process: high(thread),
+        instruction: register(INSTRUCTION),
+        pointer: register(STACK_POINTER),
+        frame: register(FRAME_POINTER),
+        link: LINK.map(register),
+        memory: memory.to_vec(),
+        stack: None,
+    };
+    let kind = EventKind::UserStack(Box::new(stack));
+    (is_64_bit && register(INSTRUCTION) != 0).then_some(Event { time, tid: low(thread), kind })
 }
 
 /// The next value of a queue, if there is one.

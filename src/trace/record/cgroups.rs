@@ -227,7 +227,7 @@ impl CgroupRecorder {
         let count = |counter: &Counter| counter.get().map_err(|err| Op::ReadTrace.thread(err));
         self.has_left |= count(&self.left)? > 0;
         let gaps = if self.has_left { vec![Gap::LeftCgroup] } else { Vec::new() };
-        Ok(Rest { events, lost: Some(count(&self.lost)?), gaps })
+        Ok(Rest { events, lost: Some(count(&self.lost)?), lost_stacks: 0, gaps })
     }
 
     /// Decodes a check, and adds an event for its program if the program has changed.

@@ -1,10 +1,13 @@
 //! Recorded events.
 
-use std::ffi::OsString;
-use std::os::unix::ffi::OsStringExt;
+use std::{ffi::OsString, ops::Range, os::unix::ffi::OsStringExt, sync::Arc};
 
 use super::{format::Format, page::Page};
-use crate::{Cap, exec::Credentials, trace::object::Object};
+use crate::{
+    Cap,
+    exec::Credentials,
+    trace::{object::Object, stack::Stack},
+};
 
 /// An action of a thread.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,6 +40,10 @@ pub(crate) enum EventKind {
         /// The object of the system call, if known.
         call: Option<Box<Call>>,
     },
+    /// The user-space stack of the thread's next check.
+    UserStack(Box<UserStack>),
+    /// The process with the ID of the thread changed what it executes.
+    Memory(Change),
     /// The thread executed a program.
     Exec {
         /// The path of the program.
@@ -91,6 +98,54 @@ pub(crate) struct Call {
     pub(crate) object: Option<Object>,
     /// The credentials of the thread shortly after a denied call, if it still existed.
     pub(crate) process: Option<Box<Credentials>>,
+}
+
+/// The user-space stack of a thread at a check.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct UserStack {
+    /// The number of the capability.
+    pub(crate) number: u32,
+    /// The ID of the process.
+    pub(crate) process: u32,
+    /// The registers: the instruction pointer, the stack pointer, the frame pointer, and the link
+    /// register where there is one.
+    pub(crate) instruction: u64,
+    pub(crate) pointer: u64,
+    pub(crate) frame: u64,
+    pub(crate) link: Option<u64>,
+    /// The memory from the stack pointer on, as words.
+    pub(crate) memory: Vec<u64>,
+    /// The frames, once they were looked for.
+    pub(crate) stack: Option<Arc<Stack>>,
+}
+
+/// A change of what a process executes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It mapped a file.
+    Mapped(Mapping),
+    /// It executed a program, so that its mappings are gone.
+    Executed,
+    /// This process started it, with a copy of its own mappings.
+    StartedBy(u32),
+    /// It ended.
+    Ended,
+    /// Changes were lost.
+    Lost,
+}
+
+/// A part of a file that a process can execute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mapping {
+    /// The addresses.
+    pub(crate) range: Range<u64>,
+    /// The position in the file.
+    pub(crate) offset: u64,
+    /// The device as major and minor number, and the inode.
+    pub(crate) device: (u32, u32),
+    pub(crate) inode: u64,
+    /// The path of the file in the file system of the process, or a name in brackets.
+    pub(crate) path: OsString,
 }
 
 /// The layouts of the supported events. Events that the kernel does not have are not recorded.

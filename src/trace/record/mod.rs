@@ -28,11 +28,14 @@ mod tracefs;
 
 pub(super) use self::{
     cgroups::CgroupRecorder,
-    event::{Call, Check, Event, EventKind},
+    event::{Call, Check, Event, EventKind, UserStack},
     processes::ProcessRecorder,
     symbols::Symbols,
     tracefs::Tracefs,
 };
+
+#[cfg(feature = "stacks")]
+pub(super) use self::event::{Change, Mapping};
 
 /// The number of the capability in the recorder's mark, the first check of a recording.
 const MARK: u32 = crate::Cap::SETPCAP.number() as u32;
@@ -44,6 +47,8 @@ pub(super) struct Rest {
     pub(super) events: Vec<Event>,
     /// The number of lost records, or `None` if some were lost and the kernel did not count them.
     pub(super) lost: Option<u64>,
+    /// The number of checks whose user-space stacks had no place.
+    pub(super) lost_stacks: u64,
     /// Other reasons for which the recording is incomplete.
     pub(super) gaps: Vec<Gap>,
 }
@@ -109,6 +114,19 @@ impl Recorder {
             Recorder::Cgroups(_) => {
                 Some("the objects of system calls, and denials without a capability check")
             }
+        }
+    }
+
+    /// Returns which user-space stacks this recorder does not see, in words. So many had no place.
+    pub(super) fn unseen_stacks(&self, lost: u64) -> Option<String> {
+        match self {
+            Recorder::Processes(recorder) if recorder.sees_stacks() => (lost > 0)
+                .then(|| format!("the user-space stacks of {lost} checks, which came too fast")),
+            _ => Some(
+                "user-space stacks, which require the tracepoint, BPF programs and \
+                 perf_event_open(2)"
+                    .to_owned(),
+            ),
         }
     }
 

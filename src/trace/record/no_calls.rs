@@ -10,7 +10,7 @@ use crate::{Result, sys::bpf::Table};
 pub(crate) enum CallRecorder {}
 
 impl CallRecorder {
-    pub(crate) fn new() -> io::Result<CallRecorder> {
+    pub(crate) fn new(_stacks: bool) -> io::Result<CallRecorder> {
         Err(io::ErrorKind::Unsupported.into())
     }
 
@@ -22,11 +22,19 @@ impl CallRecorder {
         match *self {}
     }
 
+    pub(crate) fn sees_stacks(&self) -> bool {
+        match *self {}
+    }
+
+    pub(crate) fn mapped(&self, _pid: u32) -> Vec<Event> {
+        match *self {}
+    }
+
     pub(crate) fn take_until(&mut self, _until: u64) -> Result<Vec<Event>> {
         match *self {}
     }
 
-    pub(crate) fn stop(&mut self) -> Result<(Vec<Event>, u64)> {
+    pub(crate) fn stop(&mut self) -> Result<(Vec<Event>, [u64; 2])> {
         match *self {}
     }
 }

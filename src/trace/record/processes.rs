@@ -83,6 +83,11 @@ impl ProcessRecorder {
         self.calls.is_some()
     }
 
+    /// Returns whether user-space stacks are recorded.
+    pub(crate) fn sees_stacks(&self) -> bool {
+        self.calls.as_ref().is_some_and(CallRecorder::sees_stacks)
+    }
+
     /// Sets up recording, without any process.
     ///
     /// # Errors
@@ -130,7 +135,8 @@ impl ProcessRecorder {
         settings.extend([trigger, format!("events/{check}/filter")]);
         // Without BPF, the end of every system call is recorded.
         let is_best = options.outcomes && matches!(backend, Backend::Tracepoint);
-        let calls = if is_best { CallRecorder::new().ok() } else { None };
+        let stacks = options.records_stacks();
+        let calls = if is_best { CallRecorder::new(stacks).ok() } else { None };
         let outcomes = options.outcomes && calls.is_none();
         let outcomes = outcomes.then(|| "raw_syscalls/sys_exit".to_owned());
         let processes =
@@ -288,6 +294,9 @@ impl ProcessRecorder {
             let program = std::fs::read_link(format!("/proc/{pid}/exe"));
             let program = program.or_else(|_| std::fs::read_link(format!("/proc/{pid}/comm")));
             let threads = crate::proc::Proc::default().threads(pid).unwrap_or_default();
+            if let Some(calls) = self.calls.as_ref().filter(|_| !self.followed.contains(&pid)) {
+                self.known.extend(calls.mapped(pid));
+            }
             for tid in threads {
                 if !self.followed.insert(tid) {
                     continue;
@@ -438,15 +447,16 @@ impl ProcessRecorder {
         let lost = self.lost.replace(0).map(|known| known.max(counted.saturating_sub(before)));
         self.followed.clear();
         let mut events = self.take_until(u64::MAX)?;
-        let mut lost = lost;
+        let (mut lost, mut lost_stacks) = (lost, 0);
         if let Some(calls) = &mut self.calls {
-            let (rest, more) = calls.stop()?;
+            let (rest, [more, stacks]) = calls.stop()?;
             events.extend(rest);
             events.sort_by_key(|event| event.time);
             lost = lost.map(|lost| lost.saturating_add(more));
+            lost_stacks = stacks;
         }
         let changed = self.changed.take().map(|setting| Gap::Changed { setting });
         let gaps = changed.into_iter().chain(others.then_some(Gap::Taken)).collect();
-        Ok(Rest { events, lost, gaps })
+        Ok(Rest { events, lost, lost_stacks, gaps })
     }
 }

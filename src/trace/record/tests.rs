@@ -44,6 +44,8 @@ fn line(kind: EventKind, symbols: &Symbols) -> String {
         }
         EventKind::Answer { granted } => format!("answer {granted}"),
         EventKind::SystemCall { number, returned, .. } => format!("returned {number} {returned}"),
+        EventKind::UserStack(user) => format!("stack {}", user.number),
+        EventKind::Memory(change) => format!("{change:?}"),
         EventKind::Exec { path } => format!("exec {}", path.to_string_lossy()),
         EventKind::Started { tid } => format!("started {tid}"),
         EventKind::Ended => "ended".to_owned(),
@@ -53,7 +55,7 @@ fn line(kind: EventKind, symbols: &Symbols) -> String {
 /// The kernel accepts the programs for system calls, where it accepts BPF at all.
 #[test]
 fn programs_are_accepted() {
-    match CallRecorder::new() {
+    match CallRecorder::new(true) {
         Ok(_) => {}
         // EPERM without privilege; ENOENT without the tracepoint.
         Err(err) => assert!(

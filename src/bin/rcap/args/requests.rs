@@ -272,6 +272,9 @@ pub(crate) struct TraceRequest {
     /// Do not record the results of system calls: faster, but fewer checks are ignored
     #[arg(long)]
     pub(crate) no_outcomes: bool,
+    /// Print the functions of the program that caused each check
+    #[arg(long, conflicts_with_all = ["refusals", "no_outcomes"])]
+    pub(crate) stacks: bool,
     /// The program and its arguments
     #[arg(value_name = "PROGRAM", trailing_var_arg = true, conflicts_with = "running",
           required_unless_present_any = ["running", "check"])]

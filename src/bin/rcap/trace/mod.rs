@@ -32,6 +32,7 @@ use rcap::{
 mod follow;
 mod print;
 mod refused;
+mod stacks;
 
 pub(super) use print::print_merged;
 
@@ -62,7 +63,8 @@ fn record(
     request: &TraceRequest,
     io: &mut Io<'_>,
 ) -> Result<(Report, Option<ExitStatus>), Failure> {
-    let options = request.recording.options(!request.no_outcomes);
+    let mut options = request.recording.options(!request.no_outcomes);
+    options.stacks = request.stacks;
     // This precedes the program, so that an unwritable file is reported first.
     let save = request.save.as_deref().map(Pending::new).transpose()?;
     signals::catch()?;

@@ -23,7 +23,7 @@ use rcap::{
     },
 };
 
-use super::refused;
+use super::{refused, stacks};
 use crate::{Escaped, Stream};
 
 /// The needs that belong to the answer.
@@ -42,6 +42,7 @@ pub(super) fn print(report: &Report, all: bool, out: &mut Stream) -> io::Result<
     let rows: Vec<_> = report.checks.iter().map(|need| (need, None)).collect();
     table(&rows, all, out)?;
     by_program(report, out)?;
+    stacks::print(report.checks.iter().filter(|need| is_shown(need) || all), out)?;
     refused::print(&report.refused, out)?;
     let instead = refused::instead(&report.checks);
     for note in instead.into_iter().chain(notes(report.candidates | report.missing)) {
@@ -83,6 +84,7 @@ pub(crate) fn print_merged(merged: &Merged, all: bool, out: &mut Stream) -> io::
         |runs: &[usize]| runs.iter().map(|at| (at + 1).to_string()).collect::<Vec<_>>().join(",");
     let rows: Vec<_> = merged.checks.iter().map(|one| (&one.need, Some(runs(&one.runs)))).collect();
     table(&rows, all, out)?;
+    stacks::print(rows.iter().map(|(need, _)| *need).filter(|need| is_shown(need) || all), out)?;
     refused::print(&merged.refused, out)?;
     end(merged.lost, &merged.gaps, &merged.unseen, out)
 }

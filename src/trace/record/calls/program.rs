@@ -23,6 +23,13 @@ pub(super) const RAW: usize = 32;
 pub(super) const CHECK: usize = 6 + STACK;
 pub(super) const STACK: usize = 28;
 
+/// The user-space stack at a check: its time, the IDs, the capability, all registers, and the memory
+/// from the stack pointer on.
+pub(super) const USER_STACK: usize = 3 + arch::ALL_REGISTERS + MEMORY / 8;
+pub(super) const MEMORY: usize = 8192;
+/// The unit in which memory is read, so that the end of the stack does not prevent reading the rest.
+const PIECE: usize = 512;
+
 /// The state of a thread: a check was made in the system call that it is in; the system call began;
 /// the beginnings of its system calls are seen.
 pub(super) const OPEN: i32 = 1;
@@ -39,6 +46,14 @@ mod arch {
     pub(in super::super) const ARGUMENTS: [usize; 6] = [7, 6, 5, 0, 2, 1];
     pub(in super::super) const NUMBER: usize = 8;
     pub(in super::super) const SEGMENT: Option<usize> = Some(10);
+    /// The length of struct pt_regs in words, and some of the registers in it.
+    pub(in super::super) const ALL_REGISTERS: usize = 21;
+    pub(in super::super) const STACK_POINTER: usize = 19;
+    pub(in super::super) const FRAME_POINTER: usize = 4;
+    pub(in super::super) const INSTRUCTION: usize = 16;
+    pub(in super::super) const LINK: Option<usize> = None;
+    /// The segment of code, by which 32-bit programs are recognized.
+    pub(in super::super) const CODE_SEGMENT: Option<usize> = Some(17);
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -49,9 +64,18 @@ mod arch {
     pub(in super::super) const ARGUMENTS: [usize; 6] = [6, 1, 2, 3, 4, 5];
     pub(in super::super) const NUMBER: usize = 7;
     pub(in super::super) const SEGMENT: Option<usize> = None;
+    pub(in super::super) const ALL_REGISTERS: usize = 34;
+    pub(in super::super) const STACK_POINTER: usize = 31;
+    pub(in super::super) const FRAME_POINTER: usize = 29;
+    pub(in super::super) const INSTRUCTION: usize = 32;
+    pub(in super::super) const LINK: Option<usize> = Some(30);
+    pub(in super::super) const CODE_SEGMENT: Option<usize> = None;
 }
 
-pub(super) use arch::{ARGUMENTS, NUMBER, REGISTERS, SEGMENT, WORDS};
+pub(super) use arch::{
+    ALL_REGISTERS, ARGUMENTS, CODE_SEGMENT, FRAME_POINTER, INSTRUCTION, LINK, NUMBER, REGISTERS,
+    SEGMENT, STACK_POINTER, WORDS,
+};
 
 /// The key of a map, a second one, and a value, below the frame pointer; and a check.
 const KEY: i16 = -8;
@@ -65,6 +89,9 @@ const AFTER_END: i16 = 8 * END as i16;
 /// The length of the scratch, in bytes.
 pub(super) const SCRATCH: u32 = 8 * (END + OBJECT) as u32;
 
+/// The length of the scratch for user-space stacks, in bytes.
+pub(super) const STACK_SCRATCH: u32 = 8 * USER_STACK as u32;
+
 /// The maps that the programs share.
 #[derive(Debug)]
 pub(super) struct Maps {
@@ -76,6 +103,10 @@ pub(super) struct Maps {
     pub(super) objects: Queue<OBJECT>,
     pub(super) checks: Queue<CHECK>,
     pub(super) scratch: Scratch,
+    /// Where the user-space stacks of checks go, with room to compose them, if they are recorded.
+    pub(super) stacks: Option<(Queue<USER_STACK>, Scratch)>,
+    /// The number of stacks that had no place.
+    pub(super) lost_stacks: Counter,
     /// The number of threads with the state [`OPEN`].
     pub(super) open: Counter,
     /// Whether a recorded thread may have a filter of system calls.
@@ -164,7 +195,11 @@ pub(super) fn check(maps: &Maps) -> Vec<u64> {
     code.load(R7, R8, 0).copy(R1, R7).and(R1, OPEN);
     let is_open = code.jump_unless(R1, 0);
     code.or(R7, OPEN).store_at(R8, 0, R7).bump(&maps.open, 1);
-    code.land([is_open]).end();
+    code.land([is_open]);
+    if let Some((queue, scratch)) = &maps.stacks {
+        user_stack(&mut code, queue, scratch, &maps.lost_stacks);
+    }
+    code.end();
     code.land([worker]);
     for at in (EVENT..VALUE).step_by(8) {
         code.store_value(at, 0);
@@ -179,6 +214,26 @@ pub(super) fn check(maps: &Maps) -> Vec<u64> {
     code.map(R1, &maps.checks).address(R2, EVENT).set(R3, 0).call(call::MAP_PUSH_ELEM);
     code.end_if(R0, 0).bump(&maps.lost, 1);
     code.finish()
+}
+
+/// Reports the user-space stack of the current task. R6 has the arguments of cap_capable.
+fn user_stack(code: &mut Code, queue: &Queue<USER_STACK>, scratch: &Scratch, lost: &Counter) {
+    const REGISTERS_AT: i16 = 24;
+    const MEMORY_AT: i32 = REGISTERS_AT as i32 + 8 * ALL_REGISTERS as i32;
+    code.store_value(TID, 0).look_up(scratch, TID).end_if(R0, 0).copy(R9, R0);
+    code.call(call::KTIME_GET_NS).store_at(R9, 0, R0);
+    code.call(call::GET_CURRENT_PID_TGID).store_at(R9, 8, R0);
+    code.load(R1, R6, 24).store_at(R9, 16, R1);
+    code.call(call::GET_CURRENT_TASK_BTF).copy(R1, R0).call(call::TASK_PT_REGS).copy(R3, R0);
+    code.copy(R1, R9).add(R1, REGISTERS_AT.into()).set(R2, 8 * ALL_REGISTERS as i32);
+    code.call(call::PROBE_READ_KERNEL);
+    code.load(R7, R9, REGISTERS_AT + 8 * STACK_POINTER as i16);
+    for piece in (0..MEMORY as i32).step_by(PIECE) {
+        code.copy(R1, R9).add(R1, MEMORY_AT + piece).set(R2, PIECE as i32);
+        // Memory that cannot be read is 0.
+        code.copy(R3, R7).add(R3, piece).call(call::PROBE_READ_USER);
+    }
+    code.push_value(queue, 0).end_if(R0, 0).bump(lost, 1);
 }
 
 /// At the tracepoint sys_enter, which has the registers and the number. It does nothing unless a

@@ -27,6 +27,40 @@ pub enum Client {
     SystemdRun,
 }
 
+impl Client {
+    /// Returns the client with this name of a program.
+    fn of_program(name: &str) -> Option<Client> {
+        Some(match name {
+            "docker" => Client::Docker,
+            "podman" => Client::Podman,
+            "nerdctl" => Client::Nerdctl,
+            "docker-compose" | "podman-compose" => Client::Compose,
+            "runc" | "crun" => Client::Runtime,
+            "kubectl" | "k3s" => Client::Kubectl,
+            "systemctl" => Client::Systemctl,
+            "systemd-run" => Client::SystemdRun,
+            _ => return None,
+        })
+    }
+
+    /// Returns the subcommands that start something. systemd-run has no subcommands.
+    fn starts(self) -> &'static [&'static str] {
+        match self {
+            Client::Docker | Client::Podman | Client::Nerdctl => &[
+                "run", "create", "start", "restart", "exec", "build", "buildx", "play", "stack",
+                "service",
+            ],
+            Client::Compose => &["up", "run", "create", "start", "restart", "exec", "build"],
+            Client::Runtime => &["run", "create", "start", "exec", "restore"],
+            Client::Kubectl => &["run", "create", "apply", "exec", "debug"],
+            Client::Systemctl => {
+                &["start", "restart", "reload", "try-restart", "enable", "isolate"]
+            }
+            Client::SystemdRun => &[""],
+        }
+    }
+}
+
 /// A command line that makes another program start something.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -52,17 +86,7 @@ impl Delegation {
         let at = after_wrappers(&words);
         let program = words.get(at)?;
         let name = program.rsplit('/').next().unwrap_or(program);
-        let mut client = match name {
-            "docker" => Client::Docker,
-            "podman" => Client::Podman,
-            "nerdctl" => Client::Nerdctl,
-            "docker-compose" | "podman-compose" => Client::Compose,
-            "runc" | "crun" => Client::Runtime,
-            "kubectl" | "k3s" => Client::Kubectl,
-            "systemctl" => Client::Systemctl,
-            "systemd-run" => Client::SystemdRun,
-            _ => return None,
-        };
+        let mut client = Client::of_program(name)?;
         let mut shown = name.to_owned();
         let mut at = at + 1;
         let verb = loop {
@@ -90,20 +114,7 @@ impl Delegation {
             }
             at += 1;
         };
-        let starts: &[&str] = match client {
-            Client::Docker | Client::Podman | Client::Nerdctl => &[
-                "run", "create", "start", "restart", "exec", "build", "buildx", "play", "stack",
-                "service",
-            ],
-            Client::Compose => &["up", "run", "create", "start", "restart", "exec", "build"],
-            Client::Runtime => &["run", "create", "start", "exec", "restore"],
-            Client::Kubectl => &["run", "create", "apply", "exec", "debug"],
-            Client::Systemctl => {
-                &["start", "restart", "reload", "try-restart", "enable", "isolate"]
-            }
-            Client::SystemdRun => &[""],
-        };
-        if !starts.contains(&&*verb) {
+        if !client.starts().contains(&&*verb) {
             return None;
         }
         let after = words.get(at + usize::from(!verb.is_empty())..).unwrap_or_default().to_vec();

@@ -16,7 +16,7 @@ use crate::{
     proc::Proc,
     settings::{self, Context, InputFormat},
     trace::{
-        Exit, Options, Recording, Target, Tracer,
+        Exit, Options, Target, Tracer,
         minimize::{Attempt, Capture, Checked, Effects, End, Observation, Trial},
         run::HealthCheck,
     },
@@ -324,6 +324,33 @@ struct Over {
     settled: bool,
 }
 
+impl Over {
+    /// Returns how the container has ended, by its state from the engine.
+    fn end(&self, state: &Value) -> End {
+        let is_running = state["Running"] == true;
+        let code = || state["ExitCode"].as_i64().and_then(|code| i32::try_from(code).ok());
+        match self {
+            Over { cancelled: true, .. } => End::Interrupted,
+            _ if !is_running && !runtime_error(state).is_empty() => End::NotExecuted,
+            Over { timed_out: true, .. } => End::TimedOut,
+            _ if is_running => End::Stopped,
+            _ => End::Exited(Exit { code: code(), signal: None }),
+        }
+    }
+
+    fn notes(&self, settle: Duration) -> Vec<String> {
+        let seconds = settle.as_secs_f64();
+        let note =
+            || format!("each container was stopped {seconds} s after the check had succeeded");
+        self.settled.then(note).into_iter().collect()
+    }
+}
+
+/// Returns the error of a runtime that could not execute the program, if there is one.
+fn runtime_error(state: &Value) -> &str {
+    state["Error"].as_str().unwrap_or_default()
+}
+
 impl Trial for Container {
     type Error = Failed;
 
@@ -335,9 +362,14 @@ impl Trial for Container {
         let is_first = self.runs == 0;
         self.runs += 1;
         let mut cancelled = std::mem::replace(&mut self.cancelled, Box::new(|| false));
-        let observed = self.observe(attempt, is_first, &mut *cancelled);
+        let observed = self.observe(attempt, &mut *cancelled);
         self.cancelled = cancelled;
-        observed
+        match observed? {
+            Observation { end: End::NotExecuted, message, .. } if is_first => {
+                Err(Failed::Unfit(message))
+            }
+            observed => Ok(observed),
+        }
     }
 }
 
@@ -345,24 +377,18 @@ impl Container {
     fn observe(
         &self,
         attempt: &Attempt,
-        is_first: bool,
         cancelled: &mut dyn FnMut() -> bool,
     ) -> Result<Observation, Failed> {
         // The container is removed before the volumes that it uses.
         let copies = self.copies()?;
         let is_as_given = self.is_as_given && attempt.set == self.most;
-        let words = self.invocation.create(
-            (!is_as_given).then_some(attempt.set),
-            &Engine::label(),
-            &copies.names,
-            self.has_health_check,
-        );
+        let set = (!is_as_given).then_some(attempt.set);
+        let (label, keeps_check) = (Engine::label(), self.has_health_check);
+        let words = self.invocation.create(set, &label, &copies.names, keeps_check);
         let created = Created::new(&self.engine, &words)?;
         let id = &*created.id;
-        let mut tracer = match &*self.daemons {
-            [] => None,
-            daemons => Some(Tracer::attach(daemons, &self.options)?),
-        };
+        let mut tracer =
+            self.is_recorded().then(|| Tracer::attach(&self.daemons, &self.options)).transpose()?;
         let failed = |err| Op::Fork.thread(err);
         let (capture, [out, err]) = Capture::start().map_err(failed)?;
         let mut client = self.engine.command(&["start", "--attach", id]);
@@ -374,7 +400,6 @@ impl Container {
         let limit = attempt.limit.or(check.is_some().then_some(Duration::from_secs(120)));
         let over = self.wait(&mut child, tracer.as_mut(), check.as_mut(), limit, cancelled)?;
         let facts = self.engine.inspect(id)?;
-        let is_running = facts["State"]["Running"] == true;
         check_bounding(&facts, attempt.set)?;
         let effects = if over.cancelled {
             Effects::default()
@@ -387,37 +412,28 @@ impl Container {
         drop(created);
         let _ = child.wait();
         let [out, err] = capture.finish();
-        let recording = tracer.as_mut().map(|tracer| tracer.finish(|_| ())).transpose()?;
-        let mut message = err.last_line().or_else(|| out.last_line()).unwrap_or_default();
-        let end = match &facts["State"]["Error"] {
-            _ if over.cancelled => End::Interrupted,
-            // The runtime could not execute the program.
-            Value::String(words) if !words.is_empty() && !is_running => {
-                if is_first {
-                    return Err(Failed::Unfit(words.clone()));
-                }
-                message.clone_from(words);
-                End::NotExecuted
-            }
-            _ if over.timed_out => End::TimedOut,
-            _ if is_running => End::Stopped,
-            _ => End::Exited(Exit {
-                code: facts["State"]["ExitCode"].as_i64().and_then(|code| i32::try_from(code).ok()),
-                signal: None,
-            }),
+        let end = over.end(&facts["State"]);
+        let message = if end == End::NotExecuted {
+            runtime_error(&facts["State"]).to_owned()
+        } else {
+            err.last_line().or_else(|| out.last_line()).unwrap_or_default()
         };
-        let checked = check.zip(named).map(|(check, (command, _))| Checked {
-            command,
-            passed: check.passed(),
-            exit: check.exit(),
-            message: check.message().to_owned(),
-        });
-        let seconds = self.setup.settle.as_secs_f64();
-        let note =
-            || format!("each container was stopped {seconds} s after the check had succeeded");
-        let output = self.setup.same_output.then(|| out.output());
-        let notes = over.settled.then(note).into_iter().collect();
-        Ok(observation(end, message, checked, effects, recording, output, notes))
+        let mut observation = Observation {
+            end,
+            message,
+            check: check.zip(named).map(|(check, (command, _))| Checked::new(command, &check)),
+            effects,
+            output: self.setup.same_output.then(|| out.output()),
+            notes: over.notes(self.setup.settle),
+            lost: Some(0),
+            ..Observation::default()
+        };
+        if let Some(recording) = tracer.as_mut().map(|tracer| tracer.finish(|_| ())).transpose()? {
+            observation.lost = recording.lost;
+            observation.gap = recording.gaps.first().map(ToString::to_string);
+            observation.analysis = recording.analysis;
+        }
+        Ok(observation)
     }
 
     /// Waits until the container has ended, or is known to work, or may not go on.
@@ -470,31 +486,4 @@ impl Container {
             }
         }
     }
-}
-
-fn observation(
-    end: End,
-    message: String,
-    check: Option<Checked>,
-    effects: Effects,
-    recording: Option<Recording>,
-    output: Option<crate::trace::minimize::Output>,
-    notes: Vec<String>,
-) -> Observation {
-    let mut observation = Observation {
-        end,
-        message,
-        check,
-        effects,
-        output,
-        notes,
-        lost: Some(0),
-        ..Observation::default()
-    };
-    if let Some(recording) = recording {
-        observation.lost = recording.lost;
-        observation.gap = recording.gaps.first().map(ToString::to_string);
-        observation.analysis = recording.analysis;
-    }
-    observation
 }

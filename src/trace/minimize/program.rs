@@ -196,8 +196,8 @@ impl Trial for Program {
         if let Some(overlay) = &view.overlay {
             overlay.enter_in(&mut command)?;
         }
-        let check = setup.check.as_ref();
-        let mut check = check.map(|command| HealthCheck::new(command).within(view.overlay.clone()));
+        let named = setup.check.as_ref();
+        let mut check = named.map(|command| HealthCheck::new(command).within(view.overlay.clone()));
         let mut before_end = None;
         let mut snapshot = |threads: &[u32]| before_end = Some(view.effects(threads));
         let mut run = Run::new(command, &launcher, &mut *self.cancelled);
@@ -222,7 +222,9 @@ impl Trial for Program {
         Ok(Observation {
             end: end(&ended),
             message,
-            check: check.map(|check| checked(setup, &check)),
+            check: check
+                .zip(named)
+                .map(|(check, command)| Checked::new(format!("--check '{command}'"), &check)),
             output,
             effects,
             lost: ended.recording.lost,
@@ -254,13 +256,15 @@ fn notes(ended: &Ended, setup: &Setup) -> Vec<String> {
     vec![words]
 }
 
-fn checked(setup: &Setup, check: &HealthCheck) -> Checked {
-    let command = setup.check.as_deref().unwrap_or_default();
-    Checked {
-        command: format!("--check '{command}'"),
-        passed: check.passed(),
-        exit: check.exit(),
-        message: check.message().to_owned(),
+impl Checked {
+    /// Returns the present result of `check`, whose command was written as `command`.
+    pub(crate) fn new(command: String, check: &HealthCheck) -> Checked {
+        Checked {
+            command,
+            passed: check.passed(),
+            exit: check.exit(),
+            message: check.message().to_owned(),
+        }
     }
 }
 

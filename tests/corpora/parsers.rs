@@ -176,7 +176,7 @@ pub fn saved(bytes: &[u8]) {
     match saved::parse(text, CapSet::NAMED) {
         Ok(lines) => {
             let printed = saved::to_text(&lines);
-            assert_eq!(saved::parse(&printed, CapSet::NAMED), Ok(lines), "{printed}");
+            assert_eq!(saved::parse(&printed, CapSet::NAMED).unwrap(), lines, "{printed}");
         }
         Err(err) => drop(err.to_string()),
     }

@@ -12,9 +12,7 @@
 //! or `-` for none. Empty lines and lines that begin with `#` mean nothing.
 
 use std::{
-    error,
     ffi::OsStr,
-    fmt,
     os::unix::ffi::OsStrExt,
     path::{Component, Path, PathBuf},
 };
@@ -22,9 +20,12 @@ use std::{
 use super::{decode, encode};
 use crate::{CapSet, CapState, file::FileCaps};
 
+mod error;
 mod restore;
 mod save;
 
+use self::error::Fault;
+pub use self::error::FormatError;
 pub use restore::{Account, Failure, Options, Step, restore};
 pub use save::{Saving, save};
 
@@ -58,21 +59,6 @@ pub struct Mode {
     pub gid: u32,
 }
 
-/// The error for a text that is not one of saved capabilities.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FormatError {
-    line: usize,
-    reason: String,
-}
-
-impl fmt::Display for FormatError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "line {}: {}", self.line, self.reason)
-    }
-}
-
-impl error::Error for FormatError {}
-
 /// Returns the text of saved capabilities.
 pub fn to_text(lines: &[Line]) -> String {
     let mut text = format!("{TITLE}\n");
@@ -90,9 +76,9 @@ pub fn to_text(lines: &[Line]) -> String {
 /// The first line that cannot be understood, that leads out of the root directory, or that names a
 /// file a second time.
 pub fn parse(text: &str, supported: CapSet) -> Result<Vec<Line>, FormatError> {
-    let failed = |line: usize, reason: String| FormatError { line: line + 1, reason };
+    let failed = |line: usize, fault| FormatError { line: line + 1, fault };
     if text.lines().next() != Some(TITLE) {
-        return Err(failed(0, format!("the first line must be {TITLE:?}")));
+        return Err(failed(0, Fault::Title));
     }
     let mut seen = std::collections::BTreeSet::new();
     let mut lines = Vec::new();
@@ -100,9 +86,9 @@ pub fn parse(text: &str, supported: CapSet) -> Result<Vec<Line>, FormatError> {
         if text.trim().is_empty() || text.starts_with('#') {
             continue;
         }
-        let line = Line::parse(text, supported).map_err(|reason| failed(number, reason))?;
+        let line = Line::parse(text, supported).map_err(|fault| failed(number, fault))?;
         if !seen.insert(line.path.clone()) {
-            return Err(failed(number, format!("{} is there twice", encode(&line.path))));
+            return Err(failed(number, Fault::SameFile(line.path)));
         }
         lines.push(line);
     }
@@ -134,9 +120,9 @@ impl Line {
         words.join(" ")
     }
 
-    fn parse(text: &str, supported: CapSet) -> Result<Line, String> {
+    fn parse(text: &str, supported: CapSet) -> Result<Line, Fault> {
         let mut words = text.split_whitespace();
-        let path = decode(words.next().unwrap_or_default()).map_err(|err| err.to_string())?;
+        let path = decode(words.next().unwrap_or_default()).map_err(Fault::Path)?;
         let mut line = Line::new(inside(&path)?, None);
         let (mut mode, mut owner, mut rootid) = (None, None, None);
         let mut caps = Vec::new();
@@ -146,7 +132,7 @@ impl Line {
                 Some(("mode", value)) => mode.replace(parse_mode(value)?).is_none(),
                 Some(("owner", value)) => owner.replace(parse_owner(value)?).is_none(),
                 Some(("rootid", value)) => {
-                    let id = value.parse::<u32>().map_err(|_| format!("{value}: not a root id"))?;
+                    let id = value.parse::<u32>().map_err(|_| not(value, "a root id"))?;
                     rootid.replace(id).is_none()
                 }
                 Some(("sha256", value)) => line.sha256.replace(parse_sha256(value)?).is_none(),
@@ -156,24 +142,24 @@ impl Line {
                 }
             };
             if !is_new {
-                return Err(format!("{}: the field is there twice", word.escape_debug()));
+                return Err(Fault::SameField(word.to_owned()));
             }
         }
         line.caps = match (&caps[..], rootid) {
-            ([], _) => return Err("the capabilities are missing (- for none)".into()),
+            ([], _) => return Err(Fault::NoCaps),
             (["-"], None) => None,
-            (["-"], Some(_)) => return Err("a root id takes capabilities".into()),
+            (["-"], Some(_)) => return Err(Fault::RootIdAlone),
             (words, rootid) => {
                 let state = CapState::parse(&words.join(" "), supported);
-                let state = state.map_err(|err| err.to_string())?;
-                let caps = FileCaps::try_from(state).map_err(|err| err.to_string())?;
+                let state = state.map_err(|err| Fault::Caps(err.into()))?;
+                let caps = FileCaps::try_from(state).map_err(Fault::Caps)?;
                 Some(FileCaps { rootid, ..caps })
             }
         };
         line.mode = match (mode, owner) {
             (Some(bits), Some((uid, gid))) => Some(Mode { bits, uid, gid }),
             (None, None) => None,
-            _ => return Err("mode= and owner= go together".into()),
+            _ => return Err(Fault::ModeOrOwnerAlone),
         };
         Ok(line)
     }
@@ -189,40 +175,44 @@ fn word(path: &Path) -> String {
 }
 
 /// Returns a path that stays below the root directory.
-fn inside(path: &OsStr) -> Result<PathBuf, String> {
-    let shown = || encode(path);
+fn inside(path: &OsStr) -> Result<PathBuf, Fault> {
     let mut inside = PathBuf::new();
     for component in Path::new(path).components() {
         match component {
             Component::RootDir | Component::CurDir => {}
             Component::Normal(name) => inside.push(name),
-            _ => return Err(format!("{}: leads out of the root directory", shown())),
+            _ => return Err(Fault::Outside(path.to_owned())),
         }
     }
     if inside.as_os_str().is_empty() || path.as_bytes().ends_with(b"/") {
-        return Err(format!("{}: not the path of a file", shown()));
+        return Err(Fault::NotFile(path.to_owned()));
     }
     Ok(inside)
 }
 
-fn parse_mode(text: &str) -> Result<u32, String> {
+/// Returns the fault of a value that is not of the kind of its field.
+fn not(value: &str, kind: &'static str) -> Fault {
+    Fault::Value { value: value.to_owned(), kind }
+}
+
+fn parse_mode(text: &str) -> Result<u32, Fault> {
     let is_octal = text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
     let bits = u32::from_str_radix(text, 8).ok().filter(|bits| is_octal && *bits <= 0o7777);
-    bits.ok_or_else(|| format!("{}: not an octal mode", text.escape_debug()))
+    bits.ok_or_else(|| not(text, "an octal mode"))
 }
 
-fn parse_owner(text: &str) -> Result<(u32, u32), String> {
+fn parse_owner(text: &str) -> Result<(u32, u32), Fault> {
     let ids =
         text.split_once(':').and_then(|(uid, gid)| Some((uid.parse().ok()?, gid.parse().ok()?)));
-    ids.ok_or_else(|| format!("{}: not UID:GID", text.escape_debug()))
+    ids.ok_or_else(|| not(text, "UID:GID"))
 }
 
-fn parse_sha256(text: &str) -> Result<[u8; 32], String> {
+fn parse_sha256(text: &str) -> Result<[u8; 32], Fault> {
     let digit = |byte: u8| char::from(byte).to_digit(16).and_then(|digit| u8::try_from(digit).ok());
     let pair = |pair: &[u8]| Some(digit(pair[0])? << 4 | digit(pair[1])?);
     let bytes: Option<Vec<u8>> = text.as_bytes().chunks_exact(2).map(pair).collect();
     let sum = bytes.filter(|_| text.len() == 64).and_then(|bytes| bytes.try_into().ok());
-    sum.ok_or_else(|| format!("{}: not a SHA-256", text.escape_debug()))
+    sum.ok_or_else(|| not(text, "a SHA-256"))
 }
 
 pub(super) fn hex(bytes: &[u8]) -> String {

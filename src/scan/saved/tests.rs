@@ -2,8 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn parsed(lines: &str) -> Result<Vec<Line>, String> {
-    parse(&format!("{TITLE}\n{lines}\n"), CapSet::NAMED).map_err(|err| err.to_string())
+fn parsed(lines: &str) -> Result<Vec<Line>, FormatError> {
+    parse(&format!("{TITLE}\n{lines}\n"), CapSet::NAMED)
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn lines() {
 #[test]
 fn lines_as_people_write_them() {
     let lines = parsed("\n# a comment\n  /usr/./bin/x   cap_chown,cap_kill+ep cap_net_raw+p-e\n");
-    let err = lines.unwrap_err();
+    let err = lines.unwrap_err().to_string();
     assert!(err.starts_with("line 4: ") && err.contains("cap_net_raw"), "{err}");
     let lines = parsed("  /usr/./bin/x   cap_chown,cap_kill+ep\n").unwrap();
     assert_eq!(lines[0].path, Path::new("usr/bin/x"));
@@ -49,10 +49,13 @@ fn faults() {
         ("x owner=root mode=1 -",          "line 2: root: not UID:GID"),
         ("x sha256=00 -",                  "line 2: 00: not a SHA-256"),
         ("x rootid=7 -",                   "line 2: a root id takes capabilities"),
+        ("x rootid=-1 =",                  "line 2: -1: not a root id"),
+        ("x cap_nonsense=ep",              "line 2: unknown capability \"cap_nonsense\" at byte 0 of \"cap_nonsense=ep\""),
+        ("x cap_kill=p cap_chown=ep",      "line 2: cannot store cap_kill: a file has one effective bit, so either none or all capabilities must be effective"),
         ("x =\ny =\n./x =",                "line 4: x is there twice"),
     ];
     for (text, want) in rows {
-        assert_eq!(parsed(text).unwrap_err(), want, "{text}");
+        assert_eq!(parsed(text).unwrap_err().to_string(), want, "{text}");
     }
     for text in ["x nonsense", "x cap_nonsense=ep", "x - cap_kill=p"] {
         assert!(parsed(text).is_err(), "{text}");

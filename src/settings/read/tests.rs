@@ -40,16 +40,15 @@ fn words(err: &SettingsError) -> String {
 }
 
 /// Reads a text of whatever format.
-fn parse(text: &str) -> Result<Vec<Brief>, String> {
-    let read = read(text, None).map_err(|err| words(&err))?;
-    Ok(read.iter().map(brief).collect())
+fn parse(text: &str) -> Result<Vec<Brief>, SettingsError> {
+    Ok(read(text, None)?.iter().map(brief).collect())
 }
 
 /// Reads an argument that is settings itself.
-fn one(argument: &str) -> Result<Brief, String> {
+fn one(argument: &str) -> Result<Brief, SettingsError> {
     match Source::parse(argument, &Context::default()) {
         Ok(Source::Words(settings)) => Ok(brief(&settings)),
-        Ok(Source::File { not_words: Some(err), .. }) | Err(err) => Err(words(&err)),
+        Ok(Source::File { not_words: Some(err), .. }) | Err(err) => Err(err),
         other => panic!("{other:?}"),
     }
 }
@@ -146,9 +145,9 @@ fn arguments() {
         ("cap_net_raw=x",     "cap_net_raw=x"),
         ("",                  "unknown capability"),
     ];
-    for (text, words) in rows {
-        let err = one(text).unwrap_err();
-        assert!(err.contains(words), "{text}: {err}");
+    for (text, part) in rows {
+        let err = words(&one(text).unwrap_err());
+        assert!(err.contains(part), "{text}: {err}");
     }
 }
 
@@ -189,9 +188,9 @@ fn texts_that_are_refused() {
         ("services: {w: {cap_add: [7.5]}}",            "service w: 7.5 is not the name"),
         ("{\"schema\": 1}",                            "unknown format; not one of: a Compose file"),
     ];
-    for (text, words) in rows {
-        let err = parse(text).unwrap_err();
-        assert!(err.contains(words), "{text}: {err}");
+    for (text, part) in rows {
+        let err = words(&parse(text).unwrap_err());
+        assert!(err.contains(part), "{text}: {err}");
     }
 }
 
@@ -210,7 +209,7 @@ fn formats_by_structure() {
     }
     // A document of the file that begins in the first column.
     let text = "--- |\n[Service]\nCapabilityBoundingSet=\n---\nservices: {w: {privileged: true}}\n";
-    assert_eq!(parse(text), Err("document 1 is of another format".to_owned()));
+    assert_eq!(parse(text), Err(SettingsError::MixedDocuments { document: 1 }));
     #[rustfmt::skip]
     let ambiguous = [
         ("services: {w: {privileged: true}}\nprocess: {}\n", ["compose:FILE", "oci:FILE"]),
@@ -219,7 +218,7 @@ fn formats_by_structure() {
         ("Name: x\nCapPrm: 0\nprocess: {capabilities: {bounding: [CAP_SYS_ADMIN]}}\n", ["oci:FILE", "status:FILE"]),
     ];
     for (text, prefixes) in ambiguous {
-        let err = parse(text).unwrap_err();
+        let err = words(&parse(text).unwrap_err());
         assert!(
             err.starts_with("is ambiguous") && prefixes.iter().all(|one| err.contains(one)),
             "{err}"
@@ -228,12 +227,12 @@ fn formats_by_structure() {
     // The one that is named.
     let named_format = |prefix: &str, text: &str| {
         let format = InputFormat::ALL.into_iter().find(|format| format.name() == prefix);
-        read(text, format).map_err(|err| words(&err))
+        read(text, format)
     };
     assert_eq!(named_format("oci", ambiguous[0].0).unwrap()[0].bounding, CapSet::empty());
     assert_eq!(named_format("compose", ambiguous[0].0).unwrap()[0].bounding, all);
     let err = named_format("unit", ambiguous[0].0).unwrap_err();
-    assert_eq!(err, "is not a systemd unit");
+    assert_eq!(err.to_string(), "is not a systemd unit");
     // A unit begins with a section, and has one of a service.
     for text in [
         "x: 1\n[Service]\n",
@@ -246,7 +245,7 @@ fn formats_by_structure() {
     }
     assert!(parse("\n# comment\n; comment\n[Service]\n").is_ok());
     // Twice is resolved in different ways.
-    let err = parse("{\"process\": {}, \"process\": {}}").unwrap_err();
+    let err = words(&parse("{\"process\": {}, \"process\": {}}").unwrap_err());
     assert!(err.contains("the key \"process\" is there twice"), "{err}");
     assert!(parse("services: {}\nservices: {}\n").is_err());
     assert!(parse("Name:\tx\nCapPrm:\t0\nCapPrm:\t1\n").is_err());
@@ -266,9 +265,9 @@ fn values_that_are_not_read() {
         ("{\"process\": {\"user\": {\"uid\": 4294967295}}}", "expected a name, or a decimal number"),
         ("[Service]\nUser=a b\n",                            "expected a name, or a decimal number"),
     ];
-    for (text, words) in rows {
-        let err = parse(text).unwrap_err();
-        assert!(err.contains(words), "{text}: {err}");
+    for (text, part) in rows {
+        let err = words(&parse(text).unwrap_err());
+        assert!(err.contains(part), "{text}: {err}");
     }
     for root in ["0", "00", "+0", "root", "0:0"] {
         let want = root.parse::<User>().unwrap().to_string();

@@ -10,9 +10,9 @@ use rcap::{
 
 use super::{values::ProfileName, *};
 
-fn parsed<R: Request>(line: &[&str]) -> Result<Parsed<R>, String> {
+fn parsed<R: Request>(line: &[&str]) -> Result<Parsed<R>, Mistake> {
     let argv: Vec<OsString> = ["x"].iter().chain(line).map(OsString::from).collect();
-    parse::<R>(command::<R>("x", "about"), &argv).map_err(|err| err.to_string())
+    parse::<R>(command::<R>("x", "about"), &argv)
 }
 
 fn request<R: Request>(line: &[&str]) -> R {
@@ -26,7 +26,8 @@ fn request<R: Request>(line: &[&str]) -> R {
 #[track_caller]
 fn mistakes<R: Request + Debug>(rows: &[(&[&str], &str)]) {
     for (line, want) in rows {
-        assert_eq!(parsed::<R>(line).map(|_| ()), Err((*want).to_owned()), "{line:?}");
+        let mistake = parsed::<R>(line).map(|_| ()).unwrap_err();
+        assert_eq!(mistake.to_string(), *want, "{line:?}");
     }
 }
 

@@ -3,8 +3,8 @@ use std::io;
 use super::*;
 use rcap::{Cap, CapSet, settings::Profile};
 
-fn one(argument: &str) -> Result<Settings, String> {
-    super::one(argument, &Context::default(), &mut io::empty()).map_err(|err| err.to_string())
+fn one(argument: &str) -> Result<Settings, NotFound> {
+    super::one(argument, &Context::default(), &mut io::empty())
 }
 
 #[test]
@@ -23,7 +23,7 @@ fn arguments() {
         ("",                  "unknown capability"),
     ];
     for (text, words) in rows {
-        let err = one(text).unwrap_err();
+        let err = one(text).unwrap_err().to_string();
         assert!(err.contains(words), "{text}: {err}");
     }
 }
@@ -41,10 +41,13 @@ fn words_before_files() {
         "apiVersion: v1\nkind: List\nitems: [{spec: {containers: [{name: c}, {name: c}]}}]",
     );
     // A path is one with a slash, whatever its last part is.
-    let caps = |argument: &str| one(argument).map(|source| source.bounding);
-    assert_eq!(caps("docker"), Ok(Profile::Docker.given()));
-    assert_eq!(caps(&format!("compose:{}:v", path("docker"))), Ok(Profile::Docker.given()));
-    assert_eq!(caps(&format!("{}:v", path("docker"))), Ok(Profile::Docker.given()));
+    for argument in [
+        "docker".to_owned(),
+        format!("compose:{}:v", path("docker")),
+        format!("{}:v", path("docker")),
+    ] {
+        assert_eq!(one(&argument).unwrap().bounding, Profile::Docker.given(), "{argument}");
+    }
     let stdin = |argument: &str, text: &str| {
         super::one(argument, &Context::default(), &mut text.as_bytes())
     };
@@ -67,7 +70,7 @@ fn words_before_files() {
         ("/dev/null:x".to_owned(),      "/dev/null: is a device, not a regular file"),
     ];
     for (argument, words) in rows {
-        let err = one(&argument).unwrap_err();
+        let err = one(&argument).unwrap_err().to_string();
         assert!(err.contains(words), "{argument}: {err}");
     }
     let own = one("/proc/self").unwrap();

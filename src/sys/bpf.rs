@@ -86,6 +86,33 @@ fn map_create(kind: u32, key: u32, value: u32, entries: u32) -> io::Result<Owned
     unsafe { descriptor(BPF_MAP_CREATE, &attr) }
 }
 
+/// `BPF_MAP_UPDATE_ELEM`
+///
+/// # Safety
+///
+/// `K` is as long as the keys of `map`, and `V` as its values.
+#[expect(unsafe_code, reason = "bpf(2)")]
+unsafe fn update<K: Copy, V: Copy>(map: &OwnedFd, key: K, value: V) -> io::Result<()> {
+    let attr = Attr::new()
+        .fd(0, map.as_fd())
+        .long(8, &raw const key as u64)
+        .long(16, &raw const value as u64);
+    // SAFETY: the kernel reads a key and a value, which are that long, as the caller promises.
+    unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+}
+
+/// `BPF_MAP_DELETE_ELEM`
+///
+/// # Safety
+///
+/// `K` is as long as the keys of `map`.
+#[expect(unsafe_code, reason = "bpf(2)")]
+unsafe fn delete<K: Copy>(map: &OwnedFd, key: K) -> io::Result<()> {
+    let attr = Attr::new().fd(0, map.as_fd()).long(8, &raw const key as u64);
+    // SAFETY: the kernel reads a key, which is that long, as the caller promises.
+    unsafe { bpf(BPF_MAP_DELETE_ELEM, &attr) }.map(drop)
+}
+
 /// A queue of values with `N` words.
 #[derive(Debug)]
 pub(crate) struct Queue<const N: usize>(OwnedFd);
@@ -97,14 +124,17 @@ impl<const N: usize> Queue<N> {
         map_create(BPF_MAP_TYPE_QUEUE, 0, value, entries).map(Queue)
     }
 
-    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`. `ENOENT`: the queue is empty.
+    /// `BPF_MAP_LOOKUP_AND_DELETE_ELEM`. Returns `None` if the queue is empty.
     #[expect(unsafe_code, reason = "bpf(2)")]
-    pub(crate) fn pop(&self) -> io::Result<[u64; N]> {
+    pub(crate) fn pop(&self) -> io::Result<Option<[u64; N]>> {
         let mut words = [0; N];
         let attr = Attr::new().fd(0, self.0.as_fd()).long(16, words.as_mut_ptr() as u64);
         // SAFETY: the kernel writes one value of the map, which is as long as `words`.
-        unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr) }?;
-        Ok(words)
+        match unsafe { bpf(BPF_MAP_LOOKUP_AND_DELETE_ELEM, &attr) } {
+            Ok(_) => Ok(Some(words)),
+            Err(err) if err.raw_os_error() == Some(libc::ENOENT) => Ok(None),
+            Err(err) => Err(err),
+        }
     }
 }
 
@@ -120,13 +150,8 @@ impl Counter {
     /// `BPF_MAP_UPDATE_ELEM`
     #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn set(&self, value: u64) -> io::Result<()> {
-        let key = 0_u32;
-        let attr = Attr::new()
-            .fd(0, self.0.as_fd())
-            .long(8, &raw const key as u64)
-            .long(16, &raw const value as u64);
-        // SAFETY: the kernel reads a key and a value, both as long as those of the map.
-        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+        // SAFETY: the map has keys of 4 bytes and values of 8.
+        unsafe { update(&self.0, 0_u32, value) }
     }
 
     /// `BPF_MAP_LOOKUP_ELEM`
@@ -155,21 +180,15 @@ impl Cgroups {
     /// `BPF_MAP_UPDATE_ELEM`. `EBADF`: not a directory of the unified hierarchy.
     #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn set(&self, at: u32, group: BorrowedFd<'_>) -> io::Result<()> {
-        let group = group.as_raw_fd();
-        let attr = Attr::new()
-            .fd(0, self.0.as_fd())
-            .long(8, &raw const at as u64)
-            .long(16, &raw const group as u64);
-        // SAFETY: the kernel reads a key and a value, both as long as those of the map.
-        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+        // SAFETY: the map has keys and values of 4 bytes.
+        unsafe { update(&self.0, at, group.as_raw_fd()) }
     }
 
     /// `BPF_MAP_DELETE_ELEM`: no task is in the group at this index.
     #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn clear(&self, at: u32) -> io::Result<()> {
-        let attr = Attr::new().fd(0, self.0.as_fd()).long(8, &raw const at as u64);
-        // SAFETY: the kernel reads a key, as long as those of the map.
-        unsafe { bpf(BPF_MAP_DELETE_ELEM, &attr) }.map(drop)
+        // SAFETY: the map has keys of 4 bytes.
+        unsafe { delete(&self.0, at) }
     }
 }
 
@@ -201,12 +220,8 @@ impl Table {
     /// `BPF_MAP_UPDATE_ELEM`. `E2BIG`: the table is full.
     #[expect(unsafe_code, reason = "bpf(2)")]
     pub(crate) fn insert(&self, key: u64, value: u64) -> io::Result<()> {
-        let attr = Attr::new()
-            .fd(0, self.0.as_fd())
-            .long(8, &raw const key as u64)
-            .long(16, &raw const value as u64);
-        // SAFETY: the kernel reads a key and a value, both as long as those of the map.
-        unsafe { bpf(BPF_MAP_UPDATE_ELEM, &attr) }.map(drop)
+        // SAFETY: the map has keys and values of 8 bytes.
+        unsafe { update(&self.0, key, value) }
     }
 
     /// Removes all entries.
@@ -221,12 +236,11 @@ impl Table {
                 Err(err) if err.raw_os_error() == Some(libc::ENOENT) => return Ok(()),
                 other => other?,
             };
-            let attr = Attr::new().fd(0, self.0.as_fd()).long(8, &raw const key as u64);
-            // SAFETY: the kernel reads a key, which is as long as those of the map.
-            match unsafe { bpf(BPF_MAP_DELETE_ELEM, &attr) } {
+            // SAFETY: the map has keys of 8 bytes.
+            match unsafe { delete(&self.0, key) } {
                 // A program was faster.
                 Err(err) if err.raw_os_error() == Some(libc::ENOENT) => {}
-                other => drop(other?),
+                other => other?,
             }
         }
     }

@@ -5,16 +5,18 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ffi::CStr,
     fs, io,
-    os::fd::{AsFd, OwnedFd},
+    os::fd::OwnedFd,
 };
 
-use super::{Call, Check, Event, EventKind, UserStack};
+use super::{
+    Call, Event, EventKind, UserStack,
+    programs::{self, low, run},
+};
 use crate::{
     Op, Result,
     launch::above_standard,
-    sys::bpf::{self, Counter, Queue, Scratch, Table},
+    sys::bpf::{Counter, Queue, Scratch, Table},
 };
 
 mod mappings;
@@ -81,11 +83,6 @@ impl CallRecorder {
             .lines()
             .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() != "0"));
         maps.filtered.set(u64::from(is_filtered))?;
-        let run = |name: &CStr, instructions: &[u64]| -> io::Result<OwnedFd> {
-            // Only programs under the kernel's license may call these functions.
-            let loaded = bpf::prog_load(instructions, c"Dual MIT/GPL")?;
-            bpf::raw_tracepoint_open(name, loaded.as_fd())
-        };
         let links = vec![
             run(c"sched_process_exit", &program::exit(&maps))?,
             run(c"task_newtask", &program::started(&maps))?,
@@ -166,15 +163,15 @@ impl CallRecorder {
     fn read(&mut self) -> io::Result<()> {
         // As many as there can be; more may be coming all the time.
         for _ in 0..ENDS {
-            let Some(words) = pop(&self.maps.ends)? else { break };
+            let Some(words) = self.maps.ends.pop()? else { break };
             self.pending.push(end(&words));
         }
         for _ in 0..OBJECTS {
-            let Some(words) = pop(&self.maps.objects)? else { break };
+            let Some(words) = self.maps.objects.pop()? else { break };
             self.objects.insert((words[0], low(words[1])), words);
         }
         for _ in 0..CHECKS {
-            let Some(words) = pop(&self.maps.checks)? else { break };
+            let Some(words) = self.maps.checks.pop()? else { break };
             let (time, [process, tid]) = (words[0], [high(words[1]), low(words[1])]);
             if self.workers.insert(tid) {
                 let kind = EventKind::Started { tid };
@@ -184,7 +181,7 @@ impl CallRecorder {
         }
         if let Some((queue, _)) = &self.maps.stacks {
             for _ in 0..STACKS {
-                let Some(words) = pop(queue)? else { break };
+                let Some(words) = queue.pop()? else { break };
                 self.pending.extend(user_stack(&words));
             }
         }
@@ -225,14 +222,7 @@ fn refer(call: &mut Call, object: &[u64; OBJECT]) {
 fn check(words: &[u64; CHECK]) -> Event {
     let (&[time, thread, cap, answer, namespace, own], stack) =
         words.split_first_chunk().unwrap_or((&[0; 6], &[]));
-    let check = Check {
-        number: low(cap),
-        granted: Some(low(answer) == 0),
-        namespace,
-        own_namespace: Some(own),
-        unaudited: false,
-        stack: stack.iter().copied().take_while(|&address| address != 0).collect(),
-    };
+    let check = programs::check([cap, answer, namespace, own], stack);
     Event { time, tid: low(thread), kind: EventKind::Check(check) }
 }
 
@@ -256,15 +246,6 @@ fn user_stack(words: &[u64; USER_STACK]) -> Option<Event> {
     (is_64_bit && register(INSTRUCTION) != 0).then_some(Event { time, tid: low(thread), kind })
 }
 
-/// The next value of a queue, if there is one.
-fn pop<const N: usize>(queue: &Queue<N>) -> io::Result<Option<[u64; N]>> {
-    match queue.pop() {
-        Ok(words) => Ok(Some(words)),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(err),
-    }
-}
-
 /// The lower half of a word, as an int.
 fn int(word: u64) -> i32 {
     i32::from_ne_bytes(low(word).to_ne_bytes())
@@ -273,9 +254,4 @@ fn int(word: u64) -> i32 {
 /// The upper half of a word: the id of the process of a pair.
 fn high(word: u64) -> u32 {
     (word >> 32) as u32
-}
-
-/// The lower half of a word: the id of the thread of a pair, or an int.
-fn low(word: u64) -> u32 {
-    (word & 0xffff_ffff) as u32
 }

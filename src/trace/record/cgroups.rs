@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, hash_map::Entry},
-    ffi::{CStr, OsString},
+    ffi::OsString,
     fs::{self, File},
     io,
     os::{
@@ -18,30 +18,29 @@ use nix::sys::{
     statfs::{CGROUP2_SUPER_MAGIC, statfs},
 };
 
-use super::{Check, Event, EventKind, MARK, Rest, processes::settled};
+use super::{
+    Check, Event, EventKind, MARK, Rest,
+    processes::settled,
+    programs::{self, low, run},
+};
 use crate::{
     Error, Op, Result,
     error::TraceError,
     sys::{
         self,
-        bpf::{self, Cgroups, Counter, Ids, Queue},
+        bpf::{Cgroups, Counter, Ids, Queue},
     },
     trace::{Gap, Target, target::unified},
 };
 
 mod program;
 
-use program::{CHECK, END, Maps, STACK};
+use program::{CHECK, Maps, STACK};
 
 /// Records the checks for processes in control groups, including processes that enter them later.
 #[derive(Debug)]
 pub(crate) struct CgroupRecorder {
-    checks: Queue<CHECK>,
-    ends: Queue<END>,
-    /// The number of lost events.
-    lost: Counter,
-    /// The number of processes seen outside of the groups after being seen inside.
-    left: Counter,
+    maps: Maps,
     /// The last known name of each thread.
     programs: HashMap<u32, [u64; 2]>,
     pending: Vec<Event>,
@@ -90,60 +89,15 @@ impl CgroupRecorder {
         // A program has a limited number of instructions.
         let count = i16::try_from(cgroups.len()).ok().filter(|count| (1..=64).contains(count));
         let count = count.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
-        let for_mark = u32::from(count.unsigned_abs());
-        let groups = Cgroups::new(for_mark + 1).map_err(failed)?;
-        let set = |at: u32, path: &Path| -> Result<()> {
-            let group = File::open(path).map_err(|err| Op::Open.on(path, err))?;
-            groups.set(at, group.as_fd()).map_err(failed)
-        };
-        let checks = Queue::new(ENTRIES).map_err(failed)?;
-        let ends = Queue::new(ENTRIES).map_err(failed)?;
-        let members = Ids::new(TASKS).map_err(failed)?;
-        let open = Ids::new(TASKS).map_err(failed)?;
-        let lost = Counter::new().map_err(failed)?;
-        let left = Counter::new().map_err(failed)?;
-        let maps = Maps {
-            groups: &groups,
-            count,
-            checks: &checks,
-            ends: &ends,
-            members: &members,
-            left: &left,
-            open: &open,
-            lost: &lost,
-        };
-        let run = |name: &CStr, instructions: &[u64]| -> Result<OwnedFd> {
-            // Only programs under the kernel's license may call these functions.
-            let loaded = bpf::prog_load(instructions, c"Dual MIT/GPL");
-            let loaded = loaded.map_err(failed)?;
-            bpf::raw_tracepoint_open(name, loaded.as_fd()).map_err(failed)
-        };
-        let mut links = vec![run(c"sched_process_exit", &program::exit(&maps))?];
-        // Exits are recorded first, so that every check has one.
-        if outcomes {
-            links.push(run(c"sys_exit", &program::system_call(&maps))?);
-        }
-        links.push(run(c"cap_capable", &program::check(&maps))?);
-        // All processes, until this one has made its mark.
-        set(for_mark, &unified().ok_or(Error::Trace(TraceError::NoBackend))?)?;
-        // The capability does not exist, so the call fails, but the kernel checks first.
-        let _ = sys::capbset_drop(u8::MAX);
-        groups.clear(for_mark).map_err(failed)?;
-        // If the kernel lacks this call, a check that another process makes at this moment may be
-        // attributed to one of the groups.
-        let _ = sys::wait_for_bpf();
-        if !has_mark(&checks)? {
-            return Err(Error::Trace(TraceError::NoMark));
-        }
+        let maps = Maps::new(count).map_err(failed)?;
+        let links = run_programs(&maps, outcomes).map_err(failed)?;
+        make_mark(&maps)?;
         for (at, path) in (0..).zip(cgroups) {
-            set(at, path)?;
+            record_group(&maps, at, path)?;
         }
         let mark = Check { number: MARK, granted: Some(false), ..Check::default() };
         let mut recorder = CgroupRecorder {
-            checks,
-            ends,
-            lost,
-            left,
+            maps,
             programs: HashMap::new(),
             // Each check has its own user namespace, so the mark has none.
             pending: vec![Event { time: 0, tid: 0, kind: EventKind::Check(mark) }],
@@ -196,10 +150,13 @@ impl CgroupRecorder {
 
     /// Returns all events in time order.
     fn read(&mut self) -> Result<Vec<Event>> {
+        let failed = |err| Op::ReadTrace.thread(err);
         let mut events = std::mem::take(&mut self.pending);
         // New events may arrive all the time, so the number is limited.
         for _ in 0..ENTRIES {
-            let Some([time, thread, returned]) = pop(&self.ends)? else { break };
+            let Some([time, thread, returned]) = self.maps.ends.pop().map_err(failed)? else {
+                break;
+            };
             let kind = EventKind::SystemCall {
                 number: -1,
                 returned: i64::from_ne_bytes(returned.to_ne_bytes()),
@@ -208,7 +165,7 @@ impl CgroupRecorder {
             events.push(Event { time, tid: low(thread), kind });
         }
         for _ in 0..ENTRIES {
-            let Some(words) = pop(&self.checks)? else { break };
+            let Some(words) = self.maps.checks.pop().map_err(failed)? else { break };
             self.read_check(&words, &mut events);
         }
         events.sort_by_key(|event| event.time);
@@ -225,9 +182,9 @@ impl CgroupRecorder {
         self.links.clear();
         let events = self.read()?;
         let count = |counter: &Counter| counter.get().map_err(|err| Op::ReadTrace.thread(err));
-        self.has_left |= count(&self.left)? > 0;
+        self.has_left |= count(&self.maps.left)? > 0;
         let gaps = if self.has_left { vec![Gap::LeftCgroup] } else { Vec::new() };
-        Ok(Rest { events, lost: Some(count(&self.lost)?), lost_stacks: 0, gaps })
+        Ok(Rest { events, lost: Some(count(&self.maps.lost)?), lost_stacks: 0, gaps })
     }
 
     /// Decodes a check, and adds an event for its program if the program has changed.
@@ -239,17 +196,55 @@ impl CgroupRecorder {
             let path = OsString::from_vec(name(comm));
             events.push(Event { time, tid, kind: EventKind::Exec { path } });
         }
-        let stack = stack.iter().copied().take_while(|&address| address != 0);
-        let check = Check {
-            number: low(cap),
-            granted: Some(low(answer) == 0),
-            namespace,
-            own_namespace: Some(own),
-            unaudited: false,
-            stack: stack.collect(),
-        };
+        let check = programs::check([cap, answer, namespace, own], stack);
         events.push(Event { time, tid, kind: EventKind::Check(check) });
     }
+}
+
+impl Maps {
+    /// Creates the maps for `count` control groups.
+    fn new(count: i16) -> io::Result<Maps> {
+        Ok(Maps {
+            groups: Cgroups::new(u32::from(count.unsigned_abs()) + 1)?,
+            count,
+            checks: Queue::new(ENTRIES)?,
+            ends: Queue::new(ENTRIES)?,
+            members: Ids::new(TASKS)?,
+            left: Counter::new()?,
+            open: Ids::new(TASKS)?,
+            lost: Counter::new()?,
+        })
+    }
+}
+
+/// Attaches the programs to their tracepoints. They run while the returned descriptors are open.
+fn run_programs(maps: &Maps, outcomes: bool) -> io::Result<Vec<OwnedFd>> {
+    let mut links = vec![run(c"sched_process_exit", &program::exit(maps))?];
+    // Exits are recorded first, so that every check has one.
+    if outcomes {
+        links.push(run(c"sys_exit", &program::system_call(maps))?);
+    }
+    links.push(run(c"cap_capable", &program::check(maps))?);
+    Ok(links)
+}
+
+/// Records the control group of a directory at this index.
+fn record_group(maps: &Maps, at: u32, path: &Path) -> Result<()> {
+    let group = File::open(path).map_err(|err| Op::Open.on(path, err))?;
+    maps.groups.set(at, group.as_fd()).map_err(|err| Op::LoadBpf.thread(err))
+}
+
+/// Records all processes until this one has made its mark, and removes what was recorded.
+fn make_mark(maps: &Maps) -> Result<()> {
+    let at = u32::from(maps.count.unsigned_abs());
+    record_group(maps, at, &unified().ok_or(Error::Trace(TraceError::NoBackend))?)?;
+    // The capability does not exist, so the call fails, but the kernel checks first.
+    let _ = sys::capbset_drop(u8::MAX);
+    maps.groups.clear(at).map_err(|err| Op::LoadBpf.thread(err))?;
+    // If the kernel lacks this call, a check that another process makes at this moment may be
+    // attributed to one of the groups.
+    let _ = sys::wait_for_bpf();
+    if has_mark(&maps.checks)? { Ok(()) } else { Err(Error::Trace(TraceError::NoMark)) }
 }
 
 /// Returns whether the mark is among the first checks. The process IDs are not those of this PID
@@ -257,28 +252,16 @@ impl CgroupRecorder {
 fn has_mark(checks: &Queue<CHECK>) -> Result<bool> {
     let own = prctl::get_name().map_err(|err| Op::ReadProc.thread(err))?;
     let mut found = false;
-    while let Some([_, _, cap, _, _, _, first, second, ..]) = pop(checks)? {
+    while let Some([_, _, cap, _, _, _, first, second, ..]) =
+        checks.pop().map_err(|err| Op::ReadTrace.thread(err))?
+    {
         found |= low(cap) == MARK && name([first, second]) == own.as_bytes();
     }
     Ok(found)
-}
-
-/// Returns the next value of a queue, if there is one.
-fn pop<const N: usize>(queue: &Queue<N>) -> Result<Option<[u64; N]>> {
-    match queue.pop() {
-        Ok(words) => Ok(Some(words)),
-        Err(err) if err.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(err) => Err(Op::ReadTrace.thread(err)),
-    }
 }
 
 /// Returns the NUL-terminated name of a thread.
 fn name(words: [u64; 2]) -> Vec<u8> {
     let bytes = words.into_iter().flat_map(u64::to_ne_bytes);
     bytes.take_while(|&byte| byte != 0).collect()
-}
-
-/// Returns the lower half of a word: the thread ID of a pair, or an int.
-fn low(word: u64) -> u32 {
-    (word & 0xffff_ffff) as u32
 }

@@ -2,9 +2,9 @@
 
 use std::{ffi::OsString, ops::Range, os::unix::ffi::OsStringExt, sync::Arc};
 
-use super::{format::Format, page::Page};
+use super::{Tracefs, format::Format, page::Page};
 use crate::{
-    Cap,
+    Cap, Result,
     exec::Credentials,
     trace::{object::Object, stack::Stack},
 };
@@ -168,6 +168,23 @@ pub(crate) struct Formats {
 }
 
 impl Formats {
+    /// Reads the layouts, with `check` and `answer` as the names of those events.
+    ///
+    /// # Errors
+    ///
+    /// A layout cannot be read.
+    pub(super) fn of(tracefs: &Tracefs, check: &str, answer: Option<&str>) -> Result<Formats> {
+        Ok(Formats {
+            check: tracefs.format(check)?,
+            answer: answer.map(|event| tracefs.format(event)).transpose()?.flatten(),
+            stack: tracefs.format("ftrace/kernel_stack")?,
+            system_call: tracefs.format("raw_syscalls/sys_exit")?,
+            exec: tracefs.format("sched/sched_process_exec")?,
+            started: tracefs.format("task/task_newtask")?,
+            ended: tracefs.format("sched/sched_process_exit")?,
+        })
+    }
+
     /// Adds the events of a page to those of earlier pages of the same processor. A stack belongs
     /// to the preceding check, which may be the last record of the page before.
     pub(crate) fn read(&self, page: &Page<'_>, events: &mut Vec<Event>) {

@@ -23,6 +23,8 @@ mod format;
 mod kprobe;
 mod page;
 mod processes;
+mod programs;
+mod settings;
 mod symbols;
 mod tracefs;
 

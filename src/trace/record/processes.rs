@@ -7,7 +7,7 @@ use std::{
     os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -21,7 +21,8 @@ use super::{
     event::Formats,
     kprobe::Probes,
     page::Page,
-    tracefs::{Instance, NOBODY, Reader, lives},
+    settings::Settings,
+    tracefs::{Instance, Reader, lives},
 };
 use crate::{
     Error, Op, Result,
@@ -33,9 +34,6 @@ use crate::{
 
 /// The size to which a buffer can grow by itself.
 const KILOBYTES: u32 = 128 * 1024;
-
-/// The interval of checks for changed settings.
-const CHECK: Duration = Duration::from_millis(20);
 
 /// Records the kernel's capability checks, and the events that are needed to interpret them.
 ///
@@ -56,11 +54,7 @@ pub(crate) struct ProcessRecorder {
     lost: Option<u64>,
     /// The number of records lost in all earlier recordings, as counted by the kernel.
     counted: u64,
-    /// The files of the instance that no other process may change, and their text.
-    settings: Vec<(String, Option<String>)>,
-    /// The first of them that another process has changed, and the time of the last check.
-    changed: Option<String>,
-    checked: Instant,
+    settings: Settings,
     /// The ends of system calls, where BPF can tell them.
     calls: Option<CallRecorder>,
     // The order of these fields matters: a probe must exist while an instance uses it.
@@ -75,6 +69,29 @@ pub(crate) fn settled() -> Result<u64> {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).map_err(|err| Op::ReadTrace.thread(err))?;
     let before = Duration::from(now).saturating_sub(Duration::from_millis(1));
     Ok(u64::try_from(before.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Enables the events of a recording: `check` with its stack, `answer` if there is one, the ends of
+/// system calls if `outcomes` are recorded by tracefs, and the lives of processes. Returns the
+/// settings that now have to stay.
+fn enable(
+    instance: &Instance,
+    check: &str,
+    answer: Option<String>,
+    outcomes: bool,
+) -> Result<Settings> {
+    let trigger = format!("events/{check}/trigger");
+    instance.write(&trigger, "stacktrace")?;
+    let mut files = vec![trigger, format!("events/{check}/filter")];
+    let outcomes = outcomes.then(|| "raw_syscalls/sys_exit".to_owned());
+    let processes = ["sched/sched_process_exec", "task/task_newtask", "sched/sched_process_exit"]
+        .map(|event| Some(event.to_owned()));
+    let asked = [Some(check.to_owned()), answer, outcomes];
+    for event in asked.into_iter().chain(processes).flatten() {
+        instance.enable(&event)?;
+        files.push(format!("events/{event}/enable"));
+    }
+    Ok(Settings::of(instance, files))
 }
 
 impl ProcessRecorder {
@@ -109,49 +126,13 @@ impl ProcessRecorder {
             None => "capability/cap_capable".to_owned(),
         };
         let answer = probes.as_ref().map(Probes::answer);
-        let formats = Formats {
-            check: tracefs.format(&check)?,
-            answer: answer
-                .as_ref()
-                .and_then(|answer| tracefs.format(answer).transpose())
-                .transpose()?,
-            stack: tracefs.format("ftrace/kernel_stack")?,
-            system_call: tracefs.format("raw_syscalls/sys_exit")?,
-            exec: tracefs.format("sched/sched_process_exec")?,
-            started: tracefs.format("task/task_newtask")?,
-            ended: tracefs.format("sched/sched_process_exit")?,
-        };
-        let trigger = format!("events/{check}/trigger");
-        instance.write(&trigger, "stacktrace")?;
-        let mut settings = [
-            "trace_clock",
-            "options/overwrite",
-            "options/event-fork",
-            "set_event_notrace_pid",
-            "tracing_cpumask",
-        ]
-        .map(str::to_owned)
-        .to_vec();
-        settings.extend([trigger, format!("events/{check}/filter")]);
+        let formats = Formats::of(&tracefs, &check, answer.as_deref())?;
         // Without BPF, the end of every system call is recorded.
         let is_best = options.outcomes && matches!(backend, Backend::Tracepoint);
         let stacks = options.records_stacks();
         let calls = if is_best { CallRecorder::new(stacks).ok() } else { None };
         let outcomes = options.outcomes && calls.is_none();
-        let outcomes = outcomes.then(|| "raw_syscalls/sys_exit".to_owned());
-        let processes =
-            ["sched/sched_process_exec", "task/task_newtask", "sched/sched_process_exit"]
-                .map(|event| Some(event.to_owned()));
-        let asked = [Some(check), answer, outcomes];
-        for event in asked.into_iter().chain(processes).flatten() {
-            instance.enable(&event)?;
-            settings.push(format!("events/{event}/enable"));
-        }
-        let settings = settings.into_iter().map(|file| {
-            let text = instance.read(&file).ok();
-            (file, text)
-        });
-        let settings = settings.collect();
+        let settings = enable(&instance, &check, answer, outcomes)?;
         let readers = instance.readers()?.into_iter().map(|reader| (reader, Vec::new())).collect();
         Ok(ProcessRecorder {
             formats,
@@ -163,8 +144,6 @@ impl ProcessRecorder {
             lost: Some(0),
             counted: 0,
             settings,
-            changed: None,
-            checked: Instant::now(),
             instance,
             calls,
             _probes: probes,
@@ -342,9 +321,7 @@ impl ProcessRecorder {
         // Events that are being written are left for the next call.
         let until = settled()?;
         self.read()?;
-        if self.checked.elapsed() >= CHECK {
-            self.check_settings();
-        }
+        self.settings.check_regularly(&self.instance);
         self.take_until(until)
     }
 
@@ -391,30 +368,6 @@ impl ProcessRecorder {
         }
     }
 
-    /// Notes the first setting that another process has changed.
-    fn check_settings(&mut self) {
-        if self.changed.is_none() {
-            self.changed = self.setting_changed().map(str::to_owned);
-        }
-        self.checked = Instant::now();
-    }
-
-    /// Returns the first setting that another process has changed.
-    fn setting_changed(&self) -> Option<&str> {
-        let read = |file: &str| self.instance.read(file).ok();
-        let is = |file, wanted: &str| {
-            read(file).is_some_and(|text| text.lines().any(|line| line == wanted))
-        };
-        [("tracing_on", "1"), ("set_event_pid", NOBODY)]
-            .into_iter()
-            .find(|&(file, wanted)| !is(file, wanted))
-            .map(|(file, _)| file)
-            .or_else(|| {
-                let mut settings = self.settings.iter();
-                settings.find(|(file, text)| read(file) != *text).map(|(file, _)| &**file)
-            })
-    }
-
     fn take_until(&mut self, time: u64) -> Result<Vec<Event>> {
         let mut taken = std::mem::take(&mut self.known);
         for (_, events) in &mut self.readers {
@@ -435,7 +388,7 @@ impl ProcessRecorder {
     ///
     /// An error if tracefs was unmounted.
     pub(crate) fn stop(&mut self) -> Result<Rest> {
-        self.check_settings();
+        self.settings.check(&self.instance);
         self.instance.write("tracing_on", "0")?;
         self.read()?;
         let taken = self.readers.iter().map(|(reader, _)| reader.taken());
@@ -455,7 +408,7 @@ impl ProcessRecorder {
             lost = lost.map(|lost| lost.saturating_add(more));
             lost_stacks = stacks;
         }
-        let changed = self.changed.take().map(|setting| Gap::Changed { setting });
+        let changed = self.settings.take_changed().map(|setting| Gap::Changed { setting });
         let gaps = changed.into_iter().chain(others.then_some(Gap::Taken)).collect();
         Ok(Rest { events, lost, lost_stacks, gaps })
     }

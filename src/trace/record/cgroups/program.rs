@@ -24,21 +24,22 @@ const fn word(at: i16) -> i16 {
 }
 
 /// The maps that the programs share.
-pub(super) struct Maps<'a> {
+#[derive(Debug)]
+pub(super) struct Maps {
     /// The recorded control groups, and one more for the mark; and their number.
-    pub(super) groups: &'a Cgroups,
+    pub(super) groups: Cgroups,
     pub(super) count: i16,
     /// The events.
-    pub(super) checks: &'a Queue<CHECK>,
-    pub(super) ends: &'a Queue<END>,
+    pub(super) checks: Queue<CHECK>,
+    pub(super) ends: Queue<END>,
     /// The processes that were checked in one of the groups.
-    pub(super) members: &'a Ids,
+    pub(super) members: Ids,
     /// The number of them that were checked outside of the groups later.
-    pub(super) left: &'a Counter,
+    pub(super) left: Counter,
     /// The threads that were checked in their current system call.
-    pub(super) open: &'a Ids,
+    pub(super) open: Ids,
     /// The number of lost events.
-    pub(super) lost: &'a Counter,
+    pub(super) lost: Counter,
 }
 
 impl Code {
@@ -84,17 +85,17 @@ impl Code {
 /// At the tracepoint cap_capable, whose arguments are the credentials, the user namespace in
 /// question, that of the credentials, the capability and the result.
 /// (include/trace/events/capability.h)
-pub(super) fn check(maps: &Maps<'_>) -> Vec<u64> {
+pub(super) fn check(maps: &Maps) -> Vec<u64> {
     let mut code = Code::default();
     code.copy(R6, R1);
     let is_in = |code: &mut Code, group: i16| {
-        code.map(R1, maps.groups).set(R2, group.into()).call(call::CURRENT_TASK_UNDER_CGROUP);
+        code.map(R1, &maps.groups).set(R2, group.into()).call(call::CURRENT_TASK_UNDER_CGROUP);
         code.jump_if(R0, 1)
     };
     let inside: Vec<usize> = (0..maps.count).map(|group| is_in(&mut code, group)).collect();
     let mark = is_in(&mut code, maps.count);
-    code.process().remove(maps.members).end_unless(R0, 0).count(maps.left).end();
-    code.land(inside).process().insert(maps.members);
+    code.process().remove(&maps.members).end_unless(R0, 0).count(&maps.left).end();
+    code.land(inside).process().insert(&maps.members);
     code.land([mark]).process().event(CHECK);
     for (argument, at) in [(3, 2), (4, 3), (1, 4), (2, 5)] {
         code.load(R1, R6, 8 * argument).store(word(at), R1);
@@ -102,22 +103,22 @@ pub(super) fn check(maps: &Maps<'_>) -> Vec<u64> {
     code.address(R1, word(6)).set(R2, 16).call(call::GET_CURRENT_COMM);
     let stack = i32::try_from(8 * STACK).unwrap_or(0);
     code.copy(R1, R6).address(R2, word(8)).set(R3, stack).set(R4, 0).call(call::GET_STACK);
-    code.store(KEY, R7).insert(maps.open);
-    code.send(maps.checks, maps.lost);
+    code.store(KEY, R7).insert(&maps.open);
+    code.send(&maps.checks, &maps.lost);
     code.finish()
 }
 
 /// At the tracepoint sys_exit, whose arguments are the registers and the return value.
-pub(super) fn system_call(maps: &Maps<'_>) -> Vec<u64> {
+pub(super) fn system_call(maps: &Maps) -> Vec<u64> {
     let mut code = Code::default();
-    code.copy(R6, R1).process().store(KEY, R7).remove(maps.open).end_unless(R0, 0);
+    code.copy(R6, R1).process().store(KEY, R7).remove(&maps.open).end_unless(R0, 0);
     code.event(END).load(R1, R6, 8).store(word(2), R1);
-    code.send(maps.ends, maps.lost);
+    code.send(&maps.ends, &maps.lost);
     code.finish()
 }
 
 /// At the tracepoint sched_process_exit, because the process ID can be reused.
-pub(super) fn exit(maps: &Maps<'_>) -> Vec<u64> {
+pub(super) fn exit(maps: &Maps) -> Vec<u64> {
     let mut code = Code::default();
     code.process();
     // R7 = the thread ID, by a 32-bit move. Other threads of the process continue.
@@ -125,6 +126,6 @@ pub(super) fn exit(maps: &Maps<'_>) -> Vec<u64> {
     code.to_end.push(code.words.len());
     // if R7 != R0 goto end
     code.push(0x5d, R7, R0, 0, 0);
-    code.remove(maps.members);
+    code.remove(&maps.members);
     code.finish()
 }

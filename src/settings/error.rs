@@ -191,10 +191,11 @@ impl fmt::Display for SettingsError {
             SettingsError::Unwritable { format, reason } => {
                 write!(f, "{}: {reason}", format.name())
             }
-            SettingsError::UnknownEngine { text } => {
-                let names = EngineKind::ALL.map(EngineKind::name).join(", ");
-                write!(f, "{text:?} is not NAME or NAME@VERSION, with one of {names}")
-            }
+            SettingsError::UnknownEngine { text } => write!(
+                f,
+                "{text:?} is not NAME or NAME@VERSION, with one of {}",
+                EngineKind::ALL.map(EngineKind::name).join(", ")
+            ),
             SettingsError::Within { subject, .. } => f.write_str(subject),
             SettingsError::Value { value, reason } => write!(f, "{value} {reason}"),
             SettingsError::UnknownCap(err) => err.fmt(f),
@@ -205,13 +206,7 @@ impl fmt::Display for SettingsError {
                 let names = InputFormat::ALL.map(InputFormat::description);
                 write!(f, "unknown format; not one of: {}", names.join(", "))
             }
-            SettingsError::Ambiguous { formats } => {
-                let names: Vec<&str> = formats.iter().map(|format| format.description()).collect();
-                let prefixes: Vec<String> =
-                    formats.iter().map(|format| format!("{}:FILE", format.name())).collect();
-                let (names, prefixes) = (names.join(" and "), prefixes.join(" or "));
-                write!(f, "is ambiguous: {names}; name its format: {prefixes}")
-            }
+            SettingsError::Ambiguous { formats } => write_ambiguous(f, formats),
             SettingsError::NotFormat { format, syntax } => {
                 write!(f, "is not {}", format.description())?;
                 syntax.as_ref().map_or(Ok(()), |syntax| write!(f, " ({syntax})"))
@@ -231,6 +226,14 @@ impl fmt::Display for SettingsError {
             SettingsError::NotProcessId => f.write_str("a process is named by its number"),
         }
     }
+}
+
+fn write_ambiguous(f: &mut fmt::Formatter<'_>, formats: &[InputFormat]) -> fmt::Result {
+    let names: Vec<&str> = formats.iter().map(|format| format.description()).collect();
+    let prefixes: Vec<String> =
+        formats.iter().map(|format| format!("{}:FILE", format.name())).collect();
+    let (names, prefixes) = (names.join(" and "), prefixes.join(" or "));
+    write!(f, "is ambiguous: {names}; name its format: {prefixes}")
 }
 
 impl error::Error for SettingsError {

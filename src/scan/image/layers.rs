@@ -120,26 +120,17 @@ impl Layers {
             }
             return Ok(());
         }
+        self.put(entry, path)
+    }
+
+    /// Puts a file, a directory or a link at its path, in place of what was there.
+    fn put(&mut self, entry: &Entry, path: Vec<u8>) -> Result<(), TooMany> {
         let all = self.layer + 1;
         if entry.kind != Kind::Directory {
             self.remove_below(&path, all);
         }
         let former = self.remove(&path, all);
-        let new = match entry.kind {
-            Kind::File => Some(Privileged {
-                mode: entry.mode,
-                uid: entry.uid,
-                gid: entry.gid,
-                capability: entry.capability.clone(),
-                layer: self.layer,
-            }),
-            Kind::HardLink => {
-                let target = self.resolve(&entry.link).and_then(|target| self.files.get(&target));
-                target.cloned().map(|target| Privileged { layer: self.layer, ..target })
-            }
-            _ => None,
-        };
-        let new = new.filter(|file| file.capability.is_some() || file.mode & 0o6000 != 0);
+        let new = self.privileged(entry);
         if let Some(Privileged { capability: Some(capability), layer, .. }) = former
             && matches!(entry.kind, Kind::File | Kind::HardLink)
             && new.as_ref().is_none_or(|new| new.capability.is_none())
@@ -160,6 +151,23 @@ impl Layers {
             self.links.insert(path, (entry.link.clone(), self.layer));
         }
         Ok(())
+    }
+
+    /// Returns the file of an entry, if it is privileged.
+    fn privileged(&self, entry: &Entry) -> Option<Privileged> {
+        let layer = self.layer;
+        let file = match entry.kind {
+            Kind::File => {
+                let Entry { mode, uid, gid, .. } = *entry;
+                Privileged { mode, uid, gid, capability: entry.capability.clone(), layer }
+            }
+            Kind::HardLink => {
+                let target = self.files.get(&self.resolve(&entry.link)?)?;
+                Privileged { layer, ..target.clone() }
+            }
+            _ => return None,
+        };
+        (file.capability.is_some() || file.mode & 0o6000 != 0).then_some(file)
     }
 
     fn keep_file(&mut self, bytes: usize) -> Result<(), TooMany> {

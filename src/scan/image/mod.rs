@@ -15,7 +15,7 @@ use nix::{
 
 use self::{
     archive::{Blob, Hashing, Layer, Manifest, Store},
-    layers::Layers,
+    layers::{Layers, Privileged},
     tar::{Archive, Kind, Source},
 };
 use super::{
@@ -102,24 +102,8 @@ fn of_manifest(store: &Store, manifest: &Manifest, name: &str) -> Inventory {
     }
     let mut names = Names::of_texts(&walk.users, &walk.groups);
     let Layers { files, lost, .. } = walk.layers;
-    for (path, file) in files {
-        let (caps, malformed) = match file.capability.map(|value| FileCaps::decode(&value)) {
-            None => (None, None),
-            Some(Ok(caps)) => (Some(caps), None),
-            Some(Err(err)) => (None, Some(err.to_string())),
-        };
-        inventory.files.push(PrivilegedFile {
-            path: absolute(path),
-            mode: file.mode,
-            uid: file.uid,
-            gid: file.gid,
-            owner: names.user(file.uid),
-            group: names.group(file.gid),
-            caps,
-            malformed,
-            ..PrivilegedFile::default()
-        });
-    }
+    inventory.files =
+        files.into_iter().map(|(path, file)| privileged(path, file, &mut names)).collect();
     let lost = lost.into_iter().map(|lost| LostCaps {
         path: absolute(lost.path),
         caps: FileCaps::decode(&lost.capability).ok(),
@@ -133,6 +117,25 @@ fn of_manifest(store: &Store, manifest: &Manifest, name: &str) -> Inventory {
         lost: lost.collect(),
     });
     inventory
+}
+
+fn privileged(path: Vec<u8>, file: Privileged, names: &mut Names) -> PrivilegedFile {
+    let (caps, malformed) = match file.capability.map(|value| FileCaps::decode(&value)) {
+        None => (None, None),
+        Some(Ok(caps)) => (Some(caps), None),
+        Some(Err(err)) => (None, Some(err.to_string())),
+    };
+    PrivilegedFile {
+        path: absolute(path),
+        mode: file.mode,
+        uid: file.uid,
+        gid: file.gid,
+        owner: names.user(file.uid),
+        group: names.group(file.gid),
+        caps,
+        malformed,
+        ..PrivilegedFile::default()
+    }
 }
 
 fn absolute(path: Vec<u8>) -> PathBuf {

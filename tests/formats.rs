@@ -2,15 +2,9 @@
 
 mod common;
 
-use std::{
-    fs,
-    io::Write,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
-use common::{Ran, directory, program, ran};
+use common::{Ran, directory, fed, program, ran};
 use rcap::scan::RULES;
 use serde_json::Value;
 
@@ -66,16 +60,7 @@ fn code_scanning() {
 
 fn metrics() {
     let text = scan(Path::new("/"), &["--prometheus", "/usr"]);
-    let mut promtool = Command::new("promtool");
-    let promtool = promtool.args(["check", "metrics"]);
-    let mut child = promtool
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
+    let output = fed(Command::new("promtool").args(["check", "metrics"]), text.as_bytes());
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}\n{text}");
     assert!(text.contains("\nrcap_scan_complete "), "{text}");
 }

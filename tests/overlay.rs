@@ -15,11 +15,20 @@ use nix::{
     sched::CloneFlags,
     sys::statvfs::FsFlags,
 };
+use rcap::{
+    Cap,
+    launch::attainable,
+    trace::{
+        Options,
+        minimize::{Minimizer, Plan, Program, Setup},
+    },
+};
 use serde_json::{Value, json};
 
 tests! {
     Tracing:
         an_overlay_is_thrown_away,
+        an_overlay_of_another_program,
         an_overlay_leads_nowhere_else,
         an_overlay_keeps_flags_and_names,
         an_overlay_as_another_user,
@@ -424,6 +433,19 @@ fn nothing_is_left_of_an_overlay() {
     wait_until(|| processes() == 0);
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
     assert_eq!(mounts(), before);
+}
+
+/// A program other than rcap that uses the library: this test's program is the init process.
+fn an_overlay_of_another_program() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    let setup = Setup::new(["chown", "1000", &file].map(Into::into).into());
+    let program = Program::new(setup, &Options::default(), Box::new(|| false)).unwrap();
+    let mut minimizer = Minimizer::new(Plan::new(attainable().unwrap()), program);
+    minimizer.search(&mut |_| ()).unwrap();
+    let found = minimizer.found();
+    assert_eq!((found.minimum, found.proved), (Cap::CHOWN.into(), true));
+    assert_eq!(fs::metadata(&file).unwrap().uid(), 0);
 }
 
 fn an_overlay_is_thrown_away() {

@@ -5,7 +5,7 @@ mod common;
 use std::{
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Write},
+    io::{BufRead, BufReader},
     os::unix::{
         ffi::OsStrExt,
         fs::{PermissionsExt, symlink},
@@ -14,7 +14,7 @@ use std::{
     process::Stdio,
 };
 
-use common::{Ran, directory, program, ran, run};
+use common::{Ran, directory, fed, program, ran, run};
 use nix::unistd::{chown, mkfifo};
 use rcap::{
     Cap, CapSet,
@@ -66,20 +66,8 @@ fn save(dir: &Path, options: &[&str]) -> String {
 
 fn restore(dir: &Path, text: &str, options: &[&str]) -> Ran {
     let mut command = program("rcap");
-    let command = command.arg("restore").args(options).arg("--root").arg(dir);
-    let mut child = command
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
-    let output = child.wait_with_output().unwrap();
-    Ran {
-        status: output.status.code(),
-        out: String::from_utf8(output.stdout).unwrap(),
-        err: String::from_utf8(output.stderr).unwrap(),
-    }
+    command.arg("restore").args(options).arg("--root").arg(dir);
+    fed(&mut command, text.as_bytes()).into()
 }
 
 fn last(ran: &Ran) -> &str {

@@ -172,11 +172,7 @@ fn setcap_add() {
         ("cap_chown=p",      "all+e",                ""),
     ];
     for (index, (old, add, new)) in rows.into_iter().enumerate() {
-        let file = index.to_string();
-        touch(dir, &[&file]);
-        if !old.is_empty() {
-            set(dir, old, &file);
-        }
+        let file = file_with(dir, &index.to_string(), old);
         if new.is_empty() {
             let ran = run(dir, "setcap", ["--add", add, &file]);
             let why = ": a file has one effective bit, so either none or all capabilities must be effective\n";
@@ -207,6 +203,15 @@ fn setcap_add() {
     assert_eq!(get(dir, "f"), "f cap_kill,cap_bpf=ep\n");
 }
 
+/// Creates a file with these capabilities, or without an attribute.
+fn file_with(dir: &Path, name: &str, caps: &str) -> String {
+    touch(dir, &[name]);
+    if !caps.is_empty() {
+        set(dir, caps, name);
+    }
+    name.to_owned()
+}
+
 fn setcap_remove() {
     let dir = directory();
     let dir = dir.path();
@@ -224,11 +229,7 @@ fn setcap_remove() {
         ("=",                         "cap_kill",            ""),
     ];
     for (index, (old, remove, new)) in rows.into_iter().enumerate() {
-        let file = index.to_string();
-        touch(dir, &[&file]);
-        if !old.is_empty() {
-            set(dir, old, &file);
-        }
+        let file = file_with(dir, &index.to_string(), old);
         check(dir, &format!("setcap --remove {remove} {file}"), 0, "", "");
         assert_eq!(get(dir, &file), format!("{file}{new}\n"), "{old:?} {remove:?}");
     }

@@ -36,8 +36,7 @@ mod gap;
 pub mod minimize;
 mod object;
 #[cfg(feature = "cli")]
-#[doc(hidden)]
-pub mod overlay;
+mod overlay;
 mod record;
 /// System calls that were denied: by which mechanism, and on which object.
 pub mod denial {

@@ -12,7 +12,7 @@ use std::{
     env,
     ffi::OsStr,
     fs,
-    io::{BufRead, BufReader, Lines, Read},
+    io::{BufRead, BufReader, Lines, Read, Write},
     os::unix::fs::{PermissionsExt, symlink},
     path::{Path, PathBuf},
     process::{Child, ChildStderr, ChildStdout, Command, ExitCode, Output, Stdio},
@@ -158,6 +158,11 @@ macro_rules! tests {
 }
 
 pub(crate) fn main(tests: &[Test]) -> ExitCode {
+    // A test that minimizes a program in its own process starts this program as an init process.
+    #[cfg(feature = "cli")]
+    if let Some(result) = rcap::trace::minimize::init_process(&env::args_os().collect::<Vec<_>>()) {
+        return if result.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
     // The process has one thread so far, as unshare(2) requires for a user namespace.
     match env::var(BODY) {
         Ok(name) if name == PROBE => enter_user_namespace(),
@@ -340,12 +345,25 @@ pub(crate) fn run(
 }
 
 pub(crate) fn ran(command: &mut Command) -> Ran {
-    let output = command.output().expect("it can be executed");
-    Ran {
-        status: output.status.code(),
-        out: String::from_utf8_lossy(&output.stdout).into_owned(),
-        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    command.output().expect("it can be executed").into()
+}
+
+impl From<Output> for Ran {
+    fn from(output: Output) -> Ran {
+        Ran {
+            status: output.status.code(),
+            out: String::from_utf8_lossy(&output.stdout).into_owned(),
+            err: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
     }
+}
+
+/// Runs a command with this standard input, which it may leave unread.
+pub(crate) fn fed(command: &mut Command, input: &[u8]) -> Output {
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("it can be executed");
+    let _ = child.stdin.take().unwrap().write_all(input);
+    child.wait_with_output().unwrap()
 }
 
 /// The time after which a waiting test counts as hanging, even on a busy machine.

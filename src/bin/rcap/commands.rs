@@ -223,7 +223,7 @@ pub(crate) fn all() -> impl Iterator<Item = &'static Entry> {
 
 /// Runs the command named by the program's name or by the first argument.
 pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    if let Some(exit) = minimize::init(argv, io)? {
+    if let Some(exit) = minimize::init(argv) {
         return Ok(exit);
     }
     if let Some(entry) = argv.first().and_then(|path| find(Path::new(path).file_name()?)) {

@@ -56,6 +56,8 @@ mod program;
 mod search;
 mod verdict;
 
+#[cfg(feature = "cli")]
+pub use super::overlay::init_process;
 pub(crate) use capture::Capture;
 pub use effects::{Aspect, Difference, Effects, Facts, Noise, Process, ProcessSets, Subject};
 pub use engine::{Finding, FindingKind, Minimizer, Run, Stop, Unfit, Verified};

@@ -79,7 +79,8 @@ impl Setup {
     }
 }
 
-/// A [`Trial`] that runs a program.
+/// A [`Trial`] that runs a program. Unless [`Setup::in_place`] is set, the process that uses it has
+/// to call [`init_process`](super::init_process) first in `main`.
 #[expect(missing_debug_implementations, reason = "it contains a closure")]
 pub struct Program {
     setup: Setup,

@@ -19,10 +19,7 @@ use rcap::{
     launch::attainable,
     settings::Format,
     tools::{signals, table::fit},
-    trace::{
-        minimize::{self, Found, Minimizer, Program, Run, Setup, Stop},
-        overlay,
-    },
+    trace::minimize::{self, Found, Minimizer, Program, Run, Setup, Stop, init_process},
 };
 
 mod container;
@@ -32,17 +29,8 @@ use print::Network;
 pub(crate) use {container::warn_of_shared, print::run_json};
 
 /// Runs as the init process of an overlay, if the arguments of this process say so.
-///
-/// # Errors
-///
-/// Writing to standard output.
-pub(crate) fn init(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Option<Exit>> {
-    let arguments = argv.get(1..).filter(|arguments| arguments.starts_with(&["minimize".into()]));
-    match arguments.and_then(overlay::init) {
-        None => Ok(None),
-        Some(Ok(())) => Ok(Some(Exit::SUCCESS)),
-        Some(Err(failed)) => writeln!(io.out, "{failed}").map(|()| Some(Exit::OWN_FAILURE)),
-    }
+pub(crate) fn init(argv: &[OsString]) -> Option<Exit> {
+    Some(if init_process(argv)?.is_ok() { Exit::SUCCESS } else { Exit::OWN_FAILURE })
 }
 
 /// # Errors

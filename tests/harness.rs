@@ -151,6 +151,13 @@ fn paths_of_programs(text: &str) -> impl Iterator<Item = &str> {
     words.filter(|word| word.split('/').any(|part| part == "bin" || part == "sbin"))
 }
 
+/// Returns the Rust files below a directory.
+fn sources(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let found = entries.map(|path| if path.is_dir() { sources(&path) } else { vec![path] });
+    found.flatten().filter(|path| path.extension().is_some_and(|end| end == "rs")).collect()
+}
+
 fn no_source_names_a_program_by_its_path() {
     let sample = "#!/bin/sh\nPATH=/usr/bin:x /usr/sbin/ip a; {0}/bin/x; \"bin/y\"; /binary";
     let found: Vec<_> = paths_of_programs(sample).collect();
@@ -158,12 +165,7 @@ fn no_source_names_a_program_by_its_path() {
 
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let mut found = BTreeSet::new();
-    let mut sources: Vec<PathBuf> = Vec::new();
-    for directory in [tests.clone(), tests.join("common")] {
-        let entries = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
-        sources.extend(entries.filter(|path| path.extension().is_some_and(|end| end == "rs")));
-    }
-    for source in sources {
+    for source in sources(&tests) {
         let name = source.strip_prefix(&tests).unwrap().to_str().unwrap().to_owned();
         let text = fs::read_to_string(&source).unwrap();
         // In this file, only the text before the list counts.

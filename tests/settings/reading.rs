@@ -35,7 +35,7 @@ pub(crate) fn sources() {
         ("mark.service",    "[Service]\nUser=daemon\nCapabilityBoundingSet=CAP_KILL\nExecStart=!/opt/x\n",     ["0", "true", "kill", "kill", "", "false", "ExecStart=!"]),
         ("noroot.service",  "[Service]\nSecureBits=noroot\n",                                                   ["0", "true", "all", "all", "", "false", ""]),
         ("clock.service",   "[Service]\nCapabilityBoundingSet=CAP_SYS_TIME CAP_KILL\nProtectClock=yes\n",      ["0", "true", "kill", "kill", "", "false", ""]),
-        ("filter.service",  "[Service]\nUser=daemon\nLockPersonality=yes\n",                                    ["daemon", "false", "all", "", "", "false", "before systemd 255"]),
+        ("filter.service",  "[Service]\nUser=daemon\nLockPersonality=yes\n",                                    ["daemon", "false", "all", "40", "", "false", "before systemd 255"]),
         ("x@.service",      "[Service]\nUser=%i\n",                                                             ["", "", "all", "", "", "false", "depends on the instance"]),
         ("x@www.service",   "[Service]\nUser=%i\n",                                                             ["www", "false", "all", "", "", "false", ""]),
         ("dynamic.service", "[Service]\nDynamicUser=yes\n",                                                     ["", "false", "all", "", "", "true", "takes a free user id"]),

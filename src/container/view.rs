@@ -67,6 +67,8 @@ fn merged(point: &Path, layers: &str) -> io::Result<OwnedFd> {
         mount(Some("overlay"), point, Some("overlay"), MsFlags::MS_RDONLY, Some(&*options))?;
         Ok(File::open(point)?.into())
     };
-    let ended = thread::scope(|scope| scope.spawn(open).join());
-    ended.unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")))
+    let ended = thread::scope(|scope| {
+        thread::Builder::new().spawn_scoped(scope, open).map(thread::ScopedJoinHandle::join)
+    });
+    ended?.unwrap_or_else(|_| Err(io::Error::other("the thread has panicked")))
 }

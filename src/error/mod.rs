@@ -331,7 +331,9 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Error::Os { op, subject: Subject::Thread, .. } => write!(f, "cannot {op}"),
+            Error::Os { op, subject: Subject::Thread, .. } if *op != Op::ReadProc => {
+                write!(f, "cannot {op}")
+            }
             Error::Os { op: Op::Signal, subject, .. } => {
                 write!(f, "cannot {} {subject}", Op::Signal)
             }

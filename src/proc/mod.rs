@@ -20,10 +20,12 @@ use crate::{CapSet, CapState, Error, Iab, Op, Result, Subject, sys};
 
 mod id_map;
 pub(crate) mod own;
+mod parts;
 mod status;
 mod tree;
 
 pub(crate) use id_map::IdMap;
+pub(crate) use parts::in_threads;
 pub use tree::{Process, Tree};
 
 /// A mounted proc file system.

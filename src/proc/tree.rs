@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use super::{Proc, Status};
+use super::{Proc, Status, in_threads};
 use crate::{Error, Result};
 
 /// A process in a [`Tree`].
@@ -147,12 +147,8 @@ impl Proc {
         if threads < 2 {
             return read(pids);
         }
-        let parts = pids.chunks(pids.len().div_ceil(threads));
-        thread::scope(|scope| {
-            let readers: Vec<_> = parts.map(|part| scope.spawn(move || read(part))).collect();
-            let results = readers.into_iter().map(|reader| reader.join().unwrap_or(Ok(Vec::new())));
-            results.collect::<Result<Vec<_>>>().map(|parts| parts.into_iter().flatten().collect())
-        })
+        let parts = in_threads(pids, threads, read).into_iter();
+        parts.collect::<Result<Vec<_>>>().map(|parts| parts.into_iter().flatten().collect())
     }
 
     /// Reads a process. Returns `None` if it has ended or is hidden.

@@ -98,6 +98,13 @@ fn word(bits: u64) -> u32 {
     bits as u32
 }
 
+/// flock(2). The guard of nix panics if unlocking fails.
+#[expect(unsafe_code, reason = "nix has only a guard")]
+pub(crate) fn flock(file: BorrowedFd<'_>, operation: c_int) -> io::Result<()> {
+    // SAFETY: the call takes numbers.
+    result(unsafe { libc::flock(file.as_raw_fd(), operation) }.into()).map(drop)
+}
+
 /// `PR_CAPBSET_READ`
 #[expect(unsafe_code, reason = "prctl(2)")]
 pub(crate) fn capbset_read(cap: u8) -> io::Result<bool> {

@@ -173,7 +173,7 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
             seen.fetch_add(1, Ordering::Relaxed);
         }
         if let Found::File(Err(err)) | Found::Unreadable(err) = entry.found()
-            && (args.strict || ran_out(err))
+            && (args.strict || is_failure(err))
         {
             failed.store(true, Ordering::Relaxed);
         }
@@ -187,7 +187,8 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
     let done = (Mutex::new(false), Condvar::new());
     thread::scope(|scope| {
         if progress {
-            scope.spawn(|| {
+            // Without a thread, no progress is shown.
+            let _ = thread::Builder::new().spawn_scoped(scope, || {
                 let mut wait = PATIENCE;
                 let mut finished = done.0.lock().unwrap_or_else(PoisonError::into_inner);
                 while !*finished {
@@ -211,10 +212,15 @@ fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {
     Ok(if failed.into_inner() { Exit::FAILURE } else { Exit::SUCCESS })
 }
 
-/// Returns whether descriptors or memory ran out, so that a larger limit would help.
-fn ran_out(err: &Error) -> bool {
-    let errno = err.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
+/// Returns whether the search failed, and not only the file is unreadable or has no readable
+/// capabilities: memory or descriptors ran out, the disk failed, or a sandbox forbids a call.
+fn is_failure(err: &Error) -> bool {
+    #[rustfmt::skip]
+    let of_the_file = [
+        Errno::EACCES, Errno::EINVAL, Errno::ELOOP, Errno::ENAMETOOLONG, Errno::ENODATA,
+        Errno::ENOENT, Errno::ENOTDIR, Errno::EOPNOTSUPP, Errno::EOVERFLOW,
+    ];
+    err.raw_os_error().is_some_and(|errno| !of_the_file.contains(&Errno::from_raw(errno)))
 }
 
 /// Returns the path without trailing slashes, as libcap prints it for a recursive search.
@@ -236,7 +242,7 @@ fn report(args: &Args, terminal: bool, entry: &Entry<'_>) -> Report {
         Found::File(Err(err)) if args.form != Form::Json => return Report::Err(chain(err)),
         // Like libcap, skip unreadable directories silently.
         Found::Unreadable(err @ Error::Os { op: Op::ReadDirectory, .. })
-            if args.form != Form::Json && !args.strict && !ran_out(err) =>
+            if args.form != Form::Json && !args.strict && !is_failure(err) =>
         {
             return Report::Nothing;
         }

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     CapSet, CapState, Error, Iab,
-    proc::{Proc, Status},
+    proc::{Proc, Status, in_threads},
 };
 
 /// The options and their descriptions, from which the help is printed.
@@ -292,13 +292,7 @@ impl Getpcaps<'_, '_> {
             }
             return Ok(());
         }
-        let parts = pids.chunks(pids.len().div_ceil(threads));
-        let read = &read;
-        let results: Vec<Vec<_>> = thread::scope(|scope| {
-            let readers: Vec<_> =
-                parts.map(|part| scope.spawn(move || part.iter().map(read).collect())).collect();
-            readers.into_iter().map(|reader| reader.join().unwrap_or_default()).collect()
-        });
+        let results = in_threads(&pids, threads, |part| part.iter().map(read).collect::<Vec<_>>());
         for (pid, result) in pids.into_iter().zip(results.into_iter().flatten()) {
             self.print(pid, result)?;
         }

@@ -55,9 +55,11 @@ impl Backend {
     pub fn check(self) -> Result<()> {
         let has = |name| {
             require_initial_pid_namespace()?;
-            Tracefs::open().and_then(|fs| {
-                if fs.has(name) { Ok(()) } else { Err(Error::Trace(TraceError::NoBackend)) }
-            })
+            if Tracefs::open()?.has(name)? {
+                Ok(())
+            } else {
+                Err(Error::Trace(TraceError::NoBackend))
+            }
         };
         match self {
             Backend::Tracepoint => has("events/capability/cap_capable"),

@@ -22,7 +22,10 @@ impl fmt::Display for Gap {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Gap::Changed { setting } => {
-                write!(f, "another process changed {setting} of the trace buffer")
+                write!(
+                    f,
+                    "another process changed {setting} of the trace buffer, or it cannot be read"
+                )
             }
             Gap::Taken => f.write_str("another process read or emptied the trace buffer"),
             Gap::LeftCgroup => f.write_str(

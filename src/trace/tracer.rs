@@ -130,8 +130,8 @@ impl Recording {
             backend.unseen().iter().map(|&words| words.to_owned()).collect();
         if names.is_empty() {
             unseen.push(
-                "what the kernel asked for: kernel.kptr_restrict hides the addresses in \
-                 /proc/kallsyms, so no check was set aside for its reason"
+                "what the kernel asked for: /proc/kallsyms cannot be read, or \
+                 kernel.kptr_restrict hides its addresses, so no check was set aside for its reason"
                     .to_owned(),
             );
         }

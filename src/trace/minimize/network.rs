@@ -78,10 +78,10 @@ pub(crate) fn start_loopback() -> nix::Result<()> {
 pub(super) fn read(namespace: BorrowedFd<'_>, effects: &mut Effects) -> io::Result<()> {
     let namespace = File::from(namespace.try_clone_to_owned()?);
     // A thread can leave the network namespace of its process, and ends here.
-    let socket = thread::spawn(move || {
+    let socket = thread::Builder::new().spawn(move || {
         setns(namespace, CloneFlags::CLONE_NEWNET)?;
         open()
-    });
+    })?;
     let socket = socket.join().map_err(|_| io::ErrorKind::Other)??;
     for table in &TABLES {
         for answer in dump(&socket, table)? {

@@ -183,7 +183,8 @@ impl Drop for Overlay {
         // The init process ends, and the kernel ends whatever is left in its namespace first.
         drop(self.pipe.take());
         if let Some(mut init) = self.init.take() {
-            thread::spawn(move || init.wait());
+            // Without a thread, its entry stays until this process ends.
+            let _ = thread::Builder::new().spawn(move || init.wait());
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File, OpenOptions},
     io::{self, Read, Write},
     os::{
-        fd::{AsRawFd, OwnedFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::OpenOptionsExt,
     },
     path::{Path, PathBuf},
@@ -14,10 +14,7 @@ use std::{
     },
 };
 
-use nix::{
-    fcntl::{Flock, FlockArg},
-    libc,
-};
+use nix::libc;
 
 use super::{format::Format, kprobe::Probes};
 use crate::{Op, Result, sys};
@@ -28,6 +25,16 @@ pub(crate) struct Tracefs {
     root: PathBuf,
     /// The mount, if it belongs to this process alone.
     _mount: Option<Arc<OwnedFd>>,
+}
+
+/// The lock of [`Tracefs::lock`]. Closing the file alone would not release it while a child process
+/// has the descriptor.
+struct Alone(File);
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        let _ = sys::flock(self.0.as_fd(), libc::LOCK_UN);
+    }
 }
 
 impl Tracefs {
@@ -49,8 +56,13 @@ impl Tracefs {
     }
 
     /// Returns whether the kernel has a file or directory with this name.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.root.join(name).exists()
+    ///
+    /// # Errors
+    ///
+    /// Those of stat(2), except that the file does not exist.
+    pub(crate) fn has(&self, name: &str) -> Result<bool> {
+        let path = self.root.join(name);
+        path.try_exists().map_err(|err| Op::Open.on(&*path, err))
     }
 
     /// Reads a file as text.
@@ -123,11 +135,13 @@ impl Tracefs {
     /// of a new instance is open, the instance looks like a leftover. Some files of an instance,
     /// such as `options/overwrite`, do not hold it: a kernel that removes it while another process
     /// writes to one of them uses freed memory (Linux 6.18, `trace_options_core_write`).
-    fn lock(&self) -> Result<Flock<File>> {
+    fn lock(&self) -> Result<Alone> {
         let path = self.root.join("instances");
-        let directory = File::open(&path).map_err(|err| Op::MakeTraceInstance.on(&*path, err))?;
-        Flock::lock(directory, FlockArg::LockExclusive)
-            .map_err(|(_, errno)| Op::MakeTraceInstance.on(&*path, errno))
+        let locked = File::open(&path).and_then(|directory| {
+            sys::flock(directory.as_fd(), libc::LOCK_EX)?;
+            Ok(Alone(directory))
+        });
+        locked.map_err(|err| Op::MakeTraceInstance.on(&*path, err))
     }
 
     /// Creates an instance and holds it.

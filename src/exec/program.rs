@@ -3,10 +3,10 @@
 use std::{
     ffi::OsStr,
     fs::{File, OpenOptions},
-    io::Read,
+    io,
     os::unix::{
         ffi::OsStrExt,
-        fs::{MetadataExt, OpenOptionsExt},
+        fs::{FileExt, MetadataExt, OpenOptionsExt},
     },
     path::{Path, PathBuf},
 };
@@ -109,6 +109,25 @@ impl Program {
     }
 }
 
+/// Returns whether the kernel treats the file at `path` as a script, and whether it is on a mount
+/// with the option nosuid. It takes fewer calls than a whole [`Program`].
+///
+/// # Errors
+///
+/// `EACCES` if the file is not a regular file, and an error of opening it.
+pub(crate) fn glance(path: &Path) -> Result<(bool, bool)> {
+    let failed = |err: io::Error| Op::Open.on(path, err);
+    let handle = file::locate(path, OFlag::O_NOFOLLOW).map_err(failed)?;
+    let stat = handle.metadata().map_err(failed)?;
+    if !stat.is_file() {
+        return Err(failed(nix::errno::Errno::EACCES.into()));
+    }
+    let flags = fstatvfs(&handle).map_err(|err| failed(err.into()))?.flags();
+    let head = readable(path, (stat.dev(), stat.ino())).map(|file| head(&file));
+    let is_script = head.is_some_and(|head| interpreter(&head).is_some());
+    Ok((is_script, flags.contains(FsFlags::ST_NOSUID)))
+}
+
 /// Returns the facts about a file, and its first bytes.
 fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
     let opened = if path.is_absolute() && !root.as_os_str().is_empty() {
@@ -116,7 +135,7 @@ fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
     } else {
         path.clone()
     };
-    let failed = |err: std::io::Error| Op::Execute.on(&*path, err);
+    let failed = |err: io::Error| Op::Execute.on(&*path, err);
     let handle = file::locate(&opened, OFlag::empty()).map_err(failed)?;
     let stat = handle.metadata().map_err(failed)?;
     if !stat.is_file() {
@@ -158,14 +177,24 @@ fn is_foreign(rootid: u32) -> bool {
 /// Reads the first bytes of the file, and whether its run path has `$ORIGIN`, if it is readable and
 /// has this device and inode.
 fn read_head(path: &Path, id: (u64, u64)) -> (Vec<u8>, bool) {
-    let mut head = Vec::new();
+    let Some(file) = readable(path, id) else { return (Vec::new(), false) };
+    (head(&file), elf::uses_origin(&file).unwrap_or(false))
+}
+
+/// Opens the file for reading, if it has this device and inode.
+fn readable(path: &Path, id: (u64, u64)) -> Option<File> {
     let flags = libc::O_NONBLOCK | libc::O_NOCTTY;
-    let file = OpenOptions::new().read(true).custom_flags(flags).open(path);
-    let is_same = |file: &File| file.metadata().is_ok_and(|stat| (stat.dev(), stat.ino()) == id);
-    let Some(file) = file.ok().filter(is_same) else { return (head, false) };
-    let uses_origin = elf::uses_origin(&file).unwrap_or(false);
-    let _ = file.take(HEAD as u64).read_to_end(&mut head);
-    (head, uses_origin)
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).ok()?;
+    let is_same = file.metadata().is_ok_and(|stat| (stat.dev(), stat.ino()) == id);
+    is_same.then_some(file)
+}
+
+/// Returns the first bytes of a file, none if it cannot be read.
+fn head(file: &File) -> Vec<u8> {
+    let mut head = vec![0; HEAD];
+    let length = file.read_at(&mut head, 0).unwrap_or(0);
+    head.truncate(length);
+    head
 }
 
 /// Returns the interpreter that the first line of a script names. (`load_script` of

@@ -1,10 +1,11 @@
 //! Reads, writes and removes the attribute.
 
 use std::{
-    fs::File,
+    borrow::Borrow,
+    fs::{File, Metadata},
     io,
     os::{
-        fd::{AsFd, AsRawFd},
+        fd::{AsFd, AsRawFd, OwnedFd},
         unix::fs::{FileTypeExt, MetadataExt},
     },
     path::Path,
@@ -128,7 +129,7 @@ pub fn update(
 ///
 /// Those of [`write()`].
 pub fn check_write(path: impl AsRef<Path>, caps: Option<&FileCaps>) -> Result<Written> {
-    Target::open(path.as_ref())?.check(caps)
+    Target::open(path.as_ref())?.check(caps, &Process::permitted()?)
 }
 
 /// Returns what [`write_fd`] would do, without doing it, or what [`remove_fd`] would do for `None`.
@@ -137,7 +138,7 @@ pub fn check_write(path: impl AsRef<Path>, caps: Option<&FileCaps>) -> Result<Wr
 ///
 /// Those of [`check_write`].
 pub fn check_write_fd(fd: impl AsFd, caps: Option<&FileCaps>) -> Result<Written> {
-    Target::descriptor(fd, Op::WriteFileCaps)?.check(caps)
+    Target::descriptor(fd, Op::WriteFileCaps)?.check(caps, &Process::permitted()?)
 }
 
 /// Removes the capabilities of the file at `path`, and returns whether it had any. A symbolic link
@@ -187,37 +188,117 @@ pub(crate) fn locate(path: &Path, flags: OFlag) -> io::Result<File> {
     Ok(open(path, flags, Mode::empty())?.into())
 }
 
-/// An open file, which cannot be replaced by another one.
-struct Target {
-    file: File,
-    subject: Subject,
+/// The calls on many open files, with what is the same for each of them: the directory of this
+/// thread's descriptors, and what this process may do.
+///
+/// It belongs to the thread that opened it, and to the capabilities and user namespace that the
+/// process had then.
+#[derive(Debug)]
+pub(crate) struct Session {
+    /// `None` without /proc.
+    descriptors: Option<OwnedFd>,
+    process: Process,
 }
 
-impl Target {
+impl Session {
+    pub(crate) fn open() -> Result<Session> {
+        Ok(Session { descriptors: own::descriptors().ok(), process: Process::permitted()? })
+    }
+
+    /// Does what [`read_fd`] does, with the path in errors.
+    pub(crate) fn read(&self, file: &File, path: &Path) -> Result<Option<FileCaps>> {
+        decode(self.target(file, path).get(), || path.into())
+    }
+
+    /// Does what [`check_write_fd`] does, with the path in errors.
+    pub(crate) fn check_write(
+        &self,
+        file: &File,
+        path: &Path,
+        caps: Option<&FileCaps>,
+    ) -> Result<Written> {
+        self.target(file, path).check(caps, &self.process)
+    }
+
+    /// Does what [`write_fd`] does, or [`remove_fd`] for `None`, with the path in errors.
+    pub(crate) fn write(&self, file: &File, path: &Path, caps: Option<&FileCaps>) -> Result<()> {
+        let target = self.target(file, path);
+        match caps {
+            Some(caps) => target.set(caps),
+            None => target.remove().map(drop),
+        }
+    }
+
+    /// Returns the directory in which an open file has its number as a name.
+    pub(crate) fn descriptors(&self) -> io::Result<&OwnedFd> {
+        self.descriptors.as_ref().ok_or_else(|| Errno::ENOENT.into())
+    }
+
+    fn target<'a>(&'a self, file: &'a File, path: &Path) -> Target<'a, &'a File> {
+        Target { file, subject: path.into(), session: Some(self) }
+    }
+}
+
+/// The privileges of the process that concern the capabilities of files.
+#[derive(Debug)]
+struct Process {
+    setfcap: bool,
+    uids: IdMap,
+    gids: IdMap,
+}
+
+impl Process {
+    fn new(setfcap: bool) -> Process {
+        Process { setfcap, uids: IdMap::of_users(), gids: IdMap::of_groups() }
+    }
+
+    /// Returns the process after it has raised what it may raise.
+    fn permitted() -> Result<Process> {
+        Ok(Process::new(CapState::current()?.permitted.contains(Cap::SETFCAP)))
+    }
+}
+
+/// An open file, which cannot be replaced by another one.
+struct Target<'a, F = File> {
+    file: F,
+    subject: Subject,
+    session: Option<&'a Session>,
+}
+
+impl Target<'static> {
     /// Opens `path` without following it, without permission on the file and without an effect on
     /// it.
-    fn open(path: &Path) -> Result<Target> {
+    fn open(path: &Path) -> Result<Self> {
         match locate(path, OFlag::O_NOFOLLOW) {
-            Ok(file) => Ok(Target { file, subject: path.into() }),
+            Ok(file) => Ok(Target { file, subject: path.into(), session: None }),
             Err(err) => Err(Op::Open.on(path, err)),
         }
     }
 
-    fn descriptor(fd: impl AsFd, op: Op) -> Result<Target> {
+    fn descriptor(fd: impl AsFd, op: Op) -> Result<Self> {
         let fd = fd.as_fd();
         let subject = Subject::Descriptor(fd.as_raw_fd());
         match fd.try_clone_to_owned() {
-            Ok(fd) => Ok(Target { file: fd.into(), subject }),
+            Ok(fd) => Ok(Target { file: fd.into(), subject, session: None }),
             Err(err) => Err(op.on(subject, err)),
         }
     }
+}
+
+impl<F: Borrow<File>> Target<'_, F> {
+    fn file(&self) -> &File {
+        self.file.borrow()
+    }
 
     fn call(&self, call: Call<'_>) -> io::Result<Option<Vec<u8>>> {
-        let path = match &self.subject {
-            Subject::Path(path) => Some(&**path),
-            _ => None,
-        };
-        call.on(&self.file, path)
+        match (self.session, &self.subject) {
+            (Some(Session { descriptors: Some(descriptors), .. }), _) => {
+                call.by_link(descriptors, self.file())
+            }
+            (None, Subject::Path(path)) => call.on(self.file(), Some(path)),
+            // The paths of a session are relative to a directory of its user.
+            _ => call.on(self.file(), None),
+        }
     }
 
     fn get(&self) -> io::Result<Option<Vec<u8>>> {
@@ -225,11 +306,16 @@ impl Target {
     }
 
     fn write(&self, caps: &FileCaps) -> Result<Written> {
+        self.set(caps)?;
+        Ok(Written { nosuid: self.mount_flags().contains(FsFlags::ST_NOSUID) })
+    }
+
+    fn set(&self, caps: &FileCaps) -> Result<()> {
         self.must_be_regular()?;
         let value = caps.encode();
         self.call(Call::Set(&value))
             .map_err(|err| self.refused(Op::WriteFileCaps, Some(caps), err))?;
-        Ok(Written { nosuid: self.mounted(FsFlags::ST_NOSUID) })
+        Ok(())
     }
 
     fn remove(&self) -> Result<bool> {
@@ -241,20 +327,20 @@ impl Target {
         }
     }
 
-    fn check(&self, caps: Option<&FileCaps>) -> Result<Written> {
+    fn check(&self, caps: Option<&FileCaps>, process: &Process) -> Result<Written> {
         self.must_be_regular()?;
-        let setfcap = CapState::current()?.permitted.contains(Cap::SETFCAP);
-        match self.facts(setfcap).refusal(caps, None) {
+        let mount = self.mount_flags();
+        match self.facts(process, mount).refusal(caps, None) {
             Some(refusal) => {
                 Err(Error::Refused { subject: self.subject.clone(), refusal, source: None })
             }
-            None => Ok(Written { nosuid: self.mounted(FsFlags::ST_NOSUID) }),
+            None => Ok(Written { nosuid: mount.contains(FsFlags::ST_NOSUID) }),
         }
     }
 
     fn must_be_regular(&self) -> Result<()> {
         let subject = || self.subject.clone();
-        let kind = self.file.metadata().map_err(|err| Op::Open.on(subject(), err))?.file_type();
+        let kind = self.file().metadata().map_err(|err| Op::Open.on(subject(), err))?.file_type();
         let kind = match kind {
             kind if kind.is_file() => return Ok(()),
             kind if kind.is_dir() => FileKind::Directory,
@@ -270,39 +356,41 @@ impl Target {
     fn refused(&self, op: Op, caps: Option<&FileCaps>, source: io::Error) -> Error {
         let setfcap = CapState::current().is_ok_and(|state| state.effective.contains(Cap::SETFCAP));
         let subject = self.subject.clone();
-        match self.facts(setfcap).refusal(caps, Some(errno(&source))) {
+        let facts = self.facts(&Process::new(setfcap), self.mount_flags());
+        match facts.refusal(caps, Some(errno(&source))) {
             Some(refusal) => Error::Refused { subject, refusal, source: Some(source) },
             None => Error::Os { op, subject, source },
         }
     }
 
-    /// Collects facts about the file and the process. Unknown facts do not count as obstacles.
-    fn facts(&self, setfcap: bool) -> WriteFacts {
+    /// Collects facts about the file. Unknown facts do not count as obstacles.
+    fn facts(&self, process: &Process, mount: FsFlags) -> WriteFacts {
         // STATX_ATTR_IMMUTABLE and STATX_ATTR_APPEND
         const IMMUTABLE: u64 = 0x10 | 0x20;
-        let attributes = sys::statx_attributes(self.file.as_fd()).unwrap_or(0);
-        let [uids, gids] = [IdMap::of_users(), IdMap::of_groups()];
+        let immutable = sys::statx_attributes(self.file().as_fd()).unwrap_or(0) & IMMUTABLE != 0;
+        let attributes = !self.get().is_err_and(|err| errno(&err) == Errno::ENOTSUP);
+        let Process { setfcap, uids, gids } = process;
+        let is_mapped = |stat: Metadata| !uids.lacks(stat.uid()) && !gids.lacks(stat.gid());
         WriteFacts {
-            read_only: self.mounted(FsFlags::ST_RDONLY),
-            immutable: attributes & IMMUTABLE != 0,
-            attributes: !self.get().is_err_and(|err| errno(&err) == Errno::ENOTSUP),
-            mount: self.mount(),
-            setfcap,
-            owner_mapped: self
-                .file
-                .metadata()
-                .map_or(true, |stat| !uids.lacks(stat.uid()) && !gids.lacks(stat.gid())),
-            uids,
+            read_only: mount.contains(FsFlags::ST_RDONLY),
+            immutable,
+            attributes,
+            // The mount matters only to a message about it, and takes long to find.
+            mount: if attributes { None } else { self.mount() },
+            setfcap: *setfcap,
+            owner_mapped: self.file().metadata().map_or(true, is_mapped),
+            uids: uids.clone(),
         }
     }
 
-    fn mounted(&self, flag: FsFlags) -> bool {
-        fstatvfs(&self.file).is_ok_and(|stat| stat.flags().contains(flag))
+    /// Returns the flags of the mount; none if they are unknown.
+    fn mount_flags(&self) -> FsFlags {
+        fstatvfs(self.file()).map_or(FsFlags::empty(), |stat| stat.flags())
     }
 
     /// Returns the mount in which the file was opened, found by its ID.
     fn mount(&self) -> Option<Mount> {
-        let info = own::read(&format!("fdinfo/{}", self.file.as_raw_fd())).ok()?;
+        let info = own::read(&format!("fdinfo/{}", self.file().as_raw_fd())).ok()?;
         let number = info.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim();
         let mounts = own::read("mountinfo").ok()?;
         let line = mounts.lines().find(|line| line.split(' ').next() == Some(number))?;

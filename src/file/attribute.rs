@@ -51,14 +51,14 @@ impl Call<'_> {
             Err(err) if errno(&err) == Errno::EBADF => {}
             outcome => return outcome,
         }
-        match own::open("fd", OFlag::O_PATH | OFlag::O_DIRECTORY) {
+        match own::descriptors() {
             Ok(descriptors) => self.by_link(&descriptors, file),
             Err(_) => self.by_descriptor(&reopened_by_path(file, path)?),
         }
     }
 
     /// Makes the call through the name of `file` in this thread's directory of descriptors.
-    fn by_link(self, descriptors: &OwnedFd, file: &File) -> Outcome {
+    pub(super) fn by_link(self, descriptors: &OwnedFd, file: &File) -> Outcome {
         let name = file.as_raw_fd().to_string();
         let unsupported = match self.by_entry(descriptors, &CString::new(&*name)?) {
             // The kernel is older than Linux 6.13, or a sandbox does not know the call.
@@ -90,14 +90,19 @@ impl Call<'_> {
         let directory = directory.as_fd();
         match self {
             Call::Get => {
-                let mut value = vec![0; LONGEST];
-                match sys::getxattrat(directory, entry, 0, NAME, &mut value) {
-                    Err(err) if errno(&err) == Errno::ENODATA => Ok(None),
-                    length => {
-                        value.truncate(length?);
-                        Ok(Some(value))
+                // Capabilities have 20 or 24 bytes; a longer value is read whole.
+                for room in [64, LONGEST] {
+                    let mut value = vec![0; room];
+                    match sys::getxattrat(directory, entry, 0, NAME, &mut value) {
+                        Err(err) if errno(&err) == Errno::ENODATA => return Ok(None),
+                        Err(err) if errno(&err) == Errno::ERANGE => {}
+                        length => {
+                            value.truncate(length?);
+                            return Ok(Some(value));
+                        }
                     }
                 }
+                Err(Errno::ERANGE.into())
             }
             Call::Set(value) => sys::setxattrat(directory, entry, 0, NAME, value).map(|()| None),
             Call::Remove => sys::removexattrat(directory, entry, 0, NAME).map(|()| None),

@@ -34,6 +34,11 @@ pub(crate) fn open(path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     open_below(thread, path, flags)
 }
 
+/// Opens this thread's directory of descriptors, in which an open file has its number as a name.
+pub(crate) fn descriptors() -> io::Result<OwnedFd> {
+    open("fd", OFlag::O_PATH | OFlag::O_DIRECTORY)
+}
+
 /// Opens a path below a directory of procfs. Since Linux 5.6, it does not cross mounts.
 pub(crate) fn open_below(directory: impl AsFd, path: &str, flags: OFlag) -> io::Result<OwnedFd> {
     let flags = flags | OFlag::O_CLOEXEC;

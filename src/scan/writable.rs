@@ -1,6 +1,6 @@
 //! The users who can change a file, by writing to it, or by replacing it or a directory above it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A file or a directory that another user than root can change.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,9 @@ pub enum Writer {
 }
 
 /// The owner and the mode of a file or a directory.
+///
+/// Access control lists are not looked at: their mask is part of the mode's group bits, so that an
+/// entry of a list that can write shows as the group's.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
     pub(super) path: PathBuf,
@@ -33,36 +36,30 @@ pub(super) struct Node {
     pub(super) gid: u32,
 }
 
-/// Returns who can change a file, given the file and then each directory that leads to it, from
-/// the innermost to the root. In a sticky directory, an entry of root's is safe from others.
-///
-/// Access control lists are not looked at: their mask is part of the mode's group bits, so that an
-/// entry of a list that can write shows as the group's.
-pub(super) fn writers(nodes: &[Node]) -> Vec<Writable> {
-    const STICKY: u32 = 0o1000;
-    let mut found = Vec::new();
-    for (nth, node) in nodes.iter().enumerate() {
-        let is_sticky = nth > 0 && node.mode & STICKY != 0;
-        let mut add = |by| found.push(Writable { path: node.path.clone(), by });
-        if node.uid != 0 {
-            add(Writer::User(node.uid));
-        }
-        if is_sticky {
-            continue;
-        }
-        if node.mode & 0o020 != 0 && node.gid != 0 {
-            add(Writer::Group(node.gid));
-        }
-        if node.mode & 0o002 != 0 {
-            add(Writer::Everyone);
-        }
+impl Node {
+    /// Returns who can change a file.
+    pub(super) fn writers(self) -> Vec<Writable> {
+        self.those(false)
     }
-    found
-}
 
-/// Returns the path and each directory above it, from the innermost to the root.
-pub(super) fn ancestors(path: &Path) -> impl Iterator<Item = &Path> {
-    path.ancestors().filter(|path| !path.as_os_str().is_empty())
+    /// Returns who can replace the entries of a directory. In a sticky directory, an entry of
+    /// root's is safe from others than the owner of the directory.
+    pub(super) fn writers_of_entries(self) -> Vec<Writable> {
+        const STICKY: u32 = 0o1000;
+        let is_sticky = self.mode & STICKY != 0;
+        self.those(is_sticky)
+    }
+
+    fn those(self, is_owner_alone: bool) -> Vec<Writable> {
+        let Node { path, mode, uid, gid } = self;
+        let others = !is_owner_alone;
+        let writers = [
+            (uid != 0).then_some(Writer::User(uid)),
+            (others && mode & 0o020 != 0 && gid != 0).then_some(Writer::Group(gid)),
+            (others && mode & 0o002 != 0).then_some(Writer::Everyone),
+        ];
+        writers.into_iter().flatten().map(|by| Writable { path: path.clone(), by }).collect()
+    }
 }
 
 #[cfg(test)]
@@ -97,7 +94,11 @@ mod tests {
                 .iter()
                 .map(|&(nth, by)| Writable { path: nth.to_string().into(), by })
                 .collect();
-            assert_eq!(writers(&nodes), want, "{nodes:?}");
+            let shown = format!("{nodes:?}");
+            let mut nodes = nodes.into_iter();
+            let mut found = nodes.next().unwrap().writers();
+            found.extend(nodes.flat_map(Node::writers_of_entries));
+            assert_eq!(found, want, "{shown}");
         }
     }
 }

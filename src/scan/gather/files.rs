@@ -1,7 +1,7 @@
 //! Files with capabilities, and set-user-ID and set-group-ID files.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs, io,
     ops::ControlFlow,
     os::unix::fs::MetadataExt,
@@ -15,12 +15,12 @@ use super::{
 };
 use crate::{
     Error,
-    exec::Program,
+    exec::glance,
     file::{Entry, Found, Owner, Scan},
     scan::{
         Inventory, PrivilegedFile,
         inventory::Namespace,
-        writable::{Node, Writable, ancestors, writers},
+        writable::{Node, Writable},
     },
 };
 
@@ -56,8 +56,9 @@ pub(super) fn gather(sources: &Sources, inventory: &mut Inventory, names: &mut N
     files.dedup_by(|a, b| a.path == b.path);
     inventory.unread.extend(errors);
     let mapped = Mapped::gather(root, inventory);
+    let mut ways = Ways::new(root);
     for file in &mut files {
-        complete(file, root, names);
+        complete(file, root, names, &mut ways);
         let rootid = file.caps.and_then(|caps| caps.rootid);
         file.is_unmapped = rootid.is_some_and(|id| !mapped.has(id));
         if let Some(root) = root
@@ -116,23 +117,16 @@ fn look(entry: &Entry<'_>) -> Option<Result<PrivilegedFile, crate::scan::Unread>
 }
 
 /// Adds what takes more than a look at the file: names, its mount, and who can change it.
-fn complete(file: &mut PrivilegedFile, root: Option<&Path>, names: &mut Names) {
+fn complete(file: &mut PrivilegedFile, root: Option<&Path>, names: &mut Names, ways: &mut Ways) {
     file.owner = names.user(file.uid);
     file.group = names.group(file.gid);
     // The kernel's own rules say what is a script. Below another root directory, the mount is that
     // of this machine and says nothing.
-    let program = match root {
-        Some(root) => {
-            let inside = file.path.strip_prefix(root).unwrap_or(&file.path);
-            Program::below(root, &Path::new("/").join(inside))
-        }
-        None => Program::open(&file.path),
-    };
-    if let Ok(program) = &program {
-        file.is_script = !program.scripts().is_empty();
-        file.is_nosuid = root.is_none() && program.chain[0].file.is_nosuid;
+    if let Ok((is_script, is_nosuid)) = glance(&file.path) {
+        file.is_script = is_script;
+        file.is_nosuid = root.is_none() && is_nosuid;
     }
-    let mut writable = who_can_write(&file.path, root);
+    let mut writable = ways.who_can_write(&file.path, file.mode, (file.uid, file.gid));
     if file.is_set_uid() {
         // A set-user-ID file gives its owner's power, so its owner gains nothing.
         writable.retain(|one| one.by != crate::scan::Writer::User(file.uid));
@@ -140,17 +134,60 @@ fn complete(file: &mut PrivilegedFile, root: Option<&Path>, names: &mut Names) {
     file.writable = writable;
 }
 
-/// Returns who can change a file besides root, below `root` if there is one.
-pub(super) fn who_can_write(path: &Path, root: Option<&Path>) -> Vec<Writable> {
-    let Ok(whole) = std::path::absolute(path) else { return Vec::new() };
-    let is_inside = |path: &&Path| root.is_none_or(|root| path.starts_with(root));
-    let node = |path: &Path| {
-        let stat = fs::symlink_metadata(path).ok()?;
-        let shown = root.and_then(|root| path.strip_prefix(root).ok());
-        let path = shown.map_or_else(|| path.to_owned(), |inside| Path::new("/").join(inside));
-        Some(Node { path, mode: stat.mode() & 0o7777, uid: stat.uid(), gid: stat.gid() })
-    };
-    writers(&ancestors(&whole).filter(is_inside).filter_map(node).collect::<Vec<_>>())
+/// The users besides root who can change the directories on the way to files, below a root
+/// directory if there is one. Each directory is looked at once.
+#[derive(Debug)]
+pub(super) struct Ways {
+    root: Option<PathBuf>,
+    known: BTreeMap<PathBuf, Vec<Writable>>,
+}
+
+impl Ways {
+    pub(super) fn new(root: Option<&Path>) -> Ways {
+        let root = root.and_then(|root| std::path::absolute(root).ok());
+        Ways { root, known: BTreeMap::new() }
+    }
+
+    /// Returns who can change the file at a path, or replace it.
+    pub(super) fn who_can_write(
+        &mut self,
+        path: &Path,
+        mode: u32,
+        (uid, gid): (u32, u32),
+    ) -> Vec<Writable> {
+        let Ok(whole) = std::path::absolute(path) else { return Vec::new() };
+        let file = Node { path: self.inside(&whole), mode, uid, gid };
+        let mut writable = file.writers();
+        let parent = whole.parent().map(|parent| self.of_directory(parent));
+        writable.extend(parent.unwrap_or_default());
+        writable
+    }
+
+    /// Returns who can change a directory or one above it.
+    fn of_directory(&mut self, path: &Path) -> Vec<Writable> {
+        if self.root.as_ref().is_some_and(|root| !path.starts_with(root)) {
+            return Vec::new();
+        }
+        if let Some(known) = self.known.get(path) {
+            return known.clone();
+        }
+        let mut writable = match fs::symlink_metadata(path) {
+            Ok(stat) => {
+                let (mode, uid, gid) = (stat.mode() & 0o7777, stat.uid(), stat.gid());
+                Node { path: self.inside(path), mode, uid, gid }.writers_of_entries()
+            }
+            Err(_) => Vec::new(),
+        };
+        writable.extend(path.parent().map(|parent| self.of_directory(parent)).unwrap_or_default());
+        self.known.insert(path.to_owned(), writable.clone());
+        writable
+    }
+
+    /// Returns the path on the machine that it belongs to.
+    fn inside(&self, path: &Path) -> PathBuf {
+        let inside = self.root.as_ref().and_then(|root| path.strip_prefix(root).ok());
+        inside.map_or_else(|| path.to_owned(), |inside| Path::new("/").join(inside))
+    }
 }
 
 /// The ids outside of user namespaces that can be the root of one.

@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeMap,
-    fs,
+    fs::{self, Metadata},
     os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
+    path::Path,
 };
 
-use super::{Names, cgroup, files::who_can_write, sockets, unread};
+use super::{Names, cgroup, files::Ways, sockets, unread};
 use crate::{
     CapSet, CapState,
     proc::{self, Kind, Proc, Seccomp, Status},
@@ -24,9 +24,10 @@ pub(super) fn gather(inventory: &mut Inventory, names: &mut Names) {
         Err(err) => return inventory.unread.push(unread("/proc", &err)),
     };
     let own = own_namespaces(&proc);
+    let mut ways = Ways::new(None);
     for process in tree.processes() {
         if process.status.kind == Kind::Program && holds_any(process) {
-            inventory.processes.push(look(process, &proc, &own, names));
+            inventory.processes.push(look(process, &proc, &own, names, &mut ways));
         }
     }
     let pids: Vec<u32> = tree
@@ -68,7 +69,13 @@ fn holds_any(process: &proc::Process) -> bool {
     holds(&process.status) || process.threads.iter().any(holds)
 }
 
-fn look(process: &proc::Process, proc: &Proc, own: &Own, names: &mut Names) -> PrivilegedProcess {
+fn look(
+    process: &proc::Process,
+    proc: &Proc,
+    own: &Own,
+    names: &mut Names,
+    ways: &mut Ways,
+) -> PrivilegedProcess {
     let status = process.status.clone();
     let pid = status.pid;
     let differs = |thread: &&Status| (thread.caps, thread.ambient) != (status.caps, status.ambient);
@@ -83,7 +90,13 @@ fn look(process: &proc::Process, proc: &Proc, own: &Own, names: &mut Names) -> P
     // A path means something else in another mount namespace.
     let is_here = own.mount.is_some() && namespace(pid, "mnt") == own.mount;
     let writable = match &program {
-        Some(path) if is_here && is_file(path, pid) => who_can_write(path, None),
+        Some(path) if is_here => {
+            let file = running(path, pid);
+            let ids = |stat: Metadata| {
+                ways.who_can_write(path, stat.mode() & 0o7777, (stat.uid(), stat.gid()))
+            };
+            file.map(ids).unwrap_or_default()
+        }
         _ => Vec::new(),
     };
     PrivilegedProcess {
@@ -98,11 +111,11 @@ fn look(process: &proc::Process, proc: &Proc, own: &Own, names: &mut Names) -> P
     }
 }
 
-/// Returns whether a path still leads to the file that a process executes.
-fn is_file(path: &Path, pid: u32) -> bool {
-    let id = |path: PathBuf| fs::metadata(path).map(|stat| (stat.dev(), stat.ino())).ok();
-    let running = id(format!("/proc/{pid}/exe").into());
-    running.is_some() && running == id(path.to_owned())
+/// Returns the status of the file that a process executes, if the path still leads to it.
+fn running(path: &Path, pid: u32) -> Option<Metadata> {
+    let running = fs::metadata(format!("/proc/{pid}/exe")).ok()?;
+    let found = fs::symlink_metadata(path).ok()?;
+    ((running.dev(), running.ino()) == (found.dev(), found.ino())).then_some(running)
 }
 
 /// Returns the processes of each unit or container.

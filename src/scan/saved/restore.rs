@@ -14,14 +14,13 @@ use std::{
 use nix::{
     errno::Errno,
     fcntl::{OFlag, OpenHow, ResolveFlag, open, openat2},
-    sys::stat::{self, FchmodatFlags, fchmodat},
+    sys::stat::{self, FchmodatFlags, SFlag, fchmodat},
 };
 
 use super::{Line, Mode, save::sha256};
 use crate::{
     Error, Op, Result,
-    file::{self, FileCaps},
-    proc::own,
+    file::{FileCaps, Session},
 };
 
 /// How capabilities are put back.
@@ -95,10 +94,11 @@ pub fn restore(
     let path = options.root.as_deref().unwrap_or(Path::new("/"));
     let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
     let root = open(path, flags, stat::Mode::empty()).map_err(|err| Op::Open.on(path, err))?;
+    let place = Place { root, session: Session::open()? };
     let mut account = Account::default();
     let mut plan: Vec<(Step, Identity)> = Vec::new();
     for line in lines {
-        match check(line, &root) {
+        match place.check(line) {
             Ok(Some(planned)) => plan.push(planned),
             Ok(None) => account.unchanged += 1,
             Err(err) if options.ensure && is_missing(&err) => {
@@ -113,7 +113,7 @@ pub fn restore(
     }
     let mut plan = plan.into_iter();
     for (step, identity) in plan.by_ref() {
-        let done = if options.dry_run { Ok(()) } else { apply(&step, &identity, &root) };
+        let done = if options.dry_run { Ok(()) } else { place.apply(&step, &identity) };
         match done {
             Ok(()) => {
                 changed(&step);
@@ -154,100 +154,92 @@ impl Identity {
             changed: (stat.ctime(), stat.ctime_nsec()),
         })
     }
-}
 
-/// Opens a file below the root directory with `O_PATH`, without following a link.
-fn locate(path: &Path, root: &OwnedFd) -> Result<File> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let resolve = ResolveFlag::RESOLVE_BENEATH
-        | ResolveFlag::RESOLVE_NO_SYMLINKS
-        | ResolveFlag::RESOLVE_NO_MAGICLINKS;
-    let how = OpenHow::new().flags(flags).resolve(resolve);
-    match openat2(root, path, how) {
-        Ok(file) => Ok(file.into()),
-        Err(Errno::ELOOP) => {
-            let err = io::Error::other("a symbolic link is on the way, and none is followed");
-            Err(Op::Open.on(path, err))
-        }
-        Err(err) => Err(Op::Open.on(path, err)),
+    fn is_regular(&self) -> bool {
+        self.mode & SFlag::S_IFMT.bits() == SFlag::S_IFREG.bits()
     }
 }
 
-/// Returns what is to be done to a file, or `None` if it is as it should be.
-fn check(line: &Line, root: &OwnedFd) -> Result<Option<(Step, Identity)>> {
-    let path = &*line.path;
-    let failed = |err: io::Error| Op::Open.on(path, err);
-    let file = locate(path, root)?;
-    let identity = Identity::of(&file).map_err(failed)?;
-    if !file.metadata().map_err(failed)?.is_file() {
-        return Err(failed(io::Error::other("not a regular file")));
-    }
-    if let Some(Mode { uid, gid, .. }) = line.mode
-        && (identity.uid, identity.gid) != (uid, gid)
-    {
-        let (is_uid, is_gid) = (identity.uid, identity.gid);
-        let words = format!("its owner is {is_uid}:{is_gid}, and was {uid}:{gid}");
-        return Err(failed(io::Error::other(words)));
-    }
-    if let Some(sum) = line.sha256
-        && sha256(&file).map_err(failed)? != sum
-    {
-        return Err(failed(io::Error::other("its content is not what was saved")));
-    }
-    let before = file::read_fd(&file).map_err(|err| named(err, path))?;
-    let mode = line.mode.map(|mode| (identity.mode & 0o7777, mode.bits));
-    let mode = mode.filter(|(before, after)| before != after);
-    if before == line.caps && mode.is_none() {
-        return Ok(None);
-    }
-    if before != line.caps {
-        let written = file::check_write_fd(&file, line.caps.as_ref());
-        // Capabilities on a mount with nosuid have no effect, and are put back all the same.
-        let _ = written.map_err(|err| named(err, path))?;
-    }
-    Ok(Some((Step { path: path.to_owned(), before, after: line.caps, mode }, identity)))
+/// The root directory, and the calls on files below it.
+#[derive(Debug)]
+struct Place {
+    root: OwnedFd,
+    session: Session,
 }
 
-/// Changes a file, if it is still the one that was checked.
-fn apply(step: &Step, identity: &Identity, root: &OwnedFd) -> Result<()> {
-    let path = &*step.path;
-    let failed = |err: io::Error| Op::Open.on(path, err);
-    let file = locate(path, root)?;
-    if Identity::of(&file).map_err(failed)? != *identity {
-        return Err(failed(io::Error::other("it has changed since it was checked")));
-    }
-    if let Some((_, bits)) = step.mode {
-        // The mode comes first, so that the users who may execute the file are settled.
-        let descriptors = own::open("fd", OFlag::O_PATH | OFlag::O_DIRECTORY).map_err(failed)?;
-        let name = file.as_raw_fd().to_string();
-        let mode = stat::Mode::from_bits_truncate(bits);
-        fchmodat(descriptors, &*name, mode, FchmodatFlags::FollowSymlink)
-            .map_err(|err| failed(err.into()))?;
-    }
-    if step.before != step.after {
-        match &step.after {
-            Some(caps) => file::write_fd(&file, caps).map(drop),
-            None => file::remove_fd(&file).map(drop),
+impl Place {
+    /// Opens a file with `O_PATH`, without following a link.
+    fn locate(&self, path: &Path) -> Result<File> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+        let resolve = ResolveFlag::RESOLVE_BENEATH
+            | ResolveFlag::RESOLVE_NO_SYMLINKS
+            | ResolveFlag::RESOLVE_NO_MAGICLINKS;
+        let how = OpenHow::new().flags(flags).resolve(resolve);
+        match openat2(&self.root, path, how) {
+            Ok(file) => Ok(file.into()),
+            Err(Errno::ELOOP) => {
+                let err = io::Error::other("a symbolic link is on the way, and none is followed");
+                Err(Op::Open.on(path, err))
+            }
+            Err(err) => Err(Op::Open.on(path, err)),
         }
-        .map_err(|err| named(err, path))?;
     }
-    Ok(())
-}
 
-/// Returns the error with the path in the place of the descriptor.
-fn named(err: Error, path: &Path) -> Error {
-    match err {
-        Error::Os { op, source, .. } => Error::Os { op, subject: path.into(), source },
-        Error::Refused { refusal, source, .. } => {
-            Error::Refused { subject: path.into(), refusal, source }
+    /// Returns what is to be done to a file, or `None` if it is as it should be.
+    fn check(&self, line: &Line) -> Result<Option<(Step, Identity)>> {
+        let path = &*line.path;
+        let failed = |err: io::Error| Op::Open.on(path, err);
+        let file = self.locate(path)?;
+        let identity = Identity::of(&file).map_err(failed)?;
+        if !identity.is_regular() {
+            return Err(failed(io::Error::other("not a regular file")));
         }
-        Error::MalformedFileCaps { source, .. } => {
-            Error::MalformedFileCaps { subject: path.into(), source }
+        if let Some(Mode { uid, gid, .. }) = line.mode
+            && (identity.uid, identity.gid) != (uid, gid)
+        {
+            let (is_uid, is_gid) = (identity.uid, identity.gid);
+            let words = format!("its owner is {is_uid}:{is_gid}, and was {uid}:{gid}");
+            return Err(failed(io::Error::other(words)));
         }
-        Error::ForeignRootid { source, .. } => {
-            Error::ForeignRootid { subject: path.into(), source }
+        if let Some(sum) = line.sha256 {
+            let is = self.session.descriptors().and_then(|names| sha256(&file, names));
+            if is.map_err(failed)? != sum {
+                return Err(failed(io::Error::other("its content is not what was saved")));
+            }
         }
-        err => err,
+        let before = self.session.read(&file, path)?;
+        let mode = line.mode.map(|mode| (identity.mode & 0o7777, mode.bits));
+        let mode = mode.filter(|(before, after)| before != after);
+        if before == line.caps && mode.is_none() {
+            return Ok(None);
+        }
+        if before != line.caps {
+            // Capabilities on a mount with nosuid have no effect, and are put back all the same.
+            let _ = self.session.check_write(&file, path, line.caps.as_ref())?;
+        }
+        Ok(Some((Step { path: path.to_owned(), before, after: line.caps, mode }, identity)))
+    }
+
+    /// Changes a file, if it is still the one that was checked.
+    fn apply(&self, step: &Step, identity: &Identity) -> Result<()> {
+        let path = &*step.path;
+        let failed = |err: io::Error| Op::Open.on(path, err);
+        let file = self.locate(path)?;
+        if Identity::of(&file).map_err(failed)? != *identity {
+            return Err(failed(io::Error::other("it has changed since it was checked")));
+        }
+        if let Some((_, bits)) = step.mode {
+            // The mode comes first, so that the users who may execute the file are settled.
+            let descriptors = self.session.descriptors().map_err(failed)?;
+            let name = file.as_raw_fd().to_string();
+            let mode = stat::Mode::from_bits_truncate(bits);
+            fchmodat(descriptors, &*name, mode, FchmodatFlags::FollowSymlink)
+                .map_err(|err| failed(err.into()))?;
+        }
+        if step.before != step.after {
+            self.session.write(&file, path, step.after.as_ref())?;
+        }
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@ use std::{
     fs::{self, File},
     io::{self, Read},
     ops::ControlFlow,
-    os::fd::AsRawFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     sync::{Mutex, PoisonError},
 };
@@ -119,15 +119,15 @@ fn line(entry: &Entry<'_>, saving: &Saving, root: &Path) -> Option<Result<Line>>
 }
 
 fn sum_of(path: &Path) -> io::Result<[u8; 32]> {
-    sha256(&locate(path, OFlag::O_NOFOLLOW)?)
+    sha256(&locate(path, OFlag::O_NOFOLLOW)?, &own::descriptors()?)
 }
 
-/// Returns the SHA-256 of a regular file that is open with `O_PATH`.
-pub(super) fn sha256(file: &File) -> io::Result<[u8; 32]> {
+/// Returns the SHA-256 of a regular file that is open with `O_PATH`, given the directory of this
+/// thread's descriptors.
+pub(super) fn sha256(file: &File, descriptors: &OwnedFd) -> io::Result<[u8; 32]> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::other("not a regular file"));
     }
-    let descriptors = own::open("fd", OFlag::O_PATH | OFlag::O_DIRECTORY)?;
     let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let name = file.as_raw_fd().to_string();
     let mut file = File::from(openat(descriptors, &*name, flags, stat::Mode::empty())?);

@@ -26,7 +26,7 @@ use common::{
     sets::{Numbers, Sets, random_setpriv},
 };
 use compose::{compose_override, compose_resolves};
-use engines::{bundles, docker_lines, podman_lines};
+use engines::{bundles, docker_lines};
 use rcap::{
     Cap,
     exec::FileFacts,
@@ -55,8 +55,6 @@ tests! {
         bundles;
     Root [DOCKER]:
         docker_lines;
-    Root ["busybox crun mount podman tar umount unshare"]:
-        podman_lines;
 }
 
 fn export(args: &[&str]) -> Ran {

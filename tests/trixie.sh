@@ -11,7 +11,7 @@
 # of it, in a tmpfs, in namespaces that end with them. They have no network. This script needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-tests=(settings units export advice)
+tests=(settings podman units export advice)
 # These need Python or the package archive.
 skip=(--skip names_for_compose --skip units_of_debian)
 
@@ -61,7 +61,7 @@ enter() {
     pivot_root . machine
     umount -l /machine
     rmdir /machine
-    exec env -i PATH="/usr/sbin:/usr/bin:/usr/lib/systemd" HOME=/root TERM=dumb \
+    exec env -i PATH="/usr/sbin:/usr/bin:/usr/lib/systemd:/usr/libexec/podman" HOME=/root TERM=dumb \
         RCAP_REQUIRE=1 bash -c 'cd "$0"; exec "$@"' "$repository" "$@"
 }
 

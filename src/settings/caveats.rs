@@ -19,6 +19,7 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
     }
     caveats.extend(sysctls(written, format));
     caveats.extend(by_file(source, written, class));
+    caveats.extend(unknown(source, written));
     if source.is_request() {
         return caveats;
     }
@@ -30,7 +31,7 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
             text::few(lost)
         ));
     }
-    caveats.extend(bounding(source, written));
+    caveats.extend(left_out(source, written));
     let lost = source.caps.inheritable - written.caps.inheritable - source.ambient;
     if !lost.is_empty() {
         caveats.push(format!("the inheritable set is lost: {}", text::few(lost)));
@@ -39,9 +40,7 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
     if !lost.is_empty() {
         caveats.push(format!("the securebits cannot be expressed: {lost}"));
     }
-    if written.no_new_privs && !source.no_new_privs {
-        caveats.push(format!("no-new-privs is added, which the source lacks: {}", gains(written)));
-    }
+    caveats.extend(gains_of_files(source, written));
     if !source.groups.is_empty() && matches!(format, Format::Kubernetes | Format::Label) {
         caveats.push("supplementary groups are not written: they are the pod's".to_owned());
     }
@@ -54,39 +53,74 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
     caveats
 }
 
-/// Returns what a program's file adds despite no-new-privs.
-fn gains(written: &Settings) -> String {
+/// Returns the capabilities that a program has at most whose file has all of them:
+/// `F(permitted) & P(bounding)`, and with no_new_privs those that are permitted before execve(2).
+/// (capabilities(7), "Transformation of capabilities during execve()")
+pub(super) fn gained(settings: &Settings) -> CapSet {
     let every = FileCaps { permitted: CapSet::all(), ..FileCaps::EMPTY };
-    let outcome = written.execute(&FileFacts::with_caps(every));
-    let gained = outcome.map(|outcome| outcome.after.caps.permitted).unwrap_or_default();
-    let gained = gained - written.granted();
-    if gained.is_empty() {
-        return "set-user-ID programs and file capabilities give nothing more".to_owned();
-    }
-    format!(
-        "set-user-ID programs give nothing more, and file capabilities nothing outside of {}",
-        text::few(gained | written.granted())
-    )
+    let outcome = settings.execute(&FileFacts::with_caps(every));
+    outcome.map(|outcome| outcome.after.caps.permitted).unwrap_or_default()
 }
 
-/// Returns the caveat about capabilities that a non-root user loses with the bounding set.
-fn bounding(source: &Settings, written: &Settings) -> Option<String> {
+/// Returns the caveats about a program of a non-root user that gets less from its file, or as a
+/// set-user-ID program, than in the source.
+fn gains_of_files(source: &Settings, written: &Settings) -> Vec<String> {
+    let mut caveats = Vec::new();
     let lost = source.bounding - written.bounding;
-    if source.user == Who::OfImage && !lost.is_empty() {
-        return Some(format!(
-            "{} is left out: Podman would make it ambient if the image's user is not root; name \
-             the user to have it (--user)",
-            text::few(lost)
-        ));
-    }
-    let may_matter = !source.user.may_be_root() && !source.no_new_privs;
-    (may_matter && !lost.is_empty()).then(|| {
-        format!(
+    if !source.user.may_be_root() && !source.no_new_privs && !lost.is_empty() {
+        caveats.push(format!(
             "the bounding set is smaller, without {}: set-user-ID programs and files get nothing \
              of it",
             text::few(lost)
+        ));
+    }
+    let gained = gained(written);
+    let more = text::few(gained);
+    if written.no_new_privs && !source.no_new_privs {
+        caveats.push(if (gained - written.granted()).is_empty() {
+            "no-new-privs is added, which the source lacks: set-user-ID programs and file \
+             capabilities give nothing more"
+                .to_owned()
+        } else {
+            format!(
+                "no-new-privs is added, which the source lacks: set-user-ID programs give nothing \
+                 more, and file capabilities nothing outside of {more}"
+            )
+        });
+    } else if source.no_new_privs && !source.user.may_be_root() {
+        let lost = self::gained(source) - gained;
+        if !lost.is_empty() {
+            caveats.push(format!(
+                "file capabilities are lost, {}: with no-new-privs, a program's file gives what is \
+                 permitted before execve(2), and that is {} here",
+                text::few(lost),
+                if gained.is_empty() { "nothing" } else { &more }
+            ));
+        }
+    }
+    caveats
+}
+
+/// Returns the caveat about capabilities that the image's user would have as ambient ones.
+fn left_out(source: &Settings, written: &Settings) -> Option<String> {
+    let lost = source.bounding - written.bounding;
+    let is_ambient =
+        written.engine.as_ref().is_some_and(|engine| engine.kind() == EngineKind::Podman);
+    (source.user == Who::OfImage && is_ambient && !lost.is_empty()).then(|| {
+        format!(
+            "{} is left out: Podman would make it ambient if the image's user is not root; name \
+             the user to have it (--user)",
+            text::few(lost)
         )
     })
+}
+
+/// Returns the caveat about capabilities that the engine has no names for.
+fn unknown(source: &Settings, written: &Settings) -> Option<String> {
+    let engine = written.engine.as_ref()?;
+    let lost = (source.bounding - written.bounding) - engine.known();
+    let lost = lost & CapSet::NAMED;
+    (!lost.is_empty()).then(|| format!("{engine} does not know {lost}: left out"))
 }
 
 /// Returns the caveat about a non-root user who gets capabilities only from a file.

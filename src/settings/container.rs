@@ -38,15 +38,16 @@ impl Changes {
         Changes { drop: None, add }
     }
 
-    /// Returns those for an engine that makes added capabilities ambient. Capabilities that are only
-    /// bounding come from the default set, and all others are dropped by name, because the default
-    /// set can be configured.
+    /// Returns those for the engine of the settings, which makes added capabilities ambient.
+    /// Capabilities that are only bounding come from the default set, and all others are dropped by
+    /// name, because the default set can be configured.
     pub(super) fn with_ambient(settings: &Settings) -> Changes {
         let add = settings.named.add & settings.bounding;
         if settings.bounding == add {
             return Changes::only(add);
         }
-        Changes { drop: Some(CapSet::NAMED - settings.bounding), add }
+        let known = settings.engine.as_ref().map_or(CapSet::all(), super::Engine::known);
+        Changes { drop: Some((CapSet::NAMED & known) - settings.bounding), add }
     }
 }
 
@@ -109,8 +110,12 @@ pub(super) struct Container {
 impl Container {
     /// Returns what the program gets by the rules of the engine.
     pub(super) fn settings(self, kind: Kind, engine: Engine) -> Result<Settings, SettingsError> {
-        let bounding = self.bounding(engine.kind())?;
-        let named = Named { add: self.add.set(), drop: self.drop.set() };
+        let known = engine.known();
+        if let Some(cap) = ((self.add.caps | self.drop.caps) - known).iter().next() {
+            return Err(SettingsError::UnknownToEngine { cap, engine });
+        }
+        let bounding = self.bounding(&engine)?;
+        let named = Named { add: self.add.set() & known, drop: self.drop.set() & known };
         let settings = Settings {
             kind,
             user: self.user.map_or(Who::OfImage, Who::InImage),
@@ -123,16 +128,17 @@ impl Container {
         Ok(engine.grant(settings, Grant { bounding, named, ambient: CapSet::empty() }))
     }
 
-    fn bounding(&self, engine: EngineKind) -> Result<CapSet, SettingsError> {
-        let all = CapSet::supported();
+    fn bounding(&self, engine: &Engine) -> Result<CapSet, SettingsError> {
+        let all = CapSet::supported() & engine.known();
         let Container { add, drop, .. } = *self;
-        Ok(match engine {
+        let kind = engine.kind();
+        Ok(match kind {
             _ if self.is_privileged => all,
             // (containerd, internal/cri/opts/spec_opts.go, WithCapabilities; CRI-O,
             // server/container_create.go, setupCapabilities)
             EngineKind::Containerd | EngineKind::CriO => {
                 let profile =
-                    if engine == EngineKind::CriO { Profile::CriO } else { Profile::Docker };
+                    if kind == EngineKind::CriO { Profile::CriO } else { Profile::Docker };
                 let base = match (add.has_all, drop.has_all) {
                     (_, true) => CapSet::empty(),
                     (true, false) => all,
@@ -149,9 +155,9 @@ impl Container {
                 if let Some(cap) = both.iter().next() {
                     return Err(SettingsError::value(cap, "is both added and dropped"));
                 }
-                combine(Profile::Podman.given(), drop.set(), add.set(), all)
+                combine(Profile::Podman.given(), drop.set() & all, add.set() & all, all)
             }
-            _ => combine(Profile::Docker.given(), drop.set(), add.set(), all),
+            _ => combine(Profile::Docker.given(), drop.set() & all, add.set() & all, all),
         })
     }
 }

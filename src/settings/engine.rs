@@ -107,6 +107,21 @@ impl Engine {
         )
     }
 
+    /// Returns the capabilities that the engine has names for. It refuses other names, and grants no
+    /// other capability to a privileged container.
+    ///
+    /// Docker before 23.0 stops at `CAP_AUDIT_READ` (github.com/moby/moby, tag v20.10.24,
+    /// oci/caps/utils.go), and so does the library of Podman before 3.1
+    /// (github.com/syndtr/gocapability, by Podman's go.mod).
+    pub(super) fn known(&self) -> CapSet {
+        let is_new = match self.kind {
+            EngineKind::Docker => self.is_at_least([23, 0, 0]),
+            EngineKind::Podman => self.is_at_least([3, 1, 0]),
+            _ => true,
+        };
+        if is_new { CapSet::all() } else { CapSet::first(38) }
+    }
+
     /// Returns whether a non-root user has the permitted set until execve(2), which is then no
     /// gain that no_new_privs would prevent. (github.com/moby/moby, commit 3aef732e61)
     pub(super) fn permits_users(&self) -> bool {
@@ -201,6 +216,17 @@ impl fmt::Display for Engine {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names() {
+        let knows = |text: &str| text.parse::<Engine>().unwrap().known().contains(crate::Cap::BPF);
+        for old in ["docker@20.10", "docker@19.03", "podman@3.0"] {
+            assert!(!knows(old), "{old}");
+        }
+        for new in ["docker", "docker@23.0", "podman@3.1", "podman@4", "systemd@252", "runc"] {
+            assert!(knows(new), "{new}");
+        }
+    }
 
     #[test]
     fn versions() {

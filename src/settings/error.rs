@@ -2,7 +2,7 @@
 
 use std::{error, fmt};
 
-use super::{EngineKind, Format, InputFormat, Who};
+use super::{Engine, EngineKind, Format, InputFormat, Who};
 use crate::{Cap, ParseError, UnknownCap};
 
 /// Settings that were not read or written.
@@ -49,6 +49,14 @@ pub enum SettingsError {
     NeedsUser {
         /// The capability.
         cap: Cap,
+    },
+    /// The engine has no name for a capability that the settings name.
+    #[non_exhaustive]
+    UnknownToEngine {
+        /// The capability.
+        cap: Cap,
+        /// The engine.
+        engine: Engine,
     },
     /// The format needs the name of a service.
     NeedsService,
@@ -187,6 +195,9 @@ impl fmt::Display for SettingsError {
                 f,
                 "{cap} would be ambient if the image's user is not root: name the user (--user USER)"
             ),
+            SettingsError::UnknownToEngine { cap, engine } => {
+                write!(f, "{engine} does not know {cap}, and refuses it")
+            }
             SettingsError::NeedsService => f.write_str("name the service (--service NAME)"),
             SettingsError::Unwritable { format, reason } => {
                 write!(f, "{}: {reason}", format.name())

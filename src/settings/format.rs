@@ -99,7 +99,7 @@ impl Format {
             Format::Podman =>          Row("podman",           Class::Ambient,   &[Podman],            podman::write),
             Format::Compose =>         Row("compose",          Class::Container, &[Docker],            compose::write),
             Format::ComposeOverride => Row("compose-override", Class::Container, &[Docker],            compose::write_override),
-            Format::Kubernetes =>      Row("kubernetes",       Class::Container, &[Containerd, CriO],  kubernetes::write),
+            Format::Kubernetes =>      Row("kubernetes",       Class::Container, &[Containerd, CriO, Podman], kubernetes::write),
             Format::Quadlet =>         Row("quadlet",          Class::Ambient,   &[Podman],            quadlet::write),
             Format::Label =>           Row("label",            Class::Image,     &[Podman],            podman::write_label),
             Format::Oci =>             Row("oci",              Class::Process,   &[Runc, Crun],        oci::write),

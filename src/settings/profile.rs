@@ -15,7 +15,8 @@ use crate::{Cap, CapSet};
 pub enum Profile {
     /// Docker and containerd. (github.com/moby/moby, oci/caps/defaults.go)
     Docker,
-    /// Podman. (github.com/containers/common, pkg/config/default.go)
+    /// Podman. (github.com/containers/common, pkg/config/default.go; built in since Podman 4.4,
+    /// before that in the configuration files of distributions)
     Podman,
     /// CRI-O, and with it OpenShift. (github.com/cri-o/cri-o, pkg/config, `default_capabilities`)
     CriO,

@@ -153,6 +153,59 @@ fn no_new_privs() {
     }
 }
 
+/// The rule that takes capabilities from a program whose file has them.
+#[cfg(feature = "settings")]
+#[test]
+fn file_capabilities() {
+    let kept = "file capabilities are lost, 41 capabilities: with no-new-privs, a program's file \
+                gives what is permitted before execve(2), and that is nothing here";
+    let smaller = "the bounding set is smaller, without 41 capabilities: set-user-ID programs and \
+                   files get nothing of it";
+    let added = "no-new-privs is added, which the source lacks: set-user-ID programs and file \
+                 capabilities give nothing more";
+    let unit = |more: &str| format!("[Service]\nUser=1000\n{more}");
+    #[rustfmt::skip]
+    let rows = [
+        ("setpriv --reuid=1000 --no-new-privs".to_owned(), Format::Oci,     kept),
+        ("setpriv --reuid=1000 --no-new-privs".to_owned(), Format::Docker,  kept),
+        ("setpriv --reuid=1000".to_owned(),                Format::Docker,  smaller),
+        ("setpriv --reuid=1000".to_owned(),                Format::Oci,     added),
+        (unit(""),                                         Format::Oci,     added),
+        (unit(""),                                         Format::Kubernetes, smaller),
+        (unit("LockPersonality=yes\nNoNewPrivileges=yes\n"), Format::Podman,  "file capabilities are lost"),
+    ];
+    let mut context = Context::default();
+    context.unit = Some("a.service");
+    for (text, format, want) in rows {
+        let source = read_in(&text, None, &context).unwrap().remove(0);
+        let caveats = format.export(&source, &Target::default()).unwrap().caveats;
+        assert!(
+            caveats.iter().any(|words| words.starts_with(want)),
+            "{text} {format:?}: {caveats:?}"
+        );
+    }
+}
+
+/// Capabilities that an old engine has no name for.
+#[test]
+fn names_of_old_engines() {
+    let caps = Cap::NET_RAW | Cap::BPF;
+    for (format, engine, is_known) in [
+        (Format::Docker, "docker@20.10", false),
+        (Format::Compose, "docker@20.10", false),
+        (Format::Podman, "podman@3.0", false),
+        (Format::Quadlet, "podman@3.0", false),
+        (Format::Docker, "docker@26", true),
+        (Format::Podman, "podman@4.3", true),
+    ] {
+        let target = Target { engine: Some(engine.parse().unwrap()), ..Target::default() };
+        let written = format.export(&settings(caps, Some("0")), &target).unwrap();
+        let said = format!("{engine} does not know cap_bpf: left out");
+        assert_eq!(written.text.contains("BPF"), is_known, "{engine}: {}", written.text);
+        assert_eq!(written.caveats.contains(&said), !is_known, "{engine}: {:?}", written.caveats);
+    }
+}
+
 #[test]
 fn hostile_names() {
     let user = Some("a'b;\"rm%n$x");

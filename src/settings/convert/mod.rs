@@ -44,7 +44,11 @@ pub(super) fn fit(
 ) -> Result<Fit, SettingsError> {
     check_user(source, format)?;
     let engine = format.engine(target);
-    let class = format.class();
+    let class = match (format.class(), &engine) {
+        // `podman kube play` makes capabilities ambient too.
+        (Class::Container, Some(engine)) if engine.kind() == EngineKind::Podman => Class::Ambient,
+        (class, _) => class,
+    };
     let source = &asked_for(source, class);
     let mut settings = Settings { notes: Vec::new(), engine: engine.clone(), ..source.clone() };
     if !class.has_securebits() {
@@ -137,7 +141,7 @@ fn container(source: &Settings, settings: Settings, engine: Option<Engine>) -> S
     } else {
         source.offered() | source.named.add
     };
-    let bounding = limit(source, false) & most;
+    let bounding = limit(source, false) & most & engine.known();
     engine.grant(settings, Grant { bounding, named: source.named, ..Grant::default() })
 }
 
@@ -148,7 +152,7 @@ fn ambient(
     engine: Option<Engine>,
 ) -> Result<Settings, SettingsError> {
     let engine = engine.unwrap_or_else(|| Engine::newest(EngineKind::Podman));
-    let limit = limit(source, false);
+    let limit = limit(source, false) & engine.known();
     let default = container::PODMAN;
     let mut named = source.named;
     let is_of_podman =

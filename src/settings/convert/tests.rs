@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     CapState,
-    settings::{Context, Kind, User, read_in},
+    settings::{Context, Kind, User, caveats::gained, read_in},
 };
 
 /// Random settings that a process can have: what is ambient is permitted and inheritable.
@@ -47,6 +47,25 @@ fn again(format: Format, text: &str) -> Option<Settings> {
 }
 
 proptest! {
+    /// A program that gets less from its file than in the source is a caveat of every format that
+    /// describes a process.
+    #[test]
+    fn lost_file_capabilities_are_said(source in settings()) {
+        let target = Target { service: Some("s".to_owned()), ..Target::default() };
+        for format in Format::ALL.into_iter().filter(|format| format.class() != Class::File) {
+            let Ok(fit) = fit(&source, format, &target) else { continue };
+            let lost = gained(&source) - gained(&fit.settings);
+            if lost.is_empty() || source.user.may_be_root() {
+                continue;
+            }
+            let words = fit.caveats.concat();
+            prop_assert!(
+                words.contains("file capabilities") || words.contains("and files get nothing"),
+                "{}: {lost}: {words}", format.name()
+            );
+        }
+    }
+
     /// Reading a written file grants nothing more, and so does a second conversion.
     #[test]
     fn no_pair_of_formats_widens(source in settings()) {

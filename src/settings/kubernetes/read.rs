@@ -99,7 +99,8 @@ fn read_container(
     let [own, of_pod] =
         [value, pod].map(|value| value.get("securityContext").unwrap_or(&Value::Null));
     let get = |key: &str| own.get(key).or_else(|| of_pod.get(key)).unwrap_or(&Value::Null);
-    let engine = context.engine(&[EngineKind::Containerd, EngineKind::CriO]);
+    let engine = context.engine(&[EngineKind::Containerd, EngineKind::CriO, EngineKind::Podman]);
+    let is_podman = engine.kind() == EngineKind::Podman;
     let mut notes = Vec::new();
     let mut names = |key: &str| {
         let list = own.get("capabilities").and_then(|lists| lists.get(key));
@@ -127,14 +128,17 @@ fn read_container(
         ..Container::default()
     };
     let mut settings = container.settings(kind, engine)?;
-    if is_not_root && !has_user {
+    if is_not_root && is_podman {
+        let note = "runAsNonRoot has no effect in podman kube play: the image names the user";
+        settings.note(Topic::NoEffect, note);
+    } else if is_not_root && !has_user {
         settings.user = Who::NotRoot;
         settings = settings.for_current_user();
     }
     for note in notes {
         settings.note(Topic::NoEffect, note);
     }
-    if is_not_root && is_root {
+    if is_not_root && is_root && !is_podman {
         settings.note(Topic::NoEffect, "runAsNonRoot with the user 0: the kubelet refuses it");
     }
     note_pod(&mut settings, pod, of_pod);
@@ -200,6 +204,7 @@ fn names(
         }
         match known(bare.unwrap_or(&upper)) {
             Some(cap) => names.caps |= CapSet::from(cap),
+            None if engine == EngineKind::Podman => return Err(wrong()),
             None => notes.push(unknown(key, name)),
         }
     }

@@ -124,6 +124,9 @@ fn decoded() {
         decode(&["--encode", "net_raw,CHOWN", "2000"]).out,
         "0000000000002001\n0000000000002000\n"
     );
+    let last = fs::read_to_string("/proc/sys/kernel/cap_last_cap").unwrap();
+    let all = u64::MAX >> (63 - last.trim().parse::<u32>().unwrap());
+    assert_eq!(decode(&["--encode", "all"]).out, format!("{all:016x}\n"));
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let lines = decode(&[&status]).out;
     assert_eq!(

@@ -105,6 +105,7 @@ pub(crate) fn sources() {
         ("podman run --cap-add kill --cap-drop kill img", "both added and dropped"),
         ("docker run --no-such 3 img", "--no-such is not a known option"),
         ("docker exec --privileged c sh", "is not run or create"),
+        ("pid:4294967295", "does not exist"),
         (
             &*write(
                 dir.path(),

@@ -58,7 +58,7 @@ impl fmt::Debug for Resolver {
     }
 }
 
-/// What a process can execute.
+/// The files that a process can execute.
 #[derive(Default)]
 struct Space {
     mappings: Arc<Vec<Mapping>>,

@@ -17,7 +17,6 @@ fn arguments() {
         ("nonexistent.yaml:w", "nonexistent.yaml:w: no such file"),
         ("compose:nonexistent", "nonexistent: no such file"),
         ("pid:x",             "by its number"),
-        ("pid:4294967295",    "does not exist"),
         ("--cap-add=net_row", "did you mean cap_net_raw"),
         ("cap_net_raw=x",     "cap_net_raw=x"),
         ("",                  "unknown capability"),
@@ -73,6 +72,10 @@ fn words_before_files() {
         let err = one(&argument).unwrap_err().to_string();
         assert!(err.contains(words), "{argument}: {err}");
     }
-    let own = one("/proc/self").unwrap();
-    assert_eq!(own, one("/proc/self/status").unwrap());
+    // A directory such as /proc/1.
+    std::fs::create_dir(path("process")).unwrap();
+    write("process/status", "Name:\tx\nCapPrm:\t0\nCapBnd:\t2000\n");
+    let status = one(&path("process/status")).unwrap();
+    assert_eq!(status.bounding, CapSet::from(Cap::NET_RAW));
+    assert_eq!(one(&path("process")).unwrap(), status);
 }

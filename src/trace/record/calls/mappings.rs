@@ -1,4 +1,4 @@
-//! What processes map into their memory to execute it, by perf_event_open(2). All processes of the
+//! The executable mappings of processes, by perf_event_open(2). All processes of the
 //! machine are recorded, so that nothing is missed of those that start and end between two reads.
 
 use std::{ffi::OsString, fs, io, os::unix::ffi::OsStringExt};

@@ -33,6 +33,11 @@ pub fn encode(name: impl AsRef<OsStr>) -> String {
     text
 }
 
+/// Returns a text of foreign words with each of them encoded.
+pub(super) fn encode_words(text: &str) -> String {
+    text.split(' ').map(encode).collect::<Vec<_>>().join(" ")
+}
+
 fn push_octal(text: &mut String, bytes: &[u8]) {
     for byte in bytes {
         // Writing to a String does not fail.

@@ -8,7 +8,10 @@ use super::{
     Escaped, Exit, Io, args::ReportRequest, failure::Failure, input, new_file, settings,
     trace::print_merged,
 };
-use rcap::trace::report::{Merged, Report};
+use rcap::{
+    scan::output::html,
+    trace::report::{Merged, Report},
+};
 
 /// The error of text that is not a report.
 #[derive(Debug)]
@@ -44,6 +47,15 @@ pub(crate) fn run(request: &ReportRequest, io: &mut Io<'_>) -> Result<Exit, Fail
     let to = request.settings.to;
     let reports = request.files.iter().map(|path| read(path, request.wait, io));
     let merged = Merged::of(reports.collect::<Result<Vec<_>, _>>()?);
+    if let Some(path) = &request.html {
+        let name = Escaped(path.as_os_str().as_encoded_bytes()).to_string();
+        let page = html::report(&merged).map_err(|err| Failure::subject(&*name, err))?;
+        let target = new_file::Target::new(path)?;
+        target.replace(page.as_bytes(), None).map_err(|err| Failure::subject(name, err))?;
+        if to.is_none() {
+            return Ok(Exit::SUCCESS);
+        }
+    }
     if request.json {
         writeln!(io.out, "{}", json!(merged))?;
     } else {

@@ -1,6 +1,10 @@
-//! One page without requests to anything else. The template escapes every value.
+//! Pages for a browser, without requests to anything else. The templates escape every value.
+
+mod report;
 
 use askama::Template;
+
+pub use report::report;
 
 use super::table::in_words;
 use crate::scan::{
@@ -40,7 +44,7 @@ struct Node {
     processes: Vec<[String; 2]>,
 }
 
-/// Returns the page.
+/// Returns the page of a scan.
 ///
 /// # Errors
 ///

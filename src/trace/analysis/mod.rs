@@ -85,6 +85,16 @@ impl Need {
     /// How many stacks a need keeps.
     const STACKS: usize = 4;
 
+    /// Returns the purpose of the checks, in words or as the name of a kernel function.
+    pub fn purpose(&self) -> String {
+        match (&self.reason, &self.system_call) {
+            (Some(reason), _) => reason.clone(),
+            (None, Some(call)) => format!("call {call}"),
+            (None, _) if self.function.is_empty() => "unknown reason".to_owned(),
+            (None, _) => self.function.clone(),
+        }
+    }
+
     /// Adds an object, unless it is known or there are enough.
     pub(super) fn add(&mut self, object: &Object) {
         if self.objects.contains(object) {

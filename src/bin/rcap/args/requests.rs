@@ -467,6 +467,9 @@ pub(crate) struct ReportRequest {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write a page for a browser to FILE, without requests to anything else
+    #[arg(long, value_name = "FILE", conflicts_with = "json")]
+    pub(crate) html: Option<PathBuf>,
     /// Wait for running recordings to end
     #[arg(long)]
     pub(crate) wait: bool,

@@ -167,7 +167,7 @@ fn table(needs: &[(&Need, Option<String>)], all: bool, out: &mut Stream) -> io::
             meaning: need.meaning,
             granted: need.granted,
             is_refusal: need.is_refusal(),
-            asked: asked(need),
+            asked: need.purpose(),
             runs: runs.as_deref(),
         };
         let empty = || Line { count: 0, commonest: need, programs: BTreeSet::new() };
@@ -223,16 +223,6 @@ fn ignored(aside: &[&(&Need, Option<String>)], out: &mut Stream) -> io::Result<(
         table.styled(Style::Aside, &[&count, &format!("{caps}: {}", meaning.about())]);
     }
     table.write(out)
-}
-
-/// Returns the purpose, in words or as the name of a kernel function.
-pub(crate) fn asked(need: &Need) -> String {
-    match (&need.reason, &need.system_call) {
-        (Some(reason), _) => reason.clone(),
-        (None, Some(call)) => format!("call {call}"),
-        (None, _) if need.function.is_empty() => "unknown reason".to_owned(),
-        (None, _) => need.function.clone(),
-    }
 }
 
 /// Prints the needs of each program, if there are several.

@@ -13,7 +13,6 @@ use rcap::{
     },
 };
 
-use super::print::asked;
 use crate::{Escaped, Stream};
 
 /// Prints the stacks of needs. Nothing if there are none.
@@ -25,7 +24,7 @@ pub(super) fn print<'a>(needs: impl Iterator<Item = &'a Need>, out: &mut Stream)
     for need in needs {
         let program = Path::new(&need.program).file_name().unwrap_or_default().to_string_lossy();
         let more = if need.has_more_stacks { ", and more stacks" } else { "" };
-        let head = format!("{}: {} [{program}{more}]", need.cap, asked(need));
+        let head = format!("{}: {} [{program}{more}]", need.cap, need.purpose());
         writeln!(out, "  {}", Escaped(head.as_bytes()))?;
         for (at, stack) in need.stacks.iter().enumerate() {
             if at > 0 {

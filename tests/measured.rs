@@ -74,7 +74,7 @@ fn clients_are_refused() {
         ("minimize", &["docker", "compose", "up"]),
         ("minimize", &["docker", "-H", "tcp://127.0.0.1:1", "run", "x"]),
         ("minimize", &["podman", "run", "x"]),
-        ("minimize", &["systemctl", "restart", "x"]),
+        ("minimize", &["systemctl", "--user", "restart", "x"]),
         ("trace",    &["docker", "exec", "x", "y"]),
         ("trace",    &["docker", "--host=ssh://h", "run", "x"]),
         ("trace",    &["kubectl", "run", "x"]),

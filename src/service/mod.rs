@@ -8,10 +8,14 @@
 //! timer of systemd restores the unit if this process is killed. (systemd.unit(5),
 //! systemd.timer(5))
 
+mod drop_in;
 mod manager;
 mod session;
+mod trial;
 mod unit;
 
 pub use crate::container::Failed;
+pub use drop_in::DropIn;
 pub use session::{Conditions, Session};
+pub use trial::Service;
 pub use unit::{Activity, Facts};

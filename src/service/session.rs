@@ -2,9 +2,9 @@
 
 use std::{
     fmt::Write as _,
-    fs::{self, File, OpenOptions},
-    io::{self, Write as _},
-    os::unix::fs::{MetadataExt, OpenOptionsExt},
+    fs::{self, File},
+    io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     process::Child,
     thread,
@@ -14,16 +14,18 @@ use std::{
 use nix::fcntl::{Flock, FlockArg};
 
 use super::{
-    Facts, Failed,
+    DropIn, Facts, Failed,
+    drop_in::{section_lines, write},
     manager::{command, dependents, last_line, output, systemctl},
 };
 use crate::{
     Op,
     settings::shell_word,
     trace::{
-        Target,
-        minimize::{Capture, Checked, Effects, End, Observation},
+        Backend, Options, Recording, Target, Tracer,
+        minimize::{Capture, Checked, End, Observation, Stream},
         run::{HealthCheck, Over, Watch},
+        unified,
     },
 };
 
@@ -34,6 +36,9 @@ const DIRECTORY: &str = "/run/systemd/system";
 const DROP_IN: &str = "zz-rcap-trial.conf";
 /// The same file while the unit is being restored.
 const UNDO: &str = "zz-rcap-trial.undo";
+/// A copy of the drop-in file that [`Session::write`] replaces, until the unit works with the new
+/// one; or an empty file if there was none.
+const FORMER: [&str; 2] = ["zz-rcap-trial.former", "zz-rcap-trial.none"];
 
 /// The conditions under which a unit runs, and under which it counts as working.
 #[derive(Clone, Debug)]
@@ -47,6 +52,11 @@ pub struct Conditions {
     /// The time after which systemd restores the unit if this process is killed. The timer starts
     /// again and again while this process lives.
     pub restore_after: Duration,
+    /// The name of the drop-in file that [`Session::write`] writes.
+    pub file: String,
+    /// How the kernel's checks are recorded; `None` if they are not. A service is recorded by its
+    /// control group, and runs in a slice of its own for that.
+    pub recording: Option<Options>,
 }
 
 impl Default for Conditions {
@@ -55,6 +65,8 @@ impl Default for Conditions {
             check: None,
             settle: Duration::from_secs(2),
             restore_after: Duration::from_secs(30),
+            file: DropIn::FILE.to_owned(),
+            recording: None,
         }
     }
 }
@@ -93,10 +105,16 @@ pub struct Session {
     conditions: Conditions,
     cancelled: Box<dyn FnMut() -> bool>,
     place: Place,
+    /// The active units that systemd stops with it.
+    dependents: Vec<String>,
+    /// The file that stays.
+    drop_in: DropIn,
     /// The shell script that restores the unit.
     script: String,
     /// The time at which the timer was started.
     armed: Option<Instant>,
+    /// The number of runs.
+    runs: u32,
 }
 
 /// The directory of the unit's drop-in files, which is locked.
@@ -115,7 +133,7 @@ impl Session {
     /// session is open.
     pub fn open(
         name: &str,
-        conditions: Conditions,
+        mut conditions: Conditions,
         cancelled: Box<dyn FnMut() -> bool>,
     ) -> Result<Session, Failed> {
         let facts = Facts::of(name)?;
@@ -126,19 +144,47 @@ impl Session {
             let words = "a check has to show that the service works (--check)";
             return Err(Failed::Unfit(words.to_owned()));
         }
+        if let Some(backend) = conditions.recording.as_ref().and_then(|options| options.backend) {
+            if backend != Backend::Bpf {
+                let words = "a service is recorded by its control group, which requires the \
+                             backend bpf";
+                return Err(Failed::Unfit(words.to_owned()));
+            }
+        }
+        if Backend::Bpf.check().is_err() {
+            conditions.recording = None;
+        }
         let mut place = Place::lock(facts.id())?;
         if restore_former(facts.id(), &place.directory)? {
             // The directory that was locked is gone.
             place = Place::lock(facts.id())?;
         }
         let before = Facts::of(facts.id())?;
-        let script = script(&before, &dependents(&before)?, &place.directory);
-        Ok(Session { before, conditions, cancelled, place, script, armed: None })
+        let dependents = dependents(&before)?;
+        let drop_in = DropIn::new(before.id(), &conditions.file)?;
+        let script = script(&before, &dependents, &place.directory, drop_in.path());
+        Ok(Session {
+            before,
+            conditions,
+            cancelled,
+            place,
+            script,
+            dependents,
+            drop_in,
+            armed: None,
+            runs: 0,
+        })
     }
 
     /// Returns the unit as it was before the first run.
     pub fn before(&self) -> &Facts {
         &self.before
+    }
+
+    /// Returns whether the kernel's checks are recorded: they were asked for, and this kernel
+    /// supports it.
+    pub fn is_recorded(&self) -> bool {
+        self.conditions.recording.is_some()
     }
 
     /// Restarts the unit with these lines of the section `[Service]`, and waits until it has ended,
@@ -158,7 +204,23 @@ impl Session {
             return Ok(Observation { end: End::Interrupted, ..Observation::default() });
         }
         self.renew()?;
-        self.apply(settings)?;
+        self.runs += 1;
+        let (mut settings, mut tracer) = (settings.to_vec(), None);
+        if let Some(options) = &self.conditions.recording {
+            let slice = slice(self.runs);
+            settings.push(format!("Slice={slice}"));
+            tracer = Some(recorder(&slice, options)?);
+        }
+        self.apply(&settings)?;
+        self.start(tracer, limit)
+    }
+
+    /// Restarts the unit, and waits until it is known whether it works.
+    fn start(
+        &mut self,
+        mut tracer: Option<Tracer>,
+        limit: Option<Duration>,
+    ) -> Result<Observation, Failed> {
         let id = self.before.id().to_owned();
         // It fails for a unit that has not failed.
         let _ = systemctl(&["reset-failed", "--", &id]);
@@ -170,46 +232,56 @@ impl Session {
         drop(client);
         let mut check = self.conditions.check.as_deref().map(HealthCheck::new);
         let limit = limit.unwrap_or(Duration::from_secs(120));
-        let over = self.wait(&mut starting.0, check.as_mut(), limit)?;
+        let over = self.wait(&mut starting.0, tracer.as_mut(), check.as_mut(), limit)?;
         drop(starting);
         let [_, complaint] = capture.finish();
         let facts = Facts::of(&id)?;
-        let end = match (&over, facts.end()) {
+        let recording = tracer.as_mut().map(|tracer| tracer.finish(|_| ())).transpose()?;
+        if recording.is_some() && self.runs > 1 {
+            // The last run was in another one, where nothing is left.
+            let _ = systemctl(&["stop", "--", &slice(self.runs - 1)]);
+        }
+        if let Some(check) = &mut check {
+            check.end();
+        }
+        Ok(self.observation(over, &facts, check, &complaint, recording))
+    }
+
+    fn observation(
+        &self,
+        over: Over,
+        facts: &Facts,
+        check: Option<HealthCheck>,
+        complaint: &Stream,
+        recording: Option<Recording>,
+    ) -> Observation {
+        let end = match (over, facts.end()) {
             (Over::Cancelled, _) => End::Interrupted,
             (_, Some(end)) => end,
             (Over::TimedOut, None) => End::TimedOut,
             (Over::Settled | Over::Known, None) => End::Stopped,
         };
-        if let Some(check) = &mut check {
-            check.end();
-        }
-        let mut message = String::new();
+        let mut seen = Observation { end, lost: Some(0), ..Observation::default() };
+        seen.check = check.map(|check| self.checked(&check));
         if !matches!(end, End::Stopped | End::Interrupted) {
-            message = last_line(facts.get("InvocationID"));
-            if message.is_empty() && end == End::NotStarted {
-                message = complaint.last_line().unwrap_or_default();
-            }
-            if message.is_empty() {
-                message = facts.words();
-            }
+            let told = || complaint.last_line().filter(|_| end == End::NotStarted);
+            let line = last_line(facts.get("InvocationID"));
+            let line = Some(line).filter(|line| !line.is_empty()).or_else(told);
+            seen.message = line.unwrap_or_else(|| facts.words());
         }
-        let mut effects = Effects::default();
-        if let (End::Stopped, Ok(target)) = (end, Target::unit(&id)) {
-            effects.add_processes(&target.processes().unwrap_or_default());
+        if let (End::Stopped, Ok(target)) = (end, Target::unit(facts.id())) {
+            seen.effects.add_processes(&target.processes().unwrap_or_default());
         }
-        let seconds = self.conditions.settle.as_secs_f64();
-        let note = || format!("each run ended {seconds} s after --check had succeeded");
-        let notes = matches!(over, Over::Settled).then(note).into_iter().collect();
-        let check = check.map(|check| self.checked(&check));
-        Ok(Observation {
-            end,
-            message,
-            check,
-            effects,
-            notes,
-            lost: Some(0),
-            ..Observation::default()
-        })
+        if over == Over::Settled {
+            let seconds = self.conditions.settle.as_secs_f64();
+            seen.notes.push(format!("each run ended {seconds} s after --check had succeeded"));
+        }
+        if let Some(recording) = recording {
+            seen.lost = recording.lost;
+            seen.gap = recording.gaps.first().map(ToString::to_string);
+            seen.analysis = recording.analysis;
+        }
+        seen
     }
 
     fn checked(&self, check: &HealthCheck) -> Checked {
@@ -226,6 +298,7 @@ impl Session {
     fn wait(
         &mut self,
         client: &mut Child,
+        mut tracer: Option<&mut Tracer>,
         check: Option<&mut HealthCheck>,
         limit: Duration,
     ) -> Result<Over, Failed> {
@@ -237,7 +310,10 @@ impl Session {
         let mut asked: Option<Instant> = None;
         let mut has_ended = false;
         loop {
-            thread::sleep(PULSE);
+            match &mut tracer {
+                Some(tracer) => tracer.poll(|_| ())?,
+                None => thread::sleep(PULSE),
+            }
             if (self.cancelled)() {
                 return Ok(Over::Cancelled);
             }
@@ -265,7 +341,7 @@ impl Session {
     /// Writes the drop-in file, and makes systemd read it.
     fn apply(&self, settings: &[String]) -> Result<(), Failed> {
         let path = self.place.directory.join(DROP_IN);
-        let text = drop_in(settings, &self.timer()).map_err(Failed::Unfit)?;
+        let text = drop_in(settings, &self.timer())?;
         write(&path, &text).map_err(|err| Failed::Unfit(format!("{}: {err}", path.display())))?;
         systemctl(&["daemon-reload"])?;
         let drop_ins = Facts::of(self.before.id())?.drop_ins();
@@ -323,6 +399,59 @@ impl Session {
     /// systemd tries again.
     pub fn restore(mut self) -> Result<(), Failed> {
         self.put_back()
+    }
+
+    /// Writes these lines of the section `[Service]` to the drop-in file that stays, restarts the
+    /// unit without the settings of the last run, and keeps the file if the unit works and ends with
+    /// `expect`, if it ends. Otherwise the file and the unit are restored. A unit that was not
+    /// running before is stopped.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written, is not rcap's, or does not come last among the drop-in files that
+    /// have the same settings. It and the unit are restored then.
+    pub fn write(
+        mut self,
+        settings: &[String],
+        expect: i32,
+        limit: Option<Duration>,
+    ) -> Result<Observation, Failed> {
+        self.renew()?;
+        let place = self.place.directory.clone();
+        let failed = |err: io::Error| Failed::Unfit(format!("{}: {err}", place.display()));
+        match self.drop_in.read()? {
+            Some(former) => write(&place.join(FORMER[0]), &former).map_err(failed)?,
+            None => write(&place.join(FORMER[1]), "").map_err(failed)?,
+        }
+        // From here on, the script has something to do.
+        write(&place.join(UNDO), "").map_err(failed)?;
+        match fs::remove_file(place.join(DROP_IN)) {
+            Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(failed(err)),
+            _ => {}
+        }
+        self.drop_in.write(settings)?;
+        systemctl(&["daemon-reload"])?;
+        self.drop_in.must_win(&Facts::of(self.before.id())?, settings)?;
+        let seen = self.start(None, limit)?;
+        if seen.end == End::Interrupted || !seen.failures(expect).is_empty() {
+            self.put_back()?;
+            return Ok(seen);
+        }
+        for name in FORMER.iter().chain(&[UNDO]) {
+            let _ = fs::remove_file(place.join(name));
+        }
+        self.armed = None;
+        let _ = fs::remove_dir(&place);
+        systemctl(&["stop", "--", &self.timer()])?;
+        let _ = systemctl(&["stop", "--", &slices()]);
+        if !self.before.activity().is_up() {
+            systemctl(&["stop", "--", self.before.id()])?;
+        } else if !self.dependents.is_empty() {
+            let names = self.dependents.iter().map(String::as_str);
+            let words: Vec<&str> = ["start", "--"].into_iter().chain(names).collect();
+            systemctl(&words)?;
+        }
+        Ok(seen)
     }
 
     fn put_back(&mut self) -> Result<(), Failed> {
@@ -384,6 +513,27 @@ impl Place {
     }
 }
 
+/// Returns the name of the slice of a run, which is not below another one.
+fn slice(run: u32) -> String {
+    format!("rcap{}n{run}.slice", std::process::id())
+}
+
+/// Returns the pattern of the names of these slices.
+fn slices() -> String {
+    format!("rcap{}n*.slice", std::process::id())
+}
+
+/// Starts a slice, and the recording of the service that will be started in it.
+fn recorder(slice: &str, options: &Options) -> Result<Tracer, Failed> {
+    systemctl(&["start", "--", slice])?;
+    let group = Facts::of(slice)?.get("ControlGroup").trim_start_matches('/').to_owned();
+    let root = unified().filter(|_| !group.is_empty());
+    let Some(root) = root else {
+        return Err(Failed::Unfit(format!("{slice} has no control group")));
+    };
+    Ok(Tracer::attach(&[Target::NewService(root.join(group))], options)?)
+}
+
 /// Returns the name of the timer and of the service that restore a unit, without the suffix.
 fn restorer(id: &str) -> String {
     // A name with an at sign is that of an instance.
@@ -424,13 +574,20 @@ fn restore_former(id: &str, directory: &Path) -> Result<bool, Failed> {
 /// Returns the shell script that restores a unit. It does nothing if there is no drop-in file, and
 /// goes on if it was interrupted. It has no dollar signs, which systemd would expand, and no
 /// semicolons: systemd 252 escapes them in its own file, and then reads the backslash too.
-fn script(before: &Facts, dependents: &[String], directory: &Path) -> String {
+fn script(before: &Facts, dependents: &[String], directory: &Path, file: &Path) -> String {
     let directory = shell_word(&directory.display().to_string());
     let id = shell_word(before.id());
+    let [former, none] = FORMER;
+    let file_directory = file.parent().unwrap_or(file).display().to_string();
+    let file_directory = shell_word(&file_directory);
+    let file = shell_word(&file.display().to_string());
     let mut script = format!(
         "cd {directory} 2>/dev/null || exit 0\n\
          [ -e {DROP_IN} ] && mv -f {DROP_IN} {UNDO}\n\
          [ -e {UNDO} ] || exit 0\n\
+         [ -e {former} ] && mv -f {former} {file}\n\
+         [ -e {none} ] && rm -f {file} {none}\n\
+         rmdir {file_directory} 2>/dev/null\n\
          systemctl daemon-reload\n\
          systemctl reset-failed -- {id} 2>/dev/null\n"
     );
@@ -440,6 +597,7 @@ fn script(before: &Facts, dependents: &[String], directory: &Path) -> String {
         let names: Vec<String> = dependents.iter().map(|name| shell_word(name)).collect();
         let _ = writeln!(script, "systemctl start -- {}", names.join(" "));
     }
+    let _ = writeln!(script, "systemctl stop -- '{}' 2>/dev/null", slices());
     let _ = writeln!(script, "rm -f {UNDO}\ncd /\nrmdir {directory} 2>/dev/null");
     let end =
         if is_up { format!("systemctl --quiet is-active -- {id}") } else { "true".to_owned() };
@@ -447,36 +605,13 @@ fn script(before: &Facts, dependents: &[String], directory: &Path) -> String {
 }
 
 /// Returns the text of the drop-in file of a run.
-fn drop_in(settings: &[String], timer: &str) -> Result<String, String> {
+fn drop_in(settings: &[String], timer: &str) -> Result<String, Failed> {
     let mut text = format!(
         "# The settings of a trial by rcap. {timer} removes this file and restores the unit.\n\
          [Unit]\nStartLimitIntervalSec=0\n\n[Service]\nRestart=no\n"
     );
-    for line in settings {
-        let is_line = line.contains('=')
-            && !line.starts_with('[')
-            && !line.ends_with('\\')
-            && !line.contains(char::is_control);
-        if !is_line {
-            return Err(format!("not a line of the section [Service]: {line:?}"));
-        }
-        text.push_str(line);
-        text.push('\n');
-    }
+    text.push_str(&section_lines(settings)?);
     Ok(text)
-}
-
-/// Writes a new file, and renames it into place. systemd lets every user read a unit.
-fn write(path: &Path, text: &str) -> io::Result<()> {
-    let new = path.with_extension("new");
-    match fs::remove_file(&new) {
-        Err(err) if err.kind() != io::ErrorKind::NotFound => return Err(err),
-        _ => {}
-    }
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o644).open(&new)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()?;
-    fs::rename(&new, path)
 }
 
 #[cfg(test)]
@@ -484,32 +619,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_of_a_section() {
-        #[rustfmt::skip]
-        let rows = [
-            ("ProtectHome=yes",        true),
-            ("CapabilityBoundingSet=", true),
-            ("",                       false),
-            ("[Unit]",                 false),
-            ("[x]=y",                  false),
-            ("A=b\\",                  false),
-            ("A=b\nC=d",               false),
-        ];
-        for (line, want) in rows {
-            assert_eq!(drop_in(&[line.to_owned()], "t").is_ok(), want, "{line}");
-        }
-    }
-
-    #[test]
     fn scripts() {
         let facts =
             |state: &str| Facts::parse(&format!("Id=a\\x2db@c.service\nActiveState={state}\n"));
-        let up = script(&facts("active"), &["b.service".to_owned()], Path::new("/run/d"));
-        let down = script(&facts("failed"), &["b.service".to_owned()], Path::new("/run/d"));
+        let up = script(
+            &facts("active"),
+            &["b.service".to_owned()],
+            Path::new("/run/d"),
+            Path::new("/e"),
+        );
+        let down = script(
+            &facts("failed"),
+            &["b.service".to_owned()],
+            Path::new("/run/d"),
+            Path::new("/e"),
+        );
         assert!(
             up.contains("systemctl restart -- 'a\\x2db@c.service'\nsystemctl start -- b.service\n")
         );
-        assert!(down.contains("systemctl stop -- 'a\\x2db@c.service'\nrm -f"), "{down}");
+        assert!(
+            down.contains("systemctl stop -- 'a\\x2db@c.service'\nsystemctl stop -- 'rcap"),
+            "{down}"
+        );
         assert!(!(up + &down).contains(['$', ';']));
         assert_eq!(restorer("a@c.service"), "rcap-restore-a\\x40c");
     }

@@ -35,7 +35,10 @@ pub use user::{Id, User};
 #[cfg(feature = "cli")]
 pub(crate) use {
     line::{LineOption, is_valued_global, split_options},
-    systemd::syntax::words as unit_words,
+    systemd::{
+        lines as unit_lines,
+        syntax::{capability as unit_capability, words as unit_words},
+    },
     words::after_wrappers,
 };
 

@@ -62,4 +62,5 @@ pub use backend::Backend;
 pub use exit::Exit;
 pub use gap::Gap;
 pub use target::Target;
+pub(crate) use target::unified;
 pub use tracer::{Options, Recording, Tracer};

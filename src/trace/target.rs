@@ -19,6 +19,9 @@ pub enum Target {
     /// A process that a container runtime prepares, and its descendants. Only checks inside the
     /// container count.
     NewContainer(u32),
+    /// The control group in which systemd is about to start a service, and its descendants. The
+    /// checks of systemd's own child do not count, which becomes the service.
+    NewService(PathBuf),
 }
 
 impl Target {
@@ -60,7 +63,7 @@ impl Target {
                 }
                 Ok(tree.walk(&[*pid]).map(|(_, pid)| pid).collect())
             }
-            Target::Cgroup(path) => {
+            Target::Cgroup(path) | Target::NewService(path) => {
                 let mut pids = Vec::new();
                 let read = |path: &Path| fs::read_to_string(path.join("cgroup.procs"));
                 let own = read(path).map_err(|err| Op::Open.on(&**path, err))?;
@@ -139,7 +142,7 @@ fn find(
 }
 
 /// Returns the mount point of the unified hierarchy.
-pub(super) fn unified() -> Option<PathBuf> {
+pub(crate) fn unified() -> Option<PathBuf> {
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     hierarchies(&mounts).into_iter().find(|root| super::record::CgroupRecorder::is_unified(root))
 }

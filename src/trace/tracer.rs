@@ -254,8 +254,12 @@ impl Tracer {
         let (mut recorder, backend) = Recorder::attach(targets, &first, options)?;
         // Processes may have been started while the first ones were added.
         recorder.follow(&processes(targets)?)?;
-        let is_new = |target: &Target| matches!(target, Target::NewContainer(_));
-        let origin = if targets.iter().any(is_new) { Origin::Container } else { Origin::Running };
+        let origin = targets.iter().find_map(|target| match target {
+            Target::NewContainer(_) => Some(Origin::Container),
+            Target::NewService(_) => Some(Origin::Service),
+            _ => None,
+        });
+        let origin = origin.unwrap_or(Origin::Running);
         Ok(Tracer {
             recorder,
             backend,
@@ -299,7 +303,11 @@ impl Tracer {
     /// An error if the kernel's buffer cannot be read.
     pub fn poll(&mut self, mut each: impl FnMut(&Seen)) -> Result<()> {
         thread::sleep(self.pulse);
-        if self.targets.iter().any(|target| matches!(target, Target::Cgroup(_))) {
+        if self
+            .targets
+            .iter()
+            .any(|target| matches!(target, Target::Cgroup(_) | Target::NewService(_)))
+        {
             // Processes that entered a group are not descendants of its first ones.
             self.recorder.follow(&processes(&self.targets).unwrap_or_default())?;
         }

@@ -87,3 +87,136 @@ impl Drop for Manager {
         let _ = self.child.wait();
     }
 }
+
+/// The programs of [`Machine`].
+pub(crate) const MACHINE: &str = "ip mount nsenter systemctl systemd systemd-run unshare";
+
+/// A small machine: a system manager with a root directory of its own, in which it finds the units
+/// of the test in its usual directories. Writes go to an overlay that ends with it.
+pub(crate) struct Machine {
+    child: Child,
+    group: PathBuf,
+}
+
+/// Builds the root directory in a mount namespace, and becomes the system manager.
+const BOOT: &str = r#"set -e
+mount --make-rprivate /
+cd "$1"
+mkdir root
+mount -t tmpfs tmpfs root
+mkdir root/upper root/work root/merged
+mount -t overlay -o lowerdir=/,upperdir=root/upper,workdir=root/work none root/merged
+cd root/merged
+mount -t proc proc proc
+mount -t sysfs -o ro sysfs sys
+mount -t cgroup2 none sys/fs/cgroup
+for name in run dev usr/lib/systemd/system etc/systemd/system; do
+    mkdir -p $name
+    mount -t tmpfs tmpfs $name
+done
+mknod -m 666 dev/null c 1 3
+mknod -m 666 dev/zero c 1 5
+mknod -m 666 dev/urandom c 1 9
+cp "$1"/units/* usr/lib/systemd/system
+# They may be on other file systems than the root directory.
+for name in "$1" "$2" "$PATH"; do
+    mkdir -p ".$name"
+    mount --bind "$name" ".$name"
+    mount -o remount,bind,ro ".$name"
+done
+ip link set lo up
+exec chroot . env -i container=rcap PATH="$PATH" \
+    systemd --system --unit=rcap-all.target --log-target=console --show-status=no
+"#;
+
+impl Machine {
+    /// Starts a machine with these units, by their names and texts. It sees `dir` read-only.
+    pub(crate) fn start(dir: &Path, units: &[(&str, String)]) -> Machine {
+        let own = dir.join("units");
+        fs::create_dir(&own).unwrap();
+        // Services depend on them, and nothing of the machine's is started.
+        for name in ["rcap-all", "sysinit", "basic", "shutdown", "timers", "time-set", "time-sync"]
+        {
+            let text = "[Unit]\nDefaultDependencies=no\n";
+            fs::write(own.join(format!("{name}.target")), text).unwrap();
+        }
+        for (name, text) in units {
+            fs::write(own.join(name), text).unwrap();
+        }
+        // Services of the same name in two managers must not share a control group.
+        let group = super::unified().join(format!("rcap-test-{}", std::process::id()));
+        fs::create_dir(&group).unwrap();
+        fs::create_dir(group.join("commands")).unwrap();
+        let rcap = super::program("rcap");
+        let programs = Path::new(rcap.get_program()).parent().unwrap();
+        let child = Command::new("sh")
+            .args(["-c", "echo $$ > \"$0/cgroup.procs\" && exec unshare -m -p -f --kill-child -u -i -C -n sh -c \"$1\" boot \"$2\" \"$3\""])
+            .args([&group, Path::new(BOOT), dir, programs])
+            .stdin(Stdio::null())
+            .stdout(fs::File::create(dir.join("log")).unwrap())
+            .stderr(fs::File::create(dir.join("errors")).unwrap())
+            .spawn()
+            .unwrap();
+        let machine = Machine { child, group };
+        wait_until(|| {
+            let errors = fs::read_to_string(dir.join("errors")).unwrap();
+            assert!(!errors.contains("mount:") && !errors.contains("unshare:"), "{errors}");
+            machine.pid().is_some()
+                && machine.run(&["systemctl", "is-system-running"]).out == "running\n"
+        });
+        machine
+    }
+
+    /// The process that is the first one of the machine.
+    fn pid(&self) -> Option<String> {
+        let parent = self.child.id();
+        let text = fs::read_to_string(format!("/proc/{parent}/task/{parent}/children")).ok()?;
+        Some(text.trim().to_owned()).filter(|pid| !pid.is_empty())
+    }
+
+    /// Returns a command on the machine.
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let enter = "echo $$ > \"$0/commands/cgroup.procs\" && exec nsenter -t \"$@\"";
+        let mut command = Command::new("sh");
+        command.args(["-c", enter]).arg(&self.group).arg(self.pid().unwrap());
+        command.args(["-m", "-p", "-C", "-n", "-u", "-i", "-r", "-w/", "--"]).args(words);
+        command.stdin(Stdio::null());
+        command
+    }
+
+    pub(crate) fn run(&self, words: &[&str]) -> Ran {
+        ran(&mut self.command(words))
+    }
+
+    /// Returns a property of a unit.
+    pub(crate) fn property(&self, unit: &str, key: &str) -> String {
+        let shown = self.run(&["systemctl", "show", "--value", "--property", key, unit]);
+        assert_eq!(shown.status, Some(0), "{shown:?}");
+        shown.out.trim().to_owned()
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        // Its children are killed with it.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        // Best effort: the groups are empty once the last process has ended.
+        for _ in 0..50 {
+            remove_groups(&self.group);
+            if !self.group.exists() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    }
+}
+
+fn remove_groups(group: &Path) {
+    for entry in fs::read_dir(group).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_groups(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(group);
+}

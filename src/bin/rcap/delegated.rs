@@ -85,7 +85,8 @@ fn way_out(delegation: &Delegation, measure: Measure) -> Option<&'static str> {
             "record it with `rcap trace`, and try the candidates with --cap-drop ALL and --cap-add"
         }
         Client::Kubectl => "on the node, `rcap trace --container ID` records a running container",
-        Client::Systemctl => "`rcap trace --unit NAME` records a running service",
+        Client::Systemctl if is_trace => "`rcap trace --unit NAME` records a running service",
+        Client::Systemctl => "`rcap minimize --unit NAME` measures a service of the system",
         _ => "measure its program directly, with --user if it has another user",
     })
 }

@@ -20,6 +20,7 @@ mod restore;
 mod run;
 mod save;
 mod scan;
+mod service;
 mod settings;
 mod source;
 mod suggest;

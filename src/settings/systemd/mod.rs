@@ -6,6 +6,8 @@ use super::{
     Format, Id, Settings, SettingsError, Target,
     text::{constant, list},
 };
+#[cfg(feature = "cli")]
+use crate::CapSet;
 
 #[cfg(feature = "settings")]
 mod read;
@@ -14,6 +16,15 @@ pub(super) mod syntax;
 
 #[cfg(feature = "settings")]
 pub(super) use read::{read, read_show};
+
+/// Returns the lines of a drop-in file that replace the set that a unit has in a setting: an empty
+/// value resets it, and later values are added.
+#[cfg(feature = "cli")]
+pub(crate) fn lines(key: &str, set: CapSet) -> Vec<String> {
+    let reset = format!("{key}=");
+    let value = format!("{key}={}", list(set, constant, " "));
+    if set.is_empty() { vec![reset] } else { vec![reset, value] }
+}
 
 pub(super) fn write(settings: &Settings, _: &Target) -> Result<String, SettingsError> {
     let names = |set| list(set, constant, " ");

@@ -95,7 +95,7 @@ pub(in super::super) fn boolean(value: &str) -> Option<bool> {
 }
 
 /// Returns a capability by the names and numbers that systemd takes. (capability_from_name)
-pub(in super::super) fn capability(word: &str) -> CapSet {
+pub(crate) fn capability(word: &str) -> CapSet {
     let number = match word.strip_prefix("0x") {
         Some(digits) => u8::from_str_radix(digits, 16).ok(),
         None => word.parse().ok().filter(|_| !word.starts_with('+')),

@@ -32,6 +32,8 @@ pub(in crate::trace) enum Origin {
     Running,
     /// A process that a container runtime prepares. Only events inside of the container count.
     Container,
+    /// A service that systemd starts. The events of its child belong to starting the service.
+    Service,
 }
 
 /// Reads events in time order, and decides what the checks mean.
@@ -201,6 +203,14 @@ impl Analyser {
         }
     }
 
+    /// Returns whether a thread is systemd's child that prepares the execution of a service. Its
+    /// name is that of systemd, or that of the service in parentheses. (`rename_process`)
+    fn is_of_manager(&self, tid: u32) -> bool {
+        let program = self.threads.get(&tid).map_or("", |thread| &*thread.program);
+        let is_systemd = ["systemd", "systemd-executo"].contains(&program);
+        self.origin == Origin::Service && (is_systemd || program.starts_with('('))
+    }
+
     fn check(&mut self, time: u64, tid: u32, check: &Check) -> Vec<Seen> {
         let Some(cap) = check.cap() else { return Vec::new() };
         if !self.marked {
@@ -218,7 +228,8 @@ impl Analyser {
             self.places.insert(check.stack.clone(), Arc::clone(&place));
             place
         };
-        let (before, outcomes) = (!self.begun, self.outcomes);
+        let before = !self.begun || self.is_of_manager(tid);
+        let outcomes = self.outcomes;
         if place.maps_users && !before && self.mappers.len() < Analysis::ROWS {
             let program = Arc::clone(&self.thread(tid).program);
             self.mappers.insert(program);
@@ -289,7 +300,8 @@ impl Analyser {
 
     /// Notes a system call that was denied.
     fn deny(&mut self, tid: u32, number: i64, returned: i64, call: &Call) {
-        let Some(errno) = denials::errno(returned).filter(|_| self.begun) else { return };
+        let counts = self.begun && !self.is_of_manager(tid);
+        let Some(errno) = denials::errno(returned).filter(|_| counts) else { return };
         let thread = self.thread(tid);
         let system_call = denials::name(number, &thread.open);
         let (lock, caps) = denials::lock(number, errno, call, &thread.open);

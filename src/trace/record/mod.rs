@@ -77,7 +77,9 @@ impl Recorder {
         options: &Options,
     ) -> Result<(Recorder, Backend)> {
         let unified = |target: &Target| match target {
-            Target::Cgroup(path) if CgroupRecorder::is_unified(path) => Some(path.clone()),
+            Target::Cgroup(path) | Target::NewService(path) if CgroupRecorder::is_unified(path) => {
+                Some(path.clone())
+            }
             _ => None,
         };
         let cgroups: Option<Vec<PathBuf>> = targets.iter().map(unified).collect();

@@ -5,6 +5,7 @@ mod inventory;
 mod requests;
 #[cfg(test)]
 mod tests;
+mod unit;
 mod values;
 
 use std::ffi::OsString;
@@ -19,6 +20,7 @@ pub(crate) use requests::{
     ManRequest, MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest, SuggestRequest,
     TraceRequest, VerifyRequest, WhyRequest,
 };
+pub(crate) use unit::UnitOptions;
 pub(crate) use values::{Explained, caps};
 
 /// The request of one command.

@@ -13,7 +13,7 @@ use rcap::{
 };
 
 use super::{
-    Mistake, Request,
+    Mistake, Request, UnitOptions,
     values::{self, Explained, Groups, ProfileName},
 };
 use crate::source::FORMS;
@@ -370,7 +370,8 @@ impl Judging {
 #[derive(Debug, Parser)]
 #[command(
     override_usage = "rcap minimize [OPTION]... [--] PROGRAM [ARG]...\n       \
-                      rcap minimize [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...",
+                      rcap minimize [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
+                      rcap minimize [OPTION]... --unit NAME --check COMMAND",
     after_help = "The program runs several times, without input, and its output is not shown.\n\n\
                   Example: rcap minimize -- ping -c 1 127.0.0.1"
 )]
@@ -378,6 +379,14 @@ impl Judging {
 pub(crate) struct MinimizeRequest {
     #[command(flatten)]
     pub(crate) judging: Judging,
+    #[command(flatten)]
+    pub(crate) service: UnitOptions,
+    /// Write the drop-in file of the unit, and keep it if the unit works with it
+    #[arg(long, requires = "unit")]
+    pub(crate) write: bool,
+    /// Remove the drop-in file that --write has written
+    #[arg(long, requires = "unit", conflicts_with_all = ["write", "check"])]
+    pub(crate) undo: bool,
     /// Also keep capabilities whose refusal the program tolerates
     #[arg(long)]
     pub(crate) strict: bool,
@@ -410,7 +419,12 @@ pub(crate) struct MinimizeRequest {
     #[command(flatten)]
     pub(crate) recording: Recording,
     /// The program and its arguments
-    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
+    #[arg(
+        value_name = "PROGRAM",
+        trailing_var_arg = true,
+        conflicts_with = "unit",
+        required_unless_present = "unit"
+    )]
     pub(crate) program: Vec<OsString>,
 }
 
@@ -418,7 +432,8 @@ pub(crate) struct MinimizeRequest {
 #[derive(Debug, Parser)]
 #[command(
     override_usage = "rcap verify [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
-                      rcap verify [OPTION]... --caps CAPS|--from SOURCE [--] PROGRAM [ARG]...",
+                      rcap verify [OPTION]... --caps CAPS|--from SOURCE [--] PROGRAM [ARG]...\n       \
+                      rcap verify [OPTION]... --unit NAME --check COMMAND",
     after_help = "It runs once, without input, and its output is not shown. The exit status is 0 if \
                   it works and needs what it has, 1 if not, and 125 if that is not known.\n\n\
                   Example: rcap verify -- docker run --cap-drop ALL --cap-add CHOWN IMAGE\n         \
@@ -445,13 +460,20 @@ pub(crate) struct VerifyRequest {
     pub(crate) tolerate: Option<CapSet>,
     #[command(flatten)]
     pub(crate) judging: Judging,
+    #[command(flatten)]
+    pub(crate) service: UnitOptions,
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) recording: Recording,
     /// The program and its arguments
-    #[arg(value_name = "PROGRAM", required = true, trailing_var_arg = true)]
+    #[arg(
+        value_name = "PROGRAM",
+        trailing_var_arg = true,
+        conflicts_with = "unit",
+        required_unless_present = "unit"
+    )]
     pub(crate) program: Vec<OsString>,
 }
 

@@ -12,7 +12,7 @@ use super::{
     delegated::{self, Measure},
     failure::Failure,
     run::look_up,
-    settings,
+    service, settings,
 };
 use rcap::{
     Cap,
@@ -24,6 +24,7 @@ use rcap::{
 
 mod container;
 mod print;
+mod unit;
 
 use print::Network;
 pub(crate) use {container::warn_of_shared, print::run_json};
@@ -37,6 +38,10 @@ pub(crate) fn init(argv: &[OsString]) -> Option<Exit> {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let name = request.service.unit.clone().or_else(|| service::asked(&request.program));
+    if let Some(name) = name {
+        return unit::run(request, &name, io);
+    }
     if let Some(delegation) = delegated::container(&request.program) {
         return container::run(request, &delegation, io);
     }

@@ -33,6 +33,8 @@ pub(super) enum Network {
     Private,
     /// The network of a container.
     OfContainer,
+    /// The network of a service.
+    OfService,
 }
 
 /// A run that has ended.
@@ -127,6 +129,11 @@ fn notes(found: &Found, network: Network, in_place: bool, out: &mut dyn Write) -
         Network::Private => {
             writeln!(out, "Note: each run had a private network, to compare its state (--net).")
         }
+        Network::OfService => writeln!(
+            out,
+            "Note: each run found the files of the earlier ones. A first start, which creates them, \
+             may need more."
+        ),
         Network::Shared if (found.used() - found.minimum).contains(Cap::NET_ADMIN) => {
             writeln!(out, "Not compared: the state of the network (--net compares it).")
         }

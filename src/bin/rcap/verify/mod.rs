@@ -4,7 +4,7 @@
 //! Each kind of subject has a function that returns a [`Subject`]. The judgement, the report and
 //! the exit status are the same for all.
 
-use std::io::Write;
+use std::{ffi::OsString, io::Write};
 
 use super::{
     Exit, Io,
@@ -13,7 +13,7 @@ use super::{
     failure::Failure,
     minimize::show_progress,
     run::look_up,
-    source,
+    service, source,
 };
 use rcap::{
     CapSet,
@@ -26,6 +26,7 @@ use rcap::{
 
 mod container;
 mod print;
+mod unit;
 
 /// Something that is run with the capabilities of its settings.
 struct Subject<T> {
@@ -38,17 +39,36 @@ struct Subject<T> {
     is_stateful: bool,
 }
 
+impl<T> Subject<T> {
+    /// Returns the subject with a reference to its trial.
+    fn by_reference(&mut self) -> Subject<&mut T> {
+        let Subject { trial, given, unseen, is_stateful } = self;
+        Subject { trial, given: *given, unseen: *unseen, is_stateful: *is_stateful }
+    }
+}
+
 /// # Errors
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let name = request.service.unit.clone().or_else(|| service::asked(&request.program));
+    if let Some(name) = name {
+        let mut subject = unit::subject(request, &name, io)?;
+        let failed = |err| service::failed(&name, err);
+        let words = [format!("--unit={name}").into()];
+        let exit = verify(request, &words, subject.by_reference(), io, failed);
+        subject.trial.into_session().restore().map_err(failed)?;
+        return exit;
+    }
     if let Some(delegation) = delegated::container(&request.program) {
         let subject = container::subject(request, &delegation, io)?;
-        return verify(request, subject, io, |err| container::failed(&delegation.name, err));
+        return verify(request, &request.program, subject, io, |err| {
+            container::failed(&delegation.name, err)
+        });
     }
     delegated::check(&request.program, Measure::Minimize)?;
     let subject = program(request, io)?;
-    verify(request, subject, io, |err| match err {
+    verify(request, &request.program, subject, io, |err| match err {
         minimize::Failed::Run(err) => err.into(),
         err => Failure::subject(request.program[0].display(), err),
     })
@@ -57,6 +77,7 @@ pub(crate) fn run(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Exit, Fail
 /// Verifies a subject, and prints the result.
 fn verify<T: Trial>(
     request: &VerifyRequest,
+    words: &[OsString],
     subject: Subject<T>,
     io: &mut Io<'_>,
     failed: impl Fn(T::Error) -> Failure,
@@ -78,13 +99,13 @@ fn verify<T: Trial>(
         Err(Stop::Failed(err)) => return Err(failed(err)),
         // The answer is not known, which is not the answer no.
         Err(Stop::Unfit(unfit)) => {
-            return Err(Failure::subject(request.program[0].display(), unfit.to_string()));
+            return Err(Failure::subject(words[0].display(), unfit.to_string()));
         }
         Err(_) => return Ok(Exit::INTERRUPTED),
     };
     drop(minimizer);
     if request.json {
-        writeln!(io.out, "{}", print::json(&request.program, &verified))?;
+        writeln!(io.out, "{}", print::json(words, &verified))?;
     } else {
         let mut text = Vec::new();
         print::print(&verified, &mut text)?;

@@ -1,0 +1,32 @@
+//! A unit of systemd as the subject of a verification.
+
+use rcap::{CapSet, service::Service};
+
+use super::{Failure, Io, Subject, VerifyRequest};
+use crate::args::UnitOptions;
+use crate::service::{failed, open};
+
+/// Returns a unit, with its own settings.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub(super) fn subject(
+    request: &VerifyRequest,
+    name: &str,
+    io: &mut Io<'_>,
+) -> Result<Subject<Service>, Failure> {
+    let others = [
+        ("--caps", request.caps.is_some()),
+        ("--from", request.from.is_some()),
+        ("--user", request.user.is_some()),
+    ];
+    UnitOptions::check(&request.judging, &others)?;
+    let conditions = request.service.conditions(&request.judging, &request.recording);
+    let session = open(&request.service, name, conditions, ["rcap verify", "Verifying"], io)?;
+    let is_recorded = session.is_recorded();
+    let trial = Service::new(session).map_err(|err| failed(name, err))?;
+    let given = trial.most();
+    let unseen = if is_recorded { CapSet::empty() } else { given };
+    Ok(Subject { given, unseen, is_stateful: false, trial })
+}

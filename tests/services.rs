@@ -1,0 +1,351 @@
+//! `rcap minimize --unit` and the like, with systemd as the first process of namespaces of the
+//! test's own, compared with the same units restarted by hand.
+
+mod common;
+
+use std::process::Stdio;
+
+use common::{
+    Ran, directory, program,
+    systemd::{MACHINE, Machine},
+    wait_until,
+};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+tests! {
+    Tracing [MACHINE, "python3"]:
+        a_server_on_a_port,
+        a_user_with_ambient_capabilities,
+        a_program_that_ends,
+        the_settings_of_a_unit_verified,
+        a_drop_in_that_stays,
+        a_unit_of_a_killed_rcap,
+        units_that_depend_on_it;
+}
+
+/// A server that changes the owner of a file, and listens on port 80.
+const SERVER: &str = r#"[Service]
+ExecStart=python3 -c "import os, socket; \
+    f = '/run/web-file'; os.path.exists(f) and os.unlink(f); open(f, 'w'); os.chown(f, 5, 5); \
+    s = socket.create_server(('127.0.0.1', 80)); \
+    [s.accept()[0].send(b'hello') for _ in iter(int, 1)]"
+"#;
+const CHECK: &str = "test \"$(bash -c 'cat < /dev/tcp/127.0.0.1/80')\" = hello";
+
+fn web() -> Vec<(&'static str, String)> {
+    vec![("web.service", SERVER.to_owned())]
+}
+
+fn rcap(machine: &Machine, args: &[&str]) -> Ran {
+    let rcap = program("rcap").get_program().to_str().unwrap().to_owned();
+    machine.run(&[&[&*rcap], args].concat())
+}
+
+/// The minimum of a unit.
+fn minimum(machine: &Machine, unit: &str, options: &[&str]) -> Value {
+    let common = ["minimize", "--json", "--yes", "--settle", "100ms", "--unit", unit];
+    let found = rcap(machine, &[&common, options].concat());
+    assert_eq!(found.status, Some(0), "{found:?}");
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!(found["proved"], true, "{found}");
+    found
+}
+
+fn names(value: &Value) -> Vec<&str> {
+    value.as_array().unwrap().iter().map(|name| name.as_str().unwrap()).collect()
+}
+
+/// Returns whether the unit works with a drop-in file that this test writes.
+fn works(machine: &Machine, unit: &str, lines: &str, check: &str) -> bool {
+    let script = "mkdir -p /run/systemd/system/$0.d
+        printf '[Unit]\nStartLimitIntervalSec=0\n[Service]\n%b' \"$1\" > /run/systemd/system/$0.d/by-hand.conf
+        systemctl daemon-reload; systemctl restart $0
+        for _ in 1 2 3 4 5 6 7 8 9 10; do sh -c \"$2\" 2>/dev/null && works=0 && break; sleep 0.1; done
+        rm -r /run/systemd/system/$0.d; systemctl daemon-reload; exit ${works:-1}";
+    machine.run(&["sh", "-c", script, unit, lines, check]).status == Some(0)
+}
+
+/// Nothing of a measurement is left on the machine.
+fn assert_clean(machine: &Machine) {
+    let left = machine.run(&["sh", "-c", "ls /run/systemd/system /run/systemd/transient"]);
+    assert_eq!(left.out, "/run/systemd/system:\n\n/run/systemd/transient:\n");
+    let units =
+        machine.run(&["systemctl", "list-units", "--all", "--plain", "--no-legend", "rcap*"]);
+    assert!(
+        units.out.starts_with("rcap-all.target") && units.out.lines().count() == 1,
+        "{units:?}"
+    );
+}
+
+fn bounding(machine: &Machine, unit: &str) -> String {
+    machine.property(unit, "CapabilityBoundingSet")
+}
+
+fn a_server_on_a_port() {
+    let dir = directory();
+    let machine = Machine::start(dir.path(), &web());
+    machine.run(&["systemctl", "start", "web"]);
+    let all = bounding(&machine, "web");
+    let found = minimum(&machine, "web", &["--check", CHECK]);
+    let caps = ["cap_chown", "cap_net_bind_service"];
+    assert_eq!(names(&found["minimum"]), caps, "{found}");
+    let both = "CapabilityBoundingSet=CAP_CHOWN CAP_NET_BIND_SERVICE\n";
+    assert!(works(&machine, "web.service", both, CHECK));
+    for cap in ["CAP_CHOWN", "CAP_NET_BIND_SERVICE"] {
+        let one = format!("CapabilityBoundingSet={cap}\n");
+        assert!(!works(&machine, "web.service", &one, CHECK), "{cap}");
+    }
+    let verdict = found["verdicts"].as_array().unwrap().iter().find(|one| one["cap"] == caps[1]);
+    let evidence = verdict.unwrap()["evidence"].to_string();
+    assert!(evidence.contains("python3 was refused cap_net_bind_service"), "{found}");
+    assert!(evidence.contains("it exits with status 1"), "{found}");
+    let text = "# Written by rcap.\n[Service]\nCapabilityBoundingSet=\n\
+                CapabilityBoundingSet=CAP_CHOWN CAP_NET_BIND_SERVICE\n";
+    assert_eq!(found["unit"]["text"], text);
+    assert_eq!(found["unit"]["path"], "/etc/systemd/system/web.service.d/50-rcap.conf");
+
+    // The unit is as it was.
+    machine.run(&["systemctl", "restart", "web"]);
+    let again = minimum(&machine, "web", &["--check", CHECK]);
+    assert_eq!(names(&again["minimum"]), caps);
+    assert_eq!(bounding(&machine, "web"), all);
+    assert_eq!(machine.property("web", "ActiveState"), "active");
+    assert_clean(&machine);
+
+    // By the command line that starts it, and for people.
+    let args = ["minimize", "--yes", "--settle", "100ms", "--check", CHECK];
+    let words = ["--", "systemctl", "restart", "web"];
+    let printed = rcap(&machine, &[&args[..], &words].concat());
+    assert!(printed.err.starts_with("Measuring web.service by restarting it."), "{printed:?}");
+    assert!(printed.out.ends_with(&format!("50-rcap.conf\n{text}")), "{printed:?}");
+
+    // In use, and without a terminal.
+    let refused = rcap(&machine, &["minimize", "--unit", "web", "--check", CHECK]);
+    assert_eq!(refused.status, Some(125));
+    assert!(refused.err.contains("web.service: it is running"), "{refused:?}");
+
+    // A unit that is down is down again.
+    machine.run(&["systemctl", "stop", "web"]);
+    let found = minimum(&machine, "web", &["--check", CHECK]);
+    assert_eq!(names(&found["minimum"]), caps);
+    assert_eq!(machine.property("web", "ActiveState"), "inactive");
+    assert_clean(&machine);
+
+    // A check that never succeeds.
+    machine.run(&["systemctl", "start", "web"]);
+    let args = ["minimize", "--yes", "--unit", "web", "--timeout", "1s", "--check", "false"];
+    let failed = rcap(&machine, &args);
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    assert!(failed.err.contains("--check 'false' fails with exit status 1"), "{failed:?}");
+    assert_eq!(machine.property("web", "ActiveState"), "active");
+    assert_eq!(bounding(&machine, "web"), all);
+    assert_clean(&machine);
+}
+
+fn a_user_with_ambient_capabilities() {
+    let dir = directory();
+    let user = "User=nobody\nAmbientCapabilities=CAP_CHOWN CAP_NET_BIND_SERVICE CAP_KILL\n\
+                ExecStartPre=+/bin/rm -f /run/web-file\nExecStartPre=+/bin/chmod 777 /run\n";
+    let text = SERVER.replace("[Service]\n", &format!("[Service]\n{user}"));
+    let machine = Machine::start(dir.path(), &[("web@.service", text)]);
+    let found = minimum(&machine, "web@a\\x2db", &["--check", CHECK, "--write"]);
+    let caps = ["cap_chown", "cap_net_bind_service"];
+    assert_eq!(names(&found["minimum"]), caps, "{found}");
+    let lines = ["Capability-", "Ambient-"].len();
+    let text = found["unit"]["text"].as_str().unwrap();
+    assert_eq!(
+        text.lines().filter(|line| line.contains("CAP_CHOWN CAP_NET_BIND_SERVICE")).count(),
+        lines
+    );
+    assert_eq!(machine.property("web@a\\x2db", "ActiveState"), "inactive");
+    assert_clean(&machine);
+    machine.run(&["systemctl", "start", "web@a\\x2db"]);
+    let pid = machine.property("web@a\\x2db", "MainPID");
+    let status = machine.run(&["grep", "Cap", &format!("/proc/{pid}/status")]).out;
+    let sets: Vec<&str> = status.split_whitespace().collect();
+    let set = "0000000000000401";
+    assert_eq!(
+        sets,
+        ["CapInh:", set, "CapPrm:", set, "CapEff:", set, "CapBnd:", set, "CapAmb:", set]
+    );
+}
+
+fn a_program_that_ends() {
+    let dir = directory();
+    let unit = |command: &str| format!("[Service]\nType=oneshot\nExecStart={command}\n");
+    let units = [
+        (
+            "once.service",
+            unit("/bin/sh -c 'touch /run/f && chown 5 /run/f && rm -f /run/f && exit 3'"),
+        ),
+        ("full.service", unit("+/bin/true")),
+        ("simple.service", "[Service]\nExecStart=/bin/sleep 1000\n".to_owned()),
+    ];
+    let machine = Machine::start(dir.path(), &units);
+    let found = minimum(&machine, "once", &["--expect", "3"]);
+    assert_eq!(names(&found["minimum"]), ["cap_chown"], "{found}");
+    assert_clean(&machine);
+    #[rustfmt::skip]
+    let rows = [
+        ("once",   1,   "it exits with status 3"),
+        ("full",   125, "ExecStart=+"),
+        ("simple", 125, "--check"),
+        ("none",   125, "no such unit"),
+        ("a.socket", 125, "no such unit"),
+    ];
+    for (unit, status, words) in rows {
+        let refused = rcap(&machine, &["minimize", "--unit", unit]);
+        assert_eq!(refused.status, Some(status), "{refused:?}");
+        assert!(refused.err.contains(words), "{refused:?}");
+        assert_clean(&machine);
+    }
+}
+
+fn the_settings_of_a_unit_verified() {
+    let dir = directory();
+    let with = |caps: &str| {
+        SERVER.replace("[Service]\n", &format!("[Service]\nCapabilityBoundingSet={caps}\n"))
+    };
+    let units = [
+        ("right.service", with("CAP_CHOWN CAP_NET_BIND_SERVICE")),
+        ("little.service", with("CAP_CHOWN")),
+        ("much.service", with("CAP_CHOWN CAP_NET_BIND_SERVICE CAP_NET_RAW")),
+    ];
+    let machine = Machine::start(dir.path(), &units);
+    #[rustfmt::skip]
+    let rows: [(&str, i32, &[&str], &[&str]); 3] = [
+        ("right",  0, &[],                       &[]),
+        ("little", 1, &["cap_net_bind_service"], &[]),
+        ("much",   1, &[],                       &["cap_net_raw"]),
+    ];
+    for (unit, status, missing, superfluous) in rows {
+        let args =
+            ["verify", "--json", "--minimal", "--settle", "100ms", "--check", CHECK, "--unit"];
+        let found = rcap(&machine, &[&args[..], &[unit]].concat());
+        assert_eq!(found.status, Some(status), "{found:?}");
+        let found: Value = serde_json::from_str(&found.out).unwrap();
+        assert_eq!(names(&found["missing"]), missing, "{found}");
+        assert_eq!(names(&found["superfluous"]), superfluous, "{found}");
+        assert_clean(&machine);
+    }
+}
+
+/// `--write` and `--undo`.
+fn a_drop_in_that_stays() {
+    let dir = directory();
+    let machine = Machine::start(dir.path(), &web());
+    machine.run(&["systemctl", "start", "web"]);
+    let all = bounding(&machine, "web");
+    let file = "/etc/systemd/system/web.service.d/50-rcap.conf";
+    let has_file = || machine.run(&["test", "-e", file]).status == Some(0);
+    let found = minimum(&machine, "web", &["--check", CHECK, "--write"]);
+    assert_eq!(found["unit"]["written"], true);
+    assert_eq!(machine.run(&["cat", file]).out, found["unit"]["text"].as_str().unwrap());
+    assert_eq!(bounding(&machine, "web"), "cap_chown cap_net_bind_service");
+    let pid = machine.property("web", "MainPID");
+    let status = machine.run(&["grep", "CapEff", &format!("/proc/{pid}/status")]);
+    assert_eq!(status.out, "CapEff:\t0000000000000401\n");
+    assert_clean(&machine);
+    let undone = rcap(&machine, &["minimize", "--unit", "web", "--yes", "--undo"]);
+    assert_eq!(undone.status, Some(0), "{undone:?}");
+    assert!(!has_file());
+    assert_eq!(bounding(&machine, "web"), all);
+    assert_eq!(machine.property("web", "ActiveState"), "active");
+
+    // A service that does not work with the written file alone.
+    let check = format!("test ! -e {file} && {CHECK}");
+    let args =
+        ["minimize", "--unit", "web", "--yes", "--write", "--timeout", "3s", "--settle", "100ms"];
+    let failed = rcap(&machine, &[&args[..], &["--check", &check]].concat());
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    assert!(failed.err.contains("removed again: with it, "), "{failed:?}");
+    // One that another file overrules.
+    let write = "mkdir -p $(dirname $0) && printf \"$1\" > $0 && systemctl daemon-reload";
+    let other = "/etc/systemd/system/web.service.d/override.conf";
+    let lines = "[Service]\nCapabilityBoundingSet=CAP_CHOWN CAP_KILL CAP_NET_BIND_SERVICE\n";
+    machine.run(&["sh", "-c", write, other, lines]);
+    let overruled = rcap(&machine, &[&args[..], &["--check", CHECK]].concat());
+    assert_eq!(overruled.status, Some(125), "{overruled:?}");
+    assert!(
+        overruled.err.contains("override.conf sets CapabilityBoundingSet again"),
+        "{overruled:?}"
+    );
+    assert!(!has_file());
+    machine.run(&["rm", other]);
+    // One that someone else has written.
+    machine.run(&["sh", "-c", write, file, "[Service]\nCapabilityBoundingSet=~CAP_KILL\n"]);
+    let foreign = rcap(&machine, &[&args[..], &["--check", CHECK]].concat());
+    assert_eq!(foreign.status, Some(125), "{foreign:?}");
+    assert!(foreign.err.contains("was not written by rcap"), "{foreign:?}");
+    assert_eq!(machine.run(&["cat", file]).out, "[Service]\nCapabilityBoundingSet=~CAP_KILL\n");
+    assert_eq!(machine.property("web", "ActiveState"), "active");
+    assert_clean(&machine);
+}
+
+/// systemd restores the unit, or the next rcap does.
+fn a_unit_of_a_killed_rcap() {
+    let dir = directory();
+    let machine = Machine::start(dir.path(), &web());
+    machine.run(&["systemctl", "start", "web"]);
+    let all = bounding(&machine, "web");
+    let is_in_trial = || {
+        let drop_ins = machine.property("web", "DropInPaths");
+        drop_ins.contains("zz-rcap-trial.conf") && bounding(&machine, "web") != all
+    };
+    let name = program("rcap").get_program().to_str().unwrap().to_owned();
+    for (signal, after) in
+        [(Signal::SIGKILL, "1s"), (Signal::SIGKILL, "1h"), (Signal::SIGINT, "1h")]
+    {
+        let args =
+            ["minimize", "--yes", "--unit", "web", "--restore-after", after, "--settle", "1s"];
+        let mut rcap = machine.command(&[&[&*name], &args[..], &["--check", CHECK]].concat());
+        let mut child = rcap.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        wait_until(is_in_trial);
+        // nsenter(1) waits for its child.
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let pid = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+        kill(Pid::from_raw(pid), signal).unwrap();
+        let status = child.wait().unwrap();
+        if signal == Signal::SIGINT {
+            assert_eq!(status.code(), Some(130));
+        } else if after == "1h" {
+            assert!(is_in_trial());
+            let refused = common::ran(&mut machine.command(&[&name, "minimize", "--unit", "web"]));
+            assert!(refused.err.contains("add --yes"), "{refused:?}");
+            let found = minimum(&machine, "web", &["--check", CHECK]);
+            assert_eq!(names(&found["minimum"]), ["cap_chown", "cap_net_bind_service"]);
+        } else {
+            wait_until(|| !is_in_trial() && machine.property("web", "ActiveState") == "active");
+            wait_until(|| {
+                machine.property("rcap-restore-web.service", "ActiveState") == "inactive"
+            });
+        }
+        assert_eq!(bounding(&machine, "web"), all);
+        assert_eq!(machine.property("web", "ActiveState"), "active");
+        assert_clean(&machine);
+    }
+}
+
+fn units_that_depend_on_it() {
+    let dir = directory();
+    let sleep = |unit: &str| format!("[Unit]\n{unit}[Service]\nExecStart=/bin/sleep 1000\n");
+    let mut units = web();
+    units.push(("needs.service", sleep("Requires=web.service\nAfter=web.service\n")));
+    units.push(("part.service", sleep("PartOf=web.service\n")));
+    units.push(("down.service", sleep("Requires=web.service\n")));
+    let machine = Machine::start(dir.path(), &units);
+    machine.run(&["systemctl", "start", "needs", "part"]);
+    for options in [&["--check", CHECK][..], &["--check", CHECK, "--write"]] {
+        minimum(&machine, "web", options);
+        for (unit, state) in
+            [("web", "active"), ("needs", "active"), ("part", "active"), ("down", "inactive")]
+        {
+            assert_eq!(machine.property(unit, "ActiveState"), state, "{unit}");
+        }
+        assert_clean(&machine);
+    }
+}

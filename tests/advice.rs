@@ -9,7 +9,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Ran, directory, docker, program, ran, wait_until, which};
+use common::{Ran, directory, docker, program, ran, wait_for, wait_until, which};
 use serde_json::{Value, json};
 
 tests! {
@@ -435,11 +435,38 @@ fn with_docker() {
     ];
     let id = daemon.docker(&sleep).out;
     let id = id.trim();
-    let own = words(&["--container", id]);
+    let rcap = common::program("rcap").get_program().to_str().unwrap().to_owned();
+    // Until the runtime has executed the program.
+    let own = |id: &str| {
+        wait_for(|| {
+            let own = ran(daemon.client(&rcap).args(["why", "--container", id]));
+            own.out.contains("(sleep) of ").then_some(own)
+        })
+    };
+    let same = own(id);
+    let drops = [
+        "run",
+        "-d",
+        "--network=none",
+        "--cap-add=SYS_TIME",
+        "rcap-test:1",
+        "/bin/busybox",
+        "setpriv",
+        "--nnp",
+        "/bin/sleep",
+        "100",
+    ];
+    let other = daemon.docker(&drops).out;
+    let drops = own(other.trim());
+    assert_eq!(daemon.docker(&["rm", "-f", other.trim()]).status, Some(0));
     let inside = words(&["--container", id, "/bin/cat"]);
     assert_eq!(daemon.docker(&["rm", "-f", id]).status, Some(0));
-    assert!(own.out.contains("(sleep) of "), "{own:?}");
-    assert!(own.out.contains("has nothing"), "{own:?}");
+    assert!(same.out.contains("has nothing"), "{same:?}");
+    let words = format!("Settings: the process has what container:{id} gives");
+    assert!(same.out.contains(&words), "{same:?}");
+    let words = "no-new-privs: the process has it, and the settings do not set it";
+    assert!(drops.out.contains(words), "{drops:?}");
+    assert!(drops.out.contains("the process gave this up itself"), "{drops:?}");
     assert!(inside.out.starts_with("/bin/cat, executed by process "), "{inside:?}");
     // The file demands what the container does not have: exec fails, until the fix is added.
     let bare = ["run", "--rm", "--network=none", "--cap-drop=ALL"];

@@ -23,6 +23,8 @@ use rcap::{
 tests! {
     Root [SYSTEMD]:
         units_as_systemd_starts_them;
+    Root [SYSTEMD, "setpriv"]:
+        a_running_unit;
     Root [SYSTEMD, "apt-get dpkg-deb tar"]:
         units_of_debian;
 }
@@ -229,6 +231,61 @@ fn units_as_systemd_starts_them() {
         let sets = Sets::of_status(&manager.output(name)).unwrap_or_else(|| panic!("{context}"));
         sets.assert_within(&Sets::expected(source), context);
     }
+}
+
+/// `rcap why --unit` of processes that run, and its advice.
+fn a_running_unit() {
+    let dir = directory();
+    fs::set_permissions(dir.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let which = |name: &str| common::which(name).unwrap().display().to_string();
+    let [sleep, setpriv] = [which("sleep"), which("setpriv")];
+    let head = "[Unit]\nDefaultDependencies=no\n[Service]\n";
+    let ambient = "User=nobody\nCapabilityBoundingSet=CAP_KILL CAP_NET_RAW\n";
+    let units = [
+        ("same", format!("{ambient}AmbientCapabilities=CAP_NET_RAW\nExecStart={sleep} 1000\n")),
+        ("changed", format!("{ambient}AmbientCapabilities=CAP_KILL\nExecStart={sleep} 1000\n")),
+        ("drops", format!("ExecStart={setpriv} --bounding-set=-all,+kill {sleep} 1000\n")),
+        ("filter", format!("User=nobody\nLockPersonality=yes\nExecStart={sleep} 1000\n")),
+    ];
+    let units: Vec<(String, String)> = units
+        .into_iter()
+        .map(|(name, text)| (format!("{name}.service"), format!("{head}{text}")))
+        .collect();
+    let names: Vec<String> = units.iter().map(|(name, _)| name.clone()).collect();
+    let manager = Manager::start(dir.path(), &units, &names);
+    let rcap = common::program("rcap").get_program().to_str().unwrap().to_owned();
+    let why = |name: &str| {
+        // The command of a simple unit is executed after the unit has started.
+        common::wait_for(|| {
+            let ran = ran(manager.enter(&rcap).args(["why", "--unit", name]));
+            (ran.status == Some(0) && ran.out.contains("(sleep)")).then_some(ran.out)
+        })
+    };
+    for name in ["same", "changed", "filter"] {
+        let words = format!("Settings: the process has what unit:{name} gives");
+        assert!(why(name).contains(&words), "{}", why(name));
+    }
+    let drops = why("drops");
+    assert!(drops.contains("bounding: the process lacks cap_chown,"), "{drops}");
+    assert!(drops.contains("the process gave this up itself"), "{drops}");
+    // A unit that is changed: the advice is to restart it.
+    let change = "sed -i s/^AmbientCapabilities=.*/AmbientCapabilities=CAP_NET_RAW/ \
+                  /run/systemd/system/changed.service";
+    assert_eq!(ran(manager.enter("sh").args(["-c", change])).status, Some(0));
+    let changed = why("changed");
+    let words = "ambient: the process has cap_kill, and the settings give cap_net_raw instead";
+    assert!(changed.contains(words), "{changed}");
+    assert!(changed.contains("`systemctl restart` applies it"), "{changed}");
+    let json = ran(manager.enter(&rcap).args(["why", "--json", "--unit", "changed"]));
+    let json: serde_json::Value = serde_json::from_str(&json.out).unwrap();
+    let ambient = json["settings"]["differences"].as_array().unwrap();
+    let ambient = ambient.iter().find(|row| row["what"] == "ambient").unwrap();
+    assert_eq!(ambient["more"], serde_json::json!(["cap_kill"]));
+    let restart = "systemctl daemon-reload && systemctl restart changed";
+    let restarted = ran(manager.enter("sh").args(["-c", restart]));
+    assert_eq!(restarted.status, Some(0), "{restarted:?}");
+    let after = why("changed");
+    assert!(after.contains("the process has what unit:changed gives"), "{after}");
 }
 
 /// Packages with services that are small, and name users, capabilities and protections.

@@ -42,8 +42,10 @@ impl Manager {
         // The mounts are those of a namespace of its own, and end with it.
         let script = "set -e; mount --make-rprivate /; mount -t proc proc /proc\n\
             umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup\n\
-            mount -t tmpfs tmpfs /run; mkdir /run/units; cp \"$0\"/* /run/units\n\
-            exec env -i container=rcap PATH=\"$PATH\" SYSTEMD_UNIT_PATH=/run/units systemd --system \
+            mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/system\n\
+            cp \"$0\"/* /run/systemd/system\n\
+            exec env -i container=rcap PATH=\"$PATH\" SYSTEMD_UNIT_PATH=/run/systemd/system \
+            systemd --system \
             --unit=rcap-all.target --log-target=console --show-status=no";
         let child = Command::new("unshare")
             .args(["-m", "-p", "-f", "--kill-child", "-u", "-i", "-C", "-n", "sh", "-c", script])
@@ -69,14 +71,19 @@ impl Manager {
         fs::read_to_string(self.dir.join("out").join(name)).unwrap_or_default()
     }
 
-    /// Runs `systemctl show` of units in the namespaces of the manager.
+    /// Runs `systemctl show` of units.
     pub(crate) fn show(&self, units: &[String]) -> Ran {
+        ran(self.enter("systemctl").args(["show", "--"]).args(units))
+    }
+
+    /// Returns a command in the namespaces of the manager.
+    pub(crate) fn enter(&self, program: &str) -> Command {
         let parent = self.child.id();
         let children = format!("/proc/{parent}/task/{parent}/children");
         let pid = fs::read_to_string(children).unwrap().trim().to_owned();
         let mut command = Command::new("nsenter");
-        command.args(["-t", &pid, "-m", "-r", "-p", "-C", "systemctl", "show", "--"]).args(units);
-        ran(command.stdin(Stdio::null()))
+        command.args(["-t", &pid, "-m", "-r", "-p", "-C", program]).stdin(Stdio::null());
+        command
     }
 }
 

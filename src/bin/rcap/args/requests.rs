@@ -110,11 +110,12 @@ pub(crate) struct WhyRequest {
     /// newest known]
     #[arg(long, requires = "from")]
     pub(crate) engine: Vec<Engine>,
-    /// Assume the credentials of the first process of a running unit of systemd
+    /// Assume the credentials of the first process of a running unit of systemd; without a PROGRAM,
+    /// compare them with the unit's settings
     #[arg(long, conflicts_with_all = ["user", "from", "pid"])]
     pub(crate) unit: Option<String>,
     /// Assume the credentials of the first process of a running container, by its ID or its name in
-    /// Docker or Podman
+    /// Docker or Podman; without a PROGRAM, compare them with the container's settings
     #[arg(long, value_name = "ID", conflicts_with_all = ["user", "from", "pid", "unit"])]
     pub(crate) container: Option<String>,
     /// Print one JSON object

@@ -31,9 +31,11 @@ use rcap::{
 };
 
 mod advice;
+mod drift;
 mod print;
 
 use advice::Place;
+use drift::Drift;
 
 /// The process that executes the program.
 struct Starter {
@@ -82,16 +84,19 @@ struct Origin {
     lacking: Vec<(CapSet, Lacking)>,
     /// The result of executing an ordinary program.
     children: Option<Outcome>,
+    /// The settings of the unit or container.
+    drift: Option<Drift>,
 }
 
 impl Origin {
-    fn of(pid: u32, process: &Credentials) -> Origin {
+    fn of(pid: u32, process: &Credentials, request: &WhyRequest) -> Origin {
         let path = PathBuf::from(format!("/proc/{pid}/exe"));
         let file = Program::open(&path).ok().map(|program| program.executed().file);
         Origin {
             program: std::fs::read_link(&path).ok(),
             held: origin::held(process, file.as_ref()),
             lacking: origin::lacking(process, CapSet::supported()),
+            drift: Drift::of(request, process, file.as_ref()),
             children: exec::execute(process, &FileFacts::default(), Kernel::running()).ok(),
         }
     }
@@ -120,7 +125,7 @@ pub(crate) fn run(request: &WhyRequest, io: &mut Io<'_>) -> Result<Exit, Failure
         return Ok(if verdict.refused.is_some() { Exit::NO } else { Exit::SUCCESS });
     }
     let pid = process.map(|(pid, _)| pid).unwrap_or_default();
-    let origin = Origin::of(pid, &starter.process);
+    let origin = Origin::of(pid, &starter.process, request);
     if request.json {
         writeln!(io.out, "{}", print::origin_json(pid, &starter, &origin))?;
     } else {

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use super::{
     Origin, Starter, Verdict,
     advice::{advice, is_interpreter, wanted},
+    drift::Drift,
 };
 use rcap::{
     CapSet, CapState,
@@ -270,6 +271,9 @@ pub(super) fn origin(starter: &Starter, origin: &Origin, out: &mut dyn Write) ->
         writeln!(out, "\nhas nothing")?;
     }
     list("lacks ", &lines(&origin.lacking), out)?;
+    if let Some(drift) = &origin.drift {
+        list("Settings: ", &drift.lines(), out)?;
+    }
     if let Some(outcome) = &origin.children {
         writeln!(out, "\nAn ordinary program that it executes:\n")?;
         table(&starter.process, &outcome.after, out)?;
@@ -287,6 +291,7 @@ pub(super) fn origin_json(pid: u32, starter: &Starter, origin: &Origin) -> Value
         "has": rows_json(&origin.held),
         "lacks": rows_json(&origin.lacking),
         "outcome": origin.children.as_ref().map(outcome_json),
+        "settings": origin.drift.as_ref().map(Drift::json),
         "remarks": starter.assumed,
     })
 }

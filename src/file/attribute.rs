@@ -135,7 +135,7 @@ fn within<T: Send>(directory: &OwnedFd, call: impl FnOnce() -> T + Send) -> io::
 
 /// Opens the file for reading by its path.
 fn reopened_by_path(file: &File, path: Option<&Path>) -> io::Result<File> {
-    let path = path.ok_or(Errno::EBADF)?;
+    let path = path.ok_or_else(|| io::Error::other("/proc is not mounted"))?;
     let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
     let again = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
     let [was, is] = [file.metadata()?, again.metadata()?];

@@ -47,7 +47,7 @@ impl Identity {
     pub fn of_user(name: &str) -> Result<Identity> {
         let failed = |err| Op::LookUpUser.thread(err);
         let no_user = || Error::NoUser { name: name.to_owned() };
-        let user = User::from_name(name).map_err(failed)?.ok_or_else(no_user)?;
+        let user = found(User::from_name(name)).map_err(failed)?.ok_or_else(no_user)?;
         let name = CString::new(user.name).map_err(|_| no_user())?;
         let groups = unistd::getgrouplist(&name, user.gid).map_err(failed)?;
         Ok(Identity {
@@ -86,6 +86,15 @@ impl Identity {
         change_groups(self.gid, &mut GroupList::new(&self.groups))
             .and_then(|()| change_uid(self.uid))
             .inspect_err(|_| before.restore())
+    }
+}
+
+/// Returns `None` for an entry of a user database that does not exist, as in an empty root directory.
+/// With musl, the file's absence is an error; glibc finds no entry.
+fn found<T>(entry: nix::Result<Option<T>>) -> nix::Result<Option<T>> {
+    match entry {
+        Err(Errno::ENOENT | Errno::ENOTDIR) => Ok(None),
+        entry => entry,
     }
 }
 

@@ -46,6 +46,7 @@ tests! {
         a_running_process,
         a_control_group_by_either_backend,
         a_unit,
+        unused_in_a_unit,
         each_check_as_it_happens,
         what_was_refused,
         refused_by_a_filter,
@@ -570,6 +571,50 @@ fn a_unit() {
     assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
     let want = format!("rcap trace: {name}: no control group found\n");
     assert_eq!((none.status, none.err), (Some(125), want));
+}
+
+/// `rcap scan` says what the processes of a unit hold and never used in a saved report.
+fn unused_in_a_unit() {
+    let name = format!("rcap-test-unused-{}", std::process::id());
+    let group = unified().join(format!("{name}.service"));
+    fs::create_dir(&group).unwrap();
+    let dir = directory();
+    let reports = dir.path().join("reports");
+    fs::create_dir(&reports).unwrap();
+    let join = format!("echo $$ > {}/cgroup.procs;", group.display());
+    let mut child = waiting(dir.path(), &join);
+    wait_until(|| has_processes(&group));
+    let saved = reports.join("unit.json");
+    let recording = followed(&["--unit", &name, "--save", saved.to_str().unwrap()]);
+    go(dir.path());
+    child.wait().unwrap();
+    recording.report();
+    let stay = format!("{join} exec sleep 1000");
+    let mut again = Command::new("sh").args(["-c", &stay]).spawn().unwrap();
+    wait_until(|| has_processes(&group));
+    let scan = || {
+        let mut rcap = program("rcap");
+        let rcap = rcap.args(["scan", "--json", "--exclude", "*", "--traces"]).arg(&reports);
+        let scan: Value = serde_json::from_str(&ran(rcap).out).unwrap();
+        let subject = format!("unit {name}.service");
+        let is_it = |one: &&Value| one["id"] == "unit-unused" && one["subject"] == *subject;
+        let found = scan["findings"].as_array().unwrap().iter().filter(is_it).count();
+        let mut units = scan["units"].as_array().unwrap().iter();
+        let unit = units.find(|unit| unit["name"] == *format!("{name}.service")).unwrap();
+        (unit["unused"].clone(), found, scan["unread"].to_string())
+    };
+    let (unused, found, _) = scan();
+    fs::write(reports.join("other.json"), "{}").unwrap();
+    let closed = scan();
+    again.kill().unwrap();
+    again.wait().unwrap();
+    wait_until(|| !has_processes(&group));
+    fs::remove_dir(&group).unwrap();
+    let unused = names(&unused);
+    assert!(!unused.contains(&"cap_chown") && unused.contains(&"cap_sys_admin"), "{unused:?}");
+    assert_eq!(found, 1);
+    assert_eq!((&closed.0, closed.1), (&Value::Null, 0));
+    assert!(closed.2.contains("other.json"), "{}", closed.2);
 }
 
 /// The rows of `refused`, as (system call, lock, object, capabilities).

@@ -32,6 +32,7 @@ mod programs;
 mod rules;
 mod severity;
 mod time;
+mod traces;
 mod writable;
 
 pub use findings::{Finding, findings};
@@ -44,4 +45,5 @@ pub use name::{DecodeError, decode, encode};
 pub use rules::{RULES, Rule};
 pub use severity::{Severity, UnknownSeverity};
 pub use time::{now, today};
+pub use traces::SavedReport;
 pub use writable::{Writable, Writer};

@@ -125,8 +125,9 @@ rules! {
         "Take out of cap_add what is not used: rcap trace --container measures that.";
     UNIT_UNUSED "unit-unused":
         "A unit or a container did not use its capabilities",
-        "The saved report of rcap trace has no check of these capabilities.",
-        "Leave them out: rcap export writes the settings.";
+        "The saved reports of rcap trace show no use of these capabilities. A start, a reload, a \
+         rotation of logs and an error need different ones: trace these too.",
+        "Leave them out: rcap export --from REPORT writes the settings.";
     IMAGE_UNUSABLE "image-unusable":
         "A file demands more than a container has by default",
         "The file has the effective bit, and the default bounding set lacks a capability of the \

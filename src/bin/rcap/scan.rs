@@ -1,11 +1,18 @@
 //! `rcap scan`: lists everything that holds power on a machine, in a directory tree or in an image.
 
-use std::{error::Error, io::Write, path::Path};
+use std::{error::Error, fs, io::Write, path::Path};
 
-use super::{Escaped, Exit, Io, args::ScanRequest, failure::Failure, input, new_file::Target};
+use super::{
+    Escaped, Exit, Io,
+    args::ScanRequest,
+    failure::Failure,
+    input,
+    new_file::{self, Target},
+    report, trace,
+};
 use rcap::{
     scan::{
-        Finding, Ignore, Inventory, RULES,
+        Finding, Ignore, Inventory, RULES, SavedReport,
         baseline::Baseline,
         findings,
         gather::{self, Sources},
@@ -69,7 +76,11 @@ fn scan(
         None => None,
     };
     let target = request.write_baseline.as_deref().map(Target::new).transpose()?;
+    // Recordings that end during the scan are among them.
     let mut inventory = gathered(request)?;
+    if let Some(directory) = &request.traces {
+        inventory.compare_with(&reports(directory)?, trace::container_id);
+    }
     let mut findings = findings(&inventory);
     if let (Some(target), Some(path)) = (target, &request.write_baseline) {
         let text = Baseline::new(&inventory, &findings).to_text();
@@ -98,6 +109,31 @@ fn gathered(request: &ScanRequest) -> Result<Inventory, Failure> {
         Some(name) => image::docker_image(name, &std::env::temp_dir())?,
         None => image::image(path)?,
     })
+}
+
+/// Returns the reports in a directory, each with its path. Hidden files, such as the locks of
+/// running recordings, are none.
+fn reports(directory: &Path) -> Result<Vec<(String, SavedReport)>, Failure> {
+    let mut reports = Vec::new();
+    for entry in fs::read_dir(directory).map_err(|err| unusable(directory, err))? {
+        let path = entry.map_err(|err| unusable(directory, err))?.path();
+        let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+        if !name.starts_with(b".") && !path.is_dir() {
+            let name = path.as_os_str().to_string_lossy().into_owned();
+            reports.push((name, saved_report(&path)));
+        }
+    }
+    reports.sort_by(|(one, _), (other, _)| one.cmp(other));
+    Ok(reports)
+}
+
+fn saved_report(path: &Path) -> SavedReport {
+    if new_file::is_pending(path, false) {
+        return Err("a recording that will be added to it is still running".into());
+    }
+    let mut file = input::open(path).map_err(|err| err.to_string())?;
+    let text = input::text(&mut file).map_err(|err| err.to_string())?;
+    report::parse(&text).map_err(|err| err.to_string())
 }
 
 fn sources(request: &ScanRequest) -> Sources {

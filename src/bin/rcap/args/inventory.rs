@@ -51,8 +51,12 @@ pub(crate) struct ScanRequest {
     #[arg(long, value_name = "IMAGE", conflicts_with_all = ["root", "paths", "packages"])]
     pub(crate) image: Option<PathBuf>,
     /// Report what this process could do, and which ways to more privileges are open
-    #[arg(long, conflicts_with_all = ["root", "image", "paths", "packages", "jsonl", "sarif", "prometheus", "html"])]
+    #[arg(long, conflicts_with_all = ["root", "image", "paths", "packages", "jsonl", "sarif", "prometheus", "html", "traces"])]
     pub(crate) here: bool,
+    /// Compare units and containers with the reports of rcap trace in DIR, to find unused
+    /// capabilities
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["root", "image", "paths"])]
+    pub(crate) traces: Option<PathBuf>,
     /// Ask dpkg or rpm whether each file is as its package brought it
     #[arg(long)]
     pub(crate) packages: bool,

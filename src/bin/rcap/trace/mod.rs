@@ -163,18 +163,24 @@ fn targets(request: &TraceRequest) -> rcap::Result<(Vec<Target>, Vec<String>)> {
 /// Returns a container by its ID, or by a name that only its engine knows.
 pub(super) fn container(name: &str) -> rcap::Result<Target> {
     Target::container(name).or_else(|err| {
-        let ask = |client: &str| {
-            let output = super::helper(client)
-                .args(["inspect", "--type=container", "--format={{.Id}}", "--", name])
-                .stdin(Stdio::null())
-                .stderr(Stdio::null())
-                .output();
-            let output = output.ok().filter(|output| output.status.success())?;
-            let id = String::from_utf8(output.stdout).ok()?;
-            Target::container(id.trim()).ok()
-        };
-        ["docker", "podman"].into_iter().find_map(ask).ok_or(err)
+        let target = container_id(name).and_then(|id| Target::container(&id).ok());
+        target.ok_or(err)
     })
+}
+
+/// Returns the ID of the container that has a name, as its engine says.
+pub(super) fn container_id(name: &str) -> Option<String> {
+    let ask = |client: &str| {
+        let output = super::helper(client)
+            .args(["inspect", "--type=container", "--format={{.Id}}", "--", name])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        let id = String::from_utf8(output.stdout).ok()?;
+        Some(id.trim().to_owned())
+    };
+    ["docker", "podman"].into_iter().find_map(ask)
 }
 
 /// Returns the exit status that a shell would have.

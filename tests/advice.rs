@@ -9,7 +9,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use common::{Ran, directory, docker, program, ran, wait_for, wait_until, which};
+use common::{
+    Ran, directory, docker, program, ran,
+    sets::Sets,
+    systemd::{Manager, SYSTEMD},
+    wait_for, wait_until, which,
+};
+use rcap::Cap;
 use serde_json::{Value, json};
 
 tests! {
@@ -27,8 +33,14 @@ tests! {
         a_process_that_is_not_dumpable;
     Root ["busybox runc"]:
         with_runc;
+    Root [SYSTEMD]:
+        with_systemd;
+    Root ["busybox crun mount podman tar umount unshare"]:
+        with_podman;
     Root [docker::DOCKER, "setcap"]:
         with_docker;
+    Root [docker::DOCKER, "docker-compose"]:
+        with_compose;
 }
 
 fn why(args: &[&str]) -> Value {
@@ -261,8 +273,16 @@ fn a_root_id() {
     );
     let found = fixes(&args);
     assert_eq!(found, [format!("rcap setcap cap_net_raw=ep {path}")]);
+    let nobody = || {
+        let mut command = program("rcap");
+        command.args(["run", "--user", "nobody:nogroup", "--allow-new-privs", "--"]);
+        ran(command.args([&*path, "/proc/self/status"])).out
+    };
+    let effective = |status: &str| Sets::of_status(status).map(|sets| sets.effective);
+    assert!(effective(&nobody()).is_some_and(|set| set.is_empty()), "{}", nobody());
     setcap("cap_net_raw=ep", &path);
     assert!(has(&args, "cap_net_raw"));
+    assert_eq!(effective(&nobody()), Some(Cap::NET_RAW.into()), "{}", nobody());
 }
 
 /// The effective set of a program that setpriv starts.
@@ -399,6 +419,122 @@ fn with_runc() {
         .arg(&id);
     let ran = ran(runc.stdin(Stdio::null()));
     assert!(ran.out.contains("0000000000002000"), "{ran:?}");
+}
+
+/// Services that systemd starts, before and after the fix, which stands in the place of `@`: the
+/// program, the settings, and the capability that is missing.
+#[rustfmt::skip]
+const SERVICES: &[(&str, &str, Cap)] = &[
+    ("plain",  "User=nobody\nCapabilityBoundingSet=CAP_NET_BIND_SERVICE\n@", Cap::NET_BIND_SERVICE),
+    ("plain",  "User=nobody\nCapabilityBoundingSet=CAP_CHOWN\nAmbientCapabilities=CAP_NET_RAW CAP_CHOWN\n@", Cap::NET_RAW),
+    ("sudo",   "User=nobody\nCapabilityBoundingSet=CAP_NET_RAW\n@",          Cap::SETUID),
+    ("raw",    "User=nobody\nNoNewPrivileges=yes\n@",                        Cap::NET_RAW),
+    ("raw",    "User=nobody\nCapabilityBoundingSet=CAP_CHOWN\n@",            Cap::NET_RAW),
+    ("raw",    "CapabilityBoundingSet=CAP_CHOWN\n@",                          Cap::NET_RAW),
+    ("script", "User=nobody\nCapabilityBoundingSet=CAP_NET_RAW\n@",          Cap::NET_RAW),
+    ("plain",  "SecureBits=noroot\nCapabilityBoundingSet=CAP_NET_RAW\n@",    Cap::NET_RAW),
+];
+
+fn with_systemd() {
+    let dir = directory();
+    let plain = copy(dir.path(), "plain", "");
+    copy(dir.path(), "raw", "cap_net_raw=ep");
+    let sudo = copy(dir.path(), "sudo", "");
+    fs::set_permissions(&sudo, fs::Permissions::from_mode(0o4755)).unwrap();
+    let script = dir.path().join("script");
+    fs::write(&script, format!("#!/bin/sh\nexec {plain} \"$@\"\n")).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let version = ran(Command::new("systemctl").arg("--version")).out;
+    let engine = format!("systemd@{}", version.split([' ', '.', '~']).nth(1).unwrap());
+    let mut units = Vec::new();
+    for (nth, (name, settings, _)) in SERVICES.iter().enumerate() {
+        let program = dir.path().join(name).display().to_string();
+        let file = dir.path().join(format!("{nth}.service")).display().to_string();
+        fs::write(&file, format!("[Service]\n{}\n", settings.replace('@', ""))).unwrap();
+        let found = fix(&["--from", &file, "--engine", &engine, &program]);
+        for (stage, fix) in [("before", ""), ("after", &*found)] {
+            let unit = format!("{stage}{nth}.service");
+            let text = format!(
+                "[Unit]\nDefaultDependencies=no\n[Service]\nType=oneshot\nStandardOutput=truncate:{}\n\
+                 StandardError=null\n{}\nExecStart={program} /proc/self/status\n",
+                dir.path().join("out").join(&unit).display(),
+                settings.replace('@', fix),
+            );
+            units.push((unit, text));
+        }
+    }
+    let names: Vec<String> = units.iter().map(|(name, _)| name.clone()).collect();
+    let manager = Manager::start(dir.path(), &units, &names);
+    for (nth, (_, settings, cap)) in SERVICES.iter().enumerate() {
+        let has = |stage: &str| {
+            let output = manager.output(&format!("{stage}{nth}.service"));
+            Sets::of_status(&output).is_some_and(|sets| sets.effective.contains(*cap))
+        };
+        let (_, after) = &units[2 * nth + 1];
+        assert_eq!((has("before"), has("after")), (false, true), "{settings}: {after}");
+    }
+}
+
+/// Containers of Podman: the program's file demands what they do not have, so exec fails; and a
+/// user's own capability, of which there is nothing to fix.
+fn with_podman() {
+    let dir = directory();
+    let root = docker::root_file_system(dir.path());
+    setcap("cap_net_raw=ep", root.join("bin/busybox").to_str().unwrap());
+    let program = copy(dir.path(), "raw", "cap_net_raw=ep");
+    let line = "podman run --user 1000";
+    let found = fix(&["--from", &format!("{line} img"), &program]);
+    let plain = copy(dir.path(), "plain", "");
+    assert!(has(
+        &["--from", "podman run --user 1000 --cap-add net_raw img", &plain],
+        "cap_net_raw"
+    ));
+    let script = "set -e; umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup; dir=$0\n\
+        podman() { command podman --root $dir/store --runroot $dir/run --storage-driver vfs \
+        --cgroup-manager cgroupfs --runtime crun \"$@\"; }\n\
+        tar -C $dir/rootfs --xattrs --xattrs-include='*' -c . | podman import - rcap-test:1 >/dev/null 2>&1\n\
+        for fix in '' $FIX; do podman run --rm --network none --cgroups=disabled --user 1000 \
+        --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 $fix localhost/rcap-test:1 \
+        cat /proc/self/status 2>&1 || true; echo ====; done";
+    let ran = ran(Command::new("unshare")
+        .args(["-m", "sh", "-c", script])
+        .arg(dir.path())
+        .env("FIX", &found)
+        .stdin(Stdio::null()));
+    let (before, after) = ran.out.split_once("====\n").unwrap_or_else(|| panic!("{ran:?}"));
+    assert!(before.to_lowercase().contains("operation not permitted"), "{ran:?}");
+    let after = Sets::of_status(after).unwrap_or_else(|| panic!("{found}: {ran:?}"));
+    assert!(after.effective.contains(Cap::NET_RAW), "{found}: {ran:?}");
+}
+
+/// The same with Compose.
+fn with_compose() {
+    let dir = directory();
+    let root = docker::root_file_system(dir.path());
+    setcap("cap_net_raw=ep", root.join("bin/busybox").to_str().unwrap());
+    let daemon = docker::Daemon::start(dir.path(), &root);
+    let script = "tar -C \"$0\" --xattrs --xattrs-include='*' -c . | docker import - rcap-test:2";
+    let import = ran(daemon.client("sh").args(["-c", script]).arg(&root));
+    assert_eq!(import.status, Some(0), "{import:?}");
+    let program = copy(dir.path(), "raw", "cap_net_raw=ep");
+    let path = dir.path().join("compose.yaml").display().to_string();
+    let up = |fix: &str| {
+        let text = format!(
+            "services:\n  web:\n    image: rcap-test:2\n    container_name: web\n    network_mode: none\n    \
+             command: [cat, /proc/self/status]\n    cap_drop: [ALL]\n    {fix}\n"
+        );
+        fs::write(&path, text).unwrap();
+        let up = ran(daemon.client("docker-compose").args(["-f", &path, "up", "-d"]));
+        daemon.docker(&["wait", "web"]);
+        (up, daemon.docker(&["logs", "web"]))
+    };
+    let (before, log) = up("");
+    let words = [before.err, log.err].concat();
+    assert!(words.contains("operation not permitted"), "{words}");
+    let found = fix(&["--from", &path, &program]);
+    let (after, log) = up(&found);
+    let sets = Sets::of_status(&log.out).unwrap_or_else(|| panic!("{found}: {after:?}"));
+    assert!(sets.effective.contains(Cap::NET_RAW), "{found}: {after:?} {log:?}");
 }
 
 /// With a daemon: the file of the image gets what why says.

@@ -191,7 +191,7 @@ fn manifests() {
     let mut names = String::new();
     for (nth, text) in pods.iter().enumerate() {
         write(dir.path(), &format!("p{nth}.yaml"), text);
-        names += &format!("p{nth}\n");
+        let _ = writeln!(names, "p{nth}");
     }
     let input = write(dir.path(), "names", &names);
     let script = format!("mount --make-rprivate /; {PLAY}");

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     process::{Child, Command, Stdio},
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
@@ -18,7 +18,7 @@ use crate::{
     trace::{
         Exit, Options, Target, Tracer,
         minimize::{Attempt, Capture, Checked, Effects, End, Observation, Trial},
-        run::HealthCheck,
+        run::{HealthCheck, Over, Watch},
     },
 };
 
@@ -316,34 +316,23 @@ impl Drop for Copies<'_> {
     }
 }
 
-/// The reasons for which a run is over.
-#[derive(Debug, Default)]
-struct Over {
-    cancelled: bool,
-    timed_out: bool,
-    settled: bool,
+/// Returns how a container has ended, by its state from the engine.
+fn end(over: Over, state: &Value) -> End {
+    let is_running = state["Running"] == true;
+    let code = || state["ExitCode"].as_i64().and_then(|code| i32::try_from(code).ok());
+    match over {
+        Over::Cancelled => End::Interrupted,
+        _ if !is_running && !runtime_error(state).is_empty() => End::NotExecuted,
+        Over::TimedOut => End::TimedOut,
+        _ if is_running => End::Stopped,
+        _ => End::Exited(Exit { code: code(), signal: None }),
+    }
 }
 
-impl Over {
-    /// Returns how the container has ended, by its state from the engine.
-    fn end(&self, state: &Value) -> End {
-        let is_running = state["Running"] == true;
-        let code = || state["ExitCode"].as_i64().and_then(|code| i32::try_from(code).ok());
-        match self {
-            Over { cancelled: true, .. } => End::Interrupted,
-            _ if !is_running && !runtime_error(state).is_empty() => End::NotExecuted,
-            Over { timed_out: true, .. } => End::TimedOut,
-            _ if is_running => End::Stopped,
-            _ => End::Exited(Exit { code: code(), signal: None }),
-        }
-    }
-
-    fn notes(&self, settle: Duration) -> Vec<String> {
-        let seconds = settle.as_secs_f64();
-        let note =
-            || format!("each container was stopped {seconds} s after the check had succeeded");
-        self.settled.then(note).into_iter().collect()
-    }
+fn notes(over: Over, settle: Duration) -> Vec<String> {
+    let seconds = settle.as_secs_f64();
+    let words = || format!("each container was stopped {seconds} s after the check had succeeded");
+    (over == Over::Settled).then(words).into_iter().collect()
 }
 
 /// Returns the error of a runtime that could not execute the program, if there is one.
@@ -398,10 +387,11 @@ impl Container {
         let named = self.check(id);
         let mut check = named.as_ref().map(|(_, line)| HealthCheck::new(line));
         let limit = attempt.limit.or(check.is_some().then_some(Duration::from_secs(120)));
-        let over = self.wait(&mut child, tracer.as_mut(), check.as_mut(), limit, cancelled)?;
+        let watch = Watch::new(check.as_mut(), self.setup.settle, limit);
+        let over = wait(&mut child, tracer.as_mut(), watch, cancelled)?;
         let facts = self.engine.inspect(id)?;
         check_bounding(&facts, attempt.set)?;
-        let effects = if over.cancelled {
+        let effects = if over == Over::Cancelled {
             Effects::default()
         } else {
             view::effects(&self.engine, id, &facts)?
@@ -412,7 +402,7 @@ impl Container {
         drop(created);
         let _ = child.wait();
         let [out, err] = capture.finish();
-        let end = over.end(&facts["State"]);
+        let end = end(over, &facts["State"]);
         let message = if end == End::NotExecuted {
             runtime_error(&facts["State"]).to_owned()
         } else {
@@ -424,66 +414,39 @@ impl Container {
             check: check.zip(named).map(|(check, (command, _))| Checked::new(command, &check)),
             effects,
             output: self.setup.same_output.then(|| out.output()),
-            notes: over.notes(self.setup.settle),
+            notes: notes(over, self.setup.settle),
             lost: Some(0),
             ..Observation::default()
         };
-        if let Some(recording) = tracer.as_mut().map(|tracer| tracer.finish(|_| ())).transpose()? {
+        if let Some(tracer) = &mut tracer {
+            let recording = tracer.finish(|_| ())?;
             observation.lost = recording.lost;
             observation.gap = recording.gaps.first().map(ToString::to_string);
             observation.analysis = recording.analysis;
         }
         Ok(observation)
     }
+}
 
-    /// Waits until the container has ended, or is known to work, or may not go on.
-    fn wait(
-        &self,
-        child: &mut Child,
-        mut tracer: Option<&mut Tracer>,
-        mut check: Option<&mut HealthCheck>,
-        limit: Option<Duration>,
-        cancelled: &mut dyn FnMut() -> bool,
-    ) -> Result<Over, Failed> {
-        const PULSE: Duration = Duration::from_millis(20);
-        let begun = Instant::now();
-        let mut until = None;
-        loop {
-            match &mut tracer {
-                Some(tracer) => tracer.poll(|_| ())?,
-                None => thread::sleep(PULSE),
-            }
-            if cancelled() {
-                return Ok(Over { cancelled: true, ..Over::default() });
-            }
-            let has_ended = child.try_wait().map_err(|err| Op::Wait.thread(err))?.is_some();
-            match &mut check {
-                Some(check) if check.passed() => {
-                    until.get_or_insert_with(|| Instant::now() + self.setup.settle);
-                    if has_ended {
-                        return Ok(Over::default());
-                    }
-                }
-                Some(check) => {
-                    let is_known = if has_ended {
-                        check.conclude()?
-                    } else {
-                        check.advance()?;
-                        false
-                    };
-                    if is_known {
-                        return Ok(Over::default());
-                    }
-                }
-                None if has_ended => return Ok(Over::default()),
-                None => {}
-            }
-            if until.is_some_and(|until| Instant::now() >= until) {
-                return Ok(Over { settled: true, ..Over::default() });
-            }
-            if until.is_none() && limit.is_some_and(|limit| begun.elapsed() > limit) {
-                return Ok(Over { timed_out: true, ..Over::default() });
-            }
+/// Waits until the container has ended, or is known to work, or may not go on.
+fn wait(
+    child: &mut Child,
+    mut tracer: Option<&mut Tracer>,
+    mut watch: Watch<'_>,
+    cancelled: &mut dyn FnMut() -> bool,
+) -> Result<Over, Failed> {
+    const PULSE: Duration = Duration::from_millis(20);
+    loop {
+        match &mut tracer {
+            Some(tracer) => tracer.poll(|_| ())?,
+            None => thread::sleep(PULSE),
+        }
+        if cancelled() {
+            return Ok(Over::Cancelled);
+        }
+        let has_ended = child.try_wait().map_err(|err| Op::Wait.thread(err))?.is_some();
+        if let Some(over) = watch.step(has_ended)? {
+            return Ok(over);
         }
     }
 }

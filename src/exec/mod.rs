@@ -49,6 +49,7 @@ mod tests;
 
 pub use change::{Change, Effect, Rule, Set};
 pub use grant::Obstacle;
+#[cfg(feature = "scan")]
 pub(crate) use program::glance;
 pub use program::{Program, ProgramFile};
 pub use rules::execute;

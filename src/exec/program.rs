@@ -115,6 +115,7 @@ impl Program {
 /// # Errors
 ///
 /// `EACCES` if the file is not a regular file, and an error of opening it.
+#[cfg(feature = "scan")]
 pub(crate) fn glance(path: &Path) -> Result<(bool, bool)> {
     let failed = |err: io::Error| Op::Open.on(path, err);
     let handle = file::locate(path, OFlag::O_NOFOLLOW).map_err(failed)?;

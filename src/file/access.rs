@@ -194,12 +194,14 @@ pub(crate) fn locate(path: &Path, flags: OFlag) -> io::Result<File> {
 /// It belongs to the thread that opened it, and to the capabilities and user namespace that the
 /// process had then.
 #[derive(Debug)]
+#[cfg_attr(not(feature = "scan"), expect(dead_code, reason = "only scans open one"))]
 pub(crate) struct Session {
     /// `None` without /proc.
     descriptors: Option<OwnedFd>,
     process: Process,
 }
 
+#[cfg(feature = "scan")]
 impl Session {
     pub(crate) fn open() -> Result<Session> {
         Ok(Session { descriptors: own::descriptors().ok(), process: Process::permitted()? })

@@ -27,7 +27,9 @@ mod entry;
 mod refusal;
 mod scan;
 
-pub(crate) use access::{Session, locate};
+#[cfg(feature = "scan")]
+pub(crate) use access::Session;
+pub(crate) use access::locate;
 pub use access::{
     Written, check_write, check_write_fd, read, read_fd, remove, remove_fd, update, write, write_fd,
 };

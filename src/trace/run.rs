@@ -172,7 +172,9 @@ impl HealthCheck {
     }
 }
 
-/// Decides when a run is over that this process does not start itself, such as that of a service.
+/// Decides when a run is over that this process does not start itself, such as that of a container
+/// or a service.
+#[cfg(feature = "cli")]
 pub(crate) struct Watch<'a> {
     check: Option<&'a mut HealthCheck>,
     settle: Duration,
@@ -183,6 +185,7 @@ pub(crate) struct Watch<'a> {
 }
 
 /// The reason why a run is over.
+#[cfg(feature = "cli")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Over {
     /// The user interrupted it.
@@ -195,6 +198,7 @@ pub(crate) enum Over {
     Known,
 }
 
+#[cfg(feature = "cli")]
 impl<'a> Watch<'a> {
     pub(crate) fn new(
         check: Option<&'a mut HealthCheck>,

@@ -2,21 +2,33 @@
 
 mod common;
 
-use std::{fs, process::Command};
+use std::{
+    fs,
+    os::unix::{
+        fs::{PermissionsExt, chown},
+        process::CommandExt,
+    },
+    process::Command,
+};
 
 use common::{directory, program, ran};
+use nix::unistd::geteuid;
 use rcap::CapSet;
 
 tests! {
     Nothing:
         everything_is_in_it,
         usage,
+        install,
         bash;
     Nothing ["zsh"]:
         zsh;
     Nothing ["fish"]:
         fish;
 }
+
+/// The user nobody, and its group.
+const NOBODY: u32 = 65534;
 
 const LIBCAPS: [&str; 5] = ["getcap", "setcap", "getpcaps", "capsh", "captree"];
 
@@ -31,6 +43,43 @@ fn usage() {
         let ran = ran(program("rcap").arg("completions").args(args));
         assert_eq!((ran.status, &*ran.out), (Some(2), ""), "{args:?}");
     }
+}
+
+fn install() {
+    let home = directory();
+    let rcap = home.path().join("program");
+    fs::copy(program("rcap").get_program(), &rcap).unwrap();
+    // Root would install for all users.
+    let is_root = geteuid().is_root();
+    if is_root {
+        chown(home.path(), Some(NOBODY), Some(NOBODY)).unwrap();
+    }
+    let as_user = || {
+        let mut command = Command::new(&rcap);
+        if is_root {
+            command.uid(NOBODY).gid(NOBODY);
+        }
+        command.args(["completions", "--install"]).env_clear();
+        command
+    };
+    for (shell, place) in [
+        ("bash", ".local/share/bash-completion/completions/rcap"),
+        ("zsh", ".local/share/zsh/site-functions/_rcap"),
+        ("fish", ".config/fish/completions/rcap.fish"),
+    ] {
+        let place = home.path().join(place);
+        for _again in 0..2 {
+            let ran = ran(as_user().arg(shell).env("HOME", home.path()));
+            assert_eq!((ran.status, ran.out), (Some(0), format!("{}\n", place.display())));
+        }
+        assert_eq!(fs::read_to_string(&place).unwrap(), script(&[shell]));
+        assert_eq!(fs::metadata(&place).unwrap().permissions().mode() & 0o777, 0o644);
+        // No temporary file is left.
+        let siblings = fs::read_dir(place.parent().unwrap()).unwrap().count();
+        assert_eq!(siblings, 1, "{shell}");
+    }
+    let ran = ran(as_user().arg("bash"));
+    assert_eq!((ran.status, &*ran.out), (Some(2), ""));
 }
 
 /// The commands of `rcap --help`, in order.
@@ -94,12 +143,22 @@ fn completed(shell: &str, lines: &str) -> Vec<String> {
     let dir = directory();
     let path = dir.path().join("script");
     fs::write(&path, script(&[shell])).unwrap();
+    // The programs that the shells ask.
+    for (name, text) in [
+        ("systemctl", "ssh.service loaded active running OpenSSH\nssh@1.service loaded active x\n"),
+        ("docker", "web\ndb\n"),
+        ("podman", "worker\n"),
+    ] {
+        let path = dir.path().join(name);
+        fs::write(&path, format!("#!/bin/sh\nprintf '{text}'\n")).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    }
     let tools = std::path::Path::new(program("rcap").get_program()).parent().unwrap().to_owned();
     let path = path.display();
     let others = std::env::var("PATH").unwrap();
     let ran = ran(Command::new(shell)
         .args(["-c", &lines.replace("SCRIPT", &path.to_string())])
-        .env("PATH", format!("{}:{others}", tools.display())));
+        .env("PATH", format!("{}:{}:{others}", tools.display(), dir.path().display())));
     assert_eq!((ran.status, &*ran.err), (Some(0), ""), "{shell}");
     ran.out.split_whitespace().map(str::to_owned).collect()
 }
@@ -122,6 +181,11 @@ fn bash() {
     assert_eq!(words("rcap run --cap-d"), ["--cap-drop"]);
     assert_eq!(words("rcap run --profile podm"), ["podman"]);
     assert_eq!(words("rcap run --cap-add cap_net_r"), ["cap_net_raw"]);
+    assert_eq!(words("rcap run --cap-add net_b"), ["net_bind_service", "net_broadcast"]);
+    assert_eq!(words("rcap explain --syscall chro"), ["chroot"]);
+    assert_eq!(words("rcap explain --program pin"), ["ping"]);
+    assert_eq!(words("rcap trace --unit ssh"), ["ssh.service", "ssh@1.service"]);
+    assert_eq!(words("rcap trace --container we"), ["web"]);
     assert_eq!(words("rcap export --to kub"), ["kubernetes"]);
     assert_eq!(words("rcap oci-hook --sa"), ["--save"]);
     assert_eq!(words("rcap setcap --dr"), ["--dry-run"]);
@@ -149,4 +213,7 @@ fn fish() {
     assert_eq!(words("rcap run --cap-dr")[0], "--cap-drop");
     assert_eq!(words("rcap run --profile podm")[0], "podman");
     assert_eq!(words("rcap export --to kub")[0], "kubernetes");
+    assert_eq!(words("rcap trace --unit ssh")[0], "ssh.service");
+    assert_eq!(words("rcap trace --container we")[0], "web");
+    assert_eq!(words("rcap explain --syscall chro")[0], "chroot");
 }

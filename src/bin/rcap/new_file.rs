@@ -93,15 +93,31 @@ impl Target {
 
     /// Replaces the target with a new file of mode 0600, or of the mode and owner of `like`.
     pub(super) fn replace(&self, bytes: &[u8], like: Option<&File>) -> io::Result<()> {
+        self.replace_with(bytes, |file| {
+            let Some(like) = like else { return Ok(()) };
+            let like = like.metadata()?;
+            fchown(file, Some(like.uid()), Some(like.gid()))?;
+            // Changing the owner clears bits of the mode, so the mode follows.
+            file.set_permissions(PermissionsExt::from_mode(like.mode() & 0o7777))
+        })
+    }
+
+    /// Replaces the target with a new file that every user can read.
+    pub(super) fn publish(&self, bytes: &[u8]) -> Result<()> {
+        let readable = |file: &File| file.set_permissions(PermissionsExt::from_mode(0o644));
+        self.replace_with(bytes, readable).map_err(|err| Op::Write.on(&*self.path, err))
+    }
+
+    /// Replaces the target with a new file, after `finish` has set its mode and owner.
+    fn replace_with(
+        &self,
+        bytes: &[u8],
+        finish: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
         let (name, mut file) = self.create()?;
         let written = (|| {
             file.write_all(bytes)?;
-            if let Some(like) = like {
-                let like = like.metadata()?;
-                fchown(&file, Some(like.uid()), Some(like.gid()))?;
-                // Changing the owner clears bits of the mode, so the mode follows.
-                file.set_permissions(PermissionsExt::from_mode(like.mode() & 0o7777))?;
-            }
+            finish(&file)?;
             file.sync_all()?;
             self.must_be_regular()?;
             Ok(renameat(&self.directory, &*name, &self.directory, &*self.name)?)

@@ -593,13 +593,15 @@ pub(crate) struct DiffRequest {
 /// `rcap completions`
 #[derive(Debug, Parser)]
 #[command(
-    override_usage = "rcap completions [--for PROGRAM] SHELL",
-    after_help = "Example: rcap completions bash > \
-                  ~/.local/share/bash-completion/completions/rcap\n         \
-                  rcap completions zsh > /usr/local/share/zsh/site-functions/_rcap\n         \
-                  rcap completions fish > ~/.config/fish/completions/rcap.fish"
+    override_usage = "rcap completions [OPTION]... SHELL",
+    after_help = "Example: rcap completions --install bash\n         \
+                  rcap completions zsh > /usr/local/share/zsh/site-functions/_rcap"
 )]
 pub(crate) struct CompletionsRequest {
+    /// Write the script to the directory where the shell finds it: for all users if you are root,
+    /// and otherwise for you
+    #[arg(long)]
+    pub(crate) install: bool,
     /// Complete one of libcap's programs, not rcap
     #[arg(long = "for", value_name = "NAME", value_hint = ValueHint::CommandName,
           value_parser = ["getcap", "setcap", "getpcaps", "capsh", "captree"])]

@@ -129,6 +129,7 @@ fn a_script_is_not_the_program() {
 /// Paths of programs that tests use as text, without executing them.
 const WORDS: &[(&str, &str)] = &[
     ("advice.rs", "/bin"),
+    ("advice.rs", "/bin/busybox"),
     ("advice.rs", "/usr/bin"),
     ("check.rs", "/bin/x"),
     ("common/debian.rs", "/bin"),
@@ -141,6 +142,8 @@ const WORDS: &[(&str, &str)] = &[
     ("common/mod.rs", "/usr/local/sbin"),
     ("common/mod.rs", "/usr/sbin"),
     ("explain.rs", "/usr/bin/ping"),
+    ("formats.rs", "/bin/other"),
+    ("formats.rs", "/bin/python3"),
     ("tutorial.rs", "/usr/bin"),
 ];
 

@@ -2,10 +2,10 @@
 
 mod common;
 
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt, path::Path, process::Command};
 
 use common::{Ran, directory, ran, run};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 tests! {
     Nothing:
@@ -13,6 +13,8 @@ tests! {
         sources,
         files_that_cannot_be_read,
         formats;
+    Nothing ["sha256sum tar"]:
+        an_image;
     Nothing ["xmllint"]:
         test_cases;
 }
@@ -105,6 +107,64 @@ fn formats() {
     assert_eq!(location, "deploy/compose.yaml");
 }
 
+/// A container of an image, and the files in its layer.
+fn an_image() {
+    let dir = tree();
+    let image = |name: &str, user: &str| {
+        let layout = dir.path().join(name);
+        for path in ["tree/usr/bin", "blobs/sha256"] {
+            fs::create_dir_all(layout.join(path)).unwrap();
+        }
+        let file = layout.join("tree/usr/bin/ping");
+        fs::write(&file, "").unwrap();
+        fs::set_permissions(&file, PermissionsExt::from_mode(0o4755)).unwrap();
+        let blob = |content: &[u8]| -> Value {
+            fs::write(layout.join("blob"), content).unwrap();
+            let sum = ran(Command::new("sha256sum").arg(layout.join("blob"))).out;
+            let sum = sum.split(' ').next().unwrap();
+            fs::rename(layout.join("blob"), layout.join("blobs/sha256").join(sum)).unwrap();
+            json!({ "digest": format!("sha256:{sum}"), "size": content.len() })
+        };
+        let mut tar = Command::new("tar");
+        let tar = tar.args(["--owner=0", "--group=0", "-c", "usr"]);
+        let layer = blob(&tar.current_dir(layout.join("tree")).output().unwrap().stdout);
+        let config = blob(json!({ "config": { "User": user } }).to_string().as_bytes());
+        let manifest = json!({ "schemaVersion": 2, "config": config, "layers": [layer] });
+        let manifest = blob(manifest.to_string().as_bytes());
+        let index = json!({ "schemaVersion": 2, "manifests": [manifest] });
+        fs::write(layout.join("index.json"), index.to_string()).unwrap();
+        fs::write(layout.join("oci-layout"), json!({ "imageLayoutVersion": "1.0.0" }).to_string())
+            .unwrap();
+    };
+    image("root", "");
+    image("other", "1000");
+    let policy = "[[rule]]\nkind = 'image'\nnon-root = true\n[[rule]]\nkind = 'file'\nallow = []\n";
+    fs::write(dir.path().join("policy.toml"), policy).unwrap();
+    let file = "critical: it gives all (policy-file)";
+    let checked = check(dir.path(), "--policy policy.toml root");
+    let lines = format!(
+        "root: medium: its user may be root (policy-non-root)\nroot:/usr/bin/ping: {file}\n"
+    );
+    assert_eq!((checked.status, &*checked.out), (Some(1), &*lines), "{checked:?}");
+    let checked = check(dir.path(), "--policy policy.toml other");
+    assert_eq!(checked.out, format!("other:/usr/bin/ping: {file}\n"), "{checked:?}");
+    let mut tar = Command::new("tar");
+    let tar = tar.args(["-C", "other", "-cf", "other.tar", "blobs", "index.json", "oci-layout"]);
+    assert_eq!(ran(tar.current_dir(dir.path())).status, Some(0));
+    let checked = check(dir.path(), "--policy policy.toml other.tar");
+    assert_eq!(checked.out, format!("other.tar:/usr/bin/ping: {file}\n"), "{checked:?}");
+    // An image that cannot be read may hide a violation.
+    for blob in fs::read_dir(dir.path().join("other/blobs/sha256")).unwrap() {
+        let blob = blob.unwrap().path();
+        if fs::read(&blob).unwrap().len() > 5000 {
+            fs::write(&blob, "x").unwrap();
+        }
+    }
+    let checked = check(dir.path(), "--policy policy.toml other");
+    assert_eq!(checked.status, Some(2), "{checked:?}");
+    assert!(checked.err.contains("layer 1"), "{checked:?}");
+}
+
 fn test_cases() {
     let dir = tree();
     let name = "<&\"'>.service";
@@ -112,6 +172,17 @@ fn test_cases() {
     fs::write(dir.path().join("policy.toml"), "[[rule]]\nno-new-privs = true\n").unwrap();
     let xml = check(dir.path(), "--policy policy.toml --junit deploy");
     fs::write(dir.path().join("out.xml"), &xml.out).unwrap();
+    let schema = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/data/junit.xsd");
+    let xmllint = |document: &str| {
+        fs::write(dir.path().join("checked.xml"), document).unwrap();
+        let mut xmllint = Command::new("xmllint");
+        xmllint.args(["--nonet", "--noout", "--schema", schema]);
+        ran(xmllint.arg(dir.path().join("checked.xml")))
+    };
+    let valid = xmllint(&xml.out);
+    assert_eq!(valid.status, Some(0), "{valid:?}");
+    let invalid = xmllint(&xml.out.replace("<testcase ", "<case ").replace("/testcase", "/case"));
+    assert_ne!(invalid.status, Some(0), "{invalid:?}");
     let value = |path: &str| {
         let ran = ran(Command::new("xmllint")
             .args(["--nonet", "--xpath", path])

@@ -7,6 +7,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use serde_json::json;
+
 use super::{
     Severity, Writable, encode,
     programs::{self, Role},
@@ -16,7 +18,7 @@ use crate::{
     file::FileCaps,
     knowledge::{self, Worth},
     proc::Status,
-    settings::Profile,
+    settings::{Context, InputFormat, Profile, Settings, SettingsError, read_in},
 };
 
 /// All facts of a scan.
@@ -65,6 +67,8 @@ pub struct Host {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Image {
+    /// Its name and tag, if the archive has them.
+    pub tag: Option<String>,
     /// The user that it runs as, as the image has it; empty for root.
     pub user: String,
     /// The capabilities that it asks for by the label `io.containers.capabilities`.
@@ -253,6 +257,25 @@ const S_ISGID: u32 = 0o2000;
 const STRONG_GROUPS: &[&str] =
     &["root", "disk", "docker", "shadow", "kmem", "sudo", "wheel", "adm", "lxd"];
 
+impl Image {
+    /// Returns the settings of a container of the image, as the engine starts it without options.
+    ///
+    /// # Errors
+    ///
+    /// The image's user is not one.
+    pub fn settings(&self) -> Result<Settings, SettingsError> {
+        let label = self.capabilities.map(|caps| caps.to_string());
+        let described = json!([{
+            "Config": { "User": self.user, "Labels": { "io.containers.capabilities": label } },
+            "RepoTags": self.tag.iter().collect::<Vec<_>>(),
+            "Id": "",
+        }]);
+        let context = Context::default();
+        let all = read_in(&described.to_string(), Some(InputFormat::Inspect), &context)?;
+        all.into_iter().next().ok_or(SettingsError::Empty)
+    }
+}
+
 impl PrivilegedFile {
     /// Returns whether executing it changes the effective user id.
     pub fn is_set_uid(&self) -> bool {
@@ -318,6 +341,15 @@ impl PrivilegedFile {
             words.push(malformed.clone());
         }
         words.join(", ")
+    }
+
+    /// Returns the capabilities that executing it can give, if nothing stands in the way: all of
+    /// them if it is set-user-ID root.
+    pub fn grants(&self) -> CapSet {
+        if self.is_set_uid() && self.uid == 0 {
+            return CapSet::NAMED;
+        }
+        self.caps.map_or(CapSet::empty(), |caps| caps.permitted | caps.inheritable)
     }
 
     pub(super) fn role(&self) -> Option<Role> {

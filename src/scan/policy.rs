@@ -9,13 +9,21 @@
 //! allow = ["NET_BIND_SERVICE"]
 //! non-root = true
 //! no-new-privs = true
+//!
+//! [[rule]]                    # of a file in an image
+//! kind = "file"
+//! path = "/usr/bin/ping"
+//! allow = ["NET_RAW"]
 //! ```
 
 use std::{error, ffi::CString, fmt};
 
 use serde::Deserialize;
 
-use super::{Finding, Rule, Severity, encode, inventory::set_in_words};
+use super::{
+    Finding, Inventory, PrivilegedFile, Rule, Severity, encode,
+    inventory::{name_or_id, set_in_words},
+};
 use crate::{
     CapSet,
     knowledge::Worth,
@@ -68,9 +76,18 @@ const NO_NEW_PRIVS: Rule = Rule {
     fix: "Set no-new-privileges, NoNewPrivileges=yes or allowPrivilegeEscalation: false.",
 };
 
+const FILE: Rule = Rule {
+    id: "policy-file",
+    title: "A file gives a capability that the policy does not allow",
+    explanation: "The file has the capability, or is set-user-ID root, and the first rule of the \
+                  kind file that matches its path does not allow it.",
+    fix: "Take it from the file (setcap -r FILE, chmod u-s FILE), or allow it in the policy with a \
+          reason.",
+};
+
 /// Every rule of a policy's violations.
 pub const RULES: &[Rule] =
-    &[CAPABILITY, BOUNDING, PRIVILEGED, ADDED, DROP_ALL, NON_ROOT, NO_NEW_PRIVS];
+    &[CAPABILITY, FILE, BOUNDING, PRIVILEGED, ADDED, DROP_ALL, NON_ROOT, NO_NEW_PRIVS];
 
 /// A policy.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -181,6 +198,34 @@ impl Policy {
         found
     }
 
+    /// Returns the violations by the files of an image, each by the first rule of the kind `file`
+    /// that matches its path.
+    pub fn check_files(&self, source: &str, inventory: &Inventory) -> Vec<Finding> {
+        inventory.files.iter().filter_map(|file| self.check_file(source, file)).collect()
+    }
+
+    fn check_file(&self, source: &str, file: &PrivilegedFile) -> Option<Finding> {
+        let name = encode(&file.path);
+        let demand = self.rules.iter().find(|demand| {
+            demand.kind.as_deref() == Some("file")
+                && matches(demand.path.as_deref(), &name)
+                && matches(demand.user.as_deref(), &name_or_id(file.owner.as_deref(), file.uid))
+        });
+        let more = file.grants() - list(&demand?.allow)?;
+        if more.is_empty() && file.malformed.is_none() {
+            return None;
+        }
+        let subject = format!("{}:{name}", encode(source));
+        let text = match &file.malformed {
+            Some(_) => "its capabilities are malformed".to_owned(),
+            None => format!("it gives {}", set_in_words(more)),
+        };
+        let key = format!("{} {subject} {text}", FILE.id);
+        let severity = Severity::from(Worth::of(more)).max(Severity::Medium);
+        let path = Some(file.path.clone());
+        Some(Finding { rule: &FILE, severity, subject, text, path, route: file.route(), key })
+    }
+
     fn check_level(&self, settings: &Settings, add: &mut impl FnMut(&'static Rule, Worth, String)) {
         let profile = match self.level {
             Level::Privileged => return,
@@ -225,6 +270,11 @@ fn set(names: &[String]) -> Result<CapSet, PolicyError> {
         .map(|sets| sets.into_iter().fold(CapSet::empty(), |all, set| all | set))
 }
 
+/// Returns the set of a list that was checked when it was read.
+fn list(names: &Option<Vec<String>>) -> Option<CapSet> {
+    names.as_deref().map(|names| set(names).unwrap_or_default())
+}
+
 impl Demand {
     fn matches(&self, source: &str, settings: &Settings) -> bool {
         let user = settings.user.user().map(ToString::to_string).unwrap_or_default();
@@ -236,10 +286,6 @@ impl Demand {
     }
 
     fn check(&self, settings: &Settings, add: &mut impl FnMut(&'static Rule, Worth, String)) {
-        // The lists were checked when they were read.
-        let list = |names: &Option<Vec<String>>| {
-            names.as_deref().map(|names| set(names).unwrap_or_default())
-        };
         if let Some(allowed) = list(&self.allow) {
             let more = settings.granted() - allowed;
             if !more.is_empty() {
@@ -273,7 +319,7 @@ fn matches(pattern: Option<&str>, text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings;
+    use crate::{Cap, file::FileCaps, settings};
 
     fn ids(policy: &Policy, text: &str) -> Vec<&'static str> {
         let all = settings::read(text, None).unwrap();
@@ -303,6 +349,38 @@ mod tests {
         for (name, context, want) in rows {
             let policy = Policy::built_in(name).unwrap();
             assert_eq!(ids(&policy, &pod(context)), *want, "{name} {context}");
+        }
+    }
+
+    #[test]
+    fn files() {
+        let image = |files: Vec<PrivilegedFile>| Inventory { files, ..Inventory::default() };
+        let with = |path: &str, caps: CapSet| PrivilegedFile {
+            path: path.into(),
+            caps: Some(FileCaps::effective(caps)),
+            ..PrivilegedFile::default()
+        };
+        let ping = || with("/usr/bin/ping", Cap::NET_RAW.into());
+        let su = PrivilegedFile { path: "/bin/su".into(), mode: 0o4755, ..Default::default() };
+        let set_gid =
+            PrivilegedFile { path: "/bin/wall".into(), mode: 0o2755, gid: 5, ..su.clone() };
+        let malformed = PrivilegedFile { malformed: Some("x".into()), caps: None, ..ping() };
+        let rules = "[[rule]]\nkind = 'file'\npath = '/usr/bin/ping'\nallow = ['NET_RAW']\n\
+                     [[rule]]\nkind = 'file'\nallow = []\n";
+        #[rustfmt::skip]
+        let rows = [
+            ("",    with("/x", CapSet::NAMED),               false),
+            (rules, ping(),                                  false),
+            (rules, with("/usr/bin/ping", Cap::KILL.into()), true),
+            (rules, with("/usr/bin/pong", Cap::KILL.into()), true),
+            (rules, su,                                      true),
+            (rules, set_gid,                                 false),
+            (rules, malformed,                               true),
+        ];
+        for (policy, file, is_found) in rows {
+            let found = Policy::parse(policy).unwrap().check_files("i.tar", &image(vec![file]));
+            assert_eq!(found.len(), usize::from(is_found), "{policy} {found:?}");
+            assert!(found.iter().all(|one| one.rule.id == "policy-file"));
         }
     }
 

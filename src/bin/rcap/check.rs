@@ -12,7 +12,7 @@ use super::{Exit, Io, args::CheckRequest, failure::Failure, input, json::SCHEMA,
 use rcap::{
     proc::Proc,
     scan::{
-        Finding, encode,
+        Finding, encode, image,
         output::{junit, sarif},
         policy::{Policy, RULES},
     },
@@ -32,6 +32,8 @@ pub(crate) fn run(request: &CheckRequest, io: &mut Io<'_>) -> Result<Exit, Failu
         let path = Path::new(source);
         if source == "machine" {
             checked.machine(&policy)?;
+        } else if image::is_image(path) {
+            checked.image(path, &policy, io)?;
         } else if path.is_dir() && !path.join("status").exists() {
             checked.directory(path, &policy, 0, io)?;
         } else {
@@ -87,6 +89,25 @@ impl Checked {
                 let source = format!("pid:{}", process.status.pid);
                 self.add(&source, &Settings::from(&process.status), policy);
             }
+        }
+        Ok(())
+    }
+
+    /// A container of an image, and the files in it.
+    fn image(&mut self, path: &Path, policy: &Policy, io: &mut Io<'_>) -> Result<(), Failure> {
+        let inventory = image::image(path)?;
+        let source = path.to_string_lossy();
+        if let Some(image) = &inventory.image {
+            let settings = image.settings().map_err(|err| Failure::subject(encode(path), err))?;
+            self.add(&source, &settings, policy);
+        }
+        let violations = policy.check_files(&source, &inventory);
+        self.subjects.extend(violations.iter().map(|one| one.subject.clone()));
+        self.violations.extend(violations);
+        for one in &inventory.unread {
+            self.unread += 1;
+            let words = format!("{}: {}: {}", encode(path), one.subject, one.reason);
+            io.complain_in_words("rcap check", &words)?;
         }
         Ok(())
     }

@@ -112,7 +112,7 @@ fn gathered(request: &ScanRequest) -> Result<Inventory, Failure> {
 }
 
 /// Returns the reports in a directory, each with its path. Hidden files, such as the locks of
-/// running recordings, are none.
+/// running recordings, are not read.
 fn reports(directory: &Path) -> Result<Vec<(String, SavedReport)>, Failure> {
     let mut reports = Vec::new();
     for entry in fs::read_dir(directory).map_err(|err| unusable(directory, err))? {

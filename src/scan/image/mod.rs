@@ -3,7 +3,8 @@
 use std::{
     fs::File,
     io::{self, BufRead, BufReader, Read},
-    os::unix::ffi::OsStringExt,
+    ops::Range,
+    os::unix::{ffi::OsStringExt, fs::FileExt},
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -46,6 +47,19 @@ pub fn image(path: &Path) -> Result<Inventory> {
     let manifest = store.manifest().map_err(failed)?;
     let name = path.display().to_string();
     Ok(of_manifest(&store, &manifest, &name))
+}
+
+/// Returns whether a path is that of a tar archive or of an OCI layout. Its content is not checked.
+pub fn is_image(path: &Path) -> bool {
+    const MAGIC: Range<usize> = 257..262;
+    if path.join("oci-layout").is_file() {
+        return true;
+    }
+    let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let Ok(file) = open(path, flags, Mode::empty()).map(File::from) else { return false };
+    let mut head = [0; MAGIC.end];
+    let is_file = file.metadata().is_ok_and(|stat| stat.is_file());
+    is_file && file.read_exact_at(&mut head, 0).is_ok() && head[MAGIC] == *b"ustar"
 }
 
 /// Scans an image of the Docker daemon, as `docker save` writes it. It is kept meanwhile in a file
@@ -111,6 +125,7 @@ fn of_manifest(store: &Store, manifest: &Manifest, name: &str) -> Inventory {
         taken: lost.layers.1 + 1,
     });
     inventory.image = Some(Image {
+        tag: manifest.tag.clone(),
         user: config["User"].as_str().unwrap_or_default().to_owned(),
         capabilities: asked,
         layers: manifest.layers.len(),

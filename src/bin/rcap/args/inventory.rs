@@ -142,7 +142,8 @@ pub(crate) struct CheckRequest {
     /// Print a test case of JUnit for each program
     #[arg(long, group = "format")]
     pub(crate) junit: bool,
-    /// A directory, `machine` for all processes, or a source as of `rcap export --from`
+    /// A directory, an archive of an image, `machine` for all processes, or a source as of `rcap
+    /// export --from`
     #[arg(value_name = "SOURCE", required = true)]
     pub(crate) sources: Vec<String>,
 }

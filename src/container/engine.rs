@@ -162,7 +162,7 @@ impl Engine {
         if !has_own {
             pids.extend(all("containerd"));
         }
-        pids.into_iter().map(Target::Process).collect()
+        pids.into_iter().map(Target::NewContainer).collect()
     }
 
     /// Returns the process that listens on the client's socket. (unix(7), `SO_PEERCRED`)

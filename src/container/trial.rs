@@ -388,7 +388,8 @@ impl Container {
         let mut check = named.as_ref().map(|(_, line)| HealthCheck::new(line));
         let limit = attempt.limit.or(check.is_some().then_some(Duration::from_secs(120)));
         let watch = Watch::new(check.as_mut(), self.setup.settle, limit);
-        let over = wait(&mut child, tracer.as_mut(), watch, cancelled)?;
+        let is_inside = self.setup.check.is_none();
+        let over = wait(&mut child, tracer.as_mut(), watch, is_inside, cancelled)?;
         let facts = self.engine.inspect(id)?;
         check_bounding(&facts, attempt.set)?;
         let effects = if over == Over::Cancelled {
@@ -428,11 +429,13 @@ impl Container {
     }
 }
 
-/// Waits until the container has ended, or is known to work, or may not go on.
+/// Waits until the container has ended, or is known to work, or may not go on. `is_inside` is whether
+/// the check is made in the container.
 fn wait(
     child: &mut Child,
     mut tracer: Option<&mut Tracer>,
     mut watch: Watch<'_>,
+    is_inside: bool,
     cancelled: &mut dyn FnMut() -> bool,
 ) -> Result<Over, Failed> {
     const PULSE: Duration = Duration::from_millis(20);
@@ -445,6 +448,10 @@ fn wait(
             return Ok(Over::Cancelled);
         }
         let has_ended = child.try_wait().map_err(|err| Op::Wait.thread(err))?.is_some();
+        // Nothing can be executed in a container that has ended.
+        if has_ended && is_inside {
+            return Ok(Over::Known);
+        }
         if let Some(over) = watch.step(has_ended)? {
             return Ok(over);
         }

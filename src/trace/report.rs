@@ -274,6 +274,7 @@ mod tests {
             has_more_objects: false,
             stacks: Vec::new(),
             has_more_stacks: false,
+            by_exec: false,
         };
         let analysis = Analysis::new(needs.iter().map(need).collect());
         Report {

@@ -16,12 +16,20 @@ pub enum Target {
     Process(u32),
     /// The processes of a control group and its descendants. (cgroups(7))
     Cgroup(PathBuf),
-    /// A process that a container runtime prepares, and its descendants. Only checks inside the
-    /// container count.
+    /// A process that starts containers, such as an engine or a runtime, and its descendants. Only
+    /// checks inside the containers count.
     NewContainer(u32),
     /// The control group in which systemd is about to start a service, and its descendants. The
     /// checks of systemd's own child do not count, which becomes the service.
     NewService(PathBuf),
+    /// The processes of a running container, and the shim that starts processes in it later. Only
+    /// checks inside the container count.
+    RunningContainer {
+        /// The control group of the container.
+        cgroup: PathBuf,
+        /// The process that starts further processes in the container, by a runtime.
+        shim: u32,
+    },
 }
 
 impl Target {
@@ -49,6 +57,42 @@ impl Target {
         find(id, |directory| is_container(directory, id), |_| true)
     }
 
+    /// Adds the shim of a container's control group, which starts the processes of `docker exec` and
+    /// of health checks. Returns any other target as it is.
+    #[must_use]
+    pub fn with_shim(self) -> Target {
+        let Target::Cgroup(cgroup) = self else { return self };
+        let shim = || {
+            let proc = Proc::default();
+            let pids = Target::Cgroup(cgroup.clone()).processes().ok()?;
+            let mut parents = pids.iter().filter_map(|pid| Some(proc.status(*pid).ok()?.ppid));
+            let shim = parents.find(|parent| *parent != 0 && !pids.contains(parent))?;
+            let name = proc.status(shim).ok()?.name;
+            // The kernel keeps 15 bytes of a name.
+            (name.to_str() == Some("containerd-shim")).then_some(shim)
+        };
+        match shim() {
+            Some(shim) => Target::RunningContainer { cgroup, shim },
+            None => Target::Cgroup(cgroup),
+        }
+    }
+
+    /// Returns the control group alone, in the place of a container with its shim.
+    pub(super) fn without_shim(self) -> Target {
+        match self {
+            Target::RunningContainer { cgroup, .. } => Target::Cgroup(cgroup),
+            other => other,
+        }
+    }
+
+    /// Returns the present processes of a running container.
+    pub(super) fn inside(&self) -> Result<Vec<u32>> {
+        match self {
+            Target::RunningContainer { cgroup, .. } => Target::Cgroup(cgroup.clone()).processes(),
+            _ => Ok(Vec::new()),
+        }
+    }
+
     /// Returns the IDs of the present processes.
     ///
     /// # Errors
@@ -63,6 +107,7 @@ impl Target {
                 }
                 Ok(tree.walk(&[*pid]).map(|(_, pid)| pid).collect())
             }
+            Target::RunningContainer { shim, .. } => Ok([self.inside()?, vec![*shim]].concat()),
             Target::Cgroup(path) | Target::NewService(path) => {
                 let mut pids = Vec::new();
                 let read = |path: &Path| fs::read_to_string(path.join("cgroup.procs"));

@@ -1,6 +1,7 @@
 //! A recording from its start to its end.
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     path::Path,
     process::{Child, Command},
@@ -14,6 +15,7 @@ use nix::sched::{CloneFlags, setns};
 use super::{
     Analysis, Backend, Exit, Gap, Seen, Target,
     analysis::{Analyser, Origin},
+    backend::require_initial_pid_namespace,
     object::Finder,
     record::{Event, Recorder, Rest, Symbols},
     report::Report,
@@ -97,6 +99,8 @@ pub struct Tracer {
 struct Current {
     origin: Origin,
     held: CapSet,
+    /// Threads that were already running in a container.
+    inside: BTreeSet<u32>,
     analyser: Option<Analyser>,
     /// Events from before the names of kernel functions were known.
     waiting: Vec<Event>,
@@ -104,7 +108,7 @@ struct Current {
 
 impl Current {
     fn new(origin: Origin, held: CapSet) -> Current {
-        Current { origin, held, analyser: None, waiting: Vec::new() }
+        Current { origin, held, inside: BTreeSet::new(), analyser: None, waiting: Vec::new() }
     }
 }
 
@@ -247,19 +251,31 @@ impl Tracer {
     /// [`TraceError::NoMark`](super::TraceError::NoMark) if nothing is recorded.
     pub fn attach(targets: &[Target], options: &Options) -> Result<Tracer> {
         let names = Names::load();
+        let mut targets = targets.to_vec();
+        // A shim is a process, and only a control group can be recorded without process IDs.
+        if options.backend == Some(Backend::Bpf) || require_initial_pid_namespace().is_err() {
+            targets = targets.into_iter().map(Target::without_shim).collect();
+        }
+        let targets = &*targets;
         let first = processes(targets)?;
-        let held = first.iter().map(|&pid| held_by(pid)).reduce(|held, more| held | more);
+        let inside = targets.iter().map(Target::inside).collect::<Result<Vec<_>>>()?.concat();
+        // The shim has more capabilities than the container.
+        let holders = if inside.is_empty() { &first } else { &inside };
+        let held = holders.iter().map(|&pid| held_by(pid)).reduce(|held, more| held | more);
         // Nothing is known about processes that will enter an empty control group.
         let held = held.unwrap_or_else(CapSet::supported);
         let (mut recorder, backend) = Recorder::attach(targets, &first, options)?;
         // Processes may have been started while the first ones were added.
         recorder.follow(&processes(targets)?)?;
         let origin = targets.iter().find_map(|target| match target {
-            Target::NewContainer(_) => Some(Origin::Container),
+            Target::NewContainer(_) | Target::RunningContainer { .. } => Some(Origin::Container),
             Target::NewService(_) => Some(Origin::Service),
             _ => None,
         });
         let origin = origin.unwrap_or(Origin::Running);
+        let mut current = Current::new(origin, held);
+        let threads = |pid: &u32| Proc::default().threads(*pid).unwrap_or_default();
+        current.inside = inside.iter().flat_map(threads).collect();
         Ok(Tracer {
             recorder,
             backend,
@@ -267,7 +283,7 @@ impl Tracer {
             stacks: options.records_stacks().then(Resolver::default),
             names,
             targets: targets.to_vec(),
-            current: Current::new(origin, held),
+            current,
             finder: Finder::default(),
             pulse: PULSE[0],
         })
@@ -326,9 +342,11 @@ impl Tracer {
     }
 
     fn analyse(&mut self, each: &mut dyn FnMut(&Seen)) {
-        let Current { origin, held, analyser, waiting } = &mut self.current;
-        let analyser = analyser
-            .get_or_insert_with(|| Analyser::new(*origin, *held, self.outcomes, self.names.get()));
+        let Current { origin, held, inside, analyser, waiting } = &mut self.current;
+        let analyser = analyser.get_or_insert_with(|| {
+            let analyser = Analyser::new(*origin, *held, self.outcomes, self.names.get());
+            analyser.with_inside(std::mem::take(inside))
+        });
         for event in waiting.drain(..) {
             analyser.push(event).iter().for_each(&mut *each);
         }

@@ -54,6 +54,10 @@ pub(in crate::trace) struct Analyser {
     home: Option<u64>,
     begun: bool,
     threads: HashMap<u32, Thread>,
+    /// Threads that were already running in a container.
+    inside: BTreeSet<u32>,
+    /// Whether a container was started.
+    has_started: bool,
     needs: BTreeMap<Key, Need>,
     /// The programs that gave a user namespace its map of user IDs.
     mappers: BTreeSet<Arc<str>>,
@@ -70,8 +74,35 @@ struct Key {
     refusal: bool,
     place: Arc<Place>,
     program: Arc<str>,
-    /// Whether the check happened in a container.
-    inside: bool,
+    /// The way into the container, for a check in one.
+    entry: Option<Entry>,
+}
+
+/// The way in which a process came into a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Entry {
+    /// The container was started with it, or with an ancestor of it.
+    Start,
+    /// It, or an ancestor, entered a running container: `docker exec` and health checks.
+    Exec,
+}
+
+/// The relation of a thread to a container.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Stage {
+    /// A client, an engine or a runtime.
+    #[default]
+    Outside,
+    /// A runtime in the file system of the container. The next program that it executes belongs to
+    /// the container.
+    Entered(Entry),
+    Inside(Entry),
+}
+
+impl Stage {
+    const fn entry(self) -> Option<Entry> {
+        if let Stage::Inside(entry) = self { Some(entry) } else { None }
+    }
 }
 
 /// The state of a thread.
@@ -80,10 +111,7 @@ struct Thread {
     program: Arc<str>,
     /// The user namespace that counts as the thread's own.
     home: Option<u64>,
-    /// Whether the thread has called pivot_root(2), so that the next program it executes is in a
-    /// container.
-    pivoted: bool,
-    inside: bool,
+    stage: Stage,
     /// The checks of the current system call.
     open: Vec<Open>,
     /// The user-space stack of the next check, and the number of its capability.
@@ -114,11 +142,18 @@ impl Analyser {
             home: None,
             begun: !matches!(origin, Origin::Started(_)),
             threads: HashMap::new(),
+            inside: BTreeSet::new(),
+            has_started: false,
             needs: BTreeMap::new(),
             mappers: BTreeSet::new(),
             denials: BTreeMap::new(),
             is_cut: false,
         }
+    }
+
+    /// Notes threads that were already running in a container.
+    pub(in crate::trace) fn with_inside(self, inside: BTreeSet<u32>) -> Analyser {
+        Analyser { inside, ..self }
     }
 
     /// Processes the next event, and returns the checks whose outcome it reveals.
@@ -134,8 +169,8 @@ impl Analyser {
                 }
             }
             EventKind::SystemCall { number, returned, call } => {
-                if number == PIVOT_ROOT && returned == 0 {
-                    self.thread(tid).pivoted = true;
+                if returned == 0 {
+                    self.enter(tid, number);
                 }
                 if let Some(thread) = self.threads.get_mut(&tid) {
                     thread.stack = None;
@@ -160,9 +195,10 @@ impl Analyser {
                 if path != "/proc/self/exe" || thread.program.is_empty() {
                     thread.program = program.into();
                 }
-                if thread.pivoted && !thread.inside {
-                    thread.inside = true;
+                if let Stage::Entered(entry) = thread.stage {
+                    thread.stage = Stage::Inside(entry);
                     thread.home = None;
+                    self.has_started |= entry == Entry::Start;
                 }
             }
             EventKind::Started { tid: child } => {
@@ -182,9 +218,34 @@ impl Analyser {
         Vec::new()
     }
 
+    /// Notes that a thread has entered the file system of a container, if a system call that
+    /// succeeded did that. A runtime calls pivot_root(2) for a new container, and setns(2) for a
+    /// running one.
+    fn enter(&mut self, tid: u32, number: i64) {
+        /// The function of the kernel that checks whether a mount namespace may be entered.
+        const ENTERS: &str = "mntns_install";
+        let may_exec = self.origin == Origin::Container || self.has_started;
+        let thread = self.thread(tid);
+        let entry = if number == PIVOT_ROOT {
+            Entry::Start
+        } else if may_exec && thread.open.iter().any(|one| one.place.function == ENTERS) {
+            Entry::Exec
+        } else {
+            return;
+        };
+        // A container in a container is part of it.
+        if thread.stage.entry().is_none() {
+            thread.stage = Stage::Entered(entry);
+        }
+    }
+
     fn thread(&mut self, tid: u32) -> &mut Thread {
-        let home = self.home;
-        self.threads.entry(tid).or_insert_with(|| Thread { home, ..Thread::default() })
+        let Analyser { home, threads, inside, .. } = self;
+        threads.entry(tid).or_insert_with(|| {
+            let is_inside = inside.contains(&tid);
+            let stage = if is_inside { Stage::Inside(Entry::Start) } else { Stage::Outside };
+            Thread { home: *home, stage, ..Thread::default() }
+        })
     }
 
     /// Adds a stack to the check to which it belongs: the last one of the system call, or the next
@@ -276,7 +337,7 @@ impl Analyser {
             return Vec::new();
         }
         let open = std::mem::take(&mut thread.open);
-        let (program, inside) = (Arc::clone(&thread.program), thread.inside);
+        let (program, entry) = (Arc::clone(&thread.program), thread.stage.entry());
         let overridden =
             open.iter().any(|one| one.cap == Cap::DAC_OVERRIDE && one.granted == Some(true));
         let seen = open.into_iter().map(|one| Seen {
@@ -288,8 +349,8 @@ impl Analyser {
             granted: one.granted == Some(true),
             place: one.place,
             returned,
-            inside,
             stack: one.stack,
+            entry,
         });
         let seen: Vec<Seen> = seen.collect();
         for one in &seen {
@@ -308,7 +369,7 @@ impl Analyser {
         let because = call.process.as_ref().and_then(|process| denials::because(caps, process));
         let because = because.filter(|_| !caps.is_empty());
         let (object, program) = (call.object.clone(), Arc::clone(&thread.program));
-        let inside = thread.inside;
+        let inside = thread.stage.entry().is_some();
         let mut key =
             DenialKey { system_call, errno, lock, caps, because, object, program, inside };
         if self.denials.len() >= DENIALS && !self.denials.contains_key(&key) {
@@ -324,8 +385,8 @@ impl Analyser {
     fn count(&mut self, seen: &Seen, object: Option<&Object>) {
         let refusal = !seen.granted && seen.returned.is_some_and(lacks_permission);
         let (place, program) = (Arc::clone(&seen.place), Arc::clone(&seen.program));
-        let Seen { cap, meaning, granted, inside, .. } = *seen;
-        let mut key = Key { cap, meaning, granted, refusal, place, program, inside };
+        let Seen { cap, meaning, granted, entry, .. } = *seen;
+        let mut key = Key { cap, meaning, granted, refusal, place, program, entry };
         if self.needs.len() >= Analysis::ROWS && !self.needs.contains_key(&key) {
             key.program = Analysis::OTHERS.into();
             self.is_cut = true;
@@ -345,6 +406,7 @@ impl Analyser {
             has_more_stacks: false,
             returned: seen.returned,
             program,
+            by_exec: entry == Some(Entry::Exec),
         });
         need.count = need.count.saturating_add(1);
         if let Some(object) = object {
@@ -364,10 +426,10 @@ impl Analyser {
         }
         // In a recording with a container, events outside of it belong to the runtime.
         let contained = self.origin == Origin::Container
-            || self.needs.keys().any(|key| key.inside)
-            || self.threads.values().any(|thread| thread.inside);
+            || self.needs.keys().any(|key| key.entry.is_some())
+            || self.threads.values().any(|thread| thread.stage.entry().is_some());
         let needs = self.needs.into_iter().map(|(key, mut need)| {
-            if contained && !key.inside && need.meaning != Meaning::BeforeTheProgram {
+            if contained && key.entry.is_none() && need.meaning != Meaning::BeforeTheProgram {
                 need.meaning = Meaning::Runtime;
             }
             need

@@ -10,6 +10,7 @@ mod denials;
 mod places;
 mod rules;
 
+use analyser::Entry;
 pub(super) use analyser::{Analyser, Origin};
 pub(super) use denials::is_denied;
 pub use denials::{Denial, Lock};
@@ -37,8 +38,15 @@ pub struct Seen {
     pub place: Arc<Place>,
     /// The result of the system call, if known.
     pub returned: Option<i64>,
-    inside: bool,
+    entry: Option<Entry>,
     stack: Option<Arc<Stack>>,
+}
+
+impl Seen {
+    /// Returns whether the process entered a running container: `docker exec` or a health check.
+    pub fn by_exec(&self) -> bool {
+        self.entry == Some(Entry::Exec)
+    }
 }
 
 /// Checks of one capability by one program, with the same reason and meaning.
@@ -77,6 +85,9 @@ pub struct Need {
     /// Whether there were more stacks.
     #[cfg_attr(feature = "serde", serde(default))]
     pub has_more_stacks: bool,
+    /// Whether the process entered a running container: `docker exec` or a health check.
+    #[cfg_attr(feature = "serde", serde(default))]
+    pub by_exec: bool,
 }
 
 impl Need {
@@ -146,6 +157,7 @@ impl Need {
             refusal: self.is_refusal(),
             function: &self.function,
             program: &self.program,
+            by_exec: self.by_exec,
         }
     }
 }
@@ -159,6 +171,7 @@ pub(super) struct NeedKey<'a> {
     refusal: bool,
     function: &'a str,
     program: &'a str,
+    by_exec: bool,
 }
 
 /// The result of analysing the checks of a recording.

@@ -29,6 +29,7 @@ const FUNCTIONS: &[&str] = &[
     "file_ns_capable",
     "map_write",
     "proc_uid_map_write",
+    "mntns_install",
 ];
 
 fn stack(names: &[&str]) -> Vec<u64> {
@@ -241,6 +242,34 @@ fn what_a_container_s_runtime_does() {
     let rows = analysis.needs.iter().map(|need| (need.meaning, &*need.program, need.count));
     let want = [(Meaning::Candidate, "/bin/sh", 1), (Meaning::Runtime, "/usr/sbin/runc", 3)];
     assert_eq!(rows.collect::<Vec<_>>(), want);
+    // `docker exec` and health checks enter a running container.
+    let enter = || check(Cap::SYS_ADMIN, true, &["ns_capable", "mntns_install"]);
+    let joined = [
+        (RUNTIME, exec("/usr/sbin/runc")),
+        (RUNTIME, enter()),
+        (RUNTIME, returned(0)),
+        (RUNTIME, mount()),
+        (RUNTIME, returned(0)),
+        (RUNTIME, exec("/bin/sh")),
+        (RUNTIME, chown()),
+        (RUNTIME, returned(0)),
+    ];
+    let analysis = analyse_all(Origin::Container, CapSet::NAMED, &joined);
+    let rows = |analysis: &Analysis| {
+        let rows = analysis.needs.iter().map(|need| (need.meaning, need.cap, need.by_exec));
+        rows.collect::<Vec<_>>()
+    };
+    let want = [
+        (Meaning::Candidate, Cap::CHOWN, true),
+        (Meaning::Runtime, Cap::SYS_ADMIN, false),
+        (Meaning::Runtime, Cap::SYS_ADMIN, false),
+    ];
+    let mut seen = rows(&analysis);
+    seen.sort_by_key(|(_, cap, _)| *cap);
+    assert_eq!(seen, want);
+    // A program that enters a mount namespace by itself needs the capability for it.
+    let analysis = analyse_all(Origin::Started(RUNTIME), CapSet::NAMED, &joined);
+    assert_eq!(analysis.candidates, CapSet::of(&[Cap::CHOWN, Cap::SYS_ADMIN]));
     // A container that executes nothing after the hook has no checks.
     let analysis = analyse_all(Origin::Container, CapSet::NAMED, &events[1..3]);
     assert_eq!(

@@ -130,6 +130,7 @@ fn need(cap: Cap, meaning: Meaning, function: &str) -> Need {
         has_more_objects: false,
         stacks: Vec::new(),
         has_more_stacks: false,
+        by_exec: false,
     }
 }
 

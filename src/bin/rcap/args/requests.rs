@@ -213,7 +213,7 @@ impl Recording {
 }
 
 /// `rcap trace`
-#[derive(Debug, Parser)]
+#[derive(Clone, Debug, Parser)]
 #[command(
     override_usage = "rcap trace [OPTION]... [--] PROGRAM [ARG]...\n       \
                       rcap trace [OPTION]... --pid PID | --cgroup PATH | --unit NAME | \
@@ -257,6 +257,9 @@ pub(crate) struct TraceRequest {
     /// Record a container, by its ID or its name in Docker or Podman
     #[arg(long, value_name = "ID")]
     pub(crate) container: Vec<String>,
+    /// Restart the container of --container, and record it from its first instruction
+    #[arg(long, requires = "container")]
+    pub(crate) restart: bool,
     /// Stop recording after a time such as 90s, 5m or 2h, and send SIGTERM to a program
     /// [default: when it ends, or when interrupted]
     #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]

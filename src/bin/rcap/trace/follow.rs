@@ -58,7 +58,7 @@ pub(super) fn client(
             program.goes_on(&mut tracer)?
         } else {
             let is_over = duration.is_some_and(|duration| program.begun.elapsed() >= duration);
-            stays && !is_over && signals::caught().is_none()
+            stays && !is_over && !program.interrupted && signals::caught().is_none()
         };
         if !goes_on {
             return Ok((tracer.finish(each)?, program.status));
@@ -75,8 +75,10 @@ struct Program {
     /// The time of its exit, and whether remaining processes were reported.
     ended: Option<Instant>,
     announced: bool,
-    /// The signals that it has received.
+    /// The signals that this process has sent to it.
     signals: Vec<i32>,
+    /// Whether the user has interrupted it.
+    interrupted: bool,
 }
 
 impl Program {
@@ -89,6 +91,7 @@ impl Program {
             ended: None,
             announced: false,
             signals: Vec::new(),
+            interrupted: false,
         }
     }
 
@@ -125,7 +128,9 @@ impl Program {
     fn keep_running(&mut self, signal: Option<i32>, over: Option<Duration>) -> bool {
         if let Some(signal) = signal {
             // A terminal also sends these signals to the program.
-            if !matches!(signal, SIGINT | SIGQUIT) {
+            if matches!(signal, SIGINT | SIGQUIT) {
+                self.interrupted = true;
+            } else {
                 if self.signals.contains(&signal) {
                     say("The recording has ended. The program is still running.");
                     return false;

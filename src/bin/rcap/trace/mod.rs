@@ -1,6 +1,7 @@
 //! `rcap trace`: records the capabilities that a program asks the kernel for.
 
 use std::{
+    ffi::OsString,
     io::{self, Write},
     process::{Command as Program, ExitStatus, Stdio},
 };
@@ -21,7 +22,7 @@ use rcap::{
     Error,
     container::{Delegation, Engine},
     launch::Launcher,
-    tools::{Escaped, signals, table::fit},
+    tools::{Escaped, Mistake, signals, table::fit},
     trace::{
         Backend, Options, Seen, Target, TraceError, Tracer,
         report::{Merged, Report},
@@ -43,6 +44,8 @@ pub(crate) fn run(request: &TraceRequest, io: &mut Io<'_>) -> Result<Exit, Failu
     if request.check {
         return check(io);
     }
+    let restarting = if request.restart { Some(restarting(request)?) } else { None };
+    let request = restarting.as_ref().unwrap_or(request);
     delegated::check(&request.program, Measure::Trace)?;
     let (report, status) = record(request, io)?;
     if request.json {
@@ -106,7 +109,10 @@ fn record(
         let announce: fn(usize) = if request.starting.is_some() { tell_hook } else { tell_people };
         (follow::running(&targets, &options, request.duration, announce, each)?, None, names)
     };
-    let report = recording.report(words, status.map(Into::into));
+    let mut report = recording.report(words, status.map(Into::into));
+    if !request.container.is_empty() {
+        report.unseen.push(START.to_owned());
+    }
     if let Some(save) = save {
         save.write(request.add, |former| match former {
             Some(text) => {
@@ -118,6 +124,37 @@ fn record(
     }
     failed?;
     Ok((report, status))
+}
+
+/// The entry of a report about containers that were already running.
+const START: &str = "the start of the container, in which servers use most of their capabilities \
+                     (--restart restarts the container and records its start)";
+
+/// Returns the request to record a container that its engine restarts.
+fn restarting(request: &TraceRequest) -> Result<TraceRequest, Failure> {
+    let [name] = &*request.container else {
+        return Err(Mistake::new("--restart takes one container").into());
+    };
+    let client = id_in_engine(name).map(|(client, _)| client);
+    let client = client.ok_or_else(|| {
+        Failure::subject(name, "is not a container of docker or podman, which could restart it")
+    })?;
+    let words = [client, "restart", "--", name].map(OsString::from);
+    Ok(TraceRequest { container: Vec::new(), program: words.into(), ..request.clone() })
+}
+
+/// Returns the client that knows a container by this name, and the ID of the container.
+fn id_in_engine(name: &str) -> Option<(&'static str, String)> {
+    ["docker", "podman"].into_iter().find_map(|client| {
+        let output = super::helper(client)
+            .args(["inspect", "--type=container", "--format={{.Id}}", "--", name])
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        let id = String::from_utf8(output.stdout).ok()?;
+        Some((client, id.trim().to_owned()))
+    })
 }
 
 /// Prints that the recording has started. A closed standard error is not an error.
@@ -155,7 +192,7 @@ fn targets(request: &TraceRequest) -> rcap::Result<(Vec<Target>, Vec<String>)> {
         targets.push((Target::unit(name)?, format!("--unit={name}")));
     }
     for id in &request.container {
-        targets.push((container(id)?, format!("--container={id}")));
+        targets.push((container(id)?.with_shim(), format!("--container={id}")));
     }
     Ok(targets.into_iter().unzip())
 }
@@ -170,17 +207,7 @@ pub(super) fn container(name: &str) -> rcap::Result<Target> {
 
 /// Returns the ID of the container that has a name, as its engine says.
 pub(super) fn container_id(name: &str) -> Option<String> {
-    let ask = |client: &str| {
-        let output = super::helper(client)
-            .args(["inspect", "--type=container", "--format={{.Id}}", "--", name])
-            .stdin(Stdio::null())
-            .stderr(Stdio::null())
-            .output();
-        let output = output.ok().filter(|output| output.status.success())?;
-        let id = String::from_utf8(output.stdout).ok()?;
-        Some(id.trim().to_owned())
-    };
-    ["docker", "podman"].into_iter().find_map(ask)
+    id_in_engine(name).map(|(_, id)| id)
 }
 
 /// Returns the exit status that a shell would have.

@@ -40,7 +40,7 @@ fn is_shown(need: &Need) -> bool {
 pub(super) fn print(report: &Report, all: bool, out: &mut Stream) -> io::Result<()> {
     verdict(report.candidates, report.missing, out)?;
     let rows: Vec<_> = report.checks.iter().map(|need| (need, None)).collect();
-    table(&rows, all, out)?;
+    tables(rows, all, out)?;
     by_program(report, out)?;
     stacks::print(report.checks.iter().filter(|need| is_shown(need) || all), out)?;
     refused::print(&report.refused, out)?;
@@ -83,8 +83,9 @@ pub(crate) fn print_merged(merged: &Merged, all: bool, out: &mut Stream) -> io::
     let runs =
         |runs: &[usize]| runs.iter().map(|at| (at + 1).to_string()).collect::<Vec<_>>().join(",");
     let rows: Vec<_> = merged.checks.iter().map(|one| (&one.need, Some(runs(&one.runs)))).collect();
-    table(&rows, all, out)?;
-    stacks::print(rows.iter().map(|(need, _)| *need).filter(|need| is_shown(need) || all), out)?;
+    let needs: Vec<&Need> = rows.iter().map(|(need, _)| *need).collect();
+    tables(rows, all, out)?;
+    stacks::print(needs.into_iter().filter(|need| is_shown(need) || all), out)?;
     refused::print(&merged.refused, out)?;
     end(merged.lost, &merged.gaps, &merged.unseen, out)
 }
@@ -154,6 +155,28 @@ impl Line<'_> {
         // A report from a file may contain anything.
         Escaped(words.as_bytes()).to_string()
     }
+}
+
+/// Prints the checks of the program, and then those of processes that entered its container later.
+fn tables(needs: Vec<(&Need, Option<String>)>, all: bool, out: &mut Stream) -> io::Result<()> {
+    let (by_exec, own): (Vec<_>, Vec<_>) = needs.into_iter().partition(|(need, _)| need.by_exec);
+    table(&own, all, out)?;
+    if by_exec.is_empty() {
+        return Ok(());
+    }
+    let candidate = |(need, _): &&(&Need, Option<String>)| need.meaning == Meaning::Candidate;
+    let caps = |needs: &[(&Need, Option<String>)]| -> CapSet {
+        needs.iter().filter(candidate).map(|(need, _)| need.cap).collect()
+    };
+    writeln!(out)?;
+    let only = caps(&by_exec) - caps(&own);
+    let words = match only.is_empty() {
+        true => "none is a candidate for them alone".to_owned(),
+        false => format!("{only} only for them"),
+    };
+    let words = format!("Processes that entered the container (exec and health checks): {words}.");
+    paragraph(Style::Plain, 0, &words, out)?;
+    table(&by_exec, all, out)
 }
 
 /// Prints one row for each capability, meaning and reason, with the numbers of runs if there are
@@ -305,6 +328,7 @@ pub(super) fn seen_json(seen: &Seen) -> Value {
         "reason": seen.place.reason,
         "system_call": seen.place.system_call,
         "returned": seen.returned,
+        "by_exec": seen.by_exec(),
     })
 }
 

@@ -81,7 +81,8 @@ observe() { # CAP...
         timeout 60 docker start --attach "$id" > /dev/null 2>&1 || status=1
     elif docker start "$id" > /dev/null 2>&1; then
         status=1
-        for _ in $(seq 30); do
+        local deadline=$((SECONDS + 40))
+        while [ $SECONDS -lt $deadline ]; do
             if [ -n "$check" ]; then
                 timeout -s KILL 10 docker exec "$id" sh -c "$check" > /dev/null 2>&1 && status=0
             else
@@ -93,7 +94,7 @@ observe() { # CAP...
             sleep 0.5
         done
         sleep 2
-        docker top "$id" -eo uid,gid,comm 2> /dev/null | sort -u || status=1
+        docker top "$id" -eo pid,uid,gid,comm | awk '{ $1 = ""; print }' | sort -u || status=1
     else
         status=1
     fi
@@ -106,10 +107,9 @@ observe() { # CAP...
 # Returns whether the container does the same as with the default capabilities.
 does_the_same() { # CAP...
     for _ in 1 2; do
-        if observe "$@" > "$scratch/seen"; then
-            grep -vxFf "$scratch/noise" "$scratch/seen" > "$scratch/seen.rest" || true
-            cmp -s "$scratch/seen.rest" "$scratch/usual.rest" && return 0
-        fi
+        observe "$@" > "$scratch/seen" || return 1
+        grep -vxFf "$scratch/noise" "$scratch/seen" > "$scratch/seen.rest" || true
+        cmp -s "$scratch/seen.rest" "$scratch/usual.rest" && return 0
     done
     return 1
 }
@@ -118,7 +118,10 @@ does_the_same() { # CAP...
 by_hand() {
     local needed cap rest
     # shellcheck disable=SC2086 # they are several words
-    observe $default > "$scratch/usual" && observe $default > "$scratch/again"
+    if ! observe $default > "$scratch/usual" || ! observe $default > "$scratch/again"; then
+        echo "(does not work by hand)"
+        return
+    fi
     sort "$scratch/usual" "$scratch/again" | uniq -u > "$scratch/noise"
     grep -vxFf "$scratch/noise" "$scratch/usual" > "$scratch/usual.rest"
     needed=$(xargs -n 1 <<< "$default" | sort)

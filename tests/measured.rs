@@ -4,6 +4,7 @@ mod common;
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     process::{Command, Stdio},
 };
 
@@ -26,6 +27,7 @@ tests! {
         the_settings_of_a_container,
         volumes_are_copied,
         a_recording_from_the_first_instruction,
+        processes_that_enter_a_container,
         nothing_is_left_behind;
     Tracing [DOCKER, "setcap"]: a_file_capability_of_a_user;
 }
@@ -73,7 +75,7 @@ fn clients_are_refused() {
     let rows: [(&str, &[&str]); 8] = [
         ("minimize", &["docker", "compose", "up"]),
         ("minimize", &["docker", "-H", "tcp://127.0.0.1:1", "run", "x"]),
-        ("minimize", &["podman", "run", "x"]),
+        ("minimize", &["nerdctl", "run", "x"]),
         ("minimize", &["systemctl", "--user", "restart", "x"]),
         ("trace",    &["docker", "exec", "x", "y"]),
         ("trace",    &["docker", "--host=ssh://h", "run", "x"]),
@@ -217,6 +219,68 @@ fn a_recording_from_the_first_instruction() {
     let report: Value = serde_json::from_str(&report.out).unwrap();
     assert_eq!(report["candidates"], serde_json::json!(["cap_chown"]), "{report}");
     assert_eq!(report["lost"], 0);
+}
+
+/// Returns the capabilities that a report has as candidates: those of the program, and those of
+/// processes that entered its container.
+fn candidates(report: &Value) -> [Vec<&str>; 2] {
+    [false, true].map(|by_exec| {
+        let checks = report["checks"].as_array().unwrap().iter();
+        let checks = checks.filter(|one| one["rule"] == "candidate" && one["by_exec"] == by_exec);
+        let mut caps: Vec<&str> = checks.map(|one| one["cap"].as_str().unwrap()).collect();
+        caps.sort_unstable();
+        caps.dedup();
+        caps
+    })
+}
+
+fn processes_that_enter_a_container() {
+    let dir = directory();
+    let daemon = Daemon::start(dir.path(), &root_file_system(dir.path()));
+    let start = "touch /f; chown 5 /f; while ! test -e /end; do sleep 0.1; done";
+    let health = "ping -c 1 127.0.0.1 && touch /healthy";
+    let run = ["run", "--name", "one", "--network", "none", "--health-interval", "1s"];
+    let run = [&run[..], &["--health-cmd", health]].concat();
+    let program_in = ["rcap-test:1", "sh", "-c", start];
+    // Two health checks end, so one has begun after the recording.
+    let script = "for i in 1 2; do rm -f /healthy; while ! test -e /healthy; do sleep 0.1; done; \
+                  done; mkdir /d; chown 7 /d; touch /d/x /end";
+    let enter = || {
+        let entered = daemon.docker(&["exec", "one", "sh", "-c", script]);
+        assert_eq!(entered.status, Some(0), "{entered:?}");
+    };
+    let start_recording = |args: &[&str]| {
+        let mut command = daemon.client(program("rcap").get_program().to_str().unwrap());
+        let command = command.args(["trace", "--json"]).args(args);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let report = |child: std::process::Child| -> Value {
+        let output = child.wait_with_output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap()
+    };
+    let entered = vec!["cap_chown", "cap_dac_override", "cap_net_raw"];
+    // From the start.
+    let child = start_recording(&[&["--", "docker"], &run[..], &program_in].concat());
+    let state = ["inspect", "--format={{.State.Running}}", "one"];
+    wait_until(|| daemon.docker(&state).out == "true\n");
+    enter();
+    let seen = report(child);
+    assert_eq!(candidates(&seen), [vec!["cap_chown"], entered.clone()]);
+    // A running container.
+    assert_eq!(daemon.docker(&["rm", "one"]).status, Some(0));
+    let detached = [&run[..], &["--detach"], &program_in].concat();
+    assert_eq!(daemon.docker(&detached).status, Some(0));
+    let mut child = start_recording(&["--container", "one"]);
+    let mut says = String::new();
+    BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut says).unwrap();
+    assert!(says.starts_with("Recording "), "{says}");
+    enter();
+    let seen = report(child);
+    assert_eq!(candidates(&seen), [vec![], entered]);
+    assert!(seen["unseen"].to_string().contains("--restart"), "{seen}");
+    // The same container from its start. Its files exist, and it ends at once.
+    let restarted = report(start_recording(&["--for", "20s", "--container", "one", "--restart"]));
+    assert_eq!(candidates(&restarted), [vec!["cap_chown", "cap_fowner"], vec![]]);
 }
 
 /// An interrupted measurement removes its container, and the next one removes those of a killed one.

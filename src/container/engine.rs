@@ -9,7 +9,7 @@ use std::{
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::Value;
 
-use crate::{Error, launch::helper, proc::Proc, trace::Target};
+use crate::{Error, launch::helper, proc::Proc, settings::after_wrappers, trace::Target};
 
 /// The label of all containers and volumes that a measurement has made. Its value is the process.
 const LABEL: &str = "io.rcap.run";
@@ -19,6 +19,8 @@ const LABEL: &str = "io.rcap.run";
 pub struct Engine {
     /// The client and its own options.
     words: Vec<String>,
+    /// Whether the client itself starts containers, without a daemon.
+    is_podman: bool,
 }
 
 /// The reason for which a container could not be run.
@@ -66,7 +68,14 @@ impl From<Error> for Failed {
 impl Engine {
     /// Returns the engine that this client asks.
     pub fn new(words: &[String]) -> Engine {
-        Engine { words: words.to_vec() }
+        let program = words.get(after_wrappers(words)).map_or("docker", String::as_str);
+        let is_podman = program.rsplit('/').next() == Some("podman");
+        Engine { words: words.to_vec(), is_podman }
+    }
+
+    /// Returns whether containers are descendants of the client, and not of a daemon.
+    pub(super) fn is_podman(&self) -> bool {
+        self.is_podman
     }
 
     /// Returns a command of the client.
@@ -87,7 +96,7 @@ impl Engine {
     /// Runs a command of the client, and returns its standard output.
     pub(super) fn output(&self, args: &[&str]) -> Result<String, Failed> {
         let failed = |message: String| {
-            let program = self.words.iter().rfind(|word| !word.starts_with('-'));
+            let program = self.words.get(after_wrappers(&self.words));
             let program = program.map_or("docker", String::as_str);
             let command = format!("{program} {}", args.first().copied().unwrap_or_default());
             Failed::Client { command, message }
@@ -117,7 +126,9 @@ impl Engine {
 
     /// Removes a container and its anonymous volumes, even if it is running.
     pub(super) fn remove(&self, id: &str) {
-        let _ = self.output(&["rm", "--force", "--volumes", "--", id]);
+        // Podman waits for the container to end by itself, and Docker does not.
+        let now: &[&str] = if self.is_podman { &["--time=0"] } else { &[] };
+        let _ = self.output(&[&["rm", "--force", "--volumes"], now, &["--", id]].concat());
     }
 
     pub(super) fn remove_volume(&self, name: &str) {
@@ -128,15 +139,19 @@ impl Engine {
     /// do it.
     pub(super) fn clean(&self) -> Result<(), Failed> {
         let filter = format!("--filter=label={LABEL}");
-        let format = format!("--format={{{{.ID}}}} {{{{.Label \"{LABEL}\"}}}}");
-        for line in self.output(&["ps", "--all", "--no-trunc", &filter, &format])?.lines() {
-            if let Some((id, _)) = line.split_once(' ').filter(|(_, owner)| !lives(owner)) {
+        let is_left = |id: &str, kind: &str, labels: &str| {
+            let format = format!("--format={{{{index {labels} \"{LABEL}\"}}}}");
+            // Another process may have removed it meanwhile.
+            let owner = self.output(&["inspect", kind, &format, "--", id]);
+            owner.is_ok_and(|owner| !lives(&owner))
+        };
+        for id in self.output(&["ps", "--all", "--no-trunc", "--quiet", &filter])?.lines() {
+            if is_left(id, "--type=container", ".Config.Labels") {
                 self.remove(id);
             }
         }
-        let format = format!("--format={{{{.Name}}}} {{{{.Label \"{LABEL}\"}}}}");
-        for line in self.output(&["volume", "ls", &filter, &format])?.lines() {
-            if let Some((name, _)) = line.split_once(' ').filter(|(_, owner)| !lives(owner)) {
+        for name in self.output(&["volume", "ls", "--quiet", &filter])?.lines() {
+            if is_left(name, "--type=volume", ".Labels") {
                 self.remove_volume(name);
             }
         }
@@ -145,8 +160,11 @@ impl Engine {
 
     /// Returns the processes on this machine that start containers for the client: the daemon that
     /// listens on its socket, and containerd. If systemd listens in the place of the daemon, these
-    /// are all processes with the names of the daemons.
+    /// are all processes with the names of the daemons. Podman has none.
     pub fn daemons(&self) -> Vec<Target> {
+        if self.is_podman {
+            return Vec::new();
+        }
         let proc = Proc::default();
         let Ok(tree) = proc.tree() else { return Vec::new() };
         let is_named = |pid: u32, name: &str| {

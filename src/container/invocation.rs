@@ -2,15 +2,16 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::Delegation;
+use super::{Client, Delegation};
 use crate::{
     Cap, CapSet,
-    settings::{LineOption, Profile, SettingsError, shell_word, split_options},
+    settings::{LineOption, Profile, SettingsError, after_wrappers, shell_word, split_options},
 };
 
 /// A `run` or `create` command line, in parts.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Invocation {
+    client: Client,
     pub(super) before: Vec<String>,
     verb: String,
     options: Vec<LineOption>,
@@ -50,12 +51,19 @@ impl Invocation {
             return Err(SettingsError::value(&delegation.name, "names no image"));
         }
         Ok(Invocation {
+            client: delegation.client,
             before: delegation.before.clone(),
             verb: delegation.verb.clone(),
             options,
             words: delegation.after.clone(),
             image,
         })
+    }
+
+    /// Returns the name of the client, such as `podman`.
+    pub fn client(&self) -> &str {
+        let program = self.before.get(after_wrappers(&self.before));
+        program.map_or("", |word| word.rsplit('/').next().unwrap_or(word))
     }
 
     /// Returns the image.
@@ -85,7 +93,8 @@ impl Invocation {
         if self.has("privileged") {
             return Ok(all);
         }
-        let mut most = Profile::Docker.given();
+        let profile = if self.client == Client::Podman { Profile::Podman } else { Profile::Docker };
+        let mut most = profile.given();
         for value in self.values("cap-add") {
             most |= CapSet::from_names(value, all)?;
         }
@@ -117,7 +126,9 @@ impl Invocation {
             });
         }
         if has_health_check {
-            words.push("--health-interval=1s".to_owned());
+            // Podman leaves the repetition to systemd, and may not find it.
+            let interval = if self.client == Client::Podman { "disable" } else { "1s" };
+            words.push(format!("--health-interval={interval}"));
         }
         words.extend(set.into_iter().flat_map(cap_options));
         words.extend(self.words[self.image..].iter().cloned());
@@ -147,8 +158,7 @@ impl Invocation {
 impl fmt::Display for Invocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let gap = if self.image > 0 { " \u{2026} " } else { " " };
-        let program = self.before.iter().rfind(|word| !word.starts_with('-'));
-        let program = program.map_or("", |word| word.rsplit('/').next().unwrap_or(word));
+        let program = self.client();
         write!(f, "{program} {}{gap}{}", self.verb, self.image())
     }
 }

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{Engine, Failed, Invocation, view};
 use crate::{
     Cap, CapSet, Op,
+    launch::Launcher,
     proc::Proc,
     settings::{self, Context, InputFormat},
     trace::{
@@ -50,6 +51,49 @@ impl Default for Setup {
     }
 }
 
+/// The processes whose descendants are recorded.
+enum Recorded {
+    /// A recording is not possible.
+    Nothing,
+    /// The processes of an engine that start its containers.
+    Daemons(Vec<Target>),
+    /// The client, which starts the container itself.
+    Client,
+}
+
+impl Recorded {
+    /// Returns what can be recorded of an engine.
+    fn of(engine: &Engine, options: &Options) -> Recorded {
+        let daemons = engine.daemons();
+        if engine.is_podman() {
+            Tracer::new(options).map_or(Recorded::Nothing, |_| Recorded::Client)
+        } else if !daemons.is_empty() && Tracer::attach(&daemons, options).is_ok() {
+            Recorded::Daemons(daemons)
+        } else {
+            Recorded::Nothing
+        }
+    }
+
+    /// Starts the client of a container, and the recording of the container.
+    fn start(
+        &self,
+        mut client: Command,
+        options: &Options,
+    ) -> crate::Result<(Option<Tracer>, Child)> {
+        let tracer = match self {
+            Recorded::Nothing => None,
+            Recorded::Daemons(daemons) => Some(Tracer::attach(daemons, options)?),
+            Recorded::Client => {
+                let mut tracer = Tracer::new(&Options { contained: true, ..options.clone() })?;
+                let child = tracer.start(client, &Launcher::new())?;
+                return Ok((Some(tracer), child));
+            }
+        };
+        let child = client.spawn().map_err(|err| Op::Fork.thread(err))?;
+        Ok((tracer, child))
+    }
+}
+
 /// A [`Trial`] that runs a container.
 #[expect(missing_debug_implementations, reason = "it contains a closure")]
 pub struct Container {
@@ -61,8 +105,7 @@ pub struct Container {
     setup: Setup,
     options: Options,
     cancelled: Box<dyn FnMut() -> bool>,
-    /// The processes whose descendants are recorded; empty if a recording is not possible.
-    daemons: Vec<Target>,
+    recorded: Recorded,
     has_health_check: bool,
     /// The named volumes that each run gets a copy of.
     volumes: Vec<String>,
@@ -146,8 +189,8 @@ impl Container {
                 && (mount["Type"] == "bind" || is_named(mount) && setup.shared_volumes)
         };
         let is_stateful = mounts.iter().any(|mount| is_shared(&mount));
-        let daemons = engine.daemons();
-        let mut container = Container {
+        let recorded = Recorded::of(&engine, &options);
+        Ok(Container {
             engine,
             invocation,
             most,
@@ -155,18 +198,12 @@ impl Container {
             setup,
             options,
             cancelled,
-            daemons,
+            recorded,
             has_health_check,
             volumes,
             is_stateful,
             runs: 0,
-        };
-        if !container.daemons.is_empty()
-            && Tracer::attach(&container.daemons, &container.options).is_err()
-        {
-            container.daemons.clear();
-        }
-        Ok(container)
+        })
     }
 
     /// Returns the capabilities that runs can have: those that the engine knows.
@@ -177,7 +214,7 @@ impl Container {
     /// Returns whether the checks of the kernel are recorded. Otherwise the search starts from all
     /// capabilities.
     pub fn is_recorded(&self) -> bool {
-        !self.daemons.is_empty()
+        !matches!(self.recorded, Recorded::Nothing)
     }
 
     /// Returns whether runs share a directory or a volume that they can write to.
@@ -194,6 +231,11 @@ impl Container {
         if let Some(check) = &self.setup.check_in {
             let line = self.engine.line(&["exec", id, "/bin/sh", "-c", check]);
             return Some((format!("--check-in '{check}'"), line));
+        }
+        if self.has_health_check && self.engine.is_podman() {
+            // Podman leaves the repetition to systemd.
+            let line = self.engine.line(&["healthcheck", "run", id]);
+            return Some(("the HEALTHCHECK".to_owned(), line));
         }
         let format = "--format={{.State.Health.Status}}";
         let line = self.engine.line(&["inspect", format, id]);
@@ -275,8 +317,9 @@ fn check_bounding(facts: &Value, set: CapSet) -> Result<(), Failed> {
 
 /// Returns the member of a set that an engine does not know, by its error.
 fn unknown(message: &str, set: CapSet) -> Option<CapSet> {
-    let (_, rest) = message.split_once("unknown capability: \"")?;
-    let cap = rest.split('"').next()?.parse::<Cap>().ok()?;
+    // `unknown capability: "CAP_X"` in Docker, and `"CAP_X": unknown capability` in Podman.
+    let name = message.contains("unknown capability").then(|| message.split('"').nth(1))?;
+    let cap = name?.parse::<Cap>().ok()?;
     set.contains(cap).then(|| cap.into())
 }
 
@@ -322,7 +365,7 @@ fn end(over: Over, state: &Value) -> End {
     let code = || state["ExitCode"].as_i64().and_then(|code| i32::try_from(code).ok());
     match over {
         Over::Cancelled => End::Interrupted,
-        _ if !is_running && !runtime_error(state).is_empty() => End::NotExecuted,
+        _ if !is_running && has_not_begun(state) => End::NotExecuted,
         Over::TimedOut => End::TimedOut,
         _ if is_running => End::Stopped,
         _ => End::Exited(Exit { code: code(), signal: None }),
@@ -335,7 +378,14 @@ fn notes(over: Over, settle: Duration) -> Vec<String> {
     (over == Over::Settled).then(words).into_iter().collect()
 }
 
-/// Returns the error of a runtime that could not execute the program, if there is one.
+/// Returns whether a container that is not running has never run, because the runtime could not execute
+/// its program.
+fn has_not_begun(state: &Value) -> bool {
+    let began = state["StartedAt"].as_str().is_none_or(|time| !time.starts_with("0001-"));
+    !began || !runtime_error(state).is_empty()
+}
+
+/// Returns the error of a runtime that could not execute the program, if the engine has kept it.
 fn runtime_error(state: &Value) -> &str {
     state["Error"].as_str().unwrap_or_default()
 }
@@ -376,14 +426,11 @@ impl Container {
         let words = self.invocation.create(set, &label, &copies.names, keeps_check);
         let created = Created::new(&self.engine, &words)?;
         let id = &*created.id;
-        let mut tracer =
-            self.is_recorded().then(|| Tracer::attach(&self.daemons, &self.options)).transpose()?;
         let failed = |err| Op::Fork.thread(err);
         let (capture, [out, err]) = Capture::start().map_err(failed)?;
         let mut client = self.engine.command(&["start", "--attach", id]);
         client.stdout(out).stderr(err);
-        let mut child = client.spawn().map_err(failed)?;
-        drop(client);
+        let (mut tracer, mut child) = self.recorded.start(client, &self.options)?;
         let named = self.check(id);
         let mut check = named.as_ref().map(|(_, line)| HealthCheck::new(line));
         let limit = attempt.limit.or(check.is_some().then_some(Duration::from_secs(120)));
@@ -404,10 +451,11 @@ impl Container {
         let _ = child.wait();
         let [out, err] = capture.finish();
         let end = end(over, &facts["State"]);
-        let message = if end == End::NotExecuted {
-            runtime_error(&facts["State"]).to_owned()
-        } else {
-            err.last_line().or_else(|| out.last_line()).unwrap_or_default()
+        let printed = err.last_line().or_else(|| out.last_line()).unwrap_or_default();
+        let message = match runtime_error(&facts["State"]) {
+            "" => printed,
+            words if end == End::NotExecuted => words.to_owned(),
+            _ => printed,
         };
         let mut observation = Observation {
             end,

@@ -42,6 +42,9 @@ pub struct Options {
     pub kilobytes: u32,
     /// Whether the results of system calls are recorded, which show the effect of a check.
     pub outcomes: bool,
+    /// Whether programs that [`Tracer::start`] starts are clients or runtimes of containers, so that
+    /// only checks inside the containers count.
+    pub contained: bool,
     /// Whether the user-space stacks of checks are recorded, with [`Backend::Tracepoint`] and with
     /// outcomes. (Linux 5.15 and BPF)
     #[cfg(feature = "stacks")]
@@ -70,6 +73,7 @@ impl Default for Options {
             backend: None,
             kilobytes: 32 * 1024,
             outcomes: true,
+            contained: false,
             #[cfg(feature = "stacks")]
             stacks: false,
         }
@@ -85,6 +89,7 @@ pub struct Tracer {
     recorder: Recorder,
     backend: Backend,
     outcomes: bool,
+    contained: bool,
     names: Names,
     /// The argument of [`Tracer::attach`].
     targets: Vec<Target>,
@@ -234,6 +239,7 @@ impl Tracer {
             backend,
             outcomes: options.outcomes,
             stacks: options.records_stacks().then(Resolver::default),
+            contained: options.contained,
             names,
             targets: Vec::new(),
             current: Current::new(Origin::Running, CapSet::empty()),
@@ -281,6 +287,7 @@ impl Tracer {
             backend,
             outcomes: options.outcomes,
             stacks: options.records_stacks().then(Resolver::default),
+            contained: options.contained,
             names,
             targets: targets.to_vec(),
             current,
@@ -306,7 +313,8 @@ impl Tracer {
     pub fn start(&mut self, command: Command, launcher: &Launcher) -> Result<Child> {
         let held = attainable()?;
         let child = self.recorder.start(command, launcher)?;
-        self.current = Current::new(Origin::Started(child.id()), held);
+        let origin = if self.contained { Origin::Container } else { Origin::Started(child.id()) };
+        self.current = Current::new(origin, held);
         self.pulse = PULSE[0];
         Ok(child)
     }

@@ -14,11 +14,13 @@ pub(crate) enum Measure {
     Minimize,
 }
 
-/// Returns the command line of a container that can be measured: `docker run` on this machine.
+/// Returns the command line of a container that can be measured: `docker run` and `podman run` on
+/// this machine.
 pub(crate) fn container(words: &[OsString]) -> Option<Delegation> {
     let delegation = Delegation::of(words)?;
     let is_here = delegation.remote().is_none() && !is_remote_by_environment(delegation.client);
-    (delegation.client == Client::Docker && delegation.is_run() && is_here).then_some(delegation)
+    let is_known = matches!(delegation.client, Client::Docker | Client::Podman);
+    (is_known && delegation.is_run() && is_here).then_some(delegation)
 }
 
 /// Returns a command line whose containers are recorded, because the processes of the engine that
@@ -38,6 +40,11 @@ pub(crate) fn recorded(words: &[OsString]) -> Option<Delegation> {
     };
     (is_here && is_of_daemon && !Engine::new(&delegation.before).daemons().is_empty())
         .then_some(delegation)
+}
+
+/// Returns whether a program is a client or a runtime whose containers are its descendants.
+pub(crate) fn is_client(words: &[OsString]) -> bool {
+    Delegation::of(words).is_some_and(|one| matches!(one.client, Client::Podman | Client::Runtime))
 }
 
 /// Refuses a command line that cannot be measured, and says what can be done instead.

@@ -29,7 +29,9 @@ pub(super) fn run(
     check(request)?;
     let invocation = Invocation::new(delegation)?;
     let shown = Escaped(invocation.to_string().as_bytes()).to_string();
-    fit(&format!("Measuring the container of `{shown}`, not the docker client."), io.err)?;
+    let client = Escaped(invocation.client().as_bytes());
+    let words = format!("Measuring the container of `{shown}`, not the {client} client.");
+    fit(&words, io.err)?;
     let mut show = show_progress(request.json);
     signals::catch()?;
     let withheld = request.drop.unwrap_or_default();

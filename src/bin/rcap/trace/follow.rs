@@ -77,7 +77,7 @@ struct Program {
     announced: bool,
     /// The signals that this process has sent to it.
     signals: Vec<i32>,
-    /// Whether the user has interrupted it.
+    /// Whether a signal has arrived while it was running.
     interrupted: bool,
 }
 
@@ -101,6 +101,7 @@ impl Program {
         let elapsed = self.begun.elapsed();
         let is_over = self.duration.is_some_and(|duration| elapsed >= duration);
         if self.status.is_none() {
+            self.interrupted |= signal.is_some();
             self.status = self.child.try_wait().map_err(|err| Op::Wait.thread(err))?;
             if self.status.is_none() {
                 return Ok(self.keep_running(signal, is_over.then_some(elapsed)));
@@ -128,9 +129,7 @@ impl Program {
     fn keep_running(&mut self, signal: Option<i32>, over: Option<Duration>) -> bool {
         if let Some(signal) = signal {
             // A terminal also sends these signals to the program.
-            if matches!(signal, SIGINT | SIGQUIT) {
-                self.interrupted = true;
-            } else {
+            if !matches!(signal, SIGINT | SIGQUIT) {
                 if self.signals.contains(&signal) {
                     say("The recording has ended. The program is still running.");
                     return false;

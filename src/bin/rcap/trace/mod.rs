@@ -99,6 +99,8 @@ fn record(
             let stays = asked.is_detached();
             follow::client(&daemons, command, stays, &options, request.duration, each)?
         } else {
+            let mut options = options;
+            options.contained = delegated::is_client(&request.program);
             let mut tracer = Tracer::new(&options)?;
             follow::program(&mut tracer, command, request.duration, each)?
         };

@@ -170,9 +170,10 @@ fn tables(needs: Vec<(&Need, Option<String>)>, all: bool, out: &mut Stream) -> i
     };
     writeln!(out)?;
     let only = caps(&by_exec) - caps(&own);
-    let words = match only.is_empty() {
-        true => "none is a candidate for them alone".to_owned(),
-        false => format!("{only} only for them"),
+    let words = if only.is_empty() {
+        "none is a candidate for them alone".to_owned()
+    } else {
+        format!("{only} only for them")
     };
     let words = format!("Processes that entered the container (exec and health checks): {words}.");
     paragraph(Style::Plain, 0, &words, out)?;

@@ -211,7 +211,7 @@ impl Policy {
                 && matches(demand.path.as_deref(), &name)
                 && matches(demand.user.as_deref(), &name_or_id(file.owner.as_deref(), file.uid))
         });
-        let more = file.grants() - list(&demand?.allow)?;
+        let more = file.grants() - list(demand?.allow.as_deref())?;
         if more.is_empty() && file.malformed.is_none() {
             return None;
         }
@@ -271,8 +271,8 @@ fn set(names: &[String]) -> Result<CapSet, PolicyError> {
 }
 
 /// Returns the set of a list that was checked when it was read.
-fn list(names: &Option<Vec<String>>) -> Option<CapSet> {
-    names.as_deref().map(|names| set(names).unwrap_or_default())
+fn list(names: Option<&[String]>) -> Option<CapSet> {
+    names.map(|names| set(names).unwrap_or_default())
 }
 
 impl Demand {
@@ -286,13 +286,13 @@ impl Demand {
     }
 
     fn check(&self, settings: &Settings, add: &mut impl FnMut(&'static Rule, Worth, String)) {
-        if let Some(allowed) = list(&self.allow) {
+        if let Some(allowed) = list(self.allow.as_deref()) {
             let more = settings.granted() - allowed;
             if !more.is_empty() {
                 add(&CAPABILITY, Worth::of(more), format!("it gets {}", set_in_words(more)));
             }
         }
-        if let Some(allowed) = list(&self.bounding) {
+        if let Some(allowed) = list(self.bounding.as_deref()) {
             let more = settings.bounding - allowed;
             if !more.is_empty() {
                 let text = format!("its bounding set has {}", set_in_words(more));

@@ -71,13 +71,22 @@ with_exactly() { # CAPS CHECK COMMAND ATTEMPTS
         mount --rbind /dev /mnt/r/dev
         mount -t tmpfs tmpfs /mnt/r/run
         chmod 1777 /mnt/r/tmp
+        # A process in a chroot cannot create a user namespace.
+        cd /mnt/r
+        pivot_root . mnt
+        umount -l /mnt
         start="cd /work; exec setpriv --bounding-set=$bounding --inh-caps=-all $command"
         if [ -z "$check" ]; then
-            exec timeout -k 1 60 chroot /mnt/r sh -c "$start"
+            exec timeout -k 1 60 sh -c "$start"
         fi
-        chroot /mnt/r sh -c "$start" &
+        sh -c "$start" &
         for _ in $(seq "$attempts"); do
-            timeout 5 chroot /mnt/r sh -c "$check" && exit 0
+            if timeout 5 sh -c "$check"; then
+                # It may be about to give up.
+                sleep 1
+                kill -0 $! && exit 0
+                exit 1
+            fi
             sleep 0.2
         done
         exit 1' sh "$root" "$bounding" "$2" "$3" "$4" > /dev/null 2>&1 < /dev/null

@@ -63,7 +63,10 @@ tests! {
         functions_of_a_short_program,
         threads_and_children_are_followed,
         nothing_is_left_behind;
+    Tracing ["chattr mount unshare"]:
+        other_locks;
     Tracing ["python3"]:
+        refused_by_landlock,
         buffers_grow,
         lost_records;
     Tracing ["as cc ld"]:
@@ -660,6 +663,86 @@ fn what_was_refused() {
     }
     let text = trace(&["--refusals", "--", "true"]).err;
     assert!(text.starts_with("Refused: none\n") && !text.contains("Candidates"), "{text}");
+}
+
+/// Mechanisms that have no capability, and the reason for which a program that has ended lacked one.
+/// Everything is in a mount namespace of its own.
+fn other_locks() {
+    type Row<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [&'a str], &'a str);
+    let dir = directory();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    let setup = "mount -t tmpfs t . && cd . && cd \"$PWD\" && touch immutable append secret \
+                 && mkdir closed && chmod 755 . && chmod 600 secret && cp \"${PATH%%:*}\"/cat cat \
+                 && cp \"${PATH%%:*}\"/true true && \"$SETCAP\" cap_sys_time=ep true \
+                 && \"$SETCAP\" cap_dac_read_search=ep cat && chattr +i immutable closed \
+                 && chattr +a append && exec \"$RCAP\" trace --json -- sh -c \"$1\"";
+    let capsh = program("capsh").get_program().to_str().unwrap().to_owned();
+    let without = |caps: &str, script: &str| format!("{capsh} --drop={caps} -- -c '{script}'");
+    let [chown, executed] =
+        [without("cap_chown", "chown 5 secret"), without("cap_sys_time", "./true")];
+    let bound = format!("{capsh} --user=nobody --no-new-privs -- -c './cat secret; true'");
+    let plain = format!("{capsh} --user=nobody -- -c 'cat secret; true'");
+    let reads = &["cap_dac_override", "cap_dac_read_search"][..];
+    #[rustfmt::skip]
+    let rows: [Row<'_>; 8] = [
+        ("rm immutable",   "unlinkat", "immutable",  "immutable",    &[],               ""),
+        ("chown 5 append", "fchownat", "immutable",  "append",       &[],               ""),
+        ("touch closed/n", "openat",   "immutable",  "closed/n",     &[],               ""),
+        ("rm -r closed",   "unlinkat", "",           "",             &[],               ""),
+        (&executed,        "execve",   "file-caps",  "true",         &["cap_sys_time"], ""),
+        (&chown,           "fchownat", "capability", "secret",       &["cap_chown"],
+         "not in the bounding set"),
+        (&bound,           "openat",   "capability", "secret",       reads,
+         "no_new_privs disabled the file capabilities of "),
+        (&plain,           "openat",   "capability", "secret",       reads,
+         "gets it neither from the ambient set nor from a file"),
+    ];
+    for (script, call, lock, object, caps, because) in rows {
+        let mut ran = Command::new("unshare");
+        ran.args(["-m", "--propagation", "private", "sh", "-c", setup, "sh", script]);
+        ran.current_dir(dir.path()).stdin(Stdio::null());
+        for name in ["rcap", "setcap"] {
+            ran.env(name.to_uppercase(), program(name).get_program());
+        }
+        let ran = common::ran(&mut ran);
+        let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"));
+        let all = refused(&report);
+        if lock.is_empty() {
+            // An empty directory that is immutable itself can be removed by nobody, and has no file.
+            assert!(all.iter().all(|row| row.0 != call || row.1 == "immutable"), "{report}");
+            continue;
+        }
+        let object = dir.path().join(object).to_str().unwrap().to_owned();
+        let row = all.iter().position(|row| row.0 == call && row.2 == object);
+        let at = row.unwrap_or_else(|| panic!("{script}: {report}"));
+        assert!(all[at].1 == lock && all[at].3 == caps, "{script}: {report}");
+        let found = report["refused"][at]["because"].as_str().unwrap_or_default();
+        assert!(found.contains(because) && because.is_empty() == found.is_empty(), "{report}");
+    }
+}
+
+/// A program that restricts itself by Landlock is denied what its user may do.
+fn refused_by_landlock() {
+    let script = "import ctypes, struct, sys\n\
+                  libc = ctypes.CDLL(None)\n\
+                  call = libc.syscall\n\
+                  try: open('/etc/hostname/none')\n\
+                  except OSError: pass\n\
+                  ruleset = call(444, struct.pack('Q', 1 << 2), ctypes.c_size_t(8), 0)\n\
+                  if ruleset < 0: sys.exit(7)\n\
+                  libc.prctl(38, 1, 0, 0, 0)\n\
+                  if call(446, ruleset, 0): sys.exit(8)\n\
+                  try: open('/etc/passwd')\n\
+                  except PermissionError: sys.exit(0)\n\
+                  sys.exit(9)\n";
+    let report = report(&["--", "python3", "-c", script]);
+    // A kernel without Landlock.
+    if report["exit"]["code"] == 7 {
+        return;
+    }
+    assert_eq!(report["exit"]["code"], 0, "{report}");
+    let want = ("openat".into(), "landlock".into(), "/etc/passwd".into(), vec![]);
+    assert_eq!(refused(&report), [want], "{report}");
 }
 
 /// A filter of system calls stops a call before it begins.

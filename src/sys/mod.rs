@@ -399,6 +399,21 @@ pub(crate) fn pid_t(id: u32) -> c_int {
     c_int::try_from(id).unwrap_or(c_int::MAX)
 }
 
+/// Returns the attributes of a file that are set and supported (`stx_attributes`): statx(2), without
+/// following a symbolic link.
+#[expect(unsafe_code, reason = "nix lacks the call")]
+pub(crate) fn attributes(path: &CStr) -> io::Result<u64> {
+    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
+    // SAFETY: a value of integers alone may be zero.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel reads the NUL-terminated path and writes one value.
+    result(unsafe {
+        let at = c_long::from(libc::AT_FDCWD);
+        libc::syscall(libc::SYS_statx, at, path.as_ptr(), flags, 0, &raw mut stat)
+    })?;
+    Ok(stat.stx_attributes & stat.stx_attributes_mask)
+}
+
 /// Returns the result of a raw system call, or its errno.
 fn result(ret: c_long) -> io::Result<c_long> {
     if ret < 0 { Err(io::Error::last_os_error()) } else { Ok(ret) }

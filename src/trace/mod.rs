@@ -42,7 +42,7 @@ mod record;
 pub mod denial {
     pub use super::{
         analysis::{Denial, Lock},
-        object::{Object, ObjectFile},
+        object::{FixedFile, Object, ObjectFile},
     };
 }
 pub mod report;

@@ -2,9 +2,13 @@
 
 use std::{
     collections::HashMap,
-    ffi::OsStr,
+    env,
+    ffi::{CString, OsStr},
     fs,
-    os::unix::{ffi::OsStrExt, fs::MetadataExt},
+    os::unix::{
+        ffi::{OsStrExt, OsStringExt},
+        fs::MetadataExt,
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -13,9 +17,14 @@ use nix::sys::statvfs::{FsFlags, statvfs};
 use super::{
     analysis,
     calls::{self, Referent},
-    record::{Event, EventKind},
+    record::{Call, Event, EventKind},
 };
-use crate::{exec::Credentials, proc::Proc, securebits::Securebits};
+use crate::{
+    exec::{Credentials, ExecError, FileFacts, Kernel, Program, execute},
+    proc::Proc,
+    securebits::Securebits,
+    sys,
+};
 
 /// The object of a system call: a file, an address, an option, a process or an ID.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +35,27 @@ pub struct Object {
     pub name: String,
     /// The facts about the file, if it is a file that could be examined.
     pub file: Option<ObjectFile>,
+    /// The file or its directory, if it is immutable or append-only and the call failed with
+    /// `EPERM`.
+    #[cfg_attr(feature = "serde", serde(default, skip_serializing_if = "Option::is_none"))]
+    pub fixed: Option<FixedFile>,
+}
+
+impl Object {
+    fn new(name: String) -> Object {
+        Object { name, file: None, fixed: None }
+    }
+}
+
+/// A file or directory that nobody can change. (ioctl_iflags(2))
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize, serde::Deserialize))]
+#[non_exhaustive]
+pub struct FixedFile {
+    /// The path.
+    pub path: String,
+    /// Whether it can be appended to.
+    pub is_append_only: bool,
 }
 
 /// The owner and mode of a file, shortly after the system call.
@@ -55,34 +85,87 @@ const NAME: usize = 512;
 #[derive(Debug, Default)]
 pub(super) struct Finder {
     files: HashMap<(PathBuf, PathBuf), Option<ObjectFile>>,
+    /// The programs that threads have executed.
+    programs: HashMap<u32, PathBuf>,
+    /// The current directory of all threads, if it is known.
+    directory: Option<PathBuf>,
     /// Whether a thread was seen in another root directory than that of this process.
     has_other_root: bool,
 }
 
 impl Finder {
+    /// Returns a finder for children of this process, which begin in its current directory.
+    pub(super) fn of_children() -> Finder {
+        Finder { directory: env::current_dir().ok(), ..Finder::default() }
+    }
+
     /// Adds the objects of system calls to events. The facts of a moment serve for all of them.
-    pub(super) fn find(&mut self, events: &mut [Event]) {
+    /// `has_moved` is whether a thread may have changed its root or current directory.
+    pub(super) fn find(&mut self, events: &mut [Event], has_moved: bool) {
         self.files.clear();
+        if has_moved {
+            self.directory = None;
+        }
         for Event { tid, kind, .. } in events {
+            if let EventKind::Exec { path } = kind {
+                if self.programs.len() >= FILES {
+                    self.programs.clear();
+                }
+                let directory = fs::read_link(format!("/proc/{tid}/cwd")).ok();
+                let directory = directory.or_else(|| self.directory.clone()).unwrap_or_default();
+                let path = directory.join(&*path).components().collect();
+                self.programs.insert(*tid, path);
+            }
             let EventKind::SystemCall { number, returned, call: Some(call) } = kind else {
                 continue;
             };
-            if analysis::is_denied(*returned) {
-                // The securebits of another thread cannot be read.
-                let status = Proc::default().status(*tid).ok();
-                call.process =
-                    status.map(|status| Box::new(Credentials::of(&status, Securebits::empty())));
-            }
-            let target = calls::name(*number).and_then(|name| calls::target(name, call));
+            let name = calls::name(*number).unwrap_or_default();
+            let target = calls::target(name, call);
             call.object = target.and_then(|target| self.object(*tid, target));
+            if analysis::is_denied(*returned) {
+                self.examine(*tid, name, *returned, call);
+            }
+        }
+    }
+
+    /// Adds what decided about a denied call.
+    fn examine(&mut self, tid: u32, name: &str, returned: i64, call: &mut Call) {
+        if call.process.is_none() {
+            // The securebits of another thread cannot be read.
+            let status = Proc::default().status(tid).ok();
+            call.process =
+                status.map(|status| Box::new(Credentials::of(&status, Securebits::empty())));
+        }
+        let Some(process) = &call.process else { return };
+        let root = self.root(&PathBuf::from(format!("/proc/{tid}")));
+        let Some(root) = root else { return };
+        let facts = |path: &Path| {
+            let program = Program::below(&root, path).ok()?;
+            Some(program.executed().file)
+        };
+        let path = call.object.as_ref().map(|object| PathBuf::from(&object.name));
+        let path = path.filter(|path| path.is_absolute());
+        if let Some(path) = path.filter(|_| returned == -i64::from(libc::EPERM)) {
+            if matches!(name, "execve" | "execveat") {
+                let refused = facts(&path).map(|file| execute(process, &file, Kernel::running()));
+                if let Some(Err(ExecError::OutsideOfBounding(caps))) = refused {
+                    call.beyond = caps;
+                }
+            } else if let Some(object) = &mut call.object {
+                object.fixed = fixed(&root, &path);
+            }
+        }
+        if process.no_new_privs {
+            let program = self.programs.get(&tid).filter(|path| path.is_absolute());
+            call.withheld = program.and_then(|program| withheld(program, &facts(program)?));
         }
     }
 
     fn object(&mut self, tid: u32, target: Referent) -> Option<Object> {
         let proc = PathBuf::from(format!("/proc/{tid}"));
         match target {
-            Referent::Other(name) => Some(Object { name, file: None }),
-            Referent::Process(0) => Some(Object { name: "itself".to_owned(), file: None }),
+            Referent::Other(name) => Some(Object::new(name)),
+            Referent::Process(0) => Some(Object::new("itself".to_owned())),
             Referent::Process(pid) => {
                 let comm = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
                 let comm = comm.trim_end();
@@ -91,7 +174,7 @@ impl Finder {
                 } else {
                     format!("process {pid} ({comm})")
                 };
-                Some(Object { name, file: None })
+                Some(Object::new(name))
             }
             Referent::Descriptor(fd) => {
                 let path = fs::read_link(proc.join(format!("fd/{fd}"))).ok()?;
@@ -102,11 +185,12 @@ impl Finder {
                 if path.is_absolute() {
                     return Some(self.file(&proc, path));
                 }
+                let of_all = self.directory.clone().filter(|_| directory.is_none());
                 let link = directory.map_or("cwd".to_owned(), |fd| format!("fd/{fd}"));
-                match fs::read_link(proc.join(link)) {
-                    Ok(above) => Some(self.file(&proc, &above.join(path))),
+                match fs::read_link(proc.join(link)).ok().or(of_all) {
+                    Some(above) => Some(self.file(&proc, &above.join(path))),
                     // The thread has ended: the name that it used has to do.
-                    Err(_) => Some(Object { name: name(path), file: None }),
+                    None => Some(Object::new(name(path))),
                 }
             }
         }
@@ -114,34 +198,61 @@ impl Finder {
 
     /// The file with this path in the root directory of a thread.
     fn file(&mut self, proc: &Path, path: &Path) -> Object {
-        let root = proc.join("root");
+        // Without components that are a dot.
+        let path = &*path.components().collect::<PathBuf>();
         let mut file = None;
-        let own = || fs::metadata("/").map(|stat| (stat.dev(), stat.ino()));
         let is_plain = path.is_absolute()
             && path.components().all(|part| !matches!(part, Component::ParentDir));
-        if is_plain {
-            let of_thread = fs::metadata(&root).map(|stat| (stat.dev(), stat.ino()));
-            let namespace = |proc: &Path| fs::read_link(proc.join("ns/mnt"));
-            let root = match of_thread {
-                Ok(of_thread) => {
-                    let is_own = own().is_ok_and(|own| own == of_thread)
-                        && namespace(proc).ok() == namespace(Path::new("/proc/self")).ok();
-                    self.has_other_root |= !is_own;
-                    Some(if is_own { PathBuf::from("/") } else { root })
-                }
-                // It has ended. In another root directory, the path is another file.
-                Err(_) => (!self.has_other_root).then(|| PathBuf::from("/")),
-            };
-            if let Some(root) = root {
-                if self.files.len() >= FILES {
-                    self.files.clear();
-                }
-                let known = self.files.entry((root.clone(), path.to_owned()));
-                file.clone_from(known.or_insert_with(|| facts(&root, path)));
+        if let Some(root) = is_plain.then(|| self.root(proc)).flatten() {
+            if self.files.len() >= FILES {
+                self.files.clear();
             }
+            let known = self.files.entry((root.clone(), path.to_owned()));
+            file.clone_from(known.or_insert_with(|| facts(&root, path)));
         }
-        Object { name: name(path), file }
+        Object { file, ..Object::new(name(path)) }
     }
+
+    /// The root directory of a thread, if it is known.
+    fn root(&mut self, proc: &Path) -> Option<PathBuf> {
+        let root = proc.join("root");
+        let own = || fs::metadata("/").map(|stat| (stat.dev(), stat.ino()));
+        let of_thread = fs::metadata(&root).map(|stat| (stat.dev(), stat.ino()));
+        let namespace = |proc: &Path| fs::read_link(proc.join("ns/mnt"));
+        match of_thread {
+            Ok(of_thread) => {
+                let is_own = own().is_ok_and(|own| own == of_thread)
+                    && namespace(proc).ok() == namespace(Path::new("/proc/self")).ok();
+                self.has_other_root |= !is_own;
+                Some(if is_own { PathBuf::from("/") } else { root })
+            }
+            // It has ended. In another root directory, the path is another file.
+            Err(_) => (!self.has_other_root).then(|| PathBuf::from("/")),
+        }
+    }
+}
+
+/// Returns the file or its directory if it cannot be changed.
+fn fixed(root: &Path, path: &Path) -> Option<FixedFile> {
+    [Some(path), path.parent()].into_iter().flatten().find_map(|path| {
+        let inside = root.join(path.strip_prefix("/").ok()?);
+        let attributes = CString::new(inside.into_os_string().into_vec()).ok()?;
+        let attributes = sys::attributes(&attributes).ok()?;
+        let has = |attribute: i32| attributes & u64::from(attribute.unsigned_abs()) != 0;
+        let (immutable, append) = (has(libc::STATX_ATTR_IMMUTABLE), has(libc::STATX_ATTR_APPEND));
+        (immutable || append).then(|| FixedFile { path: name(path), is_append_only: !immutable })
+    })
+}
+
+/// Returns the privileges of a program's file that no_new_privs withheld, in words.
+fn withheld(program: &Path, file: &FileFacts) -> Option<String> {
+    let caps = file.caps.map(|caps| caps.permitted | caps.inheritable).unwrap_or_default();
+    let what = match (caps.is_empty(), file.set_uid) {
+        (false, _) => "file capabilities",
+        (true, Some(_)) => "set-user-ID bit",
+        (true, None) => return None,
+    };
+    Some(format!("no_new_privs disabled the {what} of {}", name(program)))
 }
 
 /// The facts about the first directory above a file that not everybody may search, or else those

@@ -312,6 +312,7 @@ impl Tracer {
     /// control groups.
     pub fn start(&mut self, command: Command, launcher: &Launcher) -> Result<Child> {
         let held = attainable()?;
+        self.finder = Finder::of_children();
         let child = self.recorder.start(command, launcher)?;
         let origin = if self.contained { Origin::Container } else { Origin::Started(child.id()) };
         self.current = Current::new(origin, held);
@@ -336,7 +337,7 @@ impl Tracer {
             self.recorder.follow(&processes(&self.targets).unwrap_or_default())?;
         }
         let mut events = self.recorder.drain()?;
-        self.finder.find(&mut events);
+        self.finder.find(&mut events, self.recorder.has_moved());
         if let Some(stacks) = &mut self.stacks {
             stacks.resolve(&mut events);
         }
@@ -378,7 +379,7 @@ impl Tracer {
     /// An error if the kernel's buffer cannot be read.
     pub fn finish(&mut self, mut each: impl FnMut(&Seen)) -> Result<Recording> {
         let mut rest = self.recorder.stop()?;
-        self.finder.find(&mut rest.events);
+        self.finder.find(&mut rest.events, self.recorder.has_moved());
         if let Some(stacks) = &mut self.stacks {
             stacks.resolve(&mut rest.events);
         }

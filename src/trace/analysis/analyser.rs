@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Analysis, Meaning, Need, Place, Seen,
-    denials::{self, DENIALS, DenialKey},
+    denials::{self, DENIALS, DenialKey, Lock},
     rules::{self, Open, lacks_permission},
 };
 use crate::{
@@ -366,8 +366,8 @@ impl Analyser {
         let thread = self.thread(tid);
         let system_call = denials::name(number, &thread.open);
         let (lock, caps) = denials::lock(number, errno, call, &thread.open);
-        let because = call.process.as_ref().and_then(|process| denials::because(caps, process));
-        let because = because.filter(|_| !caps.is_empty());
+        let because = denials::because(caps, call);
+        let because = because.filter(|_| lock == Lock::Capability);
         let (object, program) = (call.object.clone(), Arc::clone(&thread.program));
         let inside = thread.stage.entry().is_some();
         let mut key =

@@ -5,10 +5,7 @@ use std::sync::Arc;
 use super::rules::Open;
 use crate::{
     CapSet,
-    exec::{
-        Credentials,
-        origin::{self, Lacking},
-    },
+    exec::origin::{self, Lacking},
     trace::{calls, object::Object, record::Call},
 };
 
@@ -31,6 +28,12 @@ pub enum Lock {
     FileMode,
     /// The file is on a mount with the option noexec.
     Noexec,
+    /// The file or its directory is immutable or append-only, which applies to everybody.
+    Immutable,
+    /// The executed file has capabilities that the bounding set lacks, and the effective bit.
+    FileCaps,
+    /// The program had restricted itself by Landlock, and no capability was checked.
+    Landlock,
     /// The kernel made no check of a capability: a security module, the limits of the call itself,
     /// or something that is not recorded.
     NoCheck,
@@ -45,6 +48,9 @@ impl Lock {
             Lock::ReadOnly => "a read-only mount",
             Lock::FileMode => "the file's mode, which permits nobody to execute it",
             Lock::Noexec => "a mount with the option noexec",
+            Lock::Immutable => "an immutable or append-only file",
+            Lock::FileCaps => "the file's capabilities, which the bounding set lacks",
+            Lock::Landlock => "the Landlock rules of the program",
             Lock::NoCheck => "no capability check was seen",
         }
     }
@@ -63,7 +69,7 @@ pub struct Denial {
     pub lock: Lock,
     /// The capabilities that were denied. Each of them would have been enough for its check.
     pub caps: CapSet,
-    /// The reason for which the process lacked them, in words, if it was still running.
+    /// The reason for which the process lacked them, in words, if its sets are known.
     #[cfg_attr(feature = "serde", serde(default))]
     pub because: Option<String>,
     /// The object of the call, if known.
@@ -103,7 +109,8 @@ pub(in crate::trace) fn is_denied(returned: i64) -> bool {
 }
 
 /// Returns the reason for which a process lacked capabilities, by the rules of execve(2).
-pub(super) fn because(caps: CapSet, process: &Credentials) -> Option<String> {
+pub(super) fn because(caps: CapSet, call: &Call) -> Option<String> {
+    let process = call.process.as_ref()?;
     let lacking = origin::lacking(process, CapSet::all());
     let found = lacking.iter().find(|(lacked, _)| !(*lacked & caps).is_empty());
     let user = process.uid.effective;
@@ -111,6 +118,9 @@ pub(super) fn because(caps: CapSet, process: &Credentials) -> Option<String> {
         Some(Lacking::Bounding) => "not in the bounding set".to_owned(),
         Some(Lacking::GivenUp) => "dropped by the process".to_owned(),
         Some(Lacking::NotEffective) => "permitted but not effective".to_owned(),
+        _ if (process.caps.effective & caps).is_empty() && call.withheld.is_some() => {
+            return call.withheld.clone();
+        }
         _ if (process.caps.effective & caps).is_empty() => {
             format!("user {user} gets it neither from the ambient set nor from a file")
         }
@@ -134,6 +144,12 @@ pub(super) fn lock(number: i64, errno: i32, call: &Call, open: &[Open]) -> (Lock
     if call.began == Some(false) {
         return (Lock::Seccomp, CapSet::empty());
     }
+    if !call.beyond.is_empty() {
+        return (Lock::FileCaps, call.beyond);
+    }
+    if call.object.as_ref().is_some_and(|object| object.fixed.is_some()) {
+        return (Lock::Immutable, CapSet::empty());
+    }
     let executes = matches!(calls::name(number), Some("execve" | "execveat"));
     let file = call
         .object
@@ -142,6 +158,7 @@ pub(super) fn lock(number: i64, errno: i32, call: &Call, open: &[Open]) -> (Lock
     let lock = match file {
         Some(file) if executes && errno == libc::EACCES && file.is_noexec => Lock::Noexec,
         Some(file) if executes && errno == libc::EACCES && file.mode & 0o111 == 0 => Lock::FileMode,
+        _ if call.is_restricted => Lock::Landlock,
         _ => Lock::NoCheck,
     };
     (lock, CapSet::empty())

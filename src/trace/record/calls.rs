@@ -19,13 +19,15 @@ use crate::{
     sys::bpf::{Counter, Queue, Scratch, Table},
 };
 
+mod btf;
 mod mappings;
 mod program;
 
+use btf::Layout;
 use mappings::MappingRecorder;
 use program::{
     ALL_REGISTERS, ARGUMENTS, CHECK, CODE_SEGMENT, END, ENTERED, FRAME_POINTER, INSTRUCTION, KNOWN,
-    LINK, Maps, NUMBER, OBJECT, SEGMENT, STACK_POINTER, TEXT, USER_STACK,
+    LANDLOCKED, LINK, Maps, NUMBER, OBJECT, RAW, SEGMENT, STACK_POINTER, TEXT, USER_STACK,
 };
 
 /// The recorder of calls.
@@ -75,8 +77,10 @@ impl CallRecorder {
             scratch: Scratch::new(program::SCRATCH)?,
             stacks: stacks.then(user_stacks).transpose()?,
             lost_stacks: Counter::new()?,
+            layout: Layout::load(),
             open: Counter::new()?,
             filtered: Counter::new()?,
+            moved: Counter::new()?,
             lost: Counter::new()?,
         };
         let is_filtered = fs::read_to_string("/proc/thread-self/status")?
@@ -105,6 +109,8 @@ impl CallRecorder {
     /// Returns the table of threads to record, to which a process adds itself between fork and
     /// exec. Its descriptor is not one of the standard streams.
     pub(crate) fn roots(&self) -> Result<Table> {
+        // After the end of a recording, its last objects are still looked for.
+        self.maps.moved.set(0).map_err(|err| Op::SetUpTracing.thread(err))?;
         let fd = self.maps.roots.try_clone_to_owned().map_err(|err| Op::LoadBpf.thread(err))?;
         above_standard(fd).map(Table::from)
     }
@@ -112,6 +118,12 @@ impl CallRecorder {
     /// Returns whether user-space stacks are recorded.
     pub(crate) fn sees_stacks(&self) -> bool {
         self.mappings.is_some()
+    }
+
+    /// Returns whether a recorded thread may have changed its root or current directory before the
+    /// events that were taken last.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.maps.moved.get().map_or(true, |moved| moved != 0)
     }
 
     /// Returns what a running process executes.
@@ -149,7 +161,7 @@ impl CallRecorder {
         for event in &mut taken {
             if let EventKind::SystemCall { call: Some(call), .. } = &mut event.kind {
                 if let Some(object) = self.objects.remove(&(event.time, event.tid)) {
-                    refer(call, &object);
+                    refer(call, &object, self.maps.layout.as_ref());
                 }
             }
         }
@@ -201,6 +213,7 @@ fn end(words: &[u64; END]) -> Event {
     let call = Call {
         arguments: ARGUMENTS.map(register),
         began: (state & KNOWN != 0).then_some(state & ENTERED != 0),
+        is_restricted: state & LANDLOCKED != 0,
         is_compat: SEGMENT.is_some_and(|at| register(at) & 0xffff != USER_CS),
         ..Call::default()
     };
@@ -211,12 +224,17 @@ fn end(words: &[u64; END]) -> Event {
     Event { time, tid: low(thread), kind }
 }
 
-/// Adds to a call what its arguments refer to.
-fn refer(call: &mut Call, object: &[u64; OBJECT]) {
+/// Adds to a call what its arguments refer to, and the credentials of its thread.
+fn refer(call: &mut Call, object: &[u64; OBJECT], layout: Option<&Layout>) {
     let bytes: Vec<u8> = object[2..].iter().flat_map(|word| word.to_ne_bytes()).collect();
     let text = |at: usize| bytes[at..at + TEXT].split(|&byte| byte == 0).next().unwrap_or(&[]);
     call.texts = [text(0), text(TEXT)].map(<[u8]>::to_vec);
     call.bytes = bytes[2 * TEXT..].first_chunk().copied();
+    let (_, task) = bytes.split_at(2 * TEXT + RAW);
+    let flags = task.first_chunk().map(|flags| u64::from_ne_bytes(*flags));
+    call.process = layout
+        .zip(flags)
+        .and_then(|(layout, flags)| layout.credentials(&task[8..], flags).map(Box::new));
 }
 
 fn check(words: &[u64; CHECK]) -> Event {

@@ -4,7 +4,7 @@ use std::{ffi::OsString, ops::Range, os::unix::ffi::OsStringExt, sync::Arc};
 
 use super::{Tracefs, format::Format, page::Page};
 use crate::{
-    Cap, Result,
+    Cap, CapSet, Result,
     exec::Credentials,
     trace::{object::Object, stack::Stack},
 };
@@ -92,11 +92,18 @@ pub(crate) struct Call {
     pub(crate) bytes: Option<[u8; 32]>,
     /// Whether it began. One that a filter refuses ends without having begun.
     pub(crate) began: Option<bool>,
+    /// Whether the thread has restricted itself by Landlock.
+    pub(crate) is_restricted: bool,
+    /// The file's capabilities that its bounding set lacks, if it executes a file.
+    pub(crate) beyond: CapSet,
+    /// Whether no_new_privs has kept its program from the file's privileges, in words.
+    pub(crate) withheld: Option<String>,
     /// Whether the number and the arguments are those of a 32-bit program.
     pub(crate) is_compat: bool,
     /// The object, once it was looked for.
     pub(crate) object: Option<Object>,
-    /// The credentials of the thread shortly after a denied call, if it still existed.
+    /// The credentials of the thread at the end of the call, or shortly after a denied one if it
+    /// still existed.
     pub(crate) process: Option<Box<Credentials>>,
 }
 

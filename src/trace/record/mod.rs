@@ -121,6 +121,11 @@ impl Recorder {
         }
     }
 
+    /// Returns whether a recorded thread may have changed its root or current directory.
+    pub(super) fn has_moved(&self) -> bool {
+        !matches!(self, Recorder::Processes(recorder) if !recorder.has_moved())
+    }
+
     /// Returns which user-space stacks this recorder does not see, in words. So many had no place.
     pub(super) fn unseen_stacks(&self, lost: u64) -> Option<String> {
         match self {

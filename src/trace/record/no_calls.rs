@@ -26,6 +26,10 @@ impl CallRecorder {
         match *self {}
     }
 
+    pub(crate) fn has_moved(&self) -> bool {
+        match *self {}
+    }
+
     pub(crate) fn mapped(&self, _pid: u32) -> Vec<Event> {
         match *self {}
     }

@@ -100,6 +100,11 @@ impl ProcessRecorder {
         self.calls.is_some()
     }
 
+    /// Returns whether a recorded thread may have changed its root or current directory.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.calls.as_ref().is_none_or(CallRecorder::has_moved)
+    }
+
     /// Returns whether user-space stacks are recorded.
     pub(crate) fn sees_stacks(&self) -> bool {
         self.calls.as_ref().is_some_and(CallRecorder::sees_stacks)

@@ -84,6 +84,14 @@ fn sentence(line: &Line<'_>, count: u64, all: &[&Denial]) -> String {
             let because = line.because.map(|because| format!(" ({because})")).unwrap_or_default();
             format!("needs {}{because}", caps.join(" or "))
         }
+        Lock::FileCaps => format!("its file has {}, which the bounding set lacks", line.caps),
+        Lock::Immutable => object.and_then(|object| object.fixed.as_ref()).map_or_else(
+            || line.lock.about().to_owned(),
+            |fixed| {
+                let what = if fixed.is_append_only { "append-only" } else { "immutable" };
+                format!("{} is {what} (chattr)", fixed.path)
+            },
+        ),
         Lock::NoCheck => format!("{}{}", line.lock.about(), modules()),
         lock => lock.about().to_owned(),
     };

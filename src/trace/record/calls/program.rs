@@ -6,6 +6,7 @@
     reason = "offsets and lengths are small constants"
 )]
 
+use super::btf::{CREDENTIALS, Layout};
 use crate::{
     sys::bpf::{Counter, Map, Queue, Scratch, Table},
     trace::record::assembly::{Code, R0, R1, R2, R3, R4, R6, R7, R8, R9, R10, call},
@@ -14,8 +15,9 @@ use crate::{
 /// The end of a system call in 64-bit words: the time, the ids of process and thread, the result,
 /// the state of the thread, and the registers of [`REGISTERS`].
 pub(super) const END: usize = 4 + WORDS;
-/// The object of an end: its time and IDs, two strings of [`TEXT`] bytes, and [`RAW`] bytes.
-pub(super) const OBJECT: usize = 2 + (2 * TEXT + RAW) / 8;
+/// The object of an end: its time and IDs, two strings of [`TEXT`] bytes, [`RAW`] bytes, the flags
+/// of the task, and its credentials.
+pub(super) const OBJECT: usize = 2 + (2 * TEXT + RAW + 8 + CREDENTIALS) / 8;
 pub(super) const TEXT: usize = 256;
 pub(super) const RAW: usize = 32;
 /// A check by a worker of io_uring: the time, the ids, the capability, the answer, the user
@@ -31,10 +33,11 @@ pub(super) const MEMORY: usize = 8192;
 const PIECE: usize = 512;
 
 /// The state of a thread: a check was made in the system call that it is in; the system call began;
-/// the beginnings of its system calls are seen.
+/// the beginnings of its system calls are seen; it restricts itself by Landlock.
 pub(super) const OPEN: i32 = 1;
 pub(super) const ENTERED: i32 = 2;
 pub(super) const KNOWN: i32 = 4;
+pub(super) const LANDLOCKED: i32 = 8;
 
 /// The ranges of struct pt_regs that are read, by offset and number of words, and where the first
 /// two arguments are among the words that are read. (arch/*/include/asm/ptrace.h)
@@ -77,6 +80,16 @@ pub(super) use arch::{
     SEGMENT, STACK_POINTER, WORDS,
 };
 
+/// The system calls that change the root or current directory.
+const MOVES: [libc::c_long; 6] = [
+    libc::SYS_chdir,
+    libc::SYS_fchdir,
+    libc::SYS_chroot,
+    libc::SYS_pivot_root,
+    libc::SYS_setns,
+    libc::SYS_unshare,
+];
+
 /// The key of a map, a second one, and a value, below the frame pointer; and a check.
 const KEY: i16 = -8;
 const TID: i16 = -16;
@@ -109,8 +122,12 @@ pub(super) struct Maps {
     pub(super) lost_stacks: Counter,
     /// The number of threads with the state [`OPEN`].
     pub(super) open: Counter,
+    /// Where the kernel keeps credentials, if it says so.
+    pub(super) layout: Option<Layout>,
     /// Whether a recorded thread may have a filter of system calls.
     pub(super) filtered: Counter,
+    /// Whether a recorded thread may have changed its root or current directory.
+    pub(super) moved: Counter,
     /// The number of events that had no place.
     pub(super) lost: Counter,
 }
@@ -160,7 +177,8 @@ impl Code {
 pub(super) fn started(maps: &Maps) -> Vec<u64> {
     let mut code = Code::default();
     code.copy(R6, R1).member(maps);
-    code.load(R1, R8, 0).and(R1, KNOWN).store(VALUE, R1).load(R1, R6, 0).store(KEY, R1);
+    code.load(R1, R8, 0).and(R1, KNOWN | LANDLOCKED).store(VALUE, R1);
+    code.load(R1, R6, 0).store(KEY, R1);
     code.add_task(maps);
     code.finish()
 }
@@ -216,6 +234,17 @@ pub(super) fn check(maps: &Maps) -> Vec<u64> {
     code.finish()
 }
 
+/// Copies the flags and the credentials of the current task to `R9 + to`.
+fn credentials(code: &mut Code, layout: &Layout, to: i32) {
+    let [cred, flags] = layout.task.map(|offset| offset as i32);
+    code.call(call::GET_CURRENT_TASK).copy(R6, R0);
+    code.copy(R1, R9).add(R1, to).set(R2, 8).copy(R3, R6).add(R3, flags);
+    code.call(call::PROBE_READ_KERNEL).store_value(VALUE, 0);
+    code.address(R1, VALUE).set(R2, 8).copy(R3, R6).add(R3, cred).call(call::PROBE_READ_KERNEL);
+    code.copy(R1, R9).add(R1, to + 8).set(R2, CREDENTIALS as i32);
+    code.load(R3, R10, VALUE).add(R3, layout.start() as i32).call(call::PROBE_READ_KERNEL);
+}
+
 /// Reports the user-space stack of the current task. R6 has the arguments of cap_capable.
 fn user_stack(code: &mut Code, queue: &Queue<USER_STACK>, scratch: &Scratch, lost: &Counter) {
     const REGISTERS_AT: i16 = 24;
@@ -236,22 +265,29 @@ fn user_stack(code: &mut Code, queue: &Queue<USER_STACK>, scratch: &Scratch, los
     code.push_value(queue, 0).end_if(R0, 0).bump(lost, 1);
 }
 
-/// At the tracepoint sys_enter, which has the registers and the number. It does nothing unless a
-/// recorded thread has installed a filter of system calls: one that the filter refuses ends without
-/// having begun. (`syscall_trace_enter` in kernel/entry/common.c)
+/// At the tracepoint sys_enter, which has the registers and the number. It notes calls that change
+/// the meaning of later ones. All others are seen only once a recorded thread has installed a filter
+/// of system calls: one that the filter refuses ends without having begun. (`syscall_trace_enter` in
+/// kernel/entry/common.c)
 pub(super) fn begin(maps: &Maps) -> Vec<u64> {
     let mut code = Code::default();
     code.copy(R6, R1).load(R7, R1, 8);
-    let installs = [libc::SYS_seccomp, libc::SYS_prctl]
-        .map(|number| code.jump_if(R7, i32::try_from(number).unwrap_or(-1)));
+    let jump = |code: &mut Code, number| code.jump_if(R7, i32::try_from(number).unwrap_or(-1));
+    let [seccomp, prctl, restricts] =
+        [libc::SYS_seccomp, libc::SYS_prctl, libc::SYS_landlock_restrict_self]
+            .map(|number| jump(&mut code, number));
+    let moves = MOVES.map(|number| jump(&mut code, number));
     code.value_of(&maps.filtered).end_if(R0, 0).member(maps);
-    let known = {
-        code.load(R1, R8, 0).or(R1, ENTERED | KNOWN).store_at(R8, 0, R1);
-        code.end();
-        installs
-    };
-    code.land(known).member(maps);
-    let prctl = code.jump_unless(R7, i32::try_from(libc::SYS_prctl).unwrap_or(-1));
+    code.load(R1, R8, 0).or(R1, ENTERED | KNOWN).store_at(R8, 0, R1).end();
+    code.land(moves).member(maps).store_value(TID, 0).look_up(&maps.moved, TID).end_if(R0, 0);
+    code.set(R1, 1).store_at(R0, 0, R1);
+    let moved = code.jump_unless(R1, 0);
+    code.land([restricts]).member(maps);
+    code.load(R1, R8, 0).or(R1, LANDLOCKED).store_at(R8, 0, R1);
+    code.land([moved]).value_of(&maps.filtered).end_if(R0, 0);
+    code.load(R1, R8, 0).or(R1, ENTERED | KNOWN).store_at(R8, 0, R1).end();
+    code.land([seccomp, prctl]).member(maps);
+    let seccomp = code.jump_unless(R7, i32::try_from(libc::SYS_prctl).unwrap_or(-1));
     // The first argument of prctl(2).
     let (offset, _) = REGISTERS[0];
     let first = if cfg!(target_arch = "x86_64") {
@@ -265,7 +301,7 @@ pub(super) fn begin(maps: &Maps) -> Vec<u64> {
     // Another option of prctl(2): as any other system call.
     code.value_of(&maps.filtered).end_if(R0, 0);
     let other = code.jump_unless(R0, 0);
-    code.land([prctl, set]).store_value(TID, 0).look_up(&maps.filtered, TID).end_if(R0, 0);
+    code.land([seccomp, set]).store_value(TID, 0).look_up(&maps.filtered, TID).end_if(R0, 0);
     code.set(R1, 1).store_at(R0, 0, R1);
     code.land([other]).load(R1, R8, 0).or(R1, ENTERED | KNOWN).store_at(R8, 0, R1);
     code.finish()
@@ -283,7 +319,7 @@ pub(super) fn end(maps: &Maps) -> Vec<u64> {
     code.value_of(&maps.filtered).end_if(R0, 0);
     code.land(slow).member(maps);
     // R9 = the state; from here on, no check is open and no call has begun.
-    code.load(R9, R8, 0).copy(R1, R9).and(R1, KNOWN).store_at(R8, 0, R1);
+    code.load(R9, R8, 0).copy(R1, R9).and(R1, KNOWN | LANDLOCKED).store_at(R8, 0, R1);
     code.copy(R1, R9).and(R1, OPEN);
     let closed = code.jump_if(R1, 0);
     code.bump(&maps.open, -1);
@@ -318,6 +354,9 @@ pub(super) fn end(maps: &Maps) -> Vec<u64> {
         code.copy(R1, R9).add(R1, to).set(R2, length as i32).load(R3, R9, argument(from));
         code.call(function);
         to += length as i32;
+    }
+    if let Some(layout) = &maps.layout {
+        credentials(&mut code, layout, to);
     }
     // An object that has no place is not known.
     code.push_value(&maps.objects, AFTER_END);

@@ -39,7 +39,10 @@ tests! {
         left_running;
     Tracing ["setsid"]:
         a_daemon_that_forks_twice;
+    Tracing ["mount unshare"]:
+        mounts_that_refuse;
     Tracing ["python3"]:
+        a_filter_of_its_own,
         a_hundred_threads;
     Tracing ["ip nc unshare"]:
         netcat_on_port_80,
@@ -145,6 +148,58 @@ fn nothing_is_needed() {
     let (object, names) = minimum(&["true"]);
     assert!(names.is_empty());
     assert_eq!(object["runs"].as_array().unwrap().len(), 4);
+}
+
+/// No capability helps against a read-only mount and the option noexec.
+fn mounts_that_refuse() {
+    let dir = directory();
+    file_in(dir.path());
+    for name in ["fixed", "inert"] {
+        fs::create_dir(dir.path().join(name)).unwrap();
+    }
+    let setup = "mount -t tmpfs -o ro t fixed && mount -t tmpfs -o noexec t inert \
+                 && cp \"${PATH%%:*}\"/chown inert && exec \"$RCAP\" minimize --json \"$@\"";
+    let within = |args: &[&str]| {
+        let mut ran = Command::new("unshare");
+        ran.args(["-m", "--propagation", "private", "sh", "-c", setup, "sh"]);
+        ran.args(LONG).args(args).env("RCAP", program("rcap").get_program());
+        common::ran(ran.current_dir(dir.path()).stdin(Stdio::null()).env_remove(LIBRARIES))
+    };
+    for script in ["touch fixed/new; chown 5 file", "inert/chown 5 file || chown 5 file"] {
+        let ran = within(&["--", "sh", "-c", script]);
+        assert_eq!(ran.status, Some(0), "{script}: {ran:?}");
+        let object: Value = serde_json::from_str(&ran.out).unwrap();
+        assert_eq!(object["minimum"], json!(["cap_chown"]), "{script}: {object}");
+        assert_eq!(object["verdicts"].as_array().unwrap().len(), 1, "{script}: {object}");
+        assert_eq!(object["proved"], true);
+    }
+    let none = within(&["--", "inert/chown", "5", "file"]);
+    assert!(none.status != Some(0) && none.out.is_empty(), "{none:?}");
+    assert!(none.err.contains("inert/chown: Permission denied"), "{none:?}");
+}
+
+/// A program refuses itself a call, and goes another way: only that way needs the capability.
+fn a_filter_of_its_own() {
+    let dir = directory();
+    let file = file_in(dir.path());
+    let script = format!(
+        "import ctypes, os, struct, sys\n\
+         libc = ctypes.CDLL(None)\n\
+         code = [(0x20, 0, 0, 0), (0x15, 0, 1, {}), (6, 0, 0, 0x50001), (6, 0, 0, 0x7fff0000)]\n\
+         code = ctypes.create_string_buffer(b''.join(struct.pack('HBBI', *one) for one in code))\n\
+         filter = struct.pack('HL', 4, ctypes.addressof(code))\n\
+         libc.prctl(38, 1, 0, 0, 0)\n\
+         if libc.prctl(22, 2, filter, 0, 0): sys.exit(7)\n\
+         try:\n\
+         \x20   os.fchown(os.open(sys.argv[1], os.O_RDONLY), 5, 5)\n\
+         \x20   sys.exit(8)\n\
+         except PermissionError: os.chown(sys.argv[1], 6, 6)\n",
+        libc::SYS_fchown
+    );
+    let (object, names) = minimum(&["--", "python3", "-c", &script, &file]);
+    assert_eq!(names, ["cap_chown"], "{object}");
+    assert_eq!(object["verdicts"].as_array().unwrap().len(), 1, "{object}");
+    assert_eq!(object["proved"], true);
 }
 
 /// Runs in a network of its own, where no port is taken, and leaves the machine's alone.

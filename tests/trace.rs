@@ -2,15 +2,18 @@
 
 mod common;
 
+#[path = "trace/denials.rs"]
+mod denials;
+#[path = "trace/rings.rs"]
+mod rings;
+#[path = "trace/stacks.rs"]
+mod stacks;
+
 use std::{
     collections::BTreeMap,
-    ffi::CString,
     fs,
     io::{BufRead, BufReader, Read, Write},
-    os::unix::{
-        ffi::OsStrExt,
-        fs::{MetadataExt, PermissionsExt, chown},
-    },
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
     process::{Command, Stdio},
     thread,
@@ -20,15 +23,19 @@ use std::{
 use common::{
     Followed, directory, instances, program, ran, tracefs, unified, until_exists, wait_until,
 };
-use io_uring::{IoUring, opcode, squeue, types};
+use denials::{
+    objects_of_checks, other_locks, refused_by_a_filter, refused_by_landlock, what_was_refused,
+};
 use nix::{sys::stat::Mode, unistd::mkfifo};
+use rings::{a_ring_that_is_polled, workers_of_io_uring};
 use serde_json::Value;
+use stacks::{functions_of_a_short_program, functions_that_caused_a_check, names_of_functions};
 
 use rcap::{
     Cap,
     identity::Identity,
     launch::Launcher,
-    trace::{Meaning, Need, Options, Recording, Seen, Target, Tracer},
+    trace::{Meaning, Need, Options, Recording, Seen, Tracer},
 };
 
 tests! {
@@ -52,6 +59,7 @@ tests! {
         refused_by_a_filter,
         objects_of_checks,
         workers_of_io_uring,
+        a_ring_that_is_polled,
         saved_and_merged,
         what_is_saved_is_a_new_file,
         a_recording_that_runs,
@@ -120,97 +128,6 @@ fn a_file_is_given_away() {
     assert!(seen.is_sorted_by_key(|one| one.time));
     let count = seen.iter().filter(|one| one.cap == Cap::CHOWN).count();
     assert_eq!(u64::try_from(count), Ok(needs[0].count));
-}
-
-/// Not inlined, and not a tail call.
-#[inline(never)]
-fn gives_away(file: &Path) -> bool {
-    chown(file, Some(1000), Some(0)).is_ok()
-}
-
-/// The frames of this process are those that its own addresses tell.
-fn functions_that_caused_a_check() {
-    let dir = directory();
-    let file = dir.path().join("file");
-    fs::write(&file, "").unwrap();
-    let mut options = options(1024);
-    options.stacks = true;
-    let mut tracer = Tracer::attach(&[Target::Process(std::process::id())], &options).unwrap();
-    assert!(gives_away(&file));
-    let recording = tracer.finish(|_| ()).unwrap();
-    let needs = needs(&recording, Cap::CHOWN);
-    let stacks = &needs[0].stacks;
-    assert!(stacks.len() == 1 && stacks[0].is_whole, "{stacks:?} {:?}", recording.unseen);
-    let own = fs::read_link("/proc/self/exe").unwrap();
-    let own = own.to_str().unwrap();
-    let maps = fs::read_to_string("/proc/self/maps").unwrap();
-    let first = maps.lines().find(|line| line.ends_with(own)).unwrap();
-    let base = u64::from_str_radix(first.split('-').next().unwrap(), 16).unwrap();
-    let frames = &stacks[0].frames;
-    let at = |function: usize| {
-        let start = function as u64 - base;
-        let is_it = |address| (start..start + 4096).contains(&address);
-        frames.iter().position(|frame| frame.object == own && is_it(frame.address))
-    };
-    let inner = at(gives_away as fn(&Path) -> bool as usize);
-    let outer = frames.iter().rposition(|frame| frame.object == own);
-    assert!(inner.is_some_and(|inner| inner > 0) && inner < outer, "{base:x} {stacks:?}");
-    let none = trace(&["--stacks", "--no-outcomes", "true"]);
-    assert_eq!(none.status, Some(125));
-}
-
-/// Names and lines, of a program without frame pointers that ends at once.
-fn names_of_functions() {
-    let dir = directory();
-    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let [source, compiled, stripped, file] = ["a.c", "a", "b", "file"].map(path);
-    let text = "#include <unistd.h>\n\
-                static int __attribute__((noinline)) give(const char *f) {\n\
-                return chown(f, 5, 5) + 1; }\n\
-                static inline __attribute__((always_inline)) int inlined(const char *f) {\n\
-                return give(f) + 1; }\n\
-                int main(int c, char **v) {\n\
-                return inlined(v[1]) - 2; }\n";
-    fs::write(&source, text).unwrap();
-    fs::write(&file, "").unwrap();
-    for (more, to) in [(&["-g"][..], &compiled), (&["-s"], &stripped)] {
-        let args = ["-O2", "-fomit-frame-pointer", "-o", to, &source];
-        let status = Command::new("cc").args(args).args(more).status().unwrap();
-        assert!(status.success());
-    }
-    let frames = |program: &str| {
-        let report = report(&["--stacks", "--", program, &file]);
-        let checks = report["checks"].as_array().unwrap();
-        let check = checks.iter().find(|check| check["cap"] == "cap_chown").unwrap();
-        let frames = check["stacks"][0]["frames"].as_array().unwrap().clone();
-        let own = frames.into_iter().filter(|frame| frame["object"] == program);
-        let own: Vec<String> =
-            own.map(|frame| format!("{}:{}", frame["function"], frame["line"])).collect();
-        (own.join(" "), report["unseen"].to_string())
-    };
-    let (found, _) = frames(&compiled);
-    assert!(found.starts_with("\"give\":3 \"inlined\":5 \"main\":7 "), "{found}");
-    let (found, unseen) = frames(&stripped);
-    assert!(found.starts_with("null:null null:null "), "{found}");
-    assert!(unseen.contains("/b, which has no symbols"), "{unseen}");
-}
-
-/// The mappings of a program are recorded, so it need not live until the record is read.
-fn functions_of_a_short_program() {
-    let dir = directory();
-    let file = dir.path().join("file");
-    fs::write(&file, "").unwrap();
-    let report = report(&["--stacks", "--", "chown", "1000", file.to_str().unwrap()]);
-    let checks = report["checks"].as_array().unwrap();
-    let check = checks.iter().find(|check| check["cap"] == "cap_chown").unwrap();
-    let stack = &check["stacks"][0];
-    let frames = stack["frames"].as_array().unwrap().iter();
-    let objects: Vec<&str> = frames.map(|frame| frame["object"].as_str().unwrap()).collect();
-    let program = check["program"].as_str().unwrap();
-    let program = fs::canonicalize(program).unwrap();
-    assert!(objects.iter().any(|object| Path::new(object) == program), "{report}");
-    assert!(objects.iter().all(|object| object.starts_with('/')), "{report}");
-    assert_eq!(stack["is_whole"], true, "{report}");
 }
 
 fn threads_and_children_are_followed() {
@@ -618,194 +535,6 @@ fn unused_in_a_unit() {
     assert_eq!(found, 1);
     assert_eq!((&closed.0, closed.1), (&Value::Null, 0));
     assert!(closed.2.contains("other.json"), "{}", closed.2);
-}
-
-/// The rows of `refused`, as (system call, lock, object, capabilities).
-fn refused(report: &Value) -> Vec<(String, String, String, Vec<String>)> {
-    let rows = report["refused"].as_array().unwrap().iter();
-    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    rows.map(|row| {
-        let caps = names(&row["caps"]).into_iter().map(str::to_owned).collect();
-        (text(&row["system_call"]), text(&row["lock"]), text(&row["object"]["name"]), caps)
-    })
-    .collect()
-}
-
-/// Each with the mechanism that denied it, and the object.
-fn what_was_refused() {
-    type Row<'a> = (&'a [&'a str], &'a str, &'a str, &'a str, &'a [&'a str]);
-    let dir = directory();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let [secret, other, script] = ["secret", "other", "script"].map(path);
-    for file in [&secret, &other, &script] {
-        fs::write(file, "").unwrap();
-    }
-    fs::set_permissions(&secret, fs::Permissions::from_mode(0o600)).unwrap();
-    let reads = &["cap_dac_override", "cap_dac_read_search"][..];
-    #[rustfmt::skip]
-    let rows: [Row<'_>; 4] = [
-        (&["cat", &secret],           "openat",   "capability", &secret, reads),
-        (&["chown", "5", &other],     "fchownat", "capability", &other,  &["cap_chown"]),
-        (&["sh", "-c", &script],      "execve",   "file-mode",  &script, &[]),
-        (&["sh", "-c", "kill -9 1"],  "kill",     "capability", "process 1", &["cap_kill"]),
-    ];
-    for (command, call, lock, object, caps) in rows {
-        let mut ran = program("rcap");
-        ran.args(["trace", "--json", "--"]).arg(program("capsh").get_program());
-        let words = ["--user=nobody", "--exec"];
-        ran.args(words).args(command).stdin(Stdio::null());
-        let report: Value = serde_json::from_str(&common::ran(&mut ran).out).unwrap();
-        let all = refused(&report);
-        let row = all.iter().find(|row| row.0 == call && row.2.starts_with(object));
-        let row = row.unwrap_or_else(|| panic!("{command:?}: {all:?}"));
-        assert!(row.1 == lock && row.3 == caps, "{row:?}");
-    }
-    let text = trace(&["--refusals", "--", "true"]).err;
-    assert!(text.starts_with("Refused: none\n") && !text.contains("Candidates"), "{text}");
-}
-
-/// Mechanisms that have no capability, and the reason for which a program that has ended lacked one.
-/// Everything is in a mount namespace of its own.
-fn other_locks() {
-    type Row<'a> = (&'a str, &'a str, &'a str, &'a str, &'a [&'a str], &'a str);
-    let dir = directory();
-    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
-    let setup = "mount -t tmpfs t . && cd . && cd \"$PWD\" && touch immutable append secret \
-                 && mkdir closed && chmod 755 . && chmod 600 secret && cp \"${PATH%%:*}\"/cat cat \
-                 && cp \"${PATH%%:*}\"/true true && \"$SETCAP\" cap_sys_time=ep true \
-                 && \"$SETCAP\" cap_dac_read_search=ep cat && chattr +i immutable closed \
-                 && chattr +a append && exec \"$RCAP\" trace --json -- sh -c \"$1\"";
-    let capsh = program("capsh").get_program().to_str().unwrap().to_owned();
-    let without = |caps: &str, script: &str| format!("{capsh} --drop={caps} -- -c '{script}'");
-    let [chown, executed] =
-        [without("cap_chown", "chown 5 secret"), without("cap_sys_time", "./true")];
-    let bound = format!("{capsh} --user=nobody --no-new-privs -- -c './cat secret; true'");
-    let plain = format!("{capsh} --user=nobody -- -c 'cat secret; true'");
-    let reads = &["cap_dac_override", "cap_dac_read_search"][..];
-    #[rustfmt::skip]
-    let rows: [Row<'_>; 8] = [
-        ("rm immutable",   "unlinkat", "immutable",  "immutable",    &[],               ""),
-        ("chown 5 append", "fchownat", "immutable",  "append",       &[],               ""),
-        ("touch closed/n", "openat",   "immutable",  "closed/n",     &[],               ""),
-        ("rm -r closed",   "unlinkat", "",           "",             &[],               ""),
-        (&executed,        "execve",   "file-caps",  "true",         &["cap_sys_time"], ""),
-        (&chown,           "fchownat", "capability", "secret",       &["cap_chown"],
-         "not in the bounding set"),
-        (&bound,           "openat",   "capability", "secret",       reads,
-         "no_new_privs disabled the file capabilities of "),
-        (&plain,           "openat",   "capability", "secret",       reads,
-         "gets it neither from the ambient set nor from a file"),
-    ];
-    for (script, call, lock, object, caps, because) in rows {
-        let mut ran = Command::new("unshare");
-        ran.args(["-m", "--propagation", "private", "sh", "-c", setup, "sh", script]);
-        ran.current_dir(dir.path()).stdin(Stdio::null());
-        for name in ["rcap", "setcap"] {
-            ran.env(name.to_uppercase(), program(name).get_program());
-        }
-        let ran = common::ran(&mut ran);
-        let report: Value = serde_json::from_str(&ran.out).unwrap_or_else(|_| panic!("{ran:?}"));
-        let all = refused(&report);
-        if lock.is_empty() {
-            // An empty directory that is immutable itself can be removed by nobody, and has no file.
-            assert!(all.iter().all(|row| row.0 != call || row.1 == "immutable"), "{report}");
-            continue;
-        }
-        let object = dir.path().join(object).to_str().unwrap().to_owned();
-        let row = all.iter().position(|row| row.0 == call && row.2 == object);
-        let at = row.unwrap_or_else(|| panic!("{script}: {report}"));
-        assert!(all[at].1 == lock && all[at].3 == caps, "{script}: {report}");
-        let found = report["refused"][at]["because"].as_str().unwrap_or_default();
-        assert!(found.contains(because) && because.is_empty() == found.is_empty(), "{report}");
-    }
-}
-
-/// A program that restricts itself by Landlock is denied what its user may do.
-fn refused_by_landlock() {
-    let script = "import ctypes, struct, sys\n\
-                  libc = ctypes.CDLL(None)\n\
-                  call = libc.syscall\n\
-                  try: open('/etc/hostname/none')\n\
-                  except OSError: pass\n\
-                  ruleset = call(444, struct.pack('Q', 1 << 2), ctypes.c_size_t(8), 0)\n\
-                  if ruleset < 0: sys.exit(7)\n\
-                  libc.prctl(38, 1, 0, 0, 0)\n\
-                  if call(446, ruleset, 0): sys.exit(8)\n\
-                  try: open('/etc/passwd')\n\
-                  except PermissionError: sys.exit(0)\n\
-                  sys.exit(9)\n";
-    let report = report(&["--", "python3", "-c", script]);
-    // A kernel without Landlock.
-    if report["exit"]["code"] == 7 {
-        return;
-    }
-    assert_eq!(report["exit"]["code"], 0, "{report}");
-    let want = ("openat".into(), "landlock".into(), "/etc/passwd".into(), vec![]);
-    assert_eq!(refused(&report), [want], "{report}");
-}
-
-/// A filter of system calls stops a call before it begins.
-fn refused_by_a_filter() {
-    let dir = directory();
-    let file = dir.path().join("file");
-    fs::write(&file, "").unwrap();
-    // The children of this process inherit the filter, and this process makes no such call.
-    common::refuse_calls_with(&[u32::try_from(libc::SYS_fchownat).unwrap()], libc::EPERM);
-    let report = report(&["--", "chown", "5", file.to_str().unwrap()]);
-    let want = ("fchownat".into(), "seccomp".into(), file.to_str().unwrap().into(), vec![]);
-    assert_eq!(refused(&report), [want], "{report}");
-    assert_eq!(names(&report["missing"]), [""; 0]);
-}
-
-/// A path with its owner, and the alternatives that follow from it.
-fn objects_of_checks() {
-    let dir = directory();
-    let closed = dir.path().join("closed");
-    fs::create_dir(&closed).unwrap();
-    let [one, two] = ["one", "two"].map(|name| closed.join(name));
-    for file in [&one, &two] {
-        fs::write(file, "").unwrap();
-        chown(file, Some(1234), Some(1234)).unwrap();
-        fs::set_permissions(file, fs::Permissions::from_mode(0o600)).unwrap();
-    }
-    let files = [one.to_str().unwrap(), two.to_str().unwrap()];
-    let found = report(&["--", "cat", files[0], files[1]]);
-    let checks = found["checks"].as_array().unwrap();
-    let need = checks.iter().find(|one| one["cap"] == "cap_dac_read_search").unwrap();
-    let objects = need["objects"].as_array().unwrap();
-    let name_of = |object: &Value| object["name"].as_str().unwrap().to_owned();
-    assert_eq!(objects.iter().map(name_of).collect::<Vec<_>>(), files, "{need}");
-    assert_eq!(objects[0]["file"]["owner"], 1234);
-    assert_eq!(objects[0]["file"]["mode"].as_u64().unwrap() & 0o7777, 0o600);
-    let text = trace(&["--", "cat", files[0], files[1]]).err;
-    let want = format!("needed for 2 files of user 1234 in {}.", closed.display());
-    assert!(text.contains(&want) && text.contains("nothing else needed it"), "{text}");
-}
-
-/// Worker threads of io_uring count for the program that owns the ring.
-#[expect(unsafe_code, reason = "a request has the address of a path")]
-fn workers_of_io_uring() {
-    let dir = directory();
-    let file = dir.path().join("file");
-    fs::write(&file, "").unwrap();
-    chown(&file, Some(1234), Some(1234)).unwrap();
-    fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
-    let own = [Target::Process(std::process::id())];
-    let mut tracer = Tracer::attach(&own, &options(1024)).unwrap();
-    // Where the kernel has no io_uring, or forbids it, there is nothing to see.
-    let Ok(mut ring) = IoUring::new(1) else { return };
-    let path = CString::new(file.as_os_str().as_bytes()).unwrap();
-    let open = opcode::OpenAt::new(types::Fd(libc::AT_FDCWD), path.as_ptr());
-    let open = open.flags(libc::O_RDONLY).build().flags(squeue::Flags::ASYNC);
-    // SAFETY: the path lives until the request has ended.
-    unsafe { ring.submission().push(&open) }.unwrap();
-    ring.submit_and_wait(1).unwrap();
-    assert!(ring.completion().next().unwrap().result() >= 0);
-    let recording = tracer.finish(|_| ()).unwrap();
-    let needs = needs(&recording, Cap::DAC_READ_SEARCH);
-    assert!(needs.len() == 1 && needs[0].meaning == Meaning::Candidate, "{recording:?}");
-    assert_eq!(Path::new(&needs[0].program), std::env::current_exe().unwrap());
 }
 
 fn each_check_as_it_happens() {

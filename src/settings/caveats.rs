@@ -125,7 +125,11 @@ fn unknown(source: &Settings, written: &Settings) -> Option<String> {
 
 /// Returns the caveat about a non-root user who gets capabilities only from a file.
 fn by_file(source: &Settings, written: &Settings, class: Class) -> Option<String> {
-    let wanted = source.offered() & (written.bounding - written.ambient);
+    let mut wanted = source.offered() & (written.bounding - written.ambient);
+    if source.engine.as_ref().is_some_and(Engine::has_images) {
+        // Defaults of an engine were not asked for.
+        wanted &= source.named.add;
+    }
     if class == Class::File {
         let user = source.user.user().filter(|user| !user.is_root())?;
         return Some(if source.caps.permitted.is_empty() {

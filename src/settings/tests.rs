@@ -186,6 +186,18 @@ fn file_capabilities() {
     }
 }
 
+/// Nothing is advised for the defaults of an engine.
+#[cfg(feature = "settings")]
+#[test]
+fn defaults_are_not_asked_for() {
+    let caveats = |line: &str| {
+        let source = read_in(line, None, &Context::default()).unwrap().remove(0);
+        Format::Systemd.export(&source, &Target::default()).unwrap().caveats.concat()
+    };
+    assert!(!caveats("docker run --user 1000 img").contains("setcap"));
+    assert!(caveats("docker run --user 1000 --cap-add net_raw img").contains("setcap"));
+}
+
 /// Capabilities that an old engine has no name for.
 #[test]
 fn names_of_old_engines() {

@@ -124,7 +124,7 @@ pub(crate) fn docker_lines() {
     }
     // A program whose file has capabilities.
     let caps = FileCaps { permitted: Cap::NET_RAW | Cap::KILL, effective: true, ..FileCaps::EMPTY };
-    let _ = rcap::file::write(&root.join("bin/busybox"), &caps).unwrap();
+    let _ = rcap::file::write(root.join("bin/busybox"), &caps).unwrap();
     let import = "tar -C \"$0\" --xattrs --xattrs-include='*' -c . | docker import - rcap-test:2";
     let import = ran(daemon.client("sh").args(["-c", import]).arg(&root));
     assert_eq!(import.status, Some(0), "{import:?}");

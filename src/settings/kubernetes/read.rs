@@ -153,7 +153,7 @@ fn note_pod(settings: &mut Settings, pod: &Value, of_pod: &Value) {
                 Topic::NoEffect,
                 format!(
                     "securityContext.{key} of the pod is not a field and has no effect: it \
-                     belongs into that of each container"
+                     belongs in that of each container"
                 ),
             );
         }

@@ -211,7 +211,7 @@ mod tests {
         };
         let raw = given(Cap::NET_RAW.into());
         assert_eq!(differences(&raw, &raw, most), []);
-        // What this system does not have is no difference.
+        // A capability that this system lacks is not a difference.
         assert_eq!(differences(&raw, &given(CapSet::NAMED), Cap::NET_RAW.into()), []);
         let none = given(CapSet::empty());
         let rows = differences(&none, &raw, most);

@@ -23,7 +23,7 @@ fn usage() {
     #[rustfmt::skip]
     let rows: [(&[&str], &str); 4] = [
         (&["true"],                                      "a program requires --caps or --from"),
-        (&["--caps", "kill", "--check-in", "x", "true"], "--check-in requires `docker run`"),
+        (&["--caps", "kill", "--check-in", "x", "true"], "--check-in requires a container"),
         (&["--caps", "kill", "docker", "run", "x"],      "--caps cannot be used for a container"),
         (&["--caps", "kill", "systemctl", "restart", "x"], "would not measure it"),
     ];

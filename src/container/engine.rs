@@ -2,8 +2,11 @@
 
 use std::{
     fmt, fs,
+    io::{self, Write},
     os::unix::{net::UnixStream, process::CommandExt},
+    path::Path,
     process::{Command, Stdio},
+    thread,
 };
 
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -12,7 +15,7 @@ use serde_json::Value;
 use crate::{Error, launch::helper, proc::Proc, settings::after_wrappers, trace::Target};
 
 /// The label of all containers and volumes that a measurement has made. Its value is the process.
-const LABEL: &str = "io.rcap.run";
+pub(super) const LABEL: &str = "io.rcap.run";
 
 /// An engine, through its client.
 #[derive(Clone, Debug)]
@@ -95,19 +98,10 @@ impl Engine {
 
     /// Runs a command of the client, and returns its standard output.
     pub(super) fn output(&self, args: &[&str]) -> Result<String, Failed> {
-        let failed = |message: String| {
-            let program = self.words.get(after_wrappers(&self.words));
-            let program = program.map_or("docker", String::as_str);
-            let command = format!("{program} {}", args.first().copied().unwrap_or_default());
-            Failed::Client { command, message }
-        };
-        let output = self.command(args).output().map_err(|err| failed(err.to_string()))?;
-        if output.status.success() {
-            return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
-        }
-        let text = String::from_utf8_lossy(&output.stderr);
-        let last = text.lines().map(str::trim).rfind(|line| !line.is_empty());
-        Err(failed(last.unwrap_or("failed without a message").to_owned()))
+        let program = self.words.get(after_wrappers(&self.words));
+        let program = program.map_or("docker", String::as_str);
+        let name = format!("{program} {}", args.first().copied().unwrap_or_default());
+        answer(self.command(args), &name, None)
     }
 
     /// Returns the facts about a container.
@@ -120,8 +114,13 @@ impl Engine {
 
     /// Returns the label of this process.
     pub(super) fn label() -> String {
+        format!("{LABEL}={}", Engine::owner())
+    }
+
+    /// Returns the value of the label: the ID and the start of this process.
+    pub(super) fn owner() -> String {
         let pid = std::process::id();
-        format!("{LABEL}={pid}-{}", start_time(pid).unwrap_or_default())
+        format!("{pid}-{}", start_time(pid).unwrap_or_default())
     }
 
     /// Removes a container and its anonymous volumes, even if it is running.
@@ -135,25 +134,75 @@ impl Engine {
         let _ = self.output(&["volume", "rm", "--force", "--", name]);
     }
 
+    /// Returns whether there is a volume with this name.
+    pub(super) fn has_volume(&self, name: &str) -> bool {
+        self.output(&["volume", "inspect", "--", name]).is_ok()
+    }
+
+    /// Creates a volume with the files of another one, if that exists.
+    pub(super) fn copy_volume(&self, name: &str, copy: &str) -> Result<(), Failed> {
+        let place = |name: &str| {
+            let format = "--format={{.Driver}} {{len .Options}} {{.Mountpoint}}";
+            self.output(&["volume", "inspect", format, "--", name])
+        };
+        self.output(&["volume", "create", &format!("--label={}", Engine::label()), copy])?;
+        let from = match place(name) {
+            Err(Failed::Client { message, .. })
+                if message.to_ascii_lowercase().contains("no such volume") =>
+            {
+                return Ok(());
+            }
+            from => from?,
+        };
+        let failed = || {
+            Failed::Unfit(format!("the volume {name} cannot be copied (--shared-volumes uses it)"))
+        };
+        // A volume with options is only mounted while it is used.
+        let from = from.strip_prefix("local 0 ").ok_or_else(failed)?;
+        let to = place(copy)?;
+        let to = to.strip_prefix("local 0 ").ok_or_else(failed)?;
+        let mut copier = Command::new("cp");
+        copier.args(["-a", "--"]).arg(Path::new(from).join(".")).arg(to).stdin(Stdio::null());
+        let copied = copier.stdout(Stdio::null()).stderr(Stdio::null()).status();
+        if copied.is_ok_and(|status| status.success()) { Ok(()) } else { Err(failed()) }
+    }
+
     /// Removes the containers and volumes of earlier processes, which were killed before they could
     /// do it.
     pub(super) fn clean(&self) -> Result<(), Failed> {
+        self.remove_all(|owner| !lives(owner))
+    }
+
+    /// Removes everything that this process has made.
+    pub(super) fn remove_own(&self) {
+        let own = Engine::owner();
+        let _ = self.remove_all(|owner| owner == own);
+    }
+
+    fn remove_all(&self, is_owned: impl Fn(&str) -> bool) -> Result<(), Failed> {
         let filter = format!("--filter=label={LABEL}");
-        let is_left = |id: &str, kind: &str, labels: &str| {
+        let owned = |list: &[&str], kind: &str, labels: &str| -> Result<Vec<String>, Failed> {
+            let text = self.output(&[list, &["--quiet", &filter]].concat())?;
             let format = format!("--format={{{{index {labels} \"{LABEL}\"}}}}");
-            // Another process may have removed it meanwhile.
-            let owner = self.output(&["inspect", kind, &format, "--", id]);
-            owner.is_ok_and(|owner| !lives(&owner))
+            let is_owned = |name: &&str| {
+                // Another process may have removed it meanwhile.
+                let owner = self.output(&["inspect", kind, &format, "--", *name]);
+                owner.is_ok_and(|owner| is_owned(&owner))
+            };
+            Ok(text.lines().filter(is_owned).map(str::to_owned).collect())
         };
-        for id in self.output(&["ps", "--all", "--no-trunc", "--quiet", &filter])?.lines() {
-            if is_left(id, "--type=container", ".Config.Labels") {
-                self.remove(id);
-            }
+        let containers = ["ps", "--all", "--no-trunc"];
+        for id in owned(&containers, "--type=container", ".Config.Labels")? {
+            self.remove(&id);
         }
-        for name in self.output(&["volume", "ls", "--quiet", &filter])?.lines() {
-            if is_left(name, "--type=volume", ".Labels") {
-                self.remove_volume(name);
-            }
+        for name in owned(&["volume", "ls"], "--type=volume", ".Labels")? {
+            self.remove_volume(&name);
+        }
+        for id in owned(&["network", "ls"], "--type=network", ".Labels")? {
+            let _ = self.output(&["network", "rm", "--", &id]);
+        }
+        for id in owned(&["image", "ls"], "--type=image", ".Config.Labels")? {
+            let _ = self.output(&["image", "rm", "--", &id]);
         }
         Ok(())
     }
@@ -201,6 +250,37 @@ impl Engine {
         let credentials = getsockopt(&socket, PeerCredentials).ok()?;
         u32::try_from(credentials.pid()).ok()
     }
+}
+
+/// Runs a client with this standard input, and returns its standard output.
+pub(super) fn answer(
+    mut command: Command,
+    name: &str,
+    input: Option<&str>,
+) -> Result<String, Failed> {
+    let failed = |message: String| Failed::Client { command: name.to_owned(), message };
+    let unstarted = |err: io::Error| failed(err.to_string());
+    command.stdin(if input.is_some() { Stdio::piped() } else { Stdio::null() });
+    command.stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().map_err(unstarted)?;
+    let stdin = child.stdin.take();
+    let output = thread::scope(|scope| {
+        scope.spawn(move || {
+            // A client that does not read says why.
+            stdin.zip(input).map(|(mut stdin, text)| stdin.write_all(text.as_bytes()))
+        });
+        child.wait_with_output()
+    });
+    let output = output.map_err(unstarted)?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    }
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines = || text.lines().map(str::trim).filter(|line| !line.is_empty());
+    // Compose prints a summary after the error.
+    let is_error = |line: &&str| line.to_ascii_lowercase().starts_with("error");
+    let message = lines().rfind(is_error).or_else(|| lines().next_back());
+    Err(failed(message.unwrap_or("failed without a message").to_owned()))
 }
 
 /// Returns whether the process of a label is still running.

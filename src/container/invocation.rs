@@ -169,7 +169,7 @@ fn cap_options(set: CapSet) -> impl Iterator<Item = String> {
 }
 
 /// Returns the name of a capability as engines write it, such as `NET_RAW`.
-fn bare(cap: Cap) -> String {
+pub(super) fn bare(cap: Cap) -> String {
     let name = cap.to_string().to_ascii_uppercase();
     name.strip_prefix("CAP_").map(str::to_owned).unwrap_or(name)
 }

@@ -3,17 +3,24 @@
 //!
 //! `docker run` is a client: the container is a child of the engine, so a recording of the client
 //! and its descendants shows nothing of the container. [`Delegation::of`] recognizes such a command
-//! line. [`Container`] runs the container of one with given capabilities.
+//! line, and a [`Recipe`] has the way to create its container: [`Invocation`] for `docker run`, and
+//! [`Service`] for Compose. [`Container`] runs such containers with given capabilities.
 
 mod client;
 mod engine;
 mod invocation;
+mod project;
+mod recipe;
+mod service;
 mod trial;
 mod view;
 
 pub use client::{Client, Delegation, is_remote};
 pub use engine::{Engine, Failed};
 pub use invocation::Invocation;
+use invocation::bare;
+pub use recipe::Recipe;
+pub use service::Service;
 pub use trial::{Container, Setup};
 
 #[cfg(test)]

@@ -2,15 +2,14 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread,
     time::Duration,
 };
 
 use serde_json::Value;
 
-use super::{Engine, Failed, Invocation, view};
+use super::{Engine, Failed, Recipe, view};
 use crate::{
     Cap, CapSet, Op,
     launch::Launcher,
@@ -98,9 +97,9 @@ impl Recorded {
 #[expect(missing_debug_implementations, reason = "it contains a closure")]
 pub struct Container {
     engine: Engine,
-    invocation: Invocation,
+    recipe: Recipe,
     most: CapSet,
-    /// Whether runs with `most` have the capabilities of the command line's own options.
+    /// Whether runs with `most` have the capabilities of the recipe's own settings.
     is_as_given: bool,
     setup: Setup,
     options: Options,
@@ -112,87 +111,86 @@ pub struct Container {
     /// Whether runs share something that they can write to.
     is_stateful: bool,
     runs: u32,
+    _made: Made,
+}
+
+/// The networks, volumes and containers of a project, which are removed when dropped.
+struct Made {
+    engine: Engine,
+    is_project: bool,
+}
+
+impl Drop for Made {
+    fn drop(&mut self) {
+        if self.is_project {
+            self.engine.remove_own();
+        }
+    }
 }
 
 impl Container {
-    /// Looks at the container that a command line would create with at most these capabilities, and
-    /// removes what was left behind by earlier measurements that were killed.
+    /// Looks at the container that a recipe creates with at most these capabilities, and removes
+    /// what was left behind by earlier measurements that were killed.
     ///
     /// # Errors
     ///
-    /// The engine refuses the command line, or it needs a check to be measured.
+    /// The engine refuses the recipe, or it needs a check to be measured.
     pub fn new(
-        invocation: Invocation,
+        recipe: Recipe,
         most: CapSet,
         setup: Setup,
         options: Options,
         cancelled: Box<dyn FnMut() -> bool>,
     ) -> Result<Container, Failed> {
-        let engine = Engine::new(&invocation.before);
-        engine.clean()?;
-        let (probe, most) = probe(&engine, &invocation, most)?;
-        let facts = engine.inspect(&probe.id)?;
-        drop(probe);
-        Container::of(engine, invocation, &facts, (most, false), (setup, options, cancelled))
+        Container::of(recipe, Some(most), setup, options, cancelled)
     }
 
-    /// Looks at the container that a command line creates with its own options: runs with
+    /// Looks at the container that a recipe creates with its own settings: runs with
     /// [`Container::most`] have exactly what these give.
     ///
     /// # Errors
     ///
     /// Those of [`Container::new`].
     pub fn as_given(
-        invocation: Invocation,
+        recipe: Recipe,
         setup: Setup,
         options: Options,
         cancelled: Box<dyn FnMut() -> bool>,
     ) -> Result<Container, Failed> {
-        let engine = Engine::new(&invocation.before);
-        engine.clean()?;
-        let words = invocation.create(None, &Engine::label(), &BTreeMap::new(), false);
-        let probe = Created::new(&engine, &words)?;
-        let facts = engine.inspect(&probe.id)?;
-        drop(probe);
-        let most = given(&facts)?;
-        Container::of(engine, invocation, &facts, (most, true), (setup, options, cancelled))
+        Container::of(recipe, None, setup, options, cancelled)
     }
 
     fn of(
-        engine: Engine,
-        invocation: Invocation,
-        facts: &Value,
-        (most, is_as_given): (CapSet, bool),
-        (setup, options, cancelled): (Setup, Options, Box<dyn FnMut() -> bool>),
+        mut recipe: Recipe,
+        most: Option<CapSet>,
+        setup: Setup,
+        options: Options,
+        cancelled: Box<dyn FnMut() -> bool>,
     ) -> Result<Container, Failed> {
+        let engine = recipe.engine();
+        engine.clean()?;
+        let made =
+            Made { engine: engine.clone(), is_project: matches!(recipe, Recipe::Service(_)) };
+        recipe.prepare(setup.shared_volumes)?;
+        let is_as_given = most.is_none();
+        let (probe, most) = probe(&engine, &recipe, most)?;
+        let facts = engine.inspect(&probe.id)?;
+        drop(probe);
+        let most = most.map_or_else(|| given(&facts), Ok)?;
         let test = &facts["Config"]["Healthcheck"]["Test"];
         let has_health_check = test[0].as_str().is_some_and(|kind| kind != "NONE");
         let is_judged = has_health_check || setup.check.is_some() || setup.check_in.is_some();
-        if invocation.has("detach") && !is_judged {
-            let words = "with --detach and without a HEALTHCHECK, --check or --check-in has to \
-                         show that the container works";
+        if recipe.requires_check() && !is_judged {
+            let words = "without a HEALTHCHECK, --check or --check-in has to show that a container \
+                         in the background works";
             return Err(Failed::Unfit(words.to_owned()));
         }
-        let mounts: Vec<&Value> = facts["Mounts"].as_array().into_iter().flatten().collect();
-        let is_writable = |mount: &Value| mount["RW"] == true;
-        let is_named = |mount: &Value| {
-            let name = mount["Name"].as_str().unwrap_or_default();
-            let is_anonymous =
-                name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
-            mount["Type"] == "volume" && !is_anonymous
-        };
-        let volumes = mounts.iter().filter(|mount| is_named(mount) && !setup.shared_volumes);
-        let volumes =
-            volumes.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect();
-        let is_shared = |mount: &&&Value| {
-            is_writable(mount)
-                && (mount["Type"] == "bind" || is_named(mount) && setup.shared_volumes)
-        };
-        let is_stateful = mounts.iter().any(|mount| is_shared(&mount));
+        let volumes = if setup.shared_volumes { Vec::new() } else { recipe.volumes(&facts)? };
+        let is_stateful = recipe.is_stateful(&facts, setup.shared_volumes);
         let recorded = Recorded::of(&engine, &options);
         Ok(Container {
             engine,
-            invocation,
+            recipe,
             most,
             is_as_given,
             setup,
@@ -203,6 +201,7 @@ impl Container {
             volumes,
             is_stateful,
             runs: 0,
+            _made: made,
         })
     }
 
@@ -247,46 +246,29 @@ impl Container {
     fn copies(&self) -> Result<Copies<'_>, Failed> {
         let mut copies = Copies { engine: &self.engine, names: BTreeMap::new() };
         for name in &self.volumes {
-            let place = |name: &str| {
-                let place = self.engine.output(&[
-                    "volume",
-                    "inspect",
-                    "--format={{.Mountpoint}}",
-                    "--",
-                    name,
-                ]);
-                place.map(PathBuf::from)
-            };
             let copy = format!("rcap-{}-{}-{name}", std::process::id(), self.runs);
-            let label = format!("--label={}", Engine::label());
-            self.engine.output(&["volume", "create", &label, &copy])?;
             copies.names.insert(name.clone(), copy.clone());
-            let (from, to) = (place(name)?, place(&copy)?);
-            let mut copier = Command::new("cp");
-            copier.args(["-a", "--"]).arg(from.join(".")).arg(&to).stdin(Stdio::null());
-            let copied = copier.stdout(Stdio::null()).stderr(Stdio::null()).status();
-            if !copied.is_ok_and(|status| status.success()) {
-                let words =
-                    format!("the volume {name} cannot be copied (--shared-volumes uses it)");
-                return Err(Failed::Unfit(words));
-            }
+            self.engine.copy_volume(name, &copy)?;
         }
         Ok(copies)
     }
 }
 
-/// Creates a container with all capabilities of `most` that the engine knows.
+/// Creates a container with all capabilities of `most` that the engine knows, or with those of its
+/// own settings.
 fn probe<'a>(
     engine: &'a Engine,
-    invocation: &Invocation,
-    mut most: CapSet,
-) -> Result<(Created<'a>, CapSet), Failed> {
+    recipe: &Recipe,
+    mut most: Option<CapSet>,
+) -> Result<(Created<'a>, Option<CapSet>), Failed> {
     loop {
-        let words = invocation.create(Some(most), &Engine::label(), &BTreeMap::new(), false);
-        match Created::new(engine, &words) {
-            Err(Failed::Client { message, .. }) if unknown(&message, most).is_some() => {
-                // An old engine does not know the newest capabilities of the kernel.
-                most -= unknown(&message, most).unwrap_or_default();
+        match Created::new(engine, recipe, most, &BTreeMap::new(), false) {
+            // An old engine does not know the newest capabilities of the kernel.
+            Err(Failed::Client { message, command }) => {
+                match (most, most.and_then(|most| unknown(&message, most))) {
+                    (Some(all), Some(cap)) => most = Some(all - cap),
+                    _ => return Err(Failed::Client { message, command }),
+                }
             }
             created => return Ok((created?, most)),
         }
@@ -330,11 +312,14 @@ struct Created<'a> {
 }
 
 impl Created<'_> {
-    fn new<'a>(engine: &'a Engine, words: &[String]) -> Result<Created<'a>, Failed> {
-        let words: Vec<&str> = words.iter().map(String::as_str).collect();
-        let text = engine.output(&words)?;
-        // An image that is pulled may be announced before the ID.
-        let id = text.lines().last().unwrap_or_default().trim().to_owned();
+    fn new<'a>(
+        engine: &'a Engine,
+        recipe: &Recipe,
+        caps: Option<CapSet>,
+        copies: &BTreeMap<String, String>,
+        is_checked: bool,
+    ) -> Result<Created<'a>, Failed> {
+        let id = recipe.create(engine, caps, copies, is_checked)?;
         Ok(Created { engine, id })
     }
 }
@@ -421,10 +406,9 @@ impl Container {
         // The container is removed before the volumes that it uses.
         let copies = self.copies()?;
         let is_as_given = self.is_as_given && attempt.set == self.most;
-        let set = (!is_as_given).then_some(attempt.set);
-        let (label, keeps_check) = (Engine::label(), self.has_health_check);
-        let words = self.invocation.create(set, &label, &copies.names, keeps_check);
-        let created = Created::new(&self.engine, &words)?;
+        let caps = (!is_as_given).then_some(attempt.set);
+        let (engine, copied) = (&self.engine, &copies.names);
+        let created = Created::new(engine, &self.recipe, caps, copied, self.has_health_check)?;
         let id = &*created.id;
         let failed = |err| Op::Fork.thread(err);
         let (capture, [out, err]) = Capture::start().map_err(failed)?;
@@ -433,7 +417,8 @@ impl Container {
         let (mut tracer, mut child) = self.recorded.start(client, &self.options)?;
         let named = self.check(id);
         let mut check = named.as_ref().map(|(_, line)| HealthCheck::new(line));
-        let limit = attempt.limit.or(check.is_some().then_some(Duration::from_secs(120)));
+        let is_limited = check.is_some() || self.recipe.may_be_server();
+        let limit = attempt.limit.or(is_limited.then_some(Duration::from_secs(120)));
         let watch = Watch::new(check.as_mut(), self.setup.settle, limit);
         let is_inside = self.setup.check.is_none();
         let over = wait(&mut child, tracer.as_mut(), watch, is_inside, cancelled)?;

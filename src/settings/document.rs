@@ -12,7 +12,7 @@ use super::SettingsError;
 const VALUES: usize = 1_000_000;
 
 /// Returns the documents in a text, without those that are empty.
-pub(super) fn parse(text: &str) -> Result<Vec<Value>, SettingsError> {
+pub(crate) fn parse(text: &str) -> Result<Vec<Value>, SettingsError> {
     // JSON is YAML, but its tabs are not.
     let left = Cell::new(VALUES);
     let mut json = serde_json::Deserializer::from_str(text);

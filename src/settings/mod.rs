@@ -34,6 +34,7 @@ pub use text::shell_word;
 pub use user::{Id, User};
 #[cfg(feature = "cli")]
 pub(crate) use {
+    document::parse as documents,
     line::{LineOption, is_valued_global, split_options},
     systemd::{
         lines as unit_lines,

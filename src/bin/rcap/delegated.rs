@@ -3,9 +3,12 @@
 
 use std::{env, ffi::OsString};
 
-use rcap::container::{Client, Delegation, Engine};
+use rcap::{
+    container::{Client, Delegation, Engine, Failed, Invocation, Recipe, Service},
+    tools::Mistake,
+};
 
-use super::failure::Failure;
+use super::{args::ComposeFiles, failure::Failure};
 
 /// A command that measures a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +17,61 @@ pub(crate) enum Measure {
     Minimize,
 }
 
-/// Returns the command line of a container that can be measured: `docker run` and `podman run` on
-/// this machine.
-pub(crate) fn container(words: &[OsString]) -> Option<Delegation> {
-    let delegation = Delegation::of(words)?;
-    let is_here = delegation.remote().is_none() && !is_remote_by_environment(delegation.client);
-    let is_known = matches!(delegation.client, Client::Docker | Client::Podman);
-    (is_known && delegation.is_run() && is_here).then_some(delegation)
+/// Returns the way to create the container that is measured in the place of its client: that of
+/// `docker run`, `podman run` or Compose on this machine.
+///
+/// # Errors
+///
+/// [`Failure`] for a wrong command line or Compose file.
+pub(crate) fn recipe(
+    words: &[OsString],
+    files: &ComposeFiles,
+) -> Result<Option<Measured>, Failure> {
+    let delegation = match (&*files.compose, words) {
+        ([], _) => Delegation::of(words),
+        (_, [service]) => {
+            let (project, service) = (files.project_name.as_deref(), service.to_string_lossy());
+            Some(Service::command_line(&files.compose, project, &service))
+        }
+        _ => return Err(Mistake::new("--compose requires one SERVICE").into()),
+    };
+    let Some(delegation) = delegation else { return Ok(None) };
+    let is_remote = delegation.remote().is_some() || is_remote_by_environment(delegation.client);
+    let starts = ["up", "create"].contains(&&*delegation.verb);
+    let is_docker = delegation.name.starts_with("docker");
+    let recipe = match delegation.client {
+        _ if is_remote => return Ok(None),
+        Client::Docker | Client::Podman if delegation.is_run() => {
+            Recipe::Run(Invocation::new(&delegation)?)
+        }
+        Client::Compose if starts && is_docker => {
+            let service = Service::new(&delegation);
+            Recipe::Service(service.map_err(|err| container_failed(&delegation.name, err))?)
+        }
+        _ => return Ok(None),
+    };
+    let client = match &recipe {
+        Recipe::Run(invocation) => invocation.client().to_owned(),
+        _ => "Compose".to_owned(),
+    };
+    Ok(Some(Measured { recipe, name: delegation.name, client }))
+}
+
+/// A container that is measured in the place of its client.
+pub(crate) struct Measured {
+    pub(crate) recipe: Recipe,
+    /// The client and its subcommand.
+    pub(crate) name: String,
+    /// The name of the client in messages.
+    pub(crate) client: String,
+}
+
+/// Returns the failure of a container that could not be run.
+pub(crate) fn container_failed(name: &str, err: Failed) -> Failure {
+    match err {
+        Failed::Run(err) => err.into(),
+        err => Failure::subject(name, err),
+    }
 }
 
 /// Returns a command line whose containers are recorded, because the processes of the engine that

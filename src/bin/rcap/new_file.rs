@@ -23,7 +23,7 @@ use nix::{
     errno::Errno,
     fcntl::{AtFlags, FcntlArg, OFlag, fcntl, open, openat, renameat},
     sys::stat::{Mode, SFlag, fstatat},
-    unistd::{UnlinkatFlags, geteuid, unlinkat},
+    unistd::{UnlinkatFlags, geteuid, linkat, unlinkat},
 };
 
 use super::input;
@@ -93,13 +93,7 @@ impl Target {
 
     /// Replaces the target with a new file of mode 0600, or of the mode and owner of `like`.
     pub(super) fn replace(&self, bytes: &[u8], like: Option<&File>) -> io::Result<()> {
-        self.replace_with(bytes, |file| {
-            let Some(like) = like else { return Ok(()) };
-            let like = like.metadata()?;
-            fchown(file, Some(like.uid()), Some(like.gid()))?;
-            // Changing the owner clears bits of the mode, so the mode follows.
-            file.set_permissions(PermissionsExt::from_mode(like.mode() & 0o7777))
-        })
+        self.replace_with(bytes, |file| liken(file, like))
     }
 
     /// Replaces the target with a new file that every user can read.
@@ -126,6 +120,25 @@ impl Target {
             let _ = unlinkat(&self.directory, &*name, UnlinkatFlags::NoRemoveDir);
         }
         written
+    }
+
+    /// Writes a new file, and fails if the target exists.
+    pub(super) fn create_new(&self, bytes: &[u8], like: Option<&File>) -> io::Result<()> {
+        let (name, mut file) = self.create()?;
+        let written = (|| {
+            file.write_all(bytes)?;
+            liken(&file, like)?;
+            file.sync_all()?;
+            // Other than a rename, a link does not replace a file.
+            let (directory, flags) = (&self.directory, AtFlags::empty());
+            Ok(linkat(directory, &*name, directory, &*self.name, flags)?)
+        })();
+        let _ = unlinkat(&self.directory, &*name, UnlinkatFlags::NoRemoveDir);
+        written
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Creates a file beside the target that only its owner can open.
@@ -174,6 +187,15 @@ impl Target {
         let own = lock.metadata()?;
         Ok((present.dev(), present.ino()) == (own.dev(), own.ino()))
     }
+}
+
+/// Gives a new file the mode and owner of another one.
+fn liken(file: &File, like: Option<&File>) -> io::Result<()> {
+    let Some(like) = like else { return Ok(()) };
+    let like = like.metadata()?;
+    fchown(file, Some(like.uid()), Some(like.gid()))?;
+    // Changing the owner clears bits of the mode, so the mode follows.
+    file.set_permissions(PermissionsExt::from_mode(like.mode() & 0o7777))
 }
 
 /// The bytes of the lock file, which are separate locks.

@@ -49,8 +49,23 @@ pub(crate) fn write(
     user: Option<&User>,
     io: &mut Io<'_>,
 ) -> Result<(), Failure> {
+    write_for(name, to, &requested(caps, user), &Target::default(), io)
+}
+
+/// Writes these settings for a target.
+///
+/// # Errors
+///
+/// Those of [`write`].
+pub(crate) fn write_for(
+    name: &str,
+    to: Option<Format>,
+    settings: &Settings,
+    target: &Target,
+    io: &mut Io<'_>,
+) -> Result<(), Failure> {
     let Some(format) = to else { return Ok(()) };
-    let written = format.export(&requested(caps, user), &Target::default())?;
+    let written = format.export(settings, target)?;
     if io.out_terminal {
         writeln!(io.out)?;
     }

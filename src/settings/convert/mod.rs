@@ -18,6 +18,9 @@ pub struct Target {
     /// The service that a Compose override file is merged with, from a caller that calls
     /// [`check_merged`]. Without it, the override file says that the result was not checked.
     pub base: Option<Settings>,
+    /// Whether a container keeps its no_new_privs as it is, because the settings were measured
+    /// so. Otherwise it is set wherever it takes nothing away from an ordinary program.
+    pub is_measured: bool,
 }
 
 /// Settings in a format.
@@ -65,6 +68,9 @@ pub(super) fn fit(
     };
     let mut fit = Fit { settings, caveats: Vec::new() };
     set_no_new_privs(source, &mut fit, class, format)?;
+    if target.is_measured && class == Class::Container {
+        fit.settings.no_new_privs = source.no_new_privs;
+    }
     if let Some(set) = wider(&fit.settings, source) {
         return Err(SettingsError::Wider { format, set });
     }

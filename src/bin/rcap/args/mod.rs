@@ -16,9 +16,9 @@ use rcap::tools::Mistake;
 
 pub(crate) use inventory::{CheckRequest, RestoreRequest, SaveRequest, ScanRequest};
 pub(crate) use requests::{
-    CompletionsRequest, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest, HookRequest,
-    ManRequest, MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest, SuggestRequest,
-    TraceRequest, VerifyRequest, WhyRequest,
+    CompletionsRequest, ComposeFiles, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest,
+    HookRequest, ManRequest, MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest,
+    SuggestRequest, TraceRequest, VerifyRequest, WhyRequest,
 };
 pub(crate) use unit::UnitOptions;
 pub(crate) use values::{Explained, caps};

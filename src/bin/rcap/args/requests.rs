@@ -303,6 +303,17 @@ pub(crate) struct SettingsFormat {
     pub(crate) to: Option<Format>,
 }
 
+/// The options that name a service of Compose.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ComposeFiles {
+    /// Measure a service of this Compose file; several files are merged
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "unit")]
+    pub(crate) compose: Vec<PathBuf>,
+    /// The name of the Compose project, whose volumes are copied
+    #[arg(long, value_name = "NAME", requires = "compose")]
+    pub(crate) project_name: Option<String>,
+}
+
 /// The options that decide whether a run works.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Judging {
@@ -364,9 +375,19 @@ impl Judging {
         let given =
             [("--check-in", self.check_in.is_some()), ("--shared-volumes", self.shared_volumes)];
         match given.iter().find(|(_, is_given)| *is_given) {
-            Some((name, _)) => Err(Mistake::new(format!("{name} requires `docker run`"))),
+            Some((name, _)) => Err(Mistake::new(format!("{name} requires a container"))),
             None => Ok(()),
         }
+    }
+
+    /// Returns the options that are not the default, as words of a command line.
+    pub(crate) fn words(&self) -> Vec<String> {
+        let text = |name: &str, value: &Option<String>| {
+            value.as_ref().map(|value| [name.to_owned(), value.clone()])
+        };
+        let expect = (self.expect != 0).then(|| ["--expect".to_owned(), self.expect.to_string()]);
+        let pairs = [text("--check", &self.check), text("--check-in", &self.check_in), expect];
+        pairs.into_iter().flatten().flatten().collect()
     }
 }
 
@@ -375,6 +396,7 @@ impl Judging {
 #[command(
     override_usage = "rcap minimize [OPTION]... [--] PROGRAM [ARG]...\n       \
                       rcap minimize [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
+                      rcap minimize [OPTION]... --compose FILE SERVICE\n       \
                       rcap minimize [OPTION]... --unit NAME --check COMMAND",
     after_help = "The program runs several times, without input, and its output is not shown.\n\n\
                   Example: rcap minimize -- ping -c 1 127.0.0.1"
@@ -382,11 +404,13 @@ impl Judging {
 #[expect(clippy::struct_excessive_bools, reason = "they are the options")]
 pub(crate) struct MinimizeRequest {
     #[command(flatten)]
+    pub(crate) files: ComposeFiles,
+    #[command(flatten)]
     pub(crate) judging: Judging,
     #[command(flatten)]
     pub(crate) service: UnitOptions,
-    /// Write the drop-in file of the unit, and keep it if the unit works with it
-    #[arg(long, requires = "unit")]
+    /// Write the minimum to the drop-in file of the unit, or to a new compose.override.yaml
+    #[arg(long, conflicts_with = "to")]
     pub(crate) write: bool,
     /// Remove the drop-in file that --write has written
     #[arg(long, requires = "unit", conflicts_with_all = ["write", "check"])]
@@ -422,7 +446,7 @@ pub(crate) struct MinimizeRequest {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) recording: Recording,
-    /// The program and its arguments
+    /// The program and its arguments, or the service of --compose
     #[arg(
         value_name = "PROGRAM",
         trailing_var_arg = true,
@@ -436,6 +460,7 @@ pub(crate) struct MinimizeRequest {
 #[derive(Debug, Parser)]
 #[command(
     override_usage = "rcap verify [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
+                      rcap verify [OPTION]... --compose FILE SERVICE\n       \
                       rcap verify [OPTION]... --caps CAPS|--from SOURCE [--] PROGRAM [ARG]...\n       \
                       rcap verify [OPTION]... --unit NAME --check COMMAND",
     after_help = "It runs once, without input, and its output is not shown. The exit status is 0 if \
@@ -444,6 +469,8 @@ pub(crate) struct MinimizeRequest {
                   rcap verify --caps net_raw -- ping -c 1 127.0.0.1"
 )]
 pub(crate) struct VerifyRequest {
+    #[command(flatten)]
+    pub(crate) files: ComposeFiles,
     /// Run it without each capability too: it is superfluous if the result is the same
     #[arg(long)]
     pub(crate) minimal: bool,
@@ -471,7 +498,7 @@ pub(crate) struct VerifyRequest {
     pub(crate) json: bool,
     #[command(flatten)]
     pub(crate) recording: Recording,
-    /// The program and its arguments
+    /// The program and its arguments, or the service of --compose
     #[arg(
         value_name = "PROGRAM",
         trailing_var_arg = true,

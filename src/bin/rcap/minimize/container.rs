@@ -1,57 +1,77 @@
-//! `rcap minimize` of a container: the smallest set with which it does the same.
+//! `rcap minimize` of a container, also of a service of Compose: the smallest set with which it does
+//! the same.
 
 use std::io::Write;
 
 use rcap::{
     CapSet,
-    container::{self, Container, Delegation, Invocation},
+    container::{self, Container, Recipe},
     launch::attainable,
+    settings::{Settings, Target},
     tools::{Escaped, Mistake, signals, table::fit},
     trace::minimize::{Found, Minimizer, Run, Stop, Unfit},
 };
 
 use super::{
-    Exit, Failure, Io, MinimizeRequest,
+    Exit, Failure, Io, MinimizeRequest, compose,
+    delegated::{self, Measured},
     print::{self, Network},
     settings, show_progress,
 };
 
-/// Searches with containers that have the arguments of this command line.
+/// Searches with containers of this recipe.
 ///
 /// # Errors
 ///
 /// [`Failure`]
 pub(super) fn run(
     request: &MinimizeRequest,
-    delegation: &Delegation,
+    measured: &Measured,
     io: &mut Io<'_>,
 ) -> Result<Exit, Failure> {
     check(request)?;
-    let invocation = Invocation::new(delegation)?;
-    let shown = Escaped(invocation.to_string().as_bytes()).to_string();
-    let client = Escaped(invocation.client().as_bytes());
+    let Measured { recipe, name, client } = measured;
+    let place = match recipe {
+        Recipe::Service(service) if request.write => Some(compose::place(service)?),
+        _ if request.write => {
+            return Err(Mistake::new("--write requires a service of Compose").into());
+        }
+        _ => None,
+    };
+    let shown = Escaped(recipe.to_string().as_bytes()).to_string();
+    let client = Escaped(client.as_bytes());
     let words = format!("Measuring the container of `{shown}`, not the {client} client.");
     fit(&words, io.err)?;
     let mut show = show_progress(request.json);
     signals::catch()?;
     let withheld = request.drop.unwrap_or_default();
-    let (most, all) = (invocation.most()? - withheld, attainable()? - withheld);
-    let (mut found, mut ended) = search(request, &invocation, most, io, &mut show)?;
+    let most = recipe.most().map_err(|err| delegated::container_failed(name, err))?;
+    let (most, all) = (most - withheld, attainable()? - withheld);
+    let (mut found, mut ended) = search(request, measured, most, io, &mut show)?;
     if let (true, Err(Stop::Unfit(Unfit::Fails { failures, message }))) = (most != all, &ended) {
         let failure = failures.first().map(|failure| failure.with_message(message));
         let failure = Escaped(failure.unwrap_or_default().as_bytes()).to_string();
         let words = format!("With the default capabilities, {failure}. Trying all capabilities.");
         fit(&words, io.err)?;
-        (found, ended) = search(request, &invocation, all, io, &mut show)?;
+        (found, ended) = search(request, measured, all, io, &mut show)?;
     }
     let exit = match ended {
-        Err(Stop::Failed(container::Failed::Run(err))) => return Err(err.into()),
-        Err(Stop::Failed(err)) => return Err(Failure::subject(&delegation.name, err)),
+        Err(Stop::Failed(err)) => return Err(delegated::container_failed(name, err)),
         Err(Stop::Unfit(unfit)) => return Err(Failure::No(unfit.to_string())),
         Err(_) => Exit::INTERRUPTED,
         Ok(()) => Exit::SUCCESS,
     };
-    report(request, &invocation, &found, io)?;
+    report(request, recipe, &found, io)?;
+    if let (true, Recipe::Service(service)) = (found.proved, recipe) {
+        if let Some(place) = &place {
+            compose::write(service, place, &found)?;
+            let path = place.path().display().to_string();
+            fit(&format!("\nWrote {}.", Escaped(path.as_bytes())), io.err)?;
+        }
+        if !request.json && request.settings.to.is_none() {
+            compose::next(request, &found, io)?;
+        }
+    }
     Ok(exit)
 }
 
@@ -92,7 +112,7 @@ type Searched = (Found, Result<(), Stop<container::Failed>>);
 
 fn search(
     request: &MinimizeRequest,
-    invocation: &Invocation,
+    measured: &Measured,
     most: CapSet,
     io: &mut Io<'_>,
     progress: &mut dyn FnMut(&Run),
@@ -100,11 +120,8 @@ fn search(
     let setup = request.judging.container();
     let cancelled = Box::new(|| signals::caught().is_some());
     let options = request.recording.options(true);
-    let container = Container::new(invocation.clone(), most, setup, options, cancelled);
-    let container = container.map_err(|err| match err {
-        container::Failed::Run(err) => err.into(),
-        err => Failure::subject(invocation, err),
-    })?;
+    let container = Container::new(measured.recipe.clone(), most, setup, options, cancelled);
+    let container = container.map_err(|err| delegated::container_failed(&measured.name, err))?;
     warn_of_shared("rcap minimize", &container, io)?;
     let most = container.most();
     let mut plan = request.judging.plan(most, request.keep);
@@ -120,10 +137,10 @@ fn search(
     Ok((minimizer.found(), ended))
 }
 
-/// Prints the result, and the command line with the minimum.
+/// Prints the result, and the command line or the lines of the Compose file with the minimum.
 fn report(
     request: &MinimizeRequest,
-    invocation: &Invocation,
+    recipe: &Recipe,
     found: &Found,
     io: &mut Io<'_>,
 ) -> Result<(), Failure> {
@@ -138,10 +155,20 @@ fn report(
     if !found.proved {
         return Ok(());
     }
-    if to.is_none() {
-        let line = invocation.with_caps(found.minimum);
-        // The line is not wrapped, so that it can be pasted.
-        writeln!(io.out, "\n{}", Escaped(line.as_bytes()))?;
+    match recipe {
+        _ if to.is_some() => {}
+        Recipe::Service(service) => compose::lines(service, found, io)?,
+        Recipe::Run(invocation) => {
+            let line = invocation.with_caps(found.minimum);
+            // The line is not wrapped, so that it can be pasted.
+            writeln!(io.out, "\n{}", Escaped(line.as_bytes()))?;
+        }
+        _ => {}
     }
-    settings::write("rcap minimize", to, found.minimum, None, io)
+    let mut target = Target::default();
+    target.is_measured = true;
+    if let Recipe::Service(service) = recipe {
+        target.service = Some(service.name().to_owned());
+    }
+    settings::write_for("rcap minimize", to, &Settings::new(found.minimum), &target, io)
 }

@@ -18,10 +18,11 @@ use rcap::{
     Cap,
     launch::attainable,
     settings::Format,
-    tools::{signals, table::fit},
+    tools::{Mistake, signals, table::fit},
     trace::minimize::{self, Found, Minimizer, Program, Run, Setup, Stop, init_process},
 };
 
+mod compose;
 mod container;
 mod print;
 mod unit;
@@ -42,8 +43,11 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
     if let Some(name) = name {
         return unit::run(request, &name, io);
     }
-    if let Some(delegation) = delegated::container(&request.program) {
-        return container::run(request, &delegation, io);
+    if let Some(measured) = delegated::recipe(&request.program, &request.files)? {
+        return container::run(request, &measured, io);
+    }
+    if request.write {
+        return Err(Mistake::new("--write requires --unit or a service of Compose").into());
     }
     delegated::check(&request.program, Measure::Minimize)?;
     request.judging.check_program()?;

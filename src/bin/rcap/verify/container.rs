@@ -1,32 +1,35 @@
 //! A container as the subject of a verification.
 
 use rcap::{
-    container::{Container, Delegation, Failed, Invocation},
+    container::Container,
     tools::{Escaped, Mistake, signals, table::fit},
 };
 
 use super::{Failure, Io, Subject, VerifyRequest};
-use crate::minimize::warn_of_shared;
+use crate::{
+    delegated::{Measured, container_failed},
+    minimize::warn_of_shared,
+};
 
-/// Returns the container of a command line, with its own options.
+/// Returns the container of a command line or of a service, with its own options.
 ///
 /// # Errors
 ///
 /// [`Failure`]
 pub(super) fn subject(
     request: &VerifyRequest,
-    delegation: &Delegation,
+    measured: &Measured,
     io: &mut Io<'_>,
 ) -> Result<Subject<Container>, Failure> {
     check(request)?;
-    let invocation = Invocation::new(delegation)?;
-    let shown = Escaped(invocation.to_string().as_bytes()).to_string();
+    let shown = Escaped(measured.recipe.to_string().as_bytes()).to_string();
     fit(&format!("Verifying the container of `{shown}`."), io.err)?;
     signals::catch()?;
     let cancelled = Box::new(|| signals::caught().is_some());
     let options = request.recording.options(true);
-    let trial = Container::as_given(invocation, request.judging.container(), options, cancelled);
-    let trial = trial.map_err(|err| failed(&delegation.name, err))?;
+    let (recipe, setup) = (measured.recipe.clone(), request.judging.container());
+    let trial = Container::as_given(recipe, setup, options, cancelled);
+    let trial = trial.map_err(|err| container_failed(&measured.name, err))?;
     warn_of_shared("rcap verify", &trial, io)?;
     let given = trial.most();
     let mut unseen = rcap::CapSet::empty();
@@ -49,12 +52,4 @@ fn check(request: &VerifyRequest) -> Result<(), Mistake> {
     let wrong = options.iter().find(|(_, is_given)| *is_given);
     let words = |name| format!("{name} cannot be used for a container, which has its own options");
     wrong.map_or(Ok(()), |(name, _)| Err(Mistake::new(words(name))))
-}
-
-/// Returns the failure of a container that could not be run.
-pub(super) fn failed(name: &str, err: Failed) -> Failure {
-    match err {
-        Failed::Run(err) => err.into(),
-        err => Failure::subject(name, err),
-    }
 }

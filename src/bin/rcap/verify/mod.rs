@@ -60,10 +60,10 @@ pub(crate) fn run(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Exit, Fail
         subject.trial.into_session().restore().map_err(failed)?;
         return exit;
     }
-    if let Some(delegation) = delegated::container(&request.program) {
-        let subject = container::subject(request, &delegation, io)?;
+    if let Some(measured) = delegated::recipe(&request.program, &request.files)? {
+        let subject = container::subject(request, &measured, io)?;
         return verify(request, &request.program, subject, io, |err| {
-            container::failed(&delegation.name, err)
+            delegated::container_failed(&measured.name, err)
         });
     }
     delegated::check(&request.program, Measure::Minimize)?;

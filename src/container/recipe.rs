@@ -1,0 +1,126 @@
+//! The two ways in which a container is created: by `docker run`, and by Compose.
+
+use std::{collections::BTreeMap, fmt};
+
+use serde_json::Value;
+
+use super::{Engine, Failed, Invocation, Service};
+use crate::CapSet;
+
+/// The way in which containers with the same options are created.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Recipe {
+    /// A `run` or `create` command line.
+    Run(Invocation),
+    /// A service of a Compose file.
+    Service(Service),
+}
+
+impl Recipe {
+    /// Returns the largest set that the runs try: the engine's default set and all capabilities
+    /// that the settings add, whichever they drop.
+    ///
+    /// # Errors
+    ///
+    /// A name that is not that of a capability.
+    pub fn most(&self) -> Result<CapSet, Failed> {
+        match self {
+            Recipe::Run(run) => run.most().map_err(|err| Failed::Unfit(err.to_string())),
+            Recipe::Service(service) => service.most(),
+        }
+    }
+
+    pub(super) fn engine(&self) -> Engine {
+        match self {
+            Recipe::Run(run) => Engine::new(&run.before),
+            Recipe::Service(service) => service.engine().clone(),
+        }
+    }
+
+    /// Prepares the runs, after which [`Engine::remove_own`] has to follow.
+    pub(super) fn prepare(&mut self, uses_real_volumes: bool) -> Result<(), Failed> {
+        match self {
+            Recipe::Run(_) => Ok(()),
+            Recipe::Service(service) => service.start_dependencies(uses_real_volumes),
+        }
+    }
+
+    /// Creates a container with exactly these capabilities, or with those of its own settings, and
+    /// returns its ID. `copies` take the places of named volumes.
+    pub(super) fn create(
+        &self,
+        engine: &Engine,
+        caps: Option<CapSet>,
+        copies: &BTreeMap<String, String>,
+        is_checked: bool,
+    ) -> Result<String, Failed> {
+        match self {
+            Recipe::Run(run) => {
+                let words = run.create(caps, &Engine::label(), copies, is_checked);
+                let words: Vec<&str> = words.iter().map(String::as_str).collect();
+                let text = engine.output(&words)?;
+                // An image that is pulled may be announced before the ID.
+                Ok(text.lines().last().unwrap_or_default().trim().to_owned())
+            }
+            Recipe::Service(service) => service.create(caps, copies, is_checked),
+        }
+    }
+
+    /// Returns the named volumes that each run gets a copy of, given the facts of a container.
+    pub(super) fn volumes(&self, facts: &Value) -> Result<Vec<String>, Failed> {
+        match self {
+            Recipe::Run(_) => {
+                let named = mounts(facts).filter(|mount| is_named(mount));
+                Ok(named.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect())
+            }
+            Recipe::Service(service) => service.volumes(),
+        }
+    }
+
+    /// Returns whether the runs can write to something that they share.
+    pub(super) fn is_stateful(&self, facts: &Value, uses_real_volumes: bool) -> bool {
+        let is_shared = |mount: &Value| {
+            let is_bind = mount["Type"] == "bind";
+            mount["RW"] == true && (is_bind || is_named(mount) && uses_real_volumes)
+        };
+        let shares = match self {
+            Recipe::Run(_) => false,
+            Recipe::Service(service) => service.shares_volumes(),
+        };
+        shares || mounts(facts).any(is_shared)
+    }
+
+    /// Returns whether only a check can tell that the container works.
+    pub(super) fn requires_check(&self) -> bool {
+        match self {
+            Recipe::Run(run) => run.has("detach"),
+            Recipe::Service(service) => service.restarts(),
+        }
+    }
+
+    /// Returns whether a run without a check has a time limit, because it may be a server.
+    pub(super) fn may_be_server(&self) -> bool {
+        matches!(self, Recipe::Service(_))
+    }
+}
+
+impl fmt::Display for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Recipe::Run(run) => run.fmt(f),
+            Recipe::Service(service) => service.fmt(f),
+        }
+    }
+}
+
+fn mounts(facts: &Value) -> impl Iterator<Item = &Value> {
+    facts["Mounts"].as_array().into_iter().flatten()
+}
+
+/// Returns whether a mount is that of a volume with a name, not of an anonymous one.
+fn is_named(mount: &Value) -> bool {
+    let name = mount["Name"].as_str().unwrap_or_default();
+    let is_anonymous = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
+    mount["Type"] == "volume" && !is_anonymous
+}

@@ -1,0 +1,300 @@
+//! `rcap minimize` and `rcap verify` of services of Compose, compared with what docker-compose
+//! starts.
+
+mod common;
+
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::{Command, Stdio},
+};
+
+use common::{
+    Ran, directory,
+    docker::{DOCKER, Daemon, root_file_system},
+    program, ran, wait_until,
+};
+use nix::{
+    sched::{CloneFlags, unshare},
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use serde_json::Value;
+
+tests! {
+    Tracing [DOCKER, "docker-compose ip"]:
+        three_services_of_one_file,
+        the_same_container_as_compose_starts,
+        an_override_file_that_cannot_work,
+        nothing_is_left_of_a_project;
+}
+
+/// Three services with different needs: a server with a health check that depends on another one,
+/// a server that needs nothing, and a job.
+const FILE: &str = r#"
+services:
+  web:
+    image: rcap-test:1
+    command: sh -c 'nc 10.9.8.7 7000 && chown 5 /data && touch /data/f && exec httpd -f -p 80 -h /'
+    depends_on: {db: {condition: service_healthy}}
+    volumes: ["data:/data"]
+    ports: ["8080:80"]
+    healthcheck: {test: "wget -q -O /dev/null http://127.0.0.1/bin/busybox", interval: 1s}
+    restart: always
+  db:
+    image: rcap-test:1
+    command: sh -c 'touch /d/$$GREETING && exec nc -ll -p 7000 -e cat'
+    environment: {GREETING: "${GREETING:-hi}"}
+    volumes: ["dbdata:/d"]
+    healthcheck: {test: "test -e /d/$GREETING", interval: 1s}
+    networks: {default: {ipv4_address: 10.9.8.7}}
+    restart: always
+  job:
+    image: rcap-test:1
+    command: [ping, -c, "1", 127.0.0.1]
+volumes: {data: , dbdata: }
+networks: {default: {ipam: {config: [{subnet: 10.9.8.0/24}]}}}
+"#;
+
+/// A daemon in a network namespace of its own, and the file in a directory.
+struct Lab {
+    daemon: Daemon,
+    project: std::path::PathBuf,
+}
+
+impl Lab {
+    fn new(dir: &Path, file: &str) -> Lab {
+        unshare(CloneFlags::CLONE_NEWNET).unwrap();
+        assert_eq!(ran(Command::new("ip").args("link set lo up".split(' '))).status, Some(0));
+        let root = root_file_system(dir);
+        for name in ["httpd", "nc", "test", "wget", "ls"] {
+            symlink("busybox", root.join("bin").join(name)).unwrap();
+        }
+        let daemon = Daemon::start(dir, &root);
+        let project = dir.join("shop");
+        fs::create_dir(&project).unwrap();
+        fs::write(project.join("compose.yaml"), file).unwrap();
+        fs::write(project.join(".env"), "GREETING=hello\n").unwrap();
+        Lab { daemon, project }
+    }
+
+    fn run(&self, program: &str, args: &[&str]) -> Ran {
+        ran(self.daemon.client(program).current_dir(&self.project).args(args))
+    }
+
+    fn rcap(&self, args: &[&str]) -> Ran {
+        self.run(program("rcap").get_program().to_str().unwrap(), args)
+    }
+
+    fn compose(&self, args: &[&str]) -> Ran {
+        self.run("docker-compose", args)
+    }
+
+    /// Returns the minimum of a service.
+    fn minimum(&self, args: &[&str]) -> Vec<String> {
+        let found = self.rcap(&[&["minimize", "--json"], args].concat());
+        assert_eq!(found.status, Some(0), "{found:?}");
+        let found: Value = serde_json::from_str(&found.out).unwrap();
+        assert_eq!(found["proved"], true, "{found}");
+        let names = found["minimum"].as_array().unwrap().iter();
+        names.map(|name| name.as_str().unwrap().to_owned()).collect()
+    }
+
+    /// Starts a service with other capabilities by hand, and returns whether it works: a server is
+    /// healthy, and a job ends with status 0.
+    fn works(&self, service: &str, caps: &[&str]) -> bool {
+        let caps = serde_json::json!({"cap_drop": ["ALL"], "cap_add": caps, "restart": "no"});
+        let text = serde_json::json!({"version": "3.9", "services": {service: caps}}).to_string();
+        fs::write(self.project.join("by-hand.json"), text).unwrap();
+        let files = ["-f", "compose.yaml", "-f", "by-hand.json"];
+        let up = self.compose(&[&files[..], &["up", "-d", service]].concat());
+        assert_eq!(up.status, Some(0), "{up:?}");
+        let id = self.compose(&[&files[..], &["ps", "-q", service]].concat()).out;
+        let state = || {
+            let format = "--format={{.State.Status}} {{.State.ExitCode}} {{if .State.Health}}{{.State.Health.Status}}{{end}}";
+            self.daemon.docker(&["inspect", format, id.trim()]).out.trim().to_owned()
+        };
+        let is_known = |state: &str| state.starts_with("exited") || state.ends_with("healthy");
+        wait_until(|| is_known(&state()));
+        let state = state();
+        self.down();
+        state.ends_with(" healthy") && state.starts_with("running") || state == "exited 0"
+    }
+
+    fn down(&self) {
+        let down = self.compose(&["down", "-v", "-t", "0"]);
+        assert_eq!(down.status, Some(0), "{down:?}");
+    }
+
+    /// Everything that the engine has, but for images and its own networks.
+    fn left(&self) -> String {
+        let lists: [&[&str]; 3] = [
+            &["ps", "--all", "--quiet"],
+            &["volume", "ls", "--quiet"],
+            &["network", "ls", "--quiet", "--filter", "type=custom"],
+        ];
+        lists.map(|list| self.daemon.docker(list).out).concat()
+    }
+}
+
+fn three_services_of_one_file() {
+    let dir = directory();
+    let lab = Lab::new(dir.path(), FILE);
+    let web = lab.minimum(&["--compose", "compose.yaml", "web"]);
+    assert_eq!(web, ["cap_chown", "cap_dac_override"]);
+    let db = lab.minimum(&["--", "docker-compose", "up", "-d", "db"]);
+    assert_eq!(db, [""; 0]);
+    let job = lab.minimum(&["--compose", "compose.yaml", "job"]);
+    assert_eq!(job, ["cap_net_raw"]);
+    assert_eq!(lab.left(), "");
+    // By hand: the sets suffice, and each less does not.
+    assert!(lab.works("web", &["CHOWN", "DAC_OVERRIDE"]));
+    assert!(!lab.works("web", &["CHOWN"]) && !lab.works("web", &["DAC_OVERRIDE"]));
+    assert!(lab.works("db", &[]));
+    assert!(lab.works("job", &["NET_RAW"]) && !lab.works("job", &[]));
+    // Before there is an override file, the default capabilities are too many.
+    let verify = ["verify", "--compose", "compose.yaml", "web"];
+    let much = lab.rcap(&verify);
+    assert_eq!(much.status, Some(1), "{much:?}");
+    assert!(much.out.contains("Superfluous: cap_fowner,"), "{much:?}");
+    let written = lab.rcap(&["minimize", "--compose", "compose.yaml", "--write", "web"]);
+    assert_eq!(written.status, Some(0), "{written:?}");
+    assert!(
+        written.out.contains("\n    cap_drop: [ALL]\n    cap_add: [CHOWN, DAC_OVERRIDE]\n"),
+        "{written:?}"
+    );
+    let command = "\nTo verify it: rcap verify --compose compose.yaml web\n";
+    assert!(written.out.ends_with(command), "{written:?}");
+    for options in [&[][..], &["--minimal"]] {
+        let verified = lab.rcap(&[&verify[..1], options, &verify[1..]].concat());
+        assert_eq!(verified.status, Some(0), "{verified:?}");
+    }
+    // Compose finds the file, and the service is healthy with nothing but the minimum.
+    assert_eq!(lab.compose(&["up", "-d"]).status, Some(0));
+    let id = lab.compose(&["ps", "-q", "web"]).out.trim().to_owned();
+    let field = |format: &str| lab.daemon.docker(&["inspect", format, &id]).out.trim().to_owned();
+    wait_until(|| field("--format={{.State.Health.Status}}") == "healthy");
+    let pid = field("--format={{.State.Pid}}");
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("\nCapBnd:\t0000000000000003\n"), "{status}");
+    assert!(status.contains("\nNoNewPrivs:\t0\n"), "{status}");
+    lab.down();
+    // It replaces no file, and says so before anything runs.
+    let again = lab.rcap(&["minimize", "--compose", "compose.yaml", "--write", "web"]);
+    assert_eq!(again.status, Some(125), "{again:?}");
+    assert!(again.err.contains("compose.override.yaml: it exists"), "{again:?}");
+    assert!(!again.err.contains("Measuring"), "{again:?}");
+}
+
+/// All settings of the container are those that Compose gives it, but for labels and names.
+fn the_same_container_as_compose_starts() {
+    let file = FILE.replace(
+        "    restart: always\n  db:",
+        r#"    environment: {A: "x$$y", B: }
+    hostname: shop
+    tmpfs: ["/run:size=1m"]
+    sysctls: {net.ipv4.ip_unprivileged_port_start: "1024"}
+    security_opt: ["no-new-privileges:true"]
+    cap_add: [NET_ADMIN]
+    ulimits: {nofile: 99}
+    stop_signal: SIGINT
+    extra_hosts: ["else:10.0.0.1"]
+    working_dir: /tmp
+    read_only: true
+    group_add: ["7"]
+    init: true
+    dns: [10.0.0.2]
+  db:"#,
+    );
+    let dir = directory();
+    let lab = Lab::new(dir.path(), &file);
+    assert_eq!(lab.compose(&["up", "--no-start"]).status, Some(0));
+    let id = lab.compose(&["ps", "-q", "web"]).out.trim().to_owned();
+    let own = lab.daemon.docker(&["inspect", &id]).out;
+    lab.down();
+    // The check looks at the container of the run.
+    let look = dir.path().join("look");
+    let check = format!(
+        "docker inspect $(docker ps -q --filter label=com.docker.compose.service=web) > {0}.new && \
+         mv {0}.new {0}",
+        look.display()
+    );
+    let verify = ["verify", "--check", &check, "--compose", "compose.yaml", "web"];
+    let verified = lab.rcap(&verify);
+    assert!(look.exists(), "{verified:?}");
+    let measured = fs::read_to_string(look).unwrap();
+    let [own, measured] = [own, measured].map(|text| {
+        let all: Value = serde_json::from_str(&text).unwrap();
+        let mut one = all[0].clone();
+        for key in ["RestartPolicy", "NetworkMode"] {
+            one["HostConfig"][key].take();
+        }
+        one["Config"]["Labels"].take();
+        one["Config"]["Healthcheck"]["Interval"].take();
+        // The names of volumes and of links have the project's.
+        for list in ["Binds", "Links"] {
+            one["HostConfig"][list].take();
+        }
+        (one["Config"].clone(), one["HostConfig"].clone())
+    });
+    assert_eq!(own, measured);
+    assert_eq!(lab.left(), "");
+    // The volume of the project is copied, and stays as it is.
+    assert_eq!(lab.daemon.docker(&["volume", "create", "shop_data"]).status, Some(0));
+    let fill = ["run", "--rm", "-v", "shop_data:/d", "--network", "none", "rcap-test:1"];
+    let touch = ["sh", "-c", "touch /d/mine"];
+    assert_eq!(lab.daemon.docker(&[&fill[..], &touch].concat()).status, Some(0));
+    let check = ["--check-in", "test -e /data/mine && touch /data/other"];
+    let args = [&["minimize"], &check[..], &["--compose", "compose.yaml", "web"]].concat();
+    let found = lab.rcap(&args);
+    assert_eq!(found.status, Some(0), "{found:?}");
+    let list = lab.daemon.docker(&[&fill[..], &["ls", "/d"]].concat());
+    assert_eq!(list.out, "mine\n");
+}
+
+/// Lists of several files are added up, so that an override file takes no capability away.
+fn an_override_file_that_cannot_work() {
+    let file = "services: {job: {image: 'rcap-test:1', network_mode: none, cap_add: [KILL], \
+                command: [chown, '5', /tmp]}}\n";
+    let dir = directory();
+    let lab = Lab::new(dir.path(), file);
+    let written = lab.rcap(&["minimize", "--compose", "compose.yaml", "--write", "job"]);
+    assert_eq!(written.status, Some(125), "{written:?}");
+    assert!(written.err.contains("gives the service cap_chown,cap_kill"), "{written:?}");
+    assert!(!lab.project.join("compose.override.yaml").exists());
+    for (args, words) in [
+        (&["minimize", "--compose", "compose.yaml", "nosuch"][..], "no service nosuch, only job"),
+        (&["minimize", "--compose", "compose.yaml", "job", "x"], "--compose requires one SERVICE"),
+        (&["minimize", "--compose", "nosuch.yaml", "job"], "nosuch.yaml"),
+        (&["minimize", "--write", "--", "true"], "--write requires a service"),
+        (&["verify", "--", "docker-compose", "run", "job"], "would not measure it"),
+    ] {
+        let refused = lab.rcap(args);
+        assert_eq!(refused.status, Some(125), "{refused:?}");
+        assert!(refused.err.contains(words), "{refused:?}");
+    }
+}
+
+/// An interrupted measurement removes its project, and the next one removes that of a killed one.
+fn nothing_is_left_of_a_project() {
+    let dir = directory();
+    let lab = Lab::new(dir.path(), FILE);
+    for signal in [Signal::SIGINT, Signal::SIGKILL] {
+        let mut rcap = lab.daemon.client(program("rcap").get_program().to_str().unwrap());
+        let args = ["minimize", "--check", "false", "--compose", "compose.yaml", "web"];
+        rcap.current_dir(&lab.project).args(args).stdout(Stdio::null()).stderr(Stdio::null());
+        let mut child = rcap.spawn().unwrap();
+        let running = ["ps", "--quiet", "--filter", "label=com.docker.compose.service=web"];
+        wait_until(|| lab.daemon.docker(&running).out.lines().count() == 1);
+        kill(Pid::from_raw(child.id().cast_signed()), signal).unwrap();
+        let status = child.wait().unwrap();
+        if signal == Signal::SIGINT {
+            assert_eq!(status.code(), Some(130));
+            assert_eq!(lab.left(), "");
+        }
+    }
+    assert_ne!(lab.left(), "");
+    assert_eq!(lab.minimum(&["--compose", "compose.yaml", "job"]), ["cap_net_raw"]);
+    assert_eq!(lab.left(), "");
+}

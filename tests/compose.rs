@@ -203,7 +203,6 @@ fn the_same_container_as_compose_starts() {
     working_dir: /tmp
     read_only: true
     group_add: ["7"]
-    init: true
     dns: [10.0.0.2]
   db:"#,
     );

@@ -178,7 +178,7 @@ fn any_text() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(4096))]
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 4 } else { 4096 }))]
 
     #[test]
     fn printing_and_parsing_are_inverse(state in any_state(), count in 0u8..=64) {

@@ -29,9 +29,9 @@ pub(super) struct Drift {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Difference {
     what: &'static str,
-    /// What the process has, and the settings do not give.
+    /// Capabilities that the process has, and the settings do not give.
     more: CapSet,
-    /// What the settings give, and the process lacks.
+    /// Capabilities that the settings give, and the process lacks.
     fewer: CapSet,
     words: String,
     /// Whether the process cannot have made the difference itself.

@@ -11,10 +11,16 @@ use std::{
         fs::{PermissionsExt, symlink},
     },
     path::Path,
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
-use common::{Ran, directory, fed, program, ran, run};
+use common::{
+    Ran,
+    debian::{DEBIAN, debian},
+    directory, fed, program, ran, run,
+    systemd::{Manager, SYSTEMD},
+    wait_until,
+};
 use nix::unistd::{chown, mkfifo};
 use rcap::{
     Cap, CapSet,
@@ -36,6 +42,10 @@ tests! {
         changed_meanwhile;
     Root ["cpio git install rsync tar"]:
         what_keeps_them;
+    Root [DEBIAN, "chroot mount unshare"]:
+        the_hook_of_apt;
+    Root [SYSTEMD]:
+        the_path_unit;
 }
 
 fn make(path: &Path, caps: CapSet) {
@@ -302,6 +312,91 @@ fn what_keeps_them() {
         tried += 1;
     }
     assert_eq!(tried, 20);
+}
+
+/// The blocks of the man page that are to be copied.
+fn examples() -> Vec<&'static str> {
+    let page = include_str!("../man/rcap-restore.8");
+    let blocks = page.split(".Bd -literal -offset indent\n").skip(1);
+    blocks.map(|block| block.split(".Ed").next().unwrap()).collect()
+}
+
+/// An upgrade by apt replaces the file, and the hook of the man page puts its capabilities back.
+fn the_hook_of_apt() {
+    let hook = examples().into_iter().find(|text| text.contains("DPkg::Post-Invoke")).unwrap();
+    let dir = directory();
+    let package = |version: &str| {
+        let tree = dir.path().join(version);
+        for path in ["DEBIAN", "usr/bin"] {
+            fs::create_dir_all(tree.join(path)).unwrap();
+            fs::set_permissions(tree.join(path), PermissionsExt::from_mode(0o755)).unwrap();
+        }
+        fs::set_permissions(&tree, PermissionsExt::from_mode(0o755)).unwrap();
+        let control = format!(
+            "Package: rcap-server\nVersion: {version}\nArchitecture: all\n\
+             Maintainer: nobody <nobody@example.org>\nDescription: a package\n"
+        );
+        fs::write(tree.join("DEBIAN/control"), control).unwrap();
+        fs::write(tree.join("usr/bin/rcap-server"), version).unwrap();
+        let deb = dir.path().join(format!("{version}.deb"));
+        let built = ran(Command::new("dpkg-deb").arg("--build").arg(&tree).arg(deb));
+        assert_eq!(built.status, Some(0), "{built:?}");
+    };
+    ["1", "2"].into_iter().for_each(package);
+    fs::write(dir.path().join("90rcap"), hook).unwrap();
+    fs::copy(program("rcap").get_program(), dir.path().join("rcap")).unwrap();
+    // The Debian is shared by the tests: what they write is in a file system of their own.
+    let script = "set -e; mount --make-rprivate /; mount -t tmpfs tmpfs $2; mkdir $2/u $2/w $2/r
+        mount -t overlay -o lowerdir=$1,upperdir=$2/u,workdir=$2/w overlay $2/r; root=$2/r
+        mkdir -p $root/new $root/etc/rcap; mount --bind -o ro $0 $root/new
+        mount -t proc proc $root/proc; cp $0/rcap $root/usr/bin
+        chroot $root /bin/sh -ec 'PATH=/usr/sbin:/usr/bin:/sbin:/bin
+            apt-get install -qy /new/1.deb; rcap setcap cap_net_raw=ep /usr/bin/rcap-server
+            rcap save /usr/bin/rcap-server > /etc/rcap/caps.txt
+            cp /new/90rcap /etc/apt/apt.conf.d
+            apt-get install -qy /new/2.deb; cat /usr/bin/rcap-server; echo
+            rcap getcap /usr/bin/rcap-server; rcap setcap -r /usr/bin/rcap-server
+            rm /etc/apt/apt.conf.d/90rcap; apt-get install -qy --reinstall /new/2.deb
+            rcap getcap -v /usr/bin/rcap-server'";
+    let place = dir.path().join("place");
+    fs::create_dir(&place).unwrap();
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "--propagation", "private", "sh", "-c", script]);
+    let ran = ran(unshare.arg(dir.path()).arg(debian()).arg(&place).stdin(Stdio::null()));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    assert!(ran.out.contains("changed: 1, unchanged: 0"), "{ran:?}");
+    assert!(ran.out.contains("\n2\n/usr/bin/rcap-server cap_net_raw=ep\n"), "{ran:?}");
+    // Without the hook, the capabilities are gone.
+    assert!(ran.out.ends_with("\n/usr/bin/rcap-server\n"), "{ran:?}");
+}
+
+/// The units of the man page put the capabilities back after a file was replaced.
+fn the_path_unit() {
+    let text = examples().into_iter().find(|text| text.contains("[Path]")).unwrap();
+    let dir = directory();
+    let file = dir.path().join("watched/server");
+    make(&file, Cap::NET_RAW.into());
+    let saved = dir.path().join("caps.txt");
+    let printed = ran(program("rcap").arg("save").arg(&file));
+    assert_eq!(printed.status, Some(0), "{printed:?}");
+    fs::write(&saved, printed.out).unwrap();
+    let rcap = program("rcap").get_program().to_str().unwrap().to_owned();
+    let here = [
+        ("/usr/local/bin/server", file.to_str().unwrap()),
+        ("/etc/rcap/caps.txt", saved.to_str().unwrap()),
+        ("/usr/bin/rcap", &rcap),
+    ];
+    let unit = |text: &str| {
+        let (name, text) = text.split_once('\n').unwrap();
+        let text = here.iter().fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+        (name.to_owned(), format!("[Unit]\nDefaultDependencies=no\n{text}"))
+    };
+    let units: Vec<_> = text.split("# /etc/systemd/system/").skip(1).map(unit).collect();
+    let _manager = Manager::start(dir.path(), &units, &["rcap-restore.path".to_owned()]);
+    // As dpkg and install do it.
+    fs::write(dir.path().join("new"), "other content").unwrap();
+    fs::rename(dir.path().join("new"), &file).unwrap();
+    wait_until(|| caps(&file) == Some(Cap::NET_RAW.into()));
 }
 
 fn mistakes() {

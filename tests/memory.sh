@@ -48,7 +48,7 @@ for step; do
         fi
         # Modules without system calls. The properties have fewer cases, because miri is slow.
         PROPTEST_CASES=4 MIRIFLAGS=-Zmiri-disable-isolation cargo +nightly miri test --locked --quiet \
-            --target-dir target/miri --no-default-features --lib -- caps:: file::codec exec:: trace::record::page trace::record::format
+            --target-dir target/miri --no-default-features --features serde --lib -- caps:: file::codec exec:: trace::record::page trace::record::format
         ;;
     esac
 done

@@ -62,5 +62,6 @@ pub use backend::Backend;
 pub use exit::Exit;
 pub use gap::Gap;
 pub use target::Target;
+#[cfg(feature = "cli")]
 pub(crate) use target::unified;
 pub use tracer::{Options, Recording, Tracer};

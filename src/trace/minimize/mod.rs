@@ -58,7 +58,9 @@ mod verdict;
 
 #[cfg(feature = "cli")]
 pub use super::overlay::init_process;
-pub(crate) use capture::{Capture, Stream};
+pub(crate) use capture::Capture;
+#[cfg(feature = "cli")]
+pub(crate) use capture::Stream;
 pub use effects::{Aspect, Difference, Effects, Facts, Noise, Process, ProcessSets, Subject};
 pub use engine::{Finding, FindingKind, Minimizer, Run, Stop, Unfit, Verified};
 pub use judge::{Failure, Weight, refusal};

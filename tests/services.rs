@@ -24,7 +24,8 @@ tests! {
         the_settings_of_a_unit_verified,
         a_drop_in_that_stays,
         a_unit_of_a_killed_rcap,
-        units_that_depend_on_it;
+        units_that_depend_on_it,
+        a_recording_from_the_start;
 }
 
 /// A server that changes the owner of a file, and listens on port 80.
@@ -314,8 +315,6 @@ fn a_unit_of_a_killed_rcap() {
             assert_eq!(status.code(), Some(130));
         } else if after == "1h" {
             assert!(is_in_trial());
-            let refused = common::ran(&mut machine.command(&[&name, "minimize", "--unit", "web"]));
-            assert!(refused.err.contains("add --yes"), "{refused:?}");
             let found = minimum(&machine, "web", &["--check", CHECK]);
             assert_eq!(names(&found["minimum"]), ["cap_chown", "cap_net_bind_service"]);
         } else {
@@ -328,6 +327,41 @@ fn a_unit_of_a_killed_rcap() {
         assert_eq!(machine.property("web", "ActiveState"), "active");
         assert_clean(&machine);
     }
+}
+
+/// `rcap trace` of a unit, which is up in the end.
+fn a_recording_from_the_start() {
+    let dir = directory();
+    let machine = Machine::start(dir.path(), &web());
+    let traced = |words: &[&str]| {
+        let name = program("rcap").get_program().to_str().unwrap().to_owned();
+        let mut rcap = machine.command(&[&[&*name, "trace", "--json"], words].concat());
+        let child = rcap.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        wait_until(|| machine.run(&["sh", "-c", CHECK]).status == Some(0));
+        // nsenter(1) waits for its child.
+        let children = format!("/proc/{0}/task/{0}/children", child.id());
+        let pid = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();
+        kill(Pid::from_raw(pid), Signal::SIGINT).unwrap();
+        let output = child.wait_with_output().unwrap();
+        let err = String::from_utf8(output.stderr).unwrap();
+        (serde_json::from_slice::<Value>(&output.stdout).unwrap(), err)
+    };
+    let caps = ["cap_chown", "cap_net_bind_service"];
+    let (report, err) = traced(&["--", "systemctl", "start", "web"]);
+    assert_eq!(names(&report["candidates"]), caps, "{report}");
+    assert!(err.starts_with("Recording web.service from its start."), "{err}");
+    assert_eq!(machine.property("web", "ActiveState"), "active");
+    assert_clean(&machine);
+    let refused = rcap(&machine, &["trace", "--unit", "web", "--restart"]);
+    assert!(refused.err.contains("add --yes"), "{refused:?}");
+    machine.run(&["systemctl", "stop", "web"]);
+    let (report, _) = traced(&["--unit", "web", "--restart", "--yes"]);
+    assert_eq!(names(&report["candidates"]), caps, "{report}");
+    assert_eq!(machine.property("web", "ActiveState"), "active");
+    assert_clean(&machine);
+    let (report, _) = traced(&["--unit", "web"]);
+    let unseen = names(&report["unseen"]);
+    assert!(unseen.contains(&"the start of the unit, which --restart records"), "{report}");
 }
 
 fn units_that_depend_on_it() {

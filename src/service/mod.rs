@@ -10,6 +10,7 @@
 
 mod drop_in;
 mod manager;
+mod restore;
 mod session;
 mod trial;
 mod unit;

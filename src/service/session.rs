@@ -1,44 +1,32 @@
 //! A unit that is restarted with other settings for a while, and then restored.
 
 use std::{
-    fmt::Write as _,
-    fs::{self, File},
-    io,
-    os::unix::fs::MetadataExt,
-    path::{Path, PathBuf},
-    process::Child,
+    fs, io,
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
 
-use nix::fcntl::{Flock, FlockArg};
-
 use super::{
-    DropIn, Facts, Failed,
+    Activity, DropIn, Facts, Failed,
     drop_in::{section_lines, write},
     manager::{command, dependents, last_line, output, systemctl},
+    restore::{DROP_IN, FORMER, Place, UNDO, restore, restore_former, restorer, script, slices},
 };
 use crate::{
     Op,
-    settings::shell_word,
     trace::{
-        Backend, Options, Recording, Target, Tracer,
-        minimize::{Capture, Checked, End, Observation, Stream},
+        Backend, Options, Recording, Seen, Target, Tracer,
+        minimize::{Aspect, Capture, Checked, End, Observation, Stream, Subject},
         run::{HealthCheck, Over, Watch},
         unified,
     },
 };
 
-/// The directory of drop-in files that end with the machine's uptime. (systemd.unit(5))
-const DIRECTORY: &str = "/run/systemd/system";
-/// The drop-in file of a run. Its name sorts after those that people use, because the last file
-/// wins.
-const DROP_IN: &str = "zz-rcap-trial.conf";
-/// The same file while the unit is being restored.
-const UNDO: &str = "zz-rcap-trial.undo";
-/// A copy of the drop-in file that [`Session::write`] replaces, until the unit works with the new
-/// one; or an empty file if there was none.
-const FORMER: [&str; 2] = ["zz-rcap-trial.former", "zz-rcap-trial.none"];
+/// The time limit of a run, if there is no other.
+const LIMIT: Duration = Duration::from_secs(120);
+/// The time between two questions to systemd.
+const PAUSE: Duration = Duration::from_millis(200);
 
 /// The conditions under which a unit runs, and under which it counts as working.
 #[derive(Clone, Debug)]
@@ -73,10 +61,10 @@ impl Default for Conditions {
 
 /// Runs a unit with more settings, again and again, and then restores it.
 ///
-/// [`Session::open`] notes whether the unit is running. Each [`Session::run`] restarts it with
-/// lines of the section `[Service]` in a drop-in file, which comes after all others, and waits for
-/// the check. Between two runs, the unit keeps the settings of the last one. [`Session::restore`]
-/// removes the file and restarts the unit, or stops it if it was not running before. The same
+/// [`Session::open`] notes whether the unit is running. Each [`Session::run`] starts it with
+/// lines of the section `[Service]` in a drop-in file, which comes after all others, waits for the
+/// check, and stops the unit. [`Session::restore`] removes the file and starts the unit again, or
+/// leaves it stopped if it was not running before. The same
 /// happens when the session is dropped; when this process is killed, by a timer of systemd; and
 /// when the next session for the unit is opened.
 ///
@@ -115,12 +103,15 @@ pub struct Session {
     armed: Option<Instant>,
     /// The number of runs.
     runs: u32,
+    /// Whether this session has stopped the unit.
+    is_down: bool,
 }
 
-/// The directory of the unit's drop-in files, which is locked.
-struct Place {
-    directory: PathBuf,
-    _lock: Flock<File>,
+/// The state of a unit after a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Afterwards {
+    AsBefore,
+    Running,
 }
 
 impl Session {
@@ -133,16 +124,28 @@ impl Session {
     /// session is open.
     pub fn open(
         name: &str,
-        mut conditions: Conditions,
+        conditions: Conditions,
         cancelled: Box<dyn FnMut() -> bool>,
     ) -> Result<Session, Failed> {
         let facts = Facts::of(name)?;
-        if let Some(words) = facts.unfit() {
-            return Err(Failed::Unfit(words));
-        }
         if conditions.check.is_none() && facts.get("Type") != "oneshot" {
+            if let Some(words) = facts.unfit() {
+                return Err(Failed::Unfit(words));
+            }
             let words = "a check has to show that the service works (--check)";
             return Err(Failed::Unfit(words.to_owned()));
+        }
+        Session::new(&facts, conditions, cancelled, Afterwards::AsBefore)
+    }
+
+    fn new(
+        facts: &Facts,
+        mut conditions: Conditions,
+        cancelled: Box<dyn FnMut() -> bool>,
+        afterwards: Afterwards,
+    ) -> Result<Session, Failed> {
+        if let Some(words) = facts.unfit() {
+            return Err(Failed::Unfit(words));
         }
         if let Some(backend) = conditions.recording.as_ref().and_then(|options| options.backend) {
             if backend != Backend::Bpf {
@@ -160,9 +163,14 @@ impl Session {
             place = Place::lock(facts.id())?;
         }
         let before = Facts::of(facts.id())?;
+        if before.activity() == Activity::Changing {
+            let words = "it is being started or stopped: wait until it is up or down";
+            return Err(Failed::Unfit(words.to_owned()));
+        }
+        let is_up = before.activity().is_up() || afterwards == Afterwards::Running;
         let dependents = dependents(&before)?;
         let drop_in = DropIn::new(before.id(), &conditions.file)?;
-        let script = script(&before, &dependents, &place.directory, drop_in.path());
+        let script = script(&before, is_up, &dependents, &place.directory, drop_in.path());
         Ok(Session {
             before,
             conditions,
@@ -173,6 +181,7 @@ impl Session {
             drop_in,
             armed: None,
             runs: 0,
+            is_down: false,
         })
     }
 
@@ -187,9 +196,11 @@ impl Session {
         self.conditions.recording.is_some()
     }
 
-    /// Restarts the unit with these lines of the section `[Service]`, and waits until it has ended,
-    /// or the check has succeeded and the time to settle is over, or `limit` has passed. The default
-    /// for `limit` is two minutes.
+    /// Starts the unit with these lines of the section `[Service]`, and waits until it has ended, or
+    /// the check has succeeded and the time to settle is over, or `limit` has passed. The default
+    /// for `limit` is two minutes. A unit that is up is then stopped, with the same settings; the
+    /// result of that is one of the effects. The first run stops a unit that was running before,
+    /// with its own settings.
     ///
     /// # Errors
     ///
@@ -204,6 +215,12 @@ impl Session {
             return Ok(Observation { end: End::Interrupted, ..Observation::default() });
         }
         self.renew()?;
+        if !self.is_down {
+            // Its own settings have to stop it, which a run may lack.
+            self.apply(&[])?;
+            self.stop(&mut None, limit.unwrap_or(LIMIT))?;
+            self.is_down = true;
+        }
         self.runs += 1;
         let (mut settings, mut tracer) = (settings.to_vec(), None);
         if let Some(options) = &self.conditions.recording {
@@ -212,13 +229,47 @@ impl Session {
             tracer = Some(recorder(&slice, options)?);
         }
         self.apply(&settings)?;
-        self.start(tracer, limit)
+        let mut seen = self.start(&mut tracer, limit)?;
+        if seen.end == End::Stopped {
+            let end = self.stop(&mut tracer, limit.unwrap_or(LIMIT))?;
+            let name = self.before.id().to_owned();
+            seen.effects.insert(Subject::Stop(name), Aspect::Attribute("result".to_owned()), end);
+        }
+        if let Some(mut tracer) = tracer {
+            let recording = tracer.finish(|_| ())?;
+            seen.lost = recording.lost;
+            seen.gap = recording.gaps.first().map(ToString::to_string);
+            seen.analysis = recording.analysis;
+            let _ = systemctl(&["stop", "--", &slice(self.runs)]);
+        }
+        Ok(seen)
     }
 
-    /// Restarts the unit, and waits until it is known whether it works.
+    /// Stops the unit, and returns systemd's word for the result. Its processes are killed after
+    /// `limit`.
+    fn stop(&mut self, tracer: &mut Option<Tracer>, limit: Duration) -> Result<String, Failed> {
+        let id = self.before.id().to_owned();
+        let mut client = command("systemctl", &["stop", "--", &id]);
+        client.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut stopping = Client(client.spawn().map_err(|err| Op::Fork.thread(err))?);
+        let begun = Instant::now();
+        let mut is_killed = false;
+        while stopping.0.try_wait().map_err(|err| Op::Wait.thread(err))?.is_none() {
+            pause(tracer)?;
+            self.renew()?;
+            if !is_killed && begun.elapsed() > limit {
+                is_killed = true;
+                let _ = systemctl(&["kill", "--signal=SIGKILL", "--", &id]);
+            }
+        }
+        let facts = Facts::of(&id)?;
+        Ok(facts.get("Result").to_owned())
+    }
+
+    /// Starts the unit, and waits until it is known whether it works.
     fn start(
         &mut self,
-        mut tracer: Option<Tracer>,
+        tracer: &mut Option<Tracer>,
         limit: Option<Duration>,
     ) -> Result<Observation, Failed> {
         let id = self.before.id().to_owned();
@@ -228,23 +279,18 @@ impl Session {
         let (capture, [out, err]) = Capture::start().map_err(failed)?;
         let mut client = command("systemctl", &["restart", "--", &id]);
         client.stdout(out).stderr(err);
-        let mut starting = Starting(client.spawn().map_err(failed)?);
+        let mut starting = Client(client.spawn().map_err(failed)?);
         drop(client);
         let mut check = self.conditions.check.as_deref().map(HealthCheck::new);
-        let limit = limit.unwrap_or(Duration::from_secs(120));
-        let over = self.wait(&mut starting.0, tracer.as_mut(), check.as_mut(), limit)?;
+        let limit = limit.unwrap_or(LIMIT);
+        let over = self.wait(&mut starting.0, tracer, check.as_mut(), limit)?;
         drop(starting);
         let [_, complaint] = capture.finish();
         let facts = Facts::of(&id)?;
-        let recording = tracer.as_mut().map(|tracer| tracer.finish(|_| ())).transpose()?;
-        if recording.is_some() && self.runs > 1 {
-            // The last run was in another one, where nothing is left.
-            let _ = systemctl(&["stop", "--", &slice(self.runs - 1)]);
-        }
         if let Some(check) = &mut check {
             check.end();
         }
-        Ok(self.observation(over, &facts, check, &complaint, recording))
+        Ok(self.observation(over, &facts, check, &complaint))
     }
 
     fn observation(
@@ -253,7 +299,6 @@ impl Session {
         facts: &Facts,
         check: Option<HealthCheck>,
         complaint: &Stream,
-        recording: Option<Recording>,
     ) -> Observation {
         let end = match (over, facts.end()) {
             (Over::Cancelled, _) => End::Interrupted,
@@ -276,12 +321,52 @@ impl Session {
             let seconds = self.conditions.settle.as_secs_f64();
             seen.notes.push(format!("each run ended {seconds} s after --check had succeeded"));
         }
-        if let Some(recording) = recording {
-            seen.lost = recording.lost;
-            seen.gap = recording.gaps.first().map(ToString::to_string);
-            seen.analysis = recording.analysis;
-        }
         seen
+    }
+
+    /// Restarts a unit, or starts it, and records it from its first instruction until it ends or
+    /// `goes_on` returns false. `each` is called for each check. The unit is then restarted without
+    /// the slice that it has for the recording, and is running.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Session::open`] and [`Session::run`], and those of [`Tracer::attach`].
+    pub fn record(
+        name: &str,
+        conditions: Conditions,
+        each: &mut dyn FnMut(&Seen),
+        goes_on: &mut dyn FnMut() -> bool,
+    ) -> Result<Recording, Failed> {
+        Backend::Bpf.check()?;
+        let options = conditions.recording.clone().unwrap_or_default();
+        let facts = Facts::of(name)?;
+        let cancelled = Box::new(|| false);
+        let mut session = Session::new(&facts, conditions, cancelled, Afterwards::Running)?;
+        session.renew()?;
+        let slice = slice(1);
+        let mut tracer = recorder(&slice, &options)?;
+        session.apply(&[format!("Slice={slice}")])?;
+        let id = facts.id();
+        let mut client = command("systemctl", &["restart", "--", id]);
+        client.stdout(Stdio::null()).stderr(Stdio::null());
+        let client = client.spawn().map_err(|err| Op::Fork.thread(err))?;
+        let mut starting = Client(client);
+        let mut asked = Instant::now();
+        while goes_on() {
+            tracer.poll(&mut *each)?;
+            session.renew()?;
+            let has_started = starting.0.try_wait().map_err(|err| Op::Wait.thread(err))?.is_some();
+            if has_started && asked.elapsed() >= PAUSE {
+                asked = Instant::now();
+                if !Facts::of(id)?.activity().is_up() {
+                    break;
+                }
+            }
+        }
+        drop(starting);
+        let recording = tracer.finish(&mut *each)?;
+        session.restore()?;
+        Ok(recording)
     }
 
     fn checked(&self, check: &HealthCheck) -> Checked {
@@ -298,22 +383,16 @@ impl Session {
     fn wait(
         &mut self,
         client: &mut Child,
-        mut tracer: Option<&mut Tracer>,
+        tracer: &mut Option<Tracer>,
         check: Option<&mut HealthCheck>,
         limit: Duration,
     ) -> Result<Over, Failed> {
-        const PULSE: Duration = Duration::from_millis(20);
-        /// The time between two questions to systemd.
-        const PAUSE: Duration = Duration::from_millis(200);
         let mut watch = Watch::new(check, self.conditions.settle, Some(limit));
         let mut is_starting = true;
         let mut asked: Option<Instant> = None;
         let mut has_ended = false;
         loop {
-            match &mut tracer {
-                Some(tracer) => tracer.poll(|_| ())?,
-                None => thread::sleep(PULSE),
-            }
+            pause(tracer)?;
             if (self.cancelled)() {
                 return Ok(Over::Cancelled);
             }
@@ -432,7 +511,7 @@ impl Session {
         self.drop_in.write(settings)?;
         systemctl(&["daemon-reload"])?;
         self.drop_in.must_win(&Facts::of(self.before.id())?, settings)?;
-        let seen = self.start(None, limit)?;
+        let seen = self.start(&mut None, limit)?;
         if seen.end == End::Interrupted || !seen.failures(expect).is_empty() {
             self.put_back()?;
             return Ok(seen);
@@ -473,54 +552,28 @@ impl Drop for Session {
 }
 
 /// A client that is waiting for a job. It is killed when dropped, and the job goes on.
-struct Starting(Child);
+struct Client(Child);
 
-impl Drop for Starting {
+impl Drop for Client {
     fn drop(&mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
 }
 
-impl Place {
-    /// Locks the directory of a unit's drop-in files.
-    fn lock(id: &str) -> Result<Place, Failed> {
-        let directory = Path::new(DIRECTORY).join(format!("{id}.d"));
-        let failed = |err: io::Error| Failed::Unfit(format!("{}: {err}", directory.display()));
-        loop {
-            match fs::create_dir(&directory) {
-                Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(failed(err)),
-                _ => {}
-            }
-            let file = File::open(&directory).map_err(failed)?;
-            let own = file.metadata().map_err(failed)?;
-            let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(
-                |(_, errno)| match errno {
-                    nix::errno::Errno::EWOULDBLOCK => {
-                        Failed::Unfit("another rcap is measuring it".to_owned())
-                    }
-                    errno => failed(errno.into()),
-                },
-            )?;
-            // The session that had it may have removed the directory.
-            let is_same = |there: fs::Metadata| {
-                (there.dev(), there.ino()) == (own.dev(), own.ino()) && there.is_dir()
-            };
-            if fs::symlink_metadata(&directory).is_ok_and(is_same) {
-                return Ok(Place { directory, _lock: lock });
-            }
-        }
+/// Waits a little, and reads the recording.
+fn pause(tracer: &mut Option<Tracer>) -> Result<(), Failed> {
+    const PULSE: Duration = Duration::from_millis(20);
+    match tracer {
+        Some(tracer) => tracer.poll(|_| ())?,
+        None => thread::sleep(PULSE),
     }
+    Ok(())
 }
 
 /// Returns the name of the slice of a run, which is not below another one.
 fn slice(run: u32) -> String {
     format!("rcap{}n{run}.slice", std::process::id())
-}
-
-/// Returns the pattern of the names of these slices.
-fn slices() -> String {
-    format!("rcap{}n*.slice", std::process::id())
 }
 
 /// Starts a slice, and the recording of the service that will be started in it.
@@ -534,76 +587,6 @@ fn recorder(slice: &str, options: &Options) -> Result<Tracer, Failed> {
     Ok(Tracer::attach(&[Target::NewService(root.join(group))], options)?)
 }
 
-/// Returns the name of the timer and of the service that restore a unit, without the suffix.
-fn restorer(id: &str) -> String {
-    // A name with an at sign is that of an instance.
-    format!("rcap-restore-{}", id.trim_end_matches(".service").replace('@', "\\x40"))
-}
-
-/// Restores a unit by the service that the timer starts, and removes the timer.
-fn restore(id: &str) -> Result<(), Failed> {
-    let name = restorer(id);
-    systemctl(&["start", "--", &format!("{name}.service")])?;
-    systemctl(&["stop", "--", &format!("{name}.timer")]).map(drop)
-}
-
-/// Restores what a session has left whose process was killed. Returns whether there was something.
-fn restore_former(id: &str, directory: &Path) -> Result<bool, Failed> {
-    let name = restorer(id);
-    let is_loaded = |suffix: &str| {
-        let facts = Facts::of(&format!("{name}.{suffix}"));
-        facts.map(|facts| facts.get("LoadState") == "loaded")
-    };
-    let is_left = |name: &str| directory.join(name).exists();
-    let has_timer = is_loaded("timer")?;
-    if has_timer {
-        restore(id)?;
-    } else if is_left(DROP_IN) || is_left(UNDO) {
-        let path = directory.join(DROP_IN);
-        let words = "is left from an earlier run, without the timer that restores the unit: remove \
-                     it, run `systemctl daemon-reload`, and restart the unit";
-        return Err(Failed::Unfit(format!("{} {words}", path.display())));
-    }
-    if is_loaded("service")? {
-        // One that has failed would keep its name.
-        let _ = systemctl(&["reset-failed", "--", &format!("{name}.service")]);
-    }
-    Ok(has_timer)
-}
-
-/// Returns the shell script that restores a unit. It does nothing if there is no drop-in file, and
-/// goes on if it was interrupted. It has no dollar signs, which systemd would expand, and no
-/// semicolons: systemd 252 escapes them in its own file, and then reads the backslash too.
-fn script(before: &Facts, dependents: &[String], directory: &Path, file: &Path) -> String {
-    let directory = shell_word(&directory.display().to_string());
-    let id = shell_word(before.id());
-    let [former, none] = FORMER;
-    let file_directory = file.parent().unwrap_or(file).display().to_string();
-    let file_directory = shell_word(&file_directory);
-    let file = shell_word(&file.display().to_string());
-    let mut script = format!(
-        "cd {directory} 2>/dev/null || exit 0\n\
-         [ -e {DROP_IN} ] && mv -f {DROP_IN} {UNDO}\n\
-         [ -e {UNDO} ] || exit 0\n\
-         [ -e {former} ] && mv -f {former} {file}\n\
-         [ -e {none} ] && rm -f {file} {none}\n\
-         rmdir {file_directory} 2>/dev/null\n\
-         systemctl daemon-reload\n\
-         systemctl reset-failed -- {id} 2>/dev/null\n"
-    );
-    let is_up = before.activity().is_up();
-    let _ = writeln!(script, "systemctl {} -- {id}", if is_up { "restart" } else { "stop" });
-    if is_up && !dependents.is_empty() {
-        let names: Vec<String> = dependents.iter().map(|name| shell_word(name)).collect();
-        let _ = writeln!(script, "systemctl start -- {}", names.join(" "));
-    }
-    let _ = writeln!(script, "systemctl stop -- '{}' 2>/dev/null", slices());
-    let _ = writeln!(script, "rm -f {UNDO}\ncd /\nrmdir {directory} 2>/dev/null");
-    let end =
-        if is_up { format!("systemctl --quiet is-active -- {id}") } else { "true".to_owned() };
-    script + &end
-}
-
 /// Returns the text of the drop-in file of a run.
 fn drop_in(settings: &[String], timer: &str) -> Result<String, Failed> {
     let mut text = format!(
@@ -612,36 +595,4 @@ fn drop_in(settings: &[String], timer: &str) -> Result<String, Failed> {
     );
     text.push_str(&section_lines(settings)?);
     Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn scripts() {
-        let facts =
-            |state: &str| Facts::parse(&format!("Id=a\\x2db@c.service\nActiveState={state}\n"));
-        let up = script(
-            &facts("active"),
-            &["b.service".to_owned()],
-            Path::new("/run/d"),
-            Path::new("/e"),
-        );
-        let down = script(
-            &facts("failed"),
-            &["b.service".to_owned()],
-            Path::new("/run/d"),
-            Path::new("/e"),
-        );
-        assert!(
-            up.contains("systemctl restart -- 'a\\x2db@c.service'\nsystemctl start -- b.service\n")
-        );
-        assert!(
-            down.contains("systemctl stop -- 'a\\x2db@c.service'\nsystemctl stop -- 'rcap"),
-            "{down}"
-        );
-        assert!(!(up + &down).contains(['$', ';']));
-        assert_eq!(restorer("a@c.service"), "rcap-restore-a\\x40c");
-    }
 }

@@ -151,9 +151,6 @@ impl Facts {
             () if is_yes("RefuseManualStart") || is_yes("RefuseManualStop") => {
                 Some("it refuses to be started or stopped by hand")
             }
-            () if self.activity() == Activity::Changing => {
-                Some("it is being started or stopped: wait until it is up or down")
-            }
             () => None,
         });
         words.map(str::to_owned)
@@ -234,8 +231,7 @@ mod tests {
             ("Id=a.service\nLoadState=loaded\nTransient=yes",              "transient"),
             ("Id=a.service\nLoadState=loaded\nNeedDaemonReload=yes",       "daemon-reload"),
             ("Id=a.service\nLoadState=loaded\nRefuseManualStop=yes",       "by hand"),
-            ("Id=a.service\nLoadState=loaded\nActiveState=activating",     "wait until"),
-            ("",                                                           "cannot load"),
+                ("",                                                           "cannot load"),
         ];
         for (text, want) in rows {
             let words = Facts::parse(text).unfit().unwrap_or_default();

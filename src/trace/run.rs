@@ -71,6 +71,8 @@ pub struct HealthCheck {
     view: Option<Arc<Overlay>>,
     running: Option<(Child, Capture)>,
     begun: Option<Instant>,
+    /// Whether the program has ended, so that attempts are no longer repeated.
+    over: bool,
     /// Whether the last attempt, after the end of the program, has started.
     last: bool,
     passed: bool,
@@ -90,6 +92,7 @@ impl HealthCheck {
             view: None,
             running: None,
             begun: None,
+            over: false,
             last: false,
             passed: false,
             exit: None,
@@ -131,7 +134,7 @@ impl HealthCheck {
             }
         }
         let paused = self.begun.is_none_or(|begun| begun.elapsed() >= HealthCheck::PAUSE);
-        if !self.passed && paused && !self.last {
+        if !self.passed && paused && !self.over {
             self.begin()?;
         }
         Ok(())
@@ -156,6 +159,7 @@ impl HealthCheck {
 
     /// Continues after the end of the program. Returns whether the answer is known.
     pub(crate) fn conclude(&mut self) -> Result<bool> {
+        self.over = true;
         self.advance()?;
         if self.running.is_none() && !self.passed && !self.last {
             self.last = true;

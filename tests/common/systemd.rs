@@ -186,7 +186,9 @@ impl Machine {
         let enter = "echo $$ > \"$0/commands/cgroup.procs\" && exec nsenter -t \"$@\"";
         let mut command = Command::new("sh");
         command.args(["-c", enter]).arg(&self.group).arg(self.pid().unwrap());
-        command.args(["-m", "-p", "-C", "-n", "-u", "-i", "-r", "-w/", "--"]).args(words);
+        command
+            .args(["-m", "-p", "-C", "-n", "-u", "-i", "-r", "--", "env", "-C", "/"])
+            .args(words);
         command.stdin(Stdio::null());
         command
     }

@@ -33,6 +33,8 @@ pub enum Subject {
     File(PathBuf),
     /// A link, address, route or rule of the network, in words.
     Network(String),
+    /// The stop of a service, by its name.
+    Stop(String),
 }
 
 /// An aspect of a subject.
@@ -148,7 +150,7 @@ impl Noise {
         let parents = |effects: &Effects| -> BTreeSet<PathBuf> {
             let new = effects.facts.keys().filter_map(|subject| match subject {
                 Subject::File(path) => first_unknown(path, effects, &stable),
-                Subject::Network(_) => None,
+                Subject::Network(_) | Subject::Stop(_) => None,
             });
             new.filter_map(|path| path.parent().map(Path::to_path_buf)).collect()
         };
@@ -219,7 +221,7 @@ impl Noise {
                         None => subject.clone(),
                     }
                 }
-                Subject::Network(_) => subject.clone(),
+                Subject::Network(_) | Subject::Stop(_) => subject.clone(),
             };
             all.entry(name).or_default().push(facts);
         }
@@ -398,6 +400,7 @@ impl fmt::Display for Subject {
         match self {
             Subject::File(path) => write!(f, "{}", path.display()),
             Subject::Network(words) => write!(f, "{words}"),
+            Subject::Stop(name) => write!(f, "the stop of {name}"),
         }
     }
 }

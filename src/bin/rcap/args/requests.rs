@@ -257,9 +257,12 @@ pub(crate) struct TraceRequest {
     /// Record a container, by its ID or its name in Docker or Podman
     #[arg(long, value_name = "ID")]
     pub(crate) container: Vec<String>,
-    /// Restart the container of --container, and record it from its first instruction
-    #[arg(long, requires = "container")]
+    /// Restart the unit of --unit or the container of --container, and record it from its start
+    #[arg(long, conflicts_with_all = ["pid", "cgroup"])]
     pub(crate) restart: bool,
+    /// Restart a unit that is running without asking
+    #[arg(long, requires = "unit")]
+    pub(crate) yes: bool,
     /// Stop recording after a time such as 90s, 5m or 2h, and send SIGTERM to a program
     /// [default: when it ends, or when interrupted]
     #[arg(long = "for", value_name = "DURATION", value_parser = values::duration)]
@@ -289,6 +292,9 @@ impl Request for TraceRequest {
     fn check(&self) -> Result<(), Mistake> {
         if self.settings.to.is_some() && self.follow {
             return Err(Mistake::new("--to cannot be used with --follow"));
+        }
+        if self.restart && self.unit.len() + self.container.len() != 1 {
+            return Err(Mistake::new("--restart takes one container or unit"));
         }
         Ok(())
     }

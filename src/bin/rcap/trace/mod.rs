@@ -16,7 +16,7 @@ use super::{
     failure::Failure,
     new_file::Pending,
     report::parse,
-    settings,
+    service, settings,
 };
 use rcap::{
     Error,
@@ -34,6 +34,7 @@ mod follow;
 mod print;
 mod refused;
 mod stacks;
+mod unit;
 
 pub(super) use print::print_merged;
 
@@ -44,9 +45,12 @@ pub(crate) fn run(request: &TraceRequest, io: &mut Io<'_>) -> Result<Exit, Failu
     if request.check {
         return check(io);
     }
-    let restarting = if request.restart { Some(restarting(request)?) } else { None };
+    let is_restarted = request.restart && request.unit.is_empty();
+    let restarting = if is_restarted { Some(restarting(request)?) } else { None };
     let request = restarting.as_ref().unwrap_or(request);
-    delegated::check(&request.program, Measure::Trace)?;
+    if service::asked(&request.program).is_none() {
+        delegated::check(&request.program, Measure::Trace)?;
+    }
     let (report, status) = record(request, io)?;
     if request.json {
         writeln!(io.out, "{}", json!(report))?;
@@ -70,6 +74,7 @@ fn record(
     options.stacks = request.stacks;
     // This precedes the program, so that an unwritable file is reported first.
     let save = request.save.as_deref().map(Pending::new).transpose()?;
+    let restarted = unit::restarted(request, io)?;
     signals::catch()?;
     // Standard output has only the settings or the JSON document.
     let is_alone = request.json || request.settings.to.is_some() && !io.out_terminal;
@@ -87,7 +92,10 @@ fn record(
     };
     let mut ignore = |_: &Seen| ();
     let each: &mut dyn FnMut(&Seen) = if request.follow { &mut follow } else { &mut ignore };
-    let (recording, status, words) = if let Some((program, args)) = request.program.split_first() {
+    let (recording, status, words) = if let Some(name) = restarted {
+        let recording = unit::record(request, &name, &options, each)?;
+        (recording, None, vec![format!("--unit={name}")])
+    } else if let Some((program, args)) = request.program.split_first() {
         let mut command = super::program(program);
         command.args(args);
         if is_alone {
@@ -109,7 +117,12 @@ fn record(
     } else {
         let (targets, names) = targets(request)?;
         let announce: fn(usize) = if request.starting.is_some() { tell_hook } else { tell_people };
-        (follow::running(&targets, &options, request.duration, announce, each)?, None, names)
+        let mut recording = follow::running(&targets, &options, request.duration, announce, each)?;
+        if !request.unit.is_empty() {
+            let words = "the start of the unit, which --restart records";
+            recording.unseen.push(words.to_owned());
+        }
+        (recording, None, names)
     };
     let mut report = recording.report(words, status.map(Into::into));
     if !request.container.is_empty() {
@@ -135,7 +148,7 @@ const START: &str = "the start of the container, in which servers use most of th
 /// Returns the request to record a container that its engine restarts.
 fn restarting(request: &TraceRequest) -> Result<TraceRequest, Failure> {
     let [name] = &*request.container else {
-        return Err(Mistake::new("--restart takes one container").into());
+        return Err(Mistake::new("--restart takes one container or unit").into());
     };
     let client = id_in_engine(name).map(|(client, _)| client);
     let client = client.ok_or_else(|| {

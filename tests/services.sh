@@ -1,0 +1,151 @@
+#!/usr/bin/env bash
+# Minimizes services of Debian's packages beside systemd, writes each drop-in file, and removes it.
+#
+#     tests/services.sh [SERVICE...]
+#
+# RCAP_SERVICES is the root directory of a Debian 12 that has the packages below; without it,
+# debootstrap creates one in Cargo's target directory. The directory is only read: the services run
+# in an overlay of it, in a tmpfs, in namespaces that end with them. They have no network. The table
+# has what was found, whether the service works with the written file and nothing else, and whether
+# it is as before in the end. This script needs root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+packages=systemd,nginx-light,chrony,redis-server,redis-tools,postgresql,cron,rsyslog,unbound
+packages=$packages,python3,curl,iproute2,logrotate,procps
+# A service, its unit, and the check.
+services='nginx      nginx                curl -fs localhost
+chrony     chrony               chronyc -n tracking
+redis      redis-server         redis-cli ping | grep PONG
+postgres   postgresql@15-main   su postgres -c "psql -c \"select 1\""
+cron       cron                 rm -f /run/cron-ran; sleep 62; test -e /run/cron-ran
+rsyslog    rsyslog              m=$RANDOM$$; echo "<13>rcap: x$m" > /dev/udp/127.0.0.1/514; sleep 0.5; grep x$m /var/log/syslog
+unbound    unbound              unbound-control status && bash -c "exec 3<> /dev/tcp/127.0.0.1/53"
+python     web                  curl -fs localhost:81'
+
+say() { echo "services: $*" >&2; }
+
+make_root() {
+    local root=$1
+    say "creating $root"
+    unshare -m debootstrap --variant=minbase --include="$packages" bookworm "$root" \
+        http://deb.debian.org/debian >"$root.log" 2>&1 || { tail "$root.log" >&2 && exit 1; }
+    rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+}
+
+# In namespaces of its own: becomes the system manager in an overlay of the root directory.
+boot() {
+    local root=$1 at=$2 rcap=$3 name
+    mount -t tmpfs tmpfs "$at"
+    mkdir "$at"/{upper,work,root}
+    mount -t overlay -o "lowerdir=$root,upperdir=$at/upper,workdir=$at/work" overlay "$at/root"
+    at=$at/root
+    mount -t proc proc "$at/proc"
+    mount -t sysfs -o ro sysfs "$at/sys"
+    mount -t cgroup2 none "$at/sys/fs/cgroup"
+    for name in run dev; do mount -t tmpfs tmpfs "$at/$name"; done
+    mkdir "$at"/dev/{shm,pts}
+    chmod 1777 "$at/dev/shm"
+    mount -t devpts -o newinstance,ptmxmode=666 devpts "$at/dev/pts"
+    for name in null:3 zero:5 full:7 random:8 urandom:9; do
+        mknod -m 666 "$at/dev/${name%:*}" c 1 "${name#*:}"
+    done
+    ln -s /proc/self/fd "$at/dev/fd"
+    ln -s pts/ptmx "$at/dev/ptmx"
+    cp "$rcap" "$at/usr/bin/rcap"
+    # Nothing that would change the machine.
+    for name in systemd-{sysctl,modules-load,udevd,udev-trigger,remount-fs,binfmt,random-seed,timesyncd,networkd} \
+        systemd-udevd-{kernel,control} kmod-static-nodes; do
+        for kind in service socket; do ln -sf /dev/null "$at/etc/systemd/system/$name.$kind"; done
+    done
+    for name in proc-sys-fs-binfmt_misc.automount dev-hugepages.mount dev-mqueue.mount \
+        sys-kernel-debug.mount sys-kernel-tracing.mount sys-kernel-config.mount \
+        sys-fs-fuse-connections.mount; do
+        ln -sf /dev/null "$at/etc/systemd/system/$name"
+    done
+    printf '[Unit]\nRequires=basic.target\nAfter=basic.target\nAllowIsolate=yes\n' \
+        >"$at/etc/systemd/system/rcap.target"
+    printf '[Service]\nExecStart=python3 -m http.server 81\nRuntimeDirectory=web\nWorkingDirectory=/run/web\n' \
+        >"$at/etc/systemd/system/web.service"
+    printf 'module(load="imudp")\ninput(type="imudp" port="514" address="127.0.0.1")\n' \
+        >"$at/etc/rsyslog.d/rcap.conf"
+    printf '* * * * * root touch /run/cron-ran\n' >"$at/etc/cron.d/rcap"
+    ip link set lo up
+    # Not chroot(1), in which no user namespace can be created.
+    cd "$at"
+    mkdir machine
+    pivot_root . machine
+    umount -l /machine
+    rmdir /machine
+    exec /usr/bin/env -i container=rcap PATH=/usr/sbin:/usr/bin:/sbin:/bin \
+        /lib/systemd/systemd --system --unit=rcap.target --show-status=no
+}
+
+# Runs a command on the machine, as if by hand.
+on() {
+    sh -c 'echo $$ > "$0/commands/cgroup.procs" && exec nsenter -t "$@"' \
+        "$group" "$pid" -m -p -C -n -u -i -r -- env -C / "$@"
+}
+
+finish() {
+    kill -9 "$manager" 2>/dev/null || true
+    for _ in 1 2 3 4 5; do
+        sleep 0.2
+        find "$group" -depth -type d -exec rmdir {} \; 2>/dev/null || true
+        [ -e "$group" ] || break
+    done
+    rmdir "$at"
+}
+
+property() { on systemctl show --value --property "$2" "$1"; }
+
+measure() {
+    local name=$1 unit=$2 check=$3 caps state works='no' before after
+    on systemctl start "$unit" 2>/dev/null || { say "$name does not start" && return; }
+    state=$(property "$unit" ActiveState)
+    before=$(property "$unit" CapabilityBoundingSet)
+    check="bash -c '${check//\'/\'\\\'\'}'"
+    on rcap minimize --unit "$unit" --yes --write --settle 1s --check "$check" \
+        >"$out/$name" 2>"$out/$name.err" || { say "$name: $(tail -n 1 "$out/$name.err")"; }
+    caps=$(sed -n 's/^Minimum: //p' "$out/$name")
+    # By hand: a fresh start with the file, and the check.
+    on systemctl restart "$unit" && sleep 2 && on sh -c "$check" >/dev/null 2>&1 && works='yes'
+    on rcap minimize --unit "$unit" --yes --undo 2>/dev/null || true
+    after=$(property "$unit" CapabilityBoundingSet)
+    [ "$before/$state" = "$after/$(property "$unit" ActiveState)" ] && after=yes || after=no
+    printf '%-9s %-70s %-6s %-6s %s\n' "$name" "${caps:-?}" "$works" "$after" \
+        "$(grep ' runs in ' "$out/$name" || true)"
+}
+
+if [ "${1:-}" = --boot ]; then
+    shift
+    boot "$@"
+fi
+target=${CARGO_TARGET_DIR:-$PWD/target}
+root=${RCAP_SERVICES:-$target/tmp/services-root}
+[ -e "$root/usr/sbin/nginx" ] || make_root "$root"
+cargo build -q --bin rcap
+unified=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
+group=$unified/rcap-services-$$
+mkdir "$group" "$group/commands"
+at=$(mktemp -d)
+out=$target/services
+mkdir -p "$out"
+sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" \
+    unshare -m -p -f --kill-child -u -i -C -n --propagation private \
+    bash "$PWD/tests/services.sh" --boot "$root" "$at" "$target/debug/rcap" >"$out/log" 2>&1 </dev/null &
+manager=$!
+trap finish EXIT
+pid=
+for _ in $(seq 100); do
+    sleep 0.2
+    pid=$(cat "/proc/$manager/task/$manager/children") && pid=${pid%% *}
+    [ -n "$pid" ] && on systemctl is-active -q rcap.target 2>/dev/null && break
+done
+printf '%-9s %-70s %-6s %-6s %s\n' SERVICE MINIMUM WORKS BEFORE RUNS
+while read -r name unit check; do
+    if [ $# = 0 ] || [[ " $* " == *" $name "* ]]; then measure "$name" "$unit" "$check" </dev/null; fi
+done <<<"$services"
+for file in run/systemd/system run/systemd/transient; do
+    [ -z "$(on ls "/$file")" ] || say "/$file: $(on ls "/$file")"
+done
+on systemctl list-units --all --plain --no-legend 'rcap*' | grep -v '^rcap.target' >&2 || true

@@ -48,6 +48,8 @@ impl Baseline {
         if lines.next() != Some(TITLE) {
             return Err(NotABaseline);
         }
+        // `lines` removes one carriage return of a line's end.
+        let lines = lines.map(|line| line.trim_end_matches('\r'));
         let is_entry = |line: &&str| !line.is_empty() && !line.starts_with('#');
         Ok(Baseline(lines.filter(is_entry).map(str::to_owned).collect()))
     }

@@ -20,6 +20,8 @@ use nix::sched::{CloneFlags, unshare};
 tests! {
     Tracing [DEBIAN, DOCKER, "nc ping"]:
         with_docker;
+    Tracing [DOCKER, "docker-compose ip ping"]:
+        with_compose;
     Tracing [DEBIAN, "ip nc ping"]:
         without_docker;
 }
@@ -58,6 +60,14 @@ fn steps(heading: &str) -> Vec<Step> {
     steps
 }
 
+/// Returns the file of a part, which its reader saves.
+fn file(heading: &str) -> String {
+    let text = fs::read_to_string(TUTORIAL).unwrap();
+    let part = text.split("\n## ").find(|part| part.starts_with(heading)).expect("the part");
+    let (_, file) = part.split_once("```yaml\n").expect("the file");
+    file.split_once("```").unwrap().0.to_owned()
+}
+
 /// Returns whether the output matches.
 fn fits(want: &[String], got: &[&str]) -> bool {
     match (want.split_first(), got.split_first()) {
@@ -89,7 +99,11 @@ fn follow(heading: &str, dir: &Path, prepare: impl Fn(&mut Command, &str) -> Str
         shell.current_dir(dir).env("PATH", &path).env_remove("LD_LIBRARY_PATH");
         let real = prepare(&mut shell, &command);
         let ran = ran(shell.args(["-c", &format!("({real}) 2>&1")]).stdin(Stdio::null()));
-        let out = ran.out.replace("rcap-test", "hello").replace(bin.to_str().unwrap(), "/usr/bin");
+        let out = ran
+            .out
+            .replace("rcap-test", "hello")
+            .replace("docker-compose", "docker compose")
+            .replace(bin.to_str().unwrap(), "/usr/bin");
         let lines: Vec<&str> = out.lines().collect();
         if !fits(&output, &lines) {
             let want = output.join("\n");
@@ -119,6 +133,31 @@ fn with_docker() {
         // The test's daemon has no bridge, and the package is in the image.
         let command = command.replace("docker run", "docker run --network none");
         command.replace(" hello", " rcap-test")
+    });
+}
+
+fn with_compose() {
+    let dir = directory();
+    unshare(CloneFlags::CLONE_NEWNET).unwrap();
+    assert_eq!(ran(Command::new("ip").args("link set lo up".split(' '))).status, Some(0));
+    let root = root_file_system(dir.path());
+    for name in ["httpd", "wget"] {
+        symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    let daemon = Daemon::start(dir.path(), &root);
+    assert_eq!(daemon.docker(&["tag", "rcap-test:1", "busybox"]).status, Some(0));
+    let project = dir.path().join("shop");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("compose.yaml"), file("With Compose")).unwrap();
+    let client = daemon.client("docker");
+    let variables: Vec<_> = client
+        .get_envs()
+        .map(|(name, value)| (name.to_owned(), value.unwrap().to_owned()))
+        .collect();
+    follow("With Compose", &project, |shell, command| {
+        shell.envs(variables.clone());
+        // Debian 12 has docker-compose 1, which is a program of its own.
+        command.replace("docker compose", "docker-compose")
     });
 }
 

@@ -11,7 +11,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 packages=systemd,nginx-light,chrony,redis-server,redis-tools,postgresql,cron,rsyslog,unbound
-packages=$packages,python3,curl,iproute2,logrotate,procps
+packages=$packages,python3,curl,iproute2,logrotate,procps,dns-root-data
 # A service, its unit, and the check.
 services='nginx      nginx                curl -fs localhost
 chrony     chrony               chronyc -n tracking
@@ -100,7 +100,10 @@ property() { on systemctl show --value --property "$2" "$1"; }
 
 measure() {
     local name=$1 unit=$2 check=$3 caps state works='no' before after
-    on systemctl start "$unit" 2>/dev/null || { say "$name does not start" && return; }
+    on systemctl start "$unit" 2>/dev/null || {
+        say "$name does not start: $(on journalctl -u "$unit" -p warning -n 3 -o cat)"
+        return
+    }
     state=$(property "$unit" ActiveState)
     before=$(property "$unit" CapabilityBoundingSet)
     check="bash -c '${check//\'/\'\\\'\'}'"
@@ -146,6 +149,7 @@ while read -r name unit check; do
     if [ $# = 0 ] || [[ " $* " == *" $name "* ]]; then measure "$name" "$unit" "$check" </dev/null; fi
 done <<<"$services"
 for file in run/systemd/system run/systemd/transient; do
-    [ -z "$(on ls "/$file")" ] || say "/$file: $(on ls "/$file")"
+    left=$(on ls "/$file" 2>/dev/null || true)
+    [ -z "$left" ] || say "/$file: $left"
 done
 on systemctl list-units --all --plain --no-legend 'rcap*' | grep -v '^rcap.target' >&2 || true

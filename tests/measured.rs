@@ -29,6 +29,7 @@ tests! {
         a_recording_from_the_first_instruction,
         processes_that_enter_a_container,
         nothing_is_left_behind;
+    Tracing ["busybox conmon crun mount podman tar umount unshare"]: a_container_of_podman;
     Tracing [DOCKER, "setcap"]: a_file_capability_of_a_user;
 }
 
@@ -219,6 +220,42 @@ fn a_recording_from_the_first_instruction() {
     let report: Value = serde_json::from_str(&report.out).unwrap();
     assert_eq!(report["candidates"], serde_json::json!(["cap_chown"]), "{report}");
     assert_eq!(report["lost"], 0);
+}
+
+/// Podman starts the container itself, and leaves health checks to systemd.
+fn a_container_of_podman() {
+    let dir = directory();
+    root_file_system(dir.path());
+    // With the unified hierarchy alone, and with storage of its own.
+    let script = "set -e; umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup\n\
+        set -- podman --root $0/store --runroot $0/run --cgroup-manager cgroupfs --runtime crun\n\
+        tar -C $0/rootfs -c . | \"$@\" import - rcap-test:1 >/dev/null 2>&1\n\
+        options='--network none --cgroups=disabled --ulimit nofile=1024:1024'\n\
+        options=\"$options --ulimit nproc=1024:1024\"\n\
+        start='touch /tmp/f; chown 5 /tmp/f && touch /tmp/ready'\n\
+        $RCAP minimize --json -- \"$@\" run $options rcap-test:1 sh -c \"$start\"\n\
+        $RCAP minimize --json -- \"$@\" run -d --health-cmd 'cat /tmp/ready' $options \
+            rcap-test:1 sh -c \"$start; sleep 1000\"\n\
+        for caps in '' '--cap-add CHOWN'; do\n\
+            \"$@\" run --rm $options --cap-drop ALL $caps rcap-test:1 sh -c \"$start\" >/dev/null 2>&1 \
+                && echo passes || echo fails\n\
+        done\n\
+        $RCAP minimize --json -- \"$@\" run --ulimit nofile=1:1 --network none rcap-test:1 nosuch \
+            2>&1 || echo failed $?\n\
+        \"$@\" ps --all --quiet\n";
+    let mut command = Command::new("unshare");
+    command.env("RCAP", program("rcap").get_program());
+    let ran = ran(command.args(["-m", "sh", "-c", script]).arg(dir.path()));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    for found in &lines[..2] {
+        let found: Value = serde_json::from_str(found).unwrap();
+        let result = (&found["minimum"], &found["proved"]);
+        assert_eq!(result, (&serde_json::json!(["cap_chown"]), &true.into()));
+    }
+    assert_eq!(lines[2..4], ["fails", "passes"]);
+    // Never the client in the place of a container that did not start, and nothing is left.
+    assert_eq!(lines.last(), Some(&"failed 125"), "{ran:?}");
 }
 
 /// Returns the capabilities that a report has as candidates: those of the program, and those of

@@ -106,6 +106,8 @@ pub struct Container {
     cancelled: Box<dyn FnMut() -> bool>,
     recorded: Recorded,
     has_health_check: bool,
+    /// The user of the container, unless it is root.
+    user: Option<String>,
     /// The named volumes that each run gets a copy of.
     volumes: Vec<String>,
     /// Whether runs share something that they can write to.
@@ -179,6 +181,8 @@ impl Container {
         let most = most.map_or_else(|| given(&facts), Ok)?;
         let test = &facts["Config"]["Healthcheck"]["Test"];
         let has_health_check = test[0].as_str().is_some_and(|kind| kind != "NONE");
+        let user = facts["Config"]["User"].as_str().filter(|user| !is_root(user));
+        let user = user.map(str::to_owned);
         let is_judged = has_health_check || setup.check.is_some() || setup.check_in.is_some();
         if recipe.requires_check() && !is_judged {
             let words = "without a HEALTHCHECK, --check or --check-in has to show that a container \
@@ -198,6 +202,7 @@ impl Container {
             cancelled,
             recorded,
             has_health_check,
+            user,
             volumes,
             is_stateful,
             runs: 0,
@@ -208,6 +213,21 @@ impl Container {
     /// Returns the capabilities that runs can have: those that the engine knows.
     pub fn most(&self) -> CapSet {
         self.most
+    }
+
+    /// Returns the way in which a capability reaches the program of a user other than root with this
+    /// engine, in words. Returns `None` for root.
+    ///
+    /// Docker sets no ambient capabilities, and Podman sets those of `--cap-add`.
+    pub fn way_of_user(&self) -> Option<String> {
+        let user = self.user.as_ref()?;
+        let way = if self.engine.is_podman() {
+            "gets the capabilities of --cap-add as ambient ones in Podman, without a change of the image"
+        } else {
+            "gets a capability in Docker only by the program's file (setcap in the image), because \
+             Docker sets no ambient capabilities"
+        };
+        Some(format!("the container's user {user} {way}"))
     }
 
     /// Returns whether the checks of the kernel are recorded. Otherwise the search starts from all
@@ -273,6 +293,12 @@ fn probe<'a>(
             created => return Ok((created?, most)),
         }
     }
+}
+
+/// Returns whether the user of a container is root, in the words of an engine: `USER[:GROUP]`.
+fn is_root(user: &str) -> bool {
+    let name = user.split(':').next().unwrap_or_default();
+    ["", "root"].contains(&name) || name.parse() == Ok(0_u32)
 }
 
 /// Returns the capabilities that an engine gives to a container.

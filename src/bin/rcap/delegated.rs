@@ -139,7 +139,14 @@ fn way_out(delegation: &Delegation, measure: Measure) -> Option<&'static str> {
             "`rcap trace --container NAME` records a running container, and rcap-oci-runtime(8) \
              describes a runtime for Docker that records from the start"
         }
-        Client::Docker | Client::Podman | Client::Nerdctl | Client::Compose | Client::Runtime => {
+        Client::Podman if delegation.name.contains("kube") => {
+            "measure each container with `rcap minimize -- podman run`"
+        }
+        Client::Runtime => {
+            "record it with `rcap trace`, and try the candidates in process.capabilities of a copy \
+             of the bundle"
+        }
+        Client::Docker | Client::Podman | Client::Nerdctl | Client::Compose => {
             "record it with `rcap trace`, and try the candidates with --cap-drop ALL and --cap-add"
         }
         Client::Kubectl => "on the node, `rcap trace --container ID` records a running container",

@@ -47,21 +47,25 @@ pub(super) fn run(
     let withheld = request.drop.unwrap_or_default();
     let most = recipe.most().map_err(|err| delegated::container_failed(name, err))?;
     let (most, all) = (most - withheld, attainable()? - withheld);
-    let (mut found, mut ended) = search(request, measured, most, io, &mut show)?;
+    let (mut found, mut ended, way) = search(request, measured, most, io, &mut show)?;
     if let (true, Err(Stop::Unfit(Unfit::Fails { failures, message }))) = (most != all, &ended) {
         let failure = failures.first().map(|failure| failure.with_message(message));
         let failure = Escaped(failure.unwrap_or_default().as_bytes()).to_string();
         let words = format!("With the default capabilities, {failure}. Trying all capabilities.");
         fit(&words, io.err)?;
-        (found, ended) = search(request, measured, all, io, &mut show)?;
+        (found, ended, _) = search(request, measured, all, io, &mut show)?;
     }
     let exit = match ended {
         Err(Stop::Failed(err)) => return Err(delegated::container_failed(name, err)),
-        Err(Stop::Unfit(unfit)) => return Err(Failure::No(unfit.to_string())),
+        Err(Stop::Unfit(unfit)) => return Err(Failure::No(unfit_words(&unfit, way))),
         Err(_) => Exit::INTERRUPTED,
         Ok(()) => Exit::SUCCESS,
     };
     report(request, recipe, &found, io)?;
+    if let (true, false, Some(way)) = (found.proved, found.minimum.is_empty(), &way) {
+        let words = format!("\nNote: {}. The runs prove it.", Escaped(way.as_bytes()));
+        fit(&words, io.err)?;
+    }
     if let (true, Recipe::Service(service)) = (found.proved, recipe) {
         if let Some(place) = &place {
             compose::write(service, place, &found)?;
@@ -73,6 +77,19 @@ pub(super) fn run(
         }
     }
     Ok(exit)
+}
+
+/// Returns the reason for which there is no minimum, and for a user other than root the ways to a
+/// capability and to do without one.
+fn unfit_words(unfit: &Unfit, way: Option<String>) -> String {
+    match (unfit, way) {
+        (Unfit::Fails { .. }, Some(way)) => format!(
+            "{unfit} ({way}; a port below 1024 requires none with --sysctl \
+             net.ipv4.ip_unprivileged_port_start=0, and ping requires none with --sysctl \
+             net.ipv4.ping_group_range='0 2147483647')"
+        ),
+        _ => unfit.to_string(),
+    }
 }
 
 /// Rejects options that a container's own arguments decide.
@@ -107,8 +124,9 @@ pub(crate) fn warn_of_shared(
     Ok(())
 }
 
-/// The result, and the reason for which the search ended without a proof.
-type Searched = (Found, Result<(), Stop<container::Failed>>);
+/// The result, the reason for which the search ended without a proof, and the way in which a user
+/// other than root gets a capability.
+type Searched = (Found, Result<(), Stop<container::Failed>>, Option<String>);
 
 fn search(
     request: &MinimizeRequest,
@@ -124,6 +142,7 @@ fn search(
     let container = container.map_err(|err| delegated::container_failed(&measured.name, err))?;
     warn_of_shared("rcap minimize", &container, io)?;
     let most = container.most();
+    let way = container.way_of_user();
     let mut plan = request.judging.plan(most, request.keep);
     plan.strict = request.strict;
     plan.stateful = container.is_stateful();
@@ -134,7 +153,7 @@ fn search(
     }
     let mut minimizer = Minimizer::new(plan, container);
     let ended = minimizer.search(progress);
-    Ok((minimizer.found(), ended))
+    Ok((minimizer.found(), ended, way))
 }
 
 /// Prints the result, and the command line or the lines of the Compose file with the minimum.

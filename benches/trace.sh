@@ -11,7 +11,7 @@ set -euo pipefail
 
 [ "$(id -u)" = 0 ] || { echo "run this as root: recording takes it" >&2; exit 1; }
 cd "$(dirname "$0")/.."
-cargo build --release --quiet
+cargo build --release --quiet --bin rcap
 rcap=$(cd "${CARGO_TARGET_DIR:-target}/release" && pwd)/rcap
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT

@@ -178,7 +178,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     /// A report with one run, which used CAP_CHOWN.
-    fn report(command: &[&str], changes: Value) -> SavedReport {
+    fn report(command: &[&str], changes: &Value) -> SavedReport {
         let check = |cap: &str, rule: &str| {
             json!({
                 "cap": cap, "rule": rule, "granted": true, "function": "", "reason": null,
@@ -197,7 +197,7 @@ mod tests {
         for (key, value) in changes.as_object().unwrap() {
             report[key] = value.clone();
         }
-        Ok(serde_json::from_value(report).unwrap())
+        serde_json::from_value(report).map_err(|err| err.to_string())
     }
 
     fn inventory() -> Inventory {
@@ -240,7 +240,7 @@ mod tests {
             (&[],                                         None, None),
         ];
         for (command, unit, container) in rows {
-            let compared = compared(&[report(command, json!({}))]);
+            let compared = compared(&[report(command, &json!({}))]);
             assert_eq!(compared, (*unit, *container, Vec::new()), "{command:?}");
         }
     }
@@ -249,27 +249,27 @@ mod tests {
     fn runs_count_together() {
         let kill = report(
             &["--unit=web"],
-            json!({
+            &json!({
                 "runs": [{
                     "command": ["--unit=web"], "exit": null, "candidates": ["cap_kill"],
                     "missing": [], "lost": 0,
                 }],
             }),
         );
-        let both = [report(&["--unit=web"], json!({})), kill];
+        let both = [report(&["--unit=web"], &json!({})), kill];
         assert_eq!(compared(&both).0, Some(Cap::SYS_ADMIN.into()));
     }
 
     #[test]
     fn incomplete_reports() {
-        let good = || report(&["--unit=web"], json!({}));
+        let good = || report(&["--unit=web"], &json!({}));
         let not_complete = vec!["the recording is not complete".to_owned()];
         for changes in [json!({ "lost": 1 }), json!({ "lost": null }), json!({ "gaps": ["x"] })] {
-            let reports = [good(), report(&["--unit=web"], changes)];
+            let reports = [good(), report(&["--unit=web"], &changes)];
             assert_eq!(compared(&reports), (None, None, not_complete.clone()));
         }
         // One that is about something else matters to that alone.
-        let reports = [good(), report(&["--unit=x"], json!({ "lost": 1 }))];
+        let reports = [good(), report(&["--unit=x"], &json!({ "lost": 1 }))];
         assert!(compared(&reports).0.is_some());
         let reports = [good(), Err("not JSON".to_owned())];
         assert_eq!(compared(&reports), (None, None, vec!["not JSON".to_owned()]));
@@ -284,7 +284,7 @@ mod tests {
                 { "command": ["--unit=web"], "exit": null, "candidates": [], "missing": [], "lost": 0 },
             ],
         });
-        let (unit, ..) = compared(&[report(&[], earlier)]);
+        let (unit, ..) = compared(&[report(&[], &earlier)]);
         assert_eq!(unit, Some(Cap::SYS_ADMIN.into()));
     }
 }

@@ -174,8 +174,7 @@ fn file_capabilities() {
         (unit(""),                                         Format::Kubernetes, smaller),
         (unit("LockPersonality=yes\nNoNewPrivileges=yes\n"), Format::Podman,  "file capabilities are lost"),
     ];
-    let mut context = Context::default();
-    context.unit = Some("a.service");
+    let context = Context { unit: Some("a.service"), ..Context::default() };
     for (text, format, want) in rows {
         let source = read_in(&text, None, &context).unwrap().remove(0);
         let caveats = format.export(&source, &Target::default()).unwrap().caveats;

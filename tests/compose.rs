@@ -266,7 +266,7 @@ fn an_override_file_that_cannot_work() {
         (&["minimize", "--compose", "compose.yaml", "nosuch"][..], "no service nosuch, only job"),
         (&["minimize", "--compose", "compose.yaml", "job", "x"], "--compose requires one SERVICE"),
         (&["minimize", "--compose", "nosuch.yaml", "job"], "nosuch.yaml"),
-        (&["minimize", "--write", "--", "true"], "--write requires a service"),
+        (&["minimize", "--write", "--", "true"], "--write requires --unit or a service of Compose"),
         (&["verify", "--", "docker-compose", "run", "job"], "would not measure it"),
     ] {
         let refused = lab.rcap(args);

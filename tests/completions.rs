@@ -96,6 +96,7 @@ const COMMANDS: &[&str] = &[
     "capsh",
     "trace",
     "minimize",
+    "harden",
     "verify",
     "report",
     "why",

@@ -138,6 +138,16 @@ const PROGRAMS: &[Program] = &[
         knows: |output| !text(output).contains("unknown option"),
     },
     Program {
+        name: "harden",
+        binary: env!("CARGO_BIN_EXE_rcap"),
+        before: &["harden"],
+        after: &[],
+        page: "rcap-harden.8",
+        help: &["-h", "--help"],
+        // Without UNIT, it always fails.
+        knows: |output| !text(output).contains("unknown option"),
+    },
+    Program {
         name: "verify",
         binary: env!("CARGO_BIN_EXE_rcap"),
         before: &["verify"],

@@ -1,4 +1,4 @@
-//! `rcap minimize --unit` and the like, with systemd as the first process of namespaces of the
+//! `rcap minimize --unit`, `rcap harden` and the like, with systemd as the first process of namespaces of the
 //! test's own, compared with the same units restarted by hand.
 
 mod common;
@@ -17,6 +17,8 @@ use nix::{
 use serde_json::Value;
 
 tests! {
+    Tracing [MACHINE, "python3 systemd-analyze"]:
+        a_service_hardened;
     Tracing [MACHINE, "python3"]:
         a_server_on_a_port,
         a_user_with_ambient_capabilities,
@@ -80,6 +82,77 @@ fn assert_clean(machine: &Machine) {
         units.out.starts_with("rcap-all.target") && units.out.lines().count() == 1,
         "{units:?}"
     );
+}
+
+/// A server that writes to a directory of its own, below /var/lib.
+const WRITER: &str = r#"[Service]
+ExecStart=rcap-python -c "import socket; open('/var/lib/rcap/state', 'w').write('x'); \
+    s = socket.create_server(('127.0.0.1', 8080)); \
+    [s.accept()[0].send(b'hello') for _ in iter(int, 1)]"
+PrivateTmp=yes
+"#;
+
+fn a_service_hardened() {
+    let dir = directory();
+    let machine = Machine::start(dir.path(), &[("app.service", WRITER.to_owned())]);
+    // The directory of the other programs can be below /tmp.
+    let copy = "cp -L $(command -v python3) /usr/local/bin/rcap-python && mkdir /var/lib/rcap";
+    assert_eq!(machine.run(&["sh", "-c", copy]).status, Some(0));
+    machine.run(&["systemctl", "start", "app"]);
+    let check = "test \"$(bash -c 'cat < /dev/tcp/127.0.0.1/8080')\" = hello";
+    let args = ["harden", "app", "--yes", "--json", "--write", "--settle", "100ms"];
+    let args = [&args[..], &["--timeout", "5s", "--check", check]].concat();
+    let found = rcap(&machine, &args);
+    assert_eq!(found.status, Some(0), "{found:?}");
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+
+    // The drop-in file is loaded, and the service works with it.
+    let text = found["unit"]["text"].as_str().unwrap();
+    assert_eq!(machine.run(&["cat", found["unit"]["path"].as_str().unwrap()]).out, text);
+    assert_eq!(machine.property("app", "ActiveState"), "active");
+    assert_eq!(machine.property("app", "ProtectSystem"), "full");
+    assert_eq!(machine.property("app", "RestrictAddressFamilies"), "AF_INET");
+    assert_eq!(machine.property("app", "RestrictNamespaces"), "yes");
+    assert_eq!(bounding(&machine, "app"), "");
+    let pid = machine.property("app", "MainPID");
+    let status =
+        machine.run(&["grep", "-E", "NoNew|CapB|Seccomp:", &format!("/proc/{pid}/status")]);
+    assert_eq!(status.out, "CapBnd:\t0000000000000000\nNoNewPrivs:\t1\nSeccomp:\t2\n");
+    assert_eq!(machine.run(&["sh", "-c", check]).status, Some(0));
+    let score = |when: &str| found["exposure"][when]["score"].as_f64().unwrap();
+    assert!(score("before") > 9.0 && score("after") < 3.0, "{found}");
+
+    // Each protection that was left out breaks it.
+    let left_out = found["left_out"].as_array().unwrap();
+    let of = |key: &str, value: &str| {
+        let is_it = |one: &&Value| one["setting"] == key && one["value"] == value;
+        left_out.iter().find(is_it).unwrap_or_else(|| panic!("{key}={value}: {found}"))
+    };
+    let strict = of("ProtectSystem", "strict");
+    assert_eq!(strict["instead"], "full");
+    assert!(strict["failure"].as_str().unwrap().starts_with("it exits with status 1"), "{strict}");
+    let family = of("RestrictAddressFamilies", "~AF_INET");
+    assert!(family["failure"].as_str().unwrap().contains("Connection refused"), "{family}");
+    of("PrivateNetwork", "yes");
+    for left in left_out {
+        let line = |key: &str| {
+            let value = left[key].as_str()?.trim_end_matches(":EPERM");
+            Some(format!("{}={value}\n", left["setting"].as_str().unwrap()))
+        };
+        assert!(!works(&machine, "app.service", &line("value").unwrap(), check), "{left}");
+        if let Some(instead) = line("instead") {
+            assert!(works(&machine, "app.service", &instead, check), "{left}");
+        }
+    }
+
+    // The protections stay when the capabilities are written again, and go with the file.
+    minimum(&machine, "app", &["--check", check, "--write"]);
+    assert_eq!(machine.property("app", "ProtectSystem"), "full");
+    let undone = rcap(&machine, &["harden", "app", "--yes", "--undo"]);
+    assert_eq!(undone.status, Some(0), "{undone:?}");
+    assert_eq!(machine.property("app", "ProtectSystem"), "no");
+    assert_eq!(machine.property("app", "ActiveState"), "active");
+    assert_clean(&machine);
 }
 
 fn bounding(machine: &Machine, unit: &str) -> String {

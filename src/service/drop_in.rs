@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Facts, Failed, manager::systemctl};
+use super::{Facts, Failed, manager::systemctl, protection::LISTS};
 
 /// The directory of the administrator's units.
 const DIRECTORY: &str = "/etc/systemd/system";
@@ -55,6 +55,16 @@ impl DropIn {
     /// A line that is not an assignment.
     pub fn text(settings: &[String]) -> Result<String, Failed> {
         Ok(format!("{HEADER}\n[Service]\n{}", section_lines(settings)?))
+    }
+
+    /// Returns these settings after those of the file that is there and that they do not replace.
+    /// A file with the result is never weaker than the file that is there.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, or rcap has not written it.
+    pub fn with_kept(&self, settings: &[String]) -> Result<Vec<String>, Failed> {
+        Ok(with_kept(&self.read()?.unwrap_or_default(), settings))
     }
 
     fn failed(&self, err: &io::Error) -> Failed {
@@ -134,6 +144,19 @@ impl DropIn {
     }
 }
 
+/// Returns the lines of a file that the settings do not replace, and then the settings.
+fn with_kept(text: &str, settings: &[String]) -> Vec<String> {
+    let key = |line: &str| line.split_once('=').map(|(key, _)| key.to_owned());
+    let replaced: Vec<String> = settings.iter().filter_map(|line| key(line)).collect();
+    let is_kept = |line: &&str| {
+        let adds_up = |key: &String| LISTS.contains(&key.as_str());
+        let is_kept = |key: String| !replaced.contains(&key) || adds_up(&key);
+        key(line).is_some_and(is_kept) && !settings.iter().any(|own| own == line)
+    };
+    let kept = text.lines().filter(is_kept).map(str::to_owned);
+    kept.chain(settings.iter().cloned()).collect()
+}
+
 /// Returns lines of the section `[Service]`.
 pub(super) fn section_lines(settings: &[String]) -> Result<String, Failed> {
     let mut text = String::new();
@@ -183,6 +206,22 @@ mod tests {
         ];
         for (line, want) in rows {
             assert_eq!(section_lines(&[line.to_owned()]).is_ok(), want, "{line}");
+        }
+    }
+
+    #[test]
+    fn lines_that_are_kept() {
+        let text = "# Written by rcap.\n[Service]\nA=1\nSystemCallFilter=a\nB=2\n";
+        #[rustfmt::skip]
+        let rows: [(&[&str], &[&str]); 4] = [
+            (&[],                           &["A=1", "SystemCallFilter=a", "B=2"]),
+            (&["B=3", "A=", "A=4"],         &["SystemCallFilter=a", "B=3", "A=", "A=4"]),
+            (&["SystemCallFilter=a", "C=5"], &["A=1", "B=2", "SystemCallFilter=a", "C=5"]),
+            (&["SystemCallFilter=~b"],      &["A=1", "SystemCallFilter=a", "B=2", "SystemCallFilter=~b"]),
+        ];
+        for (settings, want) in rows {
+            let settings: Vec<String> = settings.iter().map(|line| (*line).to_owned()).collect();
+            assert_eq!(with_kept(text, &settings), want, "{settings:?}");
         }
     }
 

@@ -35,6 +35,36 @@ pub(super) fn output(client: &str, args: &[&str]) -> Result<String, Failed> {
     Err(failed(first_line(&output.stderr)))
 }
 
+/// How much of the machine a unit can reach, as `systemd-analyze security` rates it.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Exposure {
+    /// From 0 to 10; less is better.
+    pub score: f64,
+    /// The score in a word, such as `UNSAFE`.
+    pub level: String,
+}
+
+/// Returns the exposure of a unit with the settings that systemd has read.
+///
+/// # Errors
+///
+/// systemd-analyze(1) cannot be run, or prints no score.
+pub fn exposure(unit: &str) -> Result<Exposure, Failed> {
+    let text = output("systemd-analyze", &["security", "--no-pager", "--", unit])?;
+    parse_exposure(&text).ok_or_else(|| Failed::Client {
+        command: "systemd-analyze security".to_owned(),
+        message: "it prints no score".to_owned(),
+    })
+}
+
+fn parse_exposure(text: &str) -> Option<Exposure> {
+    let line = text.lines().rfind(|line| line.contains("exposure level"))?;
+    let mut words = line.rsplit_once(": ")?.1.split_whitespace();
+    let score = words.next()?.parse().ok().filter(|score| (0.0..=10.0).contains(score))?;
+    Some(Exposure { score, level: words.next()?.to_owned() })
+}
+
 /// Returns the active units that systemd stops when it stops this one, in the order in which
 /// they are listed.
 pub(super) fn dependents(unit: &Facts) -> Result<Vec<String>, Failed> {
@@ -84,4 +114,26 @@ fn first_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
     line.unwrap_or("failed without a message").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exposures() {
+        let line = |text: &str| format!("NAME DESCRIPTION\n\n→ Overall exposure level {text}\n");
+        #[rustfmt::skip]
+        let rows = [
+            ("for a.service: 9.6 UNSAFE :-{", Some((9.6, "UNSAFE"))),
+            ("for a: b.service: 0.8 SAFE",    Some((0.8, "SAFE"))),
+            ("for a.service: n/a",            None),
+            ("for a.service: NaN UNSAFE",     None),
+        ];
+        for (text, want) in rows {
+            let want = want.map(|(score, level)| Exposure { score, level: level.to_owned() });
+            assert_eq!(parse_exposure(&line(text)), want, "{text}");
+        }
+        assert_eq!(parse_exposure(""), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! Services of systemd as trials: a unit is restarted with more settings, checked, and restored.
 //!
-//! [`Session`] does that with any lines of the section `[Service]`, and [`Service`] with sets of
-//! capabilities. Both talk to the system manager through systemctl(1), so nothing here depends on
+//! [`Session`] does that with any lines of the section `[Service]`, [`Service`] with sets of
+//! capabilities, and [`harden`] finds the protections with which a service works. They talk to the system manager through systemctl(1), so nothing here depends on
 //! D-Bus.
 //!
 //! While a session is open, the settings are in a drop-in file below /run/systemd/system, and a
@@ -9,7 +9,9 @@
 //! systemd.timer(5))
 
 mod drop_in;
+mod harden;
 mod manager;
+mod protection;
 mod restore;
 mod session;
 mod trial;
@@ -17,6 +19,9 @@ mod unit;
 
 pub use crate::container::Failed;
 pub use drop_in::DropIn;
+pub use harden::{Hardened, LeftOut, harden};
+pub use manager::{Exposure, exposure};
+pub use protection::{Protection, Protections};
 pub use session::{Conditions, Session};
 pub use trial::Service;
 pub use unit::{Activity, Facts};

@@ -196,6 +196,11 @@ impl Session {
         self.conditions.recording.is_some()
     }
 
+    /// Records the kernel's checks no more in the runs to come.
+    pub fn stop_recording(&mut self) {
+        self.conditions.recording = None;
+    }
+
     /// Starts the unit with these lines of the section `[Service]`, and waits until it has ended, or
     /// the check has succeeded and the time to settle is over, or `limit` has passed. The default
     /// for `limit` is two minutes. A unit that is up is then stopped, with the same settings; the

@@ -37,6 +37,15 @@ impl Activity {
     }
 }
 
+/// The statuses with which systemd ends when it cannot set a program up, and their names.
+/// (systemd.exec(5), "Process Exit Codes")
+#[rustfmt::skip]
+const STATUSES: [(&str, &str); 12] = [
+    ("200", "CHDIR"), ("203", "EXEC"), ("208", "STDIN"), ("209", "STDOUT"), ("216", "GROUP"),
+    ("217", "USER"), ("218", "CAPABILITIES"), ("225", "NETWORK"), ("226", "NAMESPACE"),
+    ("227", "NO_NEW_PRIVILEGES"), ("228", "SECCOMP"), ("238", "STATE_DIRECTORY"),
+];
+
 impl Facts {
     /// The properties that are read.
     pub(super) const PROPERTIES: [&str; 27] = [
@@ -183,7 +192,11 @@ impl Facts {
         let status = self.get("StatusText");
         let mut words = format!("{active} ({sub})");
         if !result.is_empty() && result != "success" {
-            words = format!("{active} (result '{result}')");
+            let number = self.get("ExecMainStatus");
+            words = match STATUSES.iter().find(|(status, _)| *status == number) {
+                Some((_, name)) => format!("{active} (result '{result}', status {number}/{name})"),
+                None => format!("{active} (result '{result}')"),
+            };
         }
         if status.is_empty() { words } else { format!("{words}: {status}") }
     }
@@ -214,6 +227,22 @@ mod tests {
                 "ActiveState={active}\nResult={result}\nExecMainCode={code}\nExecMainStatus={status}\n"
             );
             assert_eq!(Facts::parse(&text).end(), want, "{text}");
+        }
+    }
+
+    #[test]
+    fn words() {
+        #[rustfmt::skip]
+        let rows = [
+            ("failed", "exit-code", "226", "failed (result 'exit-code', status 226/NAMESPACE)"),
+            ("failed", "exit-code", "1",   "failed (result 'exit-code')"),
+            ("active", "success",   "0",   "active (sub)"),
+        ];
+        for (active, result, status, want) in rows {
+            let text = format!(
+                "ActiveState={active}\nSubState=sub\nResult={result}\nExecMainStatus={status}\n"
+            );
+            assert_eq!(Facts::parse(&text).words(), want);
         }
     }
 

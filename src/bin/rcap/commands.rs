@@ -19,7 +19,7 @@ use super::{
     args::{self, Parsed},
     check, completions, decode, diff, explain, export,
     failure::Failure,
-    man, minimize, oci, report, restore, run, save, scan, suggest, trace, verify, why,
+    harden, man, minimize, oci, report, restore, run, save, scan, suggest, trace, verify, why,
 };
 
 /// A command.
@@ -125,6 +125,8 @@ const GROUPS: &[Group] = &[
             .also(&["record", "strace", "capable", "measure"]),
         own!("minimize", "Find the smallest set that a program works with, by running it", MinimizeRequest, minimize::run, AROUND_A_PROGRAM)
             .also(&["minimise", "minimum", "min", "shrink", "reduce"]),
+        own!("harden", "Find the protections of systemd that a service works with, by restarting it", HardenRequest, harden::run, AROUND_A_PROGRAM)
+            .also(&["sandbox", "secure", "protect"]),
         own!("verify", "Run with exactly what the settings give, and say what is too little or too much", VerifyRequest, verify::run, AROUND_A_PROGRAM)
             .also(&["prove", "test", "assert"]),
         own!("report", "Merge the reports of several recordings", ReportRequest, report::run, FAILED)

@@ -10,6 +10,7 @@ mod diff;
 mod explain;
 mod export;
 mod failure;
+mod harden;
 mod input;
 mod man;
 mod minimize;

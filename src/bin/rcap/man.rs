@@ -20,6 +20,7 @@ macro_rules! pages {
 pages! {
     "rcap.1" "rcap.7" "capsh.1" "captree.8" "getcap.8" "getpcaps.8" "setcap.8" "rcap-check.1"
     "rcap-completions.1" "rcap-decode.1" "rcap-diff.1" "rcap-explain.1" "rcap-export.1"
+    "rcap-harden.8"
     "rcap-man.1" "rcap-minimize.8" "rcap-oci-hook.8" "rcap-report.1" "rcap-restore.8" "rcap-run.1"
     "rcap-save.8" "rcap-scan.8" "rcap-suggest.1" "rcap-trace.8" "rcap-verify.8"
     "rcap-why.1"

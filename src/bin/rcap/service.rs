@@ -3,15 +3,16 @@
 use std::{
     ffi::OsString,
     io::{self, BufRead, BufReader, IsTerminal, Write},
+    time::Duration,
 };
 
 use rcap::{
     container::{Client, Delegation},
-    service::{Activity, Conditions, Facts, Failed, Session},
+    service::{Activity, Conditions, DropIn, Facts, Failed, Session},
     tools::{Escaped, signals, table::fit},
 };
 
-use crate::{Io, args::UnitOptions, failure::Failure};
+use crate::{Exit, Io, failure::Failure};
 
 /// Returns the failure of a unit that could not be run.
 pub(crate) fn failed(name: &str, err: Failed) -> Failure {
@@ -48,14 +49,14 @@ pub(crate) fn asked(words: &[OsString]) -> Option<String> {
 ///
 /// [`Failure`]
 pub(crate) fn open(
-    unit: &UnitOptions,
+    is_consented: bool,
     name: &str,
     conditions: Conditions,
     [command, verb]: [&str; 2],
     io: &mut Io<'_>,
 ) -> Result<Session, Failure> {
     let facts = Facts::of(name).map_err(|err| failed(name, err))?;
-    consent(unit.yes, &facts, &format!("{verb} restarts it, and runs it with less"), io)?;
+    consent(is_consented, &facts, &format!("{verb} restarts it, and runs it with less"), io)?;
     signals::catch()?;
     let cancelled = Box::new(|| signals::caught().is_some());
     let session = Session::open(name, conditions, cancelled).map_err(|err| failed(name, err))?;
@@ -96,4 +97,46 @@ pub(crate) fn consent(
     } else {
         Err(Failure::No("not restarted".to_owned()))
     }
+}
+
+/// Writes the drop-in file, and restores the unit if it does not work with the file.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub(crate) fn write(
+    session: Session,
+    settings: &[String],
+    expect: u8,
+    limit: Option<Duration>,
+    name: &str,
+) -> Result<(), Failure> {
+    let expect = expect.into();
+    let seen = session.write(settings, expect, limit).map_err(|err| failed(name, err))?;
+    match seen.failures(expect).first() {
+        None => Ok(()),
+        Some(failure) => Err(Failure::No(format!(
+            "the file was removed again: with it, {}",
+            failure.with_message(&seen.message)
+        ))),
+    }
+}
+
+/// `--undo`: removes the file that `--write` has written.
+///
+/// # Errors
+///
+/// [`Failure`]
+pub(crate) fn undo(name: &str, is_consented: bool, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let failed = |err| failed(name, err);
+    let facts = Facts::of(name).map_err(failed)?;
+    let drop_in = DropIn::new(facts.id(), DropIn::FILE).map_err(failed)?;
+    let path = Escaped(drop_in.path().display().to_string().as_bytes()).to_string();
+    if drop_in.read().map_err(failed)?.is_none() {
+        return Err(Failure::No(format!("{path}: there is no such file")));
+    }
+    consent(is_consented, &facts, "Removing the file restarts it", io)?;
+    drop_in.undo(&facts).map_err(failed)?;
+    fit(&format!("Removed {path}."), io.err)?;
+    Ok(Exit::SUCCESS)
 }

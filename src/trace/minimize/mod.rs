@@ -69,6 +69,7 @@ pub use layer::Layer;
 #[cfg(feature = "cli")]
 pub use program::{Failed, Program, Setup};
 pub use search::minimal;
+pub(crate) use search::minimal_of;
 pub use verdict::{Evidence, Found, Verdict, VerdictKind};
 
 /// Something that can be run with a given set of capabilities, again and again.

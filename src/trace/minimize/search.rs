@@ -1,6 +1,6 @@
 //! The search for a minimal set, as a pure function of a predicate.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{Cap, CapSet};
 
@@ -32,25 +32,40 @@ pub fn minimal<E>(
     all: CapSet,
     mut passes: impl FnMut(CapSet) -> Result<bool, E>,
 ) -> Result<CapSet, E> {
-    let mut known = HashMap::from([(all, true)]);
-    let mut passes = |set: CapSet| {
-        if let Some(&passed) = known.get(&set) {
+    let mut passes = |caps: &BTreeSet<Cap>| passes(caps.iter().collect());
+    Ok(minimal_of(&by_power(all), &mut passes)?.iter().collect())
+}
+
+/// Finds a minimal subset of `all` that passes. It is [`minimal`] for members of any kind, the most
+/// welcome first.
+///
+/// # Errors
+///
+/// The first error of `passes`, which ends the search.
+pub(crate) fn minimal_of<T: Copy + Ord, E>(
+    all: &[T],
+    mut passes: impl FnMut(&BTreeSet<T>) -> Result<bool, E>,
+) -> Result<BTreeSet<T>, E> {
+    let every: BTreeSet<T> = all.iter().copied().collect();
+    let mut known = BTreeMap::from([(every.clone(), true)]);
+    let mut passes = |set: &BTreeSet<T>| {
+        if let Some(&passed) = known.get(set) {
             return Ok(passed);
         }
         let passed = passes(set)?;
-        known.insert(set, passed);
+        known.insert(set.clone(), passed);
         Ok(passed)
     };
-    if passes(CapSet::empty())? {
-        return Ok(CapSet::empty());
+    if passes(&BTreeSet::new())? {
+        return Ok(BTreeSet::new());
     }
-    let mut least = needed(CapSet::empty(), false, &by_power(all), &mut passes)?;
-    if !passes(least)? {
-        // The program does less with more. Its capabilities are then removed one by one.
-        least = all;
+    let mut least = needed(&BTreeSet::new(), false, all, &mut passes)?;
+    if !passes(&least)? {
+        // It does less with more. The members are then removed one by one.
+        least = every;
     }
-    while let Some(cap) = spare(least, &mut passes)? {
-        least = least.without(cap);
+    while let Some(member) = spare(all, &least, &mut passes)? {
+        least.remove(&member);
     }
     Ok(least)
 }
@@ -74,32 +89,36 @@ fn by_power(set: CapSet) -> Vec<Cap> {
 
 /// Returns the members of `rest` that are needed beside `base`, where both together pass and the
 /// first members are preferred. `more` says whether `base` has grown since it was last tried.
-fn needed<E>(
-    base: CapSet,
+fn needed<T: Copy + Ord, E>(
+    base: &BTreeSet<T>,
     more: bool,
-    rest: &[Cap],
-    passes: &mut impl FnMut(CapSet) -> Result<bool, E>,
-) -> Result<CapSet, E> {
+    rest: &[T],
+    passes: &mut impl FnMut(&BTreeSet<T>) -> Result<bool, E>,
+) -> Result<BTreeSet<T>, E> {
     if more && passes(base)? {
-        return Ok(CapSet::empty());
+        return Ok(BTreeSet::new());
     }
     if rest.len() <= 1 {
-        return Ok(rest.iter().collect());
+        return Ok(rest.iter().copied().collect());
     }
     let (half, other) = rest.split_at(rest.len() / 2);
-    let of_other = needed(base | CapSet::of(half), true, other, passes)?;
-    let of_half = needed(base | of_other, !of_other.is_empty(), half, passes)?;
-    Ok(of_half | of_other)
+    let with_half = base.iter().chain(half).copied().collect();
+    let of_other = needed(&with_half, true, other, passes)?;
+    let of_half = needed(&(base | &of_other), !of_other.is_empty(), half, passes)?;
+    Ok(&of_half | &of_other)
 }
 
 /// Returns a member without which the set passes.
-fn spare<E>(
-    set: CapSet,
-    passes: &mut impl FnMut(CapSet) -> Result<bool, E>,
-) -> Result<Option<Cap>, E> {
-    for cap in by_power(set).into_iter().rev() {
-        if passes(set.without(cap))? {
-            return Ok(Some(cap));
+fn spare<T: Copy + Ord, E>(
+    all: &[T],
+    set: &BTreeSet<T>,
+    passes: &mut impl FnMut(&BTreeSet<T>) -> Result<bool, E>,
+) -> Result<Option<T>, E> {
+    for member in all.iter().rev().filter(|member| set.contains(member)) {
+        let mut without = set.clone();
+        without.remove(member);
+        if passes(&without)? {
+            return Ok(Some(*member));
         }
     }
     Ok(None)

@@ -20,7 +20,7 @@ pub(crate) use requests::{
     HookRequest, ManRequest, MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest,
     SuggestRequest, TraceRequest, VerifyRequest, WhyRequest,
 };
-pub(crate) use unit::UnitOptions;
+pub(crate) use unit::{HardenRequest, UnitOptions};
 pub(crate) use values::{Explained, caps};
 
 /// The request of one command.

@@ -2,10 +2,16 @@
 
 use std::time::Duration;
 
-use rcap::service::Conditions;
+use clap::Parser;
+
+use rcap::{
+    CapSet,
+    service::Conditions,
+    trace::{Options, minimize::Plan},
+};
 
 use super::{
-    Mistake,
+    Mistake, Request,
     requests::{Judging, Recording},
     values,
 };
@@ -52,5 +58,70 @@ impl UnitOptions {
             ))),
             None => Ok(()),
         }
+    }
+}
+
+/// `rcap harden`
+#[derive(Debug, Parser)]
+#[command(
+    override_usage = "rcap harden [OPTION]... UNIT --check COMMAND\n       \
+                      rcap harden UNIT --undo",
+    after_help = "The unit is restarted several times, and restored at the end.\n\n\
+                  Example: rcap harden nginx.service --check 'curl --fail --silent localhost'"
+)]
+pub(crate) struct HardenRequest {
+    /// Run a shell command until it succeeds, which shows that the service works
+    #[arg(long, value_name = "COMMAND")]
+    pub(crate) check: Option<String>,
+    /// Run on for so long after --check
+    #[arg(long, value_name = "DURATION", default_value = "2s", value_parser = values::duration)]
+    pub(crate) settle: Duration,
+    /// Exit status with which a service that ends succeeds
+    #[arg(long, value_name = "STATUS", default_value_t = 0)]
+    pub(crate) expect: u8,
+    /// Time limit for one run [default: 10 times the longest run with all capabilities plus 5s]
+    #[arg(long, value_name = "DURATION", value_parser = values::duration)]
+    pub(crate) timeout: Option<Duration>,
+    /// Restart a unit that is running without asking
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Let systemd restore the unit after so long if rcap is killed
+    #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration)]
+    pub(crate) restore_after: Duration,
+    /// Write the drop-in file of the unit, and keep it if the unit works with it
+    #[arg(long)]
+    pub(crate) write: bool,
+    /// Remove the drop-in file that --write has written
+    #[arg(long, conflicts_with_all = ["write", "check"])]
+    pub(crate) undo: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    /// The service of systemd
+    #[arg(value_name = "UNIT")]
+    pub(crate) unit: String,
+}
+
+impl Request for HardenRequest {}
+
+impl HardenRequest {
+    /// Returns how the unit is judged, recorded and restored.
+    pub(crate) fn conditions(&self) -> Conditions {
+        let mut conditions = Conditions::default();
+        conditions.check.clone_from(&self.check);
+        conditions.settle = self.settle;
+        conditions.restore_after = self.restore_after;
+        let mut options = Options::default();
+        options.outcomes = true;
+        conditions.recording = Some(options);
+        conditions
+    }
+
+    /// Returns the plan for runs with at most these capabilities.
+    pub(crate) fn plan(&self, most: CapSet) -> Plan {
+        let mut plan = Plan::new(most);
+        plan.expect = self.expect.into();
+        plan.timeout = self.timeout;
+        plan
     }
 }

@@ -3,7 +3,7 @@
 use std::io::Write;
 
 use rcap::{
-    service::{DropIn, Facts, Service, Session},
+    service::{DropIn, Service},
     tools::{Escaped, table::fit},
     trace::minimize::{Found, Minimizer, Stop},
 };
@@ -15,7 +15,7 @@ use super::{
     show_progress,
 };
 use crate::args::UnitOptions;
-use crate::service::{consent, failed, open};
+use crate::service::{failed, open, undo, write};
 
 /// The drop-in file of a result.
 struct Answer {
@@ -33,12 +33,12 @@ struct Answer {
 pub(super) fn run(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Result<Exit, Failure> {
     check(request)?;
     if request.undo {
-        return undo(request, name, io);
+        return undo(name, request.service.yes, io);
     }
     let failed = |err| failed(name, err);
     let conditions = request.service.conditions(&request.judging, &request.recording);
     let say = ["rcap minimize", "Measuring"];
-    let session = open(&request.service, name, conditions, say, io)?;
+    let session = open(request.service.yes, name, conditions, say, io)?;
     let is_recorded = session.is_recorded();
     let mut service = Service::new(session).map_err(failed)?;
     let most = service.most() - request.drop.unwrap_or_default();
@@ -54,9 +54,11 @@ pub(super) fn run(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Res
     let session = service.into_session();
     let id = session.before().id().to_owned();
     let drop_in = DropIn::new(&id, DropIn::FILE).map_err(failed)?;
+    let settings = drop_in.with_kept(&settings).map_err(failed)?;
     let is_written = request.write && found.proved;
     if is_written {
-        write(session, &settings, request, name)?;
+        let (expect, limit) = (request.judging.expect, request.judging.timeout);
+        write(session, &settings, expect, limit, name)?;
     } else {
         session.restore().map_err(failed)?;
     }
@@ -82,40 +84,6 @@ fn check(request: &MinimizeRequest) -> Result<(), Failure> {
         ("--user", request.user.is_some()),
     ];
     Ok(UnitOptions::check(&request.judging, &others)?)
-}
-
-/// Writes the drop-in file, and restores the unit if it does not work with the file.
-fn write(
-    session: Session,
-    settings: &[String],
-    request: &MinimizeRequest,
-    name: &str,
-) -> Result<(), Failure> {
-    let expect = request.judging.expect.into();
-    let seen = session.write(settings, expect, request.judging.timeout);
-    let seen = seen.map_err(|err| failed(name, err))?;
-    match seen.failures(expect).first() {
-        None => Ok(()),
-        Some(failure) => Err(Failure::No(format!(
-            "the file was removed again: with it, {}",
-            failure.with_message(&seen.message)
-        ))),
-    }
-}
-
-/// `--undo`: removes the file that `--write` has written.
-fn undo(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    let failed = |err| failed(name, err);
-    let facts = Facts::of(name).map_err(failed)?;
-    let drop_in = DropIn::new(facts.id(), DropIn::FILE).map_err(failed)?;
-    let path = Escaped(drop_in.path().display().to_string().as_bytes()).to_string();
-    if drop_in.read().map_err(failed)?.is_none() {
-        return Err(Failure::No(format!("{path}: there is no such file")));
-    }
-    consent(request.service.yes, &facts, "Removing the file restarts it", io)?;
-    drop_in.undo(&facts).map_err(failed)?;
-    fit(&format!("Removed {path}."), io.err)?;
-    Ok(Exit::SUCCESS)
 }
 
 /// Prints the result, and the drop-in file with the minimum.

@@ -23,7 +23,7 @@ pub(super) fn subject(
     ];
     UnitOptions::check(&request.judging, &others)?;
     let conditions = request.service.conditions(&request.judging, &request.recording);
-    let session = open(&request.service, name, conditions, ["rcap verify", "Verifying"], io)?;
+    let session = open(request.service.yes, name, conditions, ["rcap verify", "Verifying"], io)?;
     let is_recorded = session.is_recorded();
     let trial = Service::new(session).map_err(|err| failed(name, err))?;
     let given = trial.most();

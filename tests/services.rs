@@ -99,7 +99,8 @@ fn a_service_hardened() {
     let copy = "cp -L $(command -v python3) /usr/local/bin/rcap-python && mkdir /var/lib/rcap";
     assert_eq!(machine.run(&["sh", "-c", copy]).status, Some(0));
     machine.run(&["systemctl", "start", "app"]);
-    let check = "test \"$(bash -c 'cat < /dev/tcp/127.0.0.1/8080')\" = hello";
+    // IPAddressDeny= drops the packets of the check.
+    let check = "test \"$(timeout 1 bash -c 'cat < /dev/tcp/127.0.0.1/8080')\" = hello";
     let args = ["harden", "app", "--yes", "--json", "--write", "--settle", "100ms"];
     let args = [&args[..], &["--timeout", "5s", "--check", check]].concat();
     let found = rcap(&machine, &args);

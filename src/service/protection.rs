@@ -189,17 +189,14 @@ impl Protections {
 
     fn families(&self) -> Vec<Protection> {
         let one = |name: &str, is_often| element("RestrictAddressFamilies", name, is_often);
-        match self.allowed_families() {
-            Some(list) => list.iter().map(|name| one(name, true)).collect(),
-            None => {
-                let denied = self.denied_families();
-                let mut all = vec![one(OTHERS, false)];
-                let left =
-                    FAMILIES.iter().filter(|(name, _)| !denied.contains(&(*name).to_owned()));
-                all.extend(left.map(|(name, is_often)| one(name, *is_often)));
-                all
-            }
+        if let Some(list) = self.allowed_families() {
+            return list.iter().map(|name| one(name, true)).collect();
         }
+        let denied = self.denied_families();
+        let is_left = |name: &str| !denied.iter().any(|own| own == name);
+        let left = FAMILIES.iter().filter(|(name, _)| is_left(name));
+        let left = left.map(|(name, is_often)| one(name, *is_often));
+        [one(OTHERS, false)].into_iter().chain(left).collect()
     }
 
     /// Returns the families of a list of what is allowed, or `None` if all others than the denied

@@ -147,6 +147,7 @@ fn a_service_hardened() {
     }
 
     // The protections stay when the capabilities are written again, and go with the file.
+    machine.run(&["systemctl", "restart", "app"]);
     minimum(&machine, "app", &["--check", check, "--write"]);
     assert_eq!(machine.property("app", "ProtectSystem"), "full");
     let undone = rcap(&machine, &["harden", "app", "--yes", "--undo"]);

@@ -152,12 +152,15 @@ mod tests {
         (hardened.left_out.iter().map(words).collect(), hardened.runs)
     }
 
+    /// The settings that break the service, those that are left out, and the most runs.
+    type Row = (&'static [&'static [&'static str]], &'static [&'static str], u32);
+
     #[test]
     fn searches() {
         let all = "ProtectSystem=no\nProtectHome=no\nPrivateNetwork=no\nProtectClock=no\n\
                    LockPersonality=no\nUMask=0022\nRestrictNamespaces=no\nPrivateTmp=yes";
         #[rustfmt::skip]
-        let rows: [(&[&[&str]], &[&str], u32); 8] = [
+        let rows: [Row; 8] = [
             (&[],                                             &[], 2),
             (&[&["PrivateNetwork=yes"]],                      &["PrivateNetwork=yes"], 14),
             (&[&["ProtectSystem=strict"]],                    &["ProtectSystem=strict -> full"], 15),

@@ -371,10 +371,13 @@ mod tests {
         }
     }
 
+    /// The settings of the unit, the chosen values, and the lines.
+    type Row = (&'static str, &'static [(&'static str, &'static str)], &'static [&'static str]);
+
     #[test]
     fn lines() {
         #[rustfmt::skip]
-        let rows: [(&str, &[(&str, &str)], &[&str]); 8] = [
+        let rows: [Row; 8] = [
             ("", &[], &[]),
             ("", &[("ProtectSystem", "full"), ("LockPersonality", "yes")],
              &["LockPersonality=yes", "ProtectSystem=full"]),

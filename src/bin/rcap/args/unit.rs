@@ -69,6 +69,7 @@ impl UnitOptions {
     after_help = "The unit is restarted several times, and restored at the end.\n\n\
                   Example: rcap harden nginx.service --check 'curl --fail --silent localhost'"
 )]
+#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
 pub(crate) struct HardenRequest {
     /// Run a shell command until it succeeds, which shows that the service works
     #[arg(long, value_name = "COMMAND")]

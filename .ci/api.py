@@ -6,13 +6,12 @@
 
 The API is read from the pages of `cargo doc --no-deps --all-features --lib`: the declaration of each
 item, and the signature of each method, constant and implementation. A change of the API needs an
-entry in CHANGELOG.md, in the same commit.
+entry in CHANGELOG.md.
 """
 
 import difflib
 import html.parser
 import pathlib
-import subprocess
 import sys
 
 FILE = pathlib.Path("docs/public-api.txt")
@@ -88,10 +87,4 @@ changes = list(difflib.unified_diff(known, found, "docs/public-api.txt", "the li
 if changes:
     print("\n".join(changes))
     sys.exit("The public API has changed: run .ci/api.py --write, and describe it in CHANGELOG.md")
-commit = subprocess.check_output(["git", "log", "-1", "--format=%H", "--", str(FILE)], text=True).strip()
-if commit:
-    changed = subprocess.check_output(
-        ["git", "diff-tree", "--no-commit-id", "--name-only", "-r", "--root", commit], text=True).split()
-    if "CHANGELOG.md" not in changed:
-        sys.exit(f"commit {commit[:12]} changes the public API without an entry in CHANGELOG.md")
 print(f"the public API has {len(found)} lines, as in {FILE}")

@@ -153,6 +153,7 @@ const WORDS: &[(&str, &str)] = &[
     ("saved.rs", "/usr/bin/rcap-server"),
     ("saved.rs", "/usr/local/bin/server"),
     ("saved.rs", "/usr/sbin"),
+    ("services.rs", "/usr/local/bin/rcap-python"),
     ("tutorial.rs", "/usr/bin"),
 ];
 

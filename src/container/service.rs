@@ -326,7 +326,7 @@ impl Options {
     /// Returns the directory of the project.
     fn directory(&self) -> io::Result<PathBuf> {
         let of_file = || {
-            let file = self.files.first().filter(|file| **file != *"-");
+            let file = self.files.first().filter(|file| file.as_os_str() != "-");
             file.and_then(|file| file.parent()).filter(|parent| *parent != Path::new(""))
         };
         let directory = self.directory.as_deref().or_else(of_file);

@@ -255,10 +255,11 @@ fn a_running_unit() {
     let manager = Manager::start(dir.path(), &units, &names);
     let rcap = common::program("rcap").get_program().to_str().unwrap().to_owned();
     let why = |name: &str| {
-        // The command of a simple unit is executed after the unit has started.
+        // The command of a simple unit is executed after the unit has started. Until then, the name
+        // of systemd's process has parentheses of its own.
         common::wait_for(|| {
             let ran = ran(manager.enter(&rcap).args(["why", "--unit", name]));
-            (ran.status == Some(0) && ran.out.contains("(sleep)")).then_some(ran.out)
+            (ran.status == Some(0) && ran.out.contains(" (sleep)")).then_some(ran.out)
         })
     };
     for name in ["same", "changed", "filter"] {

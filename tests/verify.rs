@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::path::Path;
+use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 
 use common::{Ran, directory, program, ran};
 use serde_json::Value;
@@ -25,7 +25,7 @@ fn usage() {
         (&["true"],                                      "a program requires --caps or --from"),
         (&["--caps", "kill", "--check-in", "x", "true"], "--check-in requires a container"),
         (&["--caps", "kill", "docker", "run", "x"],      "--caps cannot be used for a container"),
-        (&["--caps", "kill", "systemctl", "restart", "x"], "would not measure it"),
+        (&["--caps", "kill", "systemctl", "restart", "x"], "--caps cannot be used for a unit"),
     ];
     for (args, words) in rows {
         let got = verify(dir.path(), args);
@@ -83,7 +83,8 @@ fn the_settings_of_a_source() {
     let none = "setpriv --bounding-set=-all --inh-caps=-all";
     let got = answer(dir.path(), &[&["--from", none], &chown[..]].concat());
     assert_eq!(got, answers(1, "cap_chown", ""));
-    // A user has what is ambient.
+    // A user has what is ambient, and can search the directory.
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let user = ["--user", "1234:1234", "--caps", "chown"];
     assert_eq!(answer(dir.path(), &[&user, &chown[..]].concat()), answers(0, "", ""));
 }

@@ -19,6 +19,7 @@ use serde_json::Value;
 tests! {
     Nothing:
         usage,
+        one_service_of_several,
         users_by_value,
         names_for_a_shell;
     UserNamespace:
@@ -184,6 +185,25 @@ fn docker_and_compose() {
     assert_eq!(ran.status, Some(0), "{ran:?}");
     assert_eq!(daemon.docker(&["wait", "it"]).out, "0\n");
     assert_eq!(daemon.docker(&["logs", "it"]).out, want);
+}
+
+/// Of several services, an override file changes one, with the settings of that one.
+fn one_service_of_several() {
+    let dir = common::directory();
+    let file = dir.path().join("compose.yaml");
+    let text = "services:\n  web: {image: x, cap_drop: [ALL], cap_add: [KILL]}\n  \
+                all: {image: x, privileged: true}\n";
+    std::fs::write(&file, text).unwrap();
+    let export = |service: &str| {
+        let to = ["--to", "compose-override", "--service", service, "--from"];
+        ran(program("rcap").arg("export").args(to).arg(&file))
+    };
+    let web = export("web");
+    assert_eq!(web.status, Some(0), "{web:?}");
+    assert_eq!(web.out.matches("cap_add: ").count(), 1, "{web:?}");
+    assert!(web.out.contains("cap_add: [KILL]"), "{web:?}");
+    let other = export("other");
+    assert_eq!((other.status, &*other.out), (Some(2), ""), "{other:?}");
 }
 
 fn users_by_value() {

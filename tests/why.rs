@@ -14,6 +14,7 @@ use serde_json::Value;
 
 tests! {
     Nothing:
+        users_of_images,
         usage,
         sources_that_differ,
         converted,
@@ -49,6 +50,18 @@ fn copy(dir: &Path, caps: &str) -> String {
     let set = ran(program("setcap").args(["-q", caps]).arg(&path));
     assert_eq!(set.status, Some(0), "{set:?}");
     path.display().to_string()
+}
+
+/// A user of an image is not named by this system's users.
+fn users_of_images() {
+    for (source, user) in [
+        ("docker run --user 1 x", "user 1 "),
+        ("docker run --user 0 x", "root "),
+        ("setpriv --reuid=0", "root "),
+    ] {
+        let ran = why(&["--from", source, "cat"]);
+        assert!(ran.out.contains(&format!(", executed by {user}with the settings of")), "{ran:?}");
+    }
 }
 
 fn usage() {

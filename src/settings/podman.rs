@@ -20,7 +20,8 @@ pub(super) fn write_label(settings: &Settings, _: &Target) -> Result<String, Set
     if settings.bounding.is_empty() {
         return Err(SettingsError::Unwritable {
             format: Format::Label,
-            reason: "an image cannot ask for no capability at all: use --cap-drop=all",
+            reason: "an image can ask only for capabilities of Podman's defaults, and for at least \
+                     one: use the options of podman run",
         });
     }
     let names = list(settings.bounding, bare, ",");

@@ -59,7 +59,12 @@ fn subjects(request: &ExportRequest, stdin: &mut dyn Read) -> Result<Vec<Setting
     };
     let mut context = Context::default();
     context.engines = &request.engine;
-    Ok(source::all(from, &context, stdin)?.into_iter().map(for_user).collect())
+    let mut all = source::all(from, &context, stdin)?;
+    if request.to == Format::ComposeOverride && request.service.is_some() && all.len() > 1 {
+        // One service is changed, so only the settings with its name are meant.
+        all = settings::select(all, request.service.as_deref())?;
+    }
+    Ok(all.into_iter().map(for_user).collect())
 }
 
 fn part(request: &ExportRequest, settings: &Settings, several: bool) -> Result<Part, Failure> {

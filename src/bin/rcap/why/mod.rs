@@ -209,7 +209,8 @@ fn of_settings(
         .iter()
         .map(|note| super::Escaped(note.text.as_bytes()).to_string())
         .collect();
-    if settings.engine.as_ref().is_some_and(Engine::has_images) {
+    let is_of_image = settings.engine.as_ref().is_some_and(Engine::has_images);
+    if is_of_image {
         assumed.push("the program is this system's, and not one of an image".to_owned());
     }
     let nobody = || Identity { uid: 65534, gid: 65534, groups: Vec::new() };
@@ -219,7 +220,12 @@ fn of_settings(
     let identity = identity.unwrap_or_else(|| if is_root { root() } else { nobody() });
     let argument = super::Escaped(argument.as_bytes()).to_string();
     let process = settings.credentials(&identity);
-    let words = format!("{} with the settings of {argument}", user_words(identity.uid));
+    // This system's names say nothing about the users of an image.
+    let user = match identity.uid {
+        uid @ 1.. if is_of_image => format!("user {uid}"),
+        uid => user_words(uid),
+    };
+    let words = format!("{user} with the settings of {argument}");
     Ok(Starter { settings: Some(settings), argument, assumed, ..Starter::new(process, words) })
 }
 

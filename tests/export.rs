@@ -187,7 +187,7 @@ fn docker_and_compose() {
     assert_eq!(daemon.docker(&["logs", "it"]).out, want);
 }
 
-/// Of several services, an override file changes one, with the settings of that one.
+/// An override file changes one service, with the settings of that one.
 fn one_service_of_several() {
     let dir = common::directory();
     let file = dir.path().join("compose.yaml");

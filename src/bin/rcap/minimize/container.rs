@@ -15,8 +15,8 @@ use rcap::{
 use super::{
     Exit, Failure, Io, MinimizeRequest, compose,
     delegated::{self, Measured},
-    print::{self, Network},
-    settings, show_progress,
+    print::Network,
+    print_found, settings, show_progress,
 };
 
 /// Searches with containers of this recipe.
@@ -163,17 +163,10 @@ fn report(
     found: &Found,
     io: &mut Io<'_>,
 ) -> Result<(), Failure> {
-    if request.json {
-        writeln!(io.out, "{}", print::json(&request.program, found))?;
+    if !print_found(request, found, Network::OfContainer, io)? {
         return Ok(());
     }
     let to = request.settings.to;
-    let mut text = Vec::new();
-    print::print(found, Network::OfContainer, false, &mut text)?;
-    fit(&String::from_utf8_lossy(&text), settings::report_stream(to, io))?;
-    if !found.proved {
-        return Ok(());
-    }
     match recipe {
         _ if to.is_some() => {}
         Recipe::Service(service) => compose::lines(service, found, io)?,

@@ -125,6 +125,24 @@ fn minimizer(
     Ok(Minimizer::new(plan, program))
 }
 
+/// Prints what was found, and returns whether settings are to follow.
+fn print_found(
+    request: &MinimizeRequest,
+    found: &Found,
+    network: Network,
+    io: &mut Io<'_>,
+) -> Result<bool, Failure> {
+    if request.json {
+        writeln!(io.out, "{}", print::json(&request.program, found))?;
+        return Ok(false);
+    }
+    let mut text = Vec::new();
+    print::print(found, network, request.in_place, &mut text)?;
+    let stream = settings::report_stream(request.settings.to, io);
+    fit(&String::from_utf8_lossy(&text), stream)?;
+    Ok(found.proved)
+}
+
 /// Prints the result.
 fn report(
     request: &MinimizeRequest,
@@ -132,17 +150,10 @@ fn report(
     network: Network,
     io: &mut Io<'_>,
 ) -> Result<(), Failure> {
-    if request.json {
-        writeln!(io.out, "{}", print::json(&request.program, found))?;
+    if !print_found(request, found, network, io)? {
         return Ok(());
     }
     let to = request.settings.to;
-    let mut text = Vec::new();
-    print::print(found, network, request.in_place, &mut text)?;
-    fit(&String::from_utf8_lossy(&text), settings::report_stream(to, io))?;
-    if !found.proved {
-        return Ok(());
-    }
     settings::write("rcap minimize", to, found.minimum, request.user.as_ref(), io)?;
     match (to, print::tolerated(found)) {
         // JSON has no comments.

@@ -99,7 +99,7 @@ pub(super) fn restore_former(id: &str, directory: &Path) -> Result<bool, Failed>
     Ok(has_timer)
 }
 
-/// Returns the shell script that restores a unit. It does nothing if there is no drop-in file, and
+/// Returns the shell script that restores a unit. It does nothing without a drop-in file, and
 /// goes on if it was interrupted. It has no dollar signs, which systemd would expand, and no
 /// semicolons: systemd 252 escapes them in its own file, and then reads the backslash too.
 pub(super) fn script(

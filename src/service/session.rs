@@ -23,7 +23,7 @@ use crate::{
     },
 };
 
-/// The time limit of a run, if there is no other.
+/// The default time limit of a run.
 const LIMIT: Duration = Duration::from_secs(120);
 /// The time between two questions to systemd.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -85,8 +85,8 @@ impl Default for Conditions {
 /// # Ok::<(), rcap::service::Failed>(())
 /// ```
 ///
-/// In a run, `Restart=no` applies, so that a failure is final, and there is no limit for the rate of
-/// starts.
+/// In a run, `Restart=no` applies, so that a failure is final, and the rate of starts is
+/// unlimited.
 #[expect(missing_debug_implementations, reason = "it contains a closure")]
 pub struct Session {
     before: Facts,

@@ -133,7 +133,7 @@ pub(crate) fn undo(name: &str, is_consented: bool, io: &mut Io<'_>) -> Result<Ex
     let drop_in = DropIn::new(facts.id(), DropIn::FILE).map_err(failed)?;
     let path = Escaped(drop_in.path().display().to_string().as_bytes()).to_string();
     if drop_in.read().map_err(failed)?.is_none() {
-        return Err(Failure::No(format!("{path}: there is no such file")));
+        return Err(Failure::No(format!("{path}: no such file")));
     }
     consent(is_consented, &facts, "Removing the file restarts it", io)?;
     drop_in.undo(&facts).map_err(failed)?;

@@ -79,8 +79,8 @@ pub(super) fn run(
     Ok(exit)
 }
 
-/// Returns the reason for which there is no minimum, and for a user other than root the ways to a
-/// capability and to do without one.
+/// Returns the reason for a missing minimum, and for a non-root user the ways to a capability and to
+/// do without one.
 fn unfit_words(unfit: &Unfit, way: Option<String>) -> String {
     match (unfit, way) {
         (Unfit::Fails { .. }, Some(way)) => format!(

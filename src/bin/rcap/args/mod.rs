@@ -2,6 +2,7 @@
 //! here. The commands only see requests.
 
 mod inventory;
+mod measure;
 mod requests;
 #[cfg(test)]
 mod tests;
@@ -15,10 +16,10 @@ use clap::{Command, Parser};
 use rcap::tools::Mistake;
 
 pub(crate) use inventory::{CheckRequest, RestoreRequest, SaveRequest, ScanRequest};
+pub(crate) use measure::{ComposeFiles, MinimizeRequest, TraceRequest, VerifyRequest};
 pub(crate) use requests::{
-    CompletionsRequest, ComposeFiles, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest,
-    HookRequest, ManRequest, MinimizeRequest, ReportRequest, RunRequest, RuntimeRequest,
-    SuggestRequest, TraceRequest, VerifyRequest, WhyRequest,
+    CompletionsRequest, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest, HookRequest,
+    ManRequest, ReportRequest, RunRequest, RuntimeRequest, SuggestRequest, WhyRequest,
 };
 pub(crate) use unit::{HardenRequest, UnitOptions};
 pub(crate) use values::{Explained, caps};

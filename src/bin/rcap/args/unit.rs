@@ -12,7 +12,7 @@ use rcap::{
 
 use super::{
     Mistake, Request,
-    requests::{Judging, Recording},
+    measure::{Judging, Recording},
     values,
 };
 

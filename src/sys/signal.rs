@@ -24,6 +24,15 @@ pub(crate) fn default_sigpipe() -> io::Result<()> {
     if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
+/// Ignores SIGCHLD, so that the kernel reaps the children of this process.
+#[cfg(feature = "cli")]
+#[expect(unsafe_code, reason = "signal(2)")]
+pub(crate) fn ignore_sigchld() -> io::Result<()> {
+    // SAFETY: no function of this process is called.
+    let former = unsafe { libc::signal(libc::SIGCHLD, libc::SIG_IGN) };
+    if former == libc::SIG_ERR { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
 /// The last signal that [`outlive`] caught, until it is read.
 #[cfg(feature = "cli")]
 static CAUGHT: AtomicI32 = AtomicI32::new(0);

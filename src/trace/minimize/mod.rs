@@ -69,6 +69,7 @@ pub use layer::Layer;
 #[cfg(feature = "cli")]
 pub use program::{Failed, Program, Setup};
 pub use search::minimal;
+#[cfg(feature = "cli")]
 pub(crate) use search::minimal_of;
 pub use verdict::{Evidence, Found, Verdict, VerdictKind};
 

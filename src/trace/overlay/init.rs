@@ -3,18 +3,12 @@
 use std::{
     ffi::{OsStr, OsString},
     io::{self, Write},
-    os::{fd::AsFd, unix::process::CommandExt},
+    os::unix::process::CommandExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
-    time::Duration,
 };
 
-use nix::{
-    errno::Errno,
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
-    unistd::getpid,
-};
+use nix::{errno::Errno, unistd::getpid};
 
 use super::build::{Failed, build};
 use crate::sys;
@@ -101,44 +95,16 @@ fn start(arguments: &[OsString]) -> Failed {
     Failed::to("execute ", &program)(err)
 }
 
-/// Waits until all processes of the namespace have ended, or until the run is over; the kernel then
-/// ends those that are left.
+/// Waits until the run is over, however many processes it has meanwhile: a check can still be added
+/// after the last one. The kernel then ends those that are left.
 fn serve() -> io::Result<()> {
-    /// How often the number of processes is checked.
-    const PULSE: Duration = Duration::from_millis(10);
     if getpid().as_raw() != 1 {
         return Err(Errno::EPERM.into());
     }
-    // The other process reads up to the end of the output.
+    sys::signal::ignore_sigchld()?;
+    // The other process reads it up to the end of the output.
     io::stdout().write_all(READY.as_bytes())?;
     io::stdout().flush()?;
     nix::unistd::dup2_stdout(io::stdin())?;
-    let mut begun = false;
-    loop {
-        let pause = if begun {
-            PollTimeout::try_from(PULSE).unwrap_or(PollTimeout::ZERO)
-        } else {
-            PollTimeout::NONE
-        };
-        let stdin = io::stdin();
-        let mut input = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut input, pause) {
-            Ok(0) | Err(Errno::EINTR) => {}
-            Ok(_) => match nix::unistd::read(&stdin, &mut [0]) {
-                Ok(0) => return Ok(()),
-                Ok(_) => begun = true,
-                Err(err) => return Err(err.into()),
-            },
-            Err(err) => return Err(err.into()),
-        }
-        while matches!(
-            waitpid(None, Some(WaitPidFlag::WNOHANG)),
-            Ok(status) if status != WaitStatus::StillAlive
-        ) {}
-        if begun
-            && sys::signal::kill(-1, 0).is_err_and(|err| err.raw_os_error() == Some(libc::ESRCH))
-        {
-            return Ok(());
-        }
-    }
+    io::copy(&mut io::stdin(), &mut io::sink()).map(drop)
 }

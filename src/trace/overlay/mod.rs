@@ -26,7 +26,7 @@ use nix::{
 };
 
 use super::tracer::with_children;
-use crate::{Error, Op, Result, sys};
+use crate::{Op, Result, sys};
 
 mod build;
 mod init;
@@ -44,8 +44,7 @@ pub(super) struct Overlay {
     network: Option<File>,
     /// The root directory of the tmpfs that holds what is written.
     scratch: OwnedFd,
-    /// The input of the init process. A byte announces that the program is in the namespace; the
-    /// end of file ends the run.
+    /// The input of the init process, whose end of file ends the run.
     pipe: Option<OwnedFd>,
 }
 
@@ -99,24 +98,14 @@ impl Overlay {
     /// # Errors
     ///
     /// Only if there are no descriptors left.
-    pub(super) fn enter_in(&self, command: &mut Command) -> Result<()> {
-        self.enter(command, true)
-    }
-
-    /// As [`Overlay::enter_in`]. `is_program`: from then on, the run is over with its last process.
     #[expect(unsafe_code, reason = "the program is started in another mount namespace")]
-    fn enter(&self, command: &mut Command, is_program: bool) -> Result<()> {
+    pub(super) fn enter_in(&self, command: &mut Command) -> Result<()> {
         let failed = |err: io::Error| Op::Fork.thread(err);
         let mounts = self.mounts.try_clone().map_err(failed)?;
-        let pipe = self.pipe.as_ref().filter(|_| is_program);
-        let pipe = pipe.map(OwnedFd::try_clone).transpose().map_err(failed)?;
         let network = self.network.as_ref().map(File::try_clone).transpose().map_err(failed)?;
         let current = std::env::current_dir().unwrap_or_else(|_| "/".into());
         let current = CString::new(current.into_os_string().into_vec()).unwrap_or_default();
         let enter = move || {
-            if let Some(pipe) = &pipe {
-                nix::unistd::write(pipe, b"1")?;
-            }
             if let Some(network) = &network {
                 setns(network, CloneFlags::CLONE_NEWNET)?;
             }
@@ -135,16 +124,9 @@ impl Overlay {
     ///
     /// The program could not be started.
     pub(super) fn spawn(&self, mut command: Command) -> Result<Child> {
-        self.enter(&mut command, false)?;
-        let spawn = |command: &mut Command| command.spawn().map_err(|err| Op::Fork.thread(err));
+        self.enter_in(&mut command)?;
         let enter = || setns(&self.processes, CloneFlags::CLONE_NEWPID);
-        match with_children(enter, || spawn(&mut command)) {
-            // The init process ends with the last process of the run: none can be added then.
-            Err(Error::Os { source, .. }) if source.raw_os_error() == Some(libc::ENOMEM) => {
-                spawn(&mut command)
-            }
-            other => other,
-        }
+        with_children(enter, || command.spawn().map_err(|err| Op::Fork.thread(err)))
     }
 
     /// The network namespace of the run, if it has one of its own.

@@ -222,6 +222,30 @@ impl Judging {
     }
 }
 
+/// The options of minimize and verify: the subject of the runs, and how they are judged.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct MeasureOptions {
+    #[command(flatten)]
+    pub(crate) files: ComposeFiles,
+    #[command(flatten)]
+    pub(crate) judging: Judging,
+    #[command(flatten)]
+    pub(crate) service: UnitOptions,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) recording: Recording,
+    /// The program and its arguments, or the service of --compose
+    #[arg(
+        value_name = "PROGRAM",
+        trailing_var_arg = true,
+        conflicts_with = "unit",
+        required_unless_present = "unit"
+    )]
+    pub(crate) program: Vec<OsString>,
+}
+
 /// `rcap minimize`
 #[derive(Debug, Parser)]
 #[command(
@@ -235,11 +259,7 @@ impl Judging {
 #[expect(clippy::struct_excessive_bools, reason = "they are the options")]
 pub(crate) struct MinimizeRequest {
     #[command(flatten)]
-    pub(crate) files: ComposeFiles,
-    #[command(flatten)]
-    pub(crate) judging: Judging,
-    #[command(flatten)]
-    pub(crate) service: UnitOptions,
+    pub(crate) measure: MeasureOptions,
     /// Write the minimum to the drop-in file of the unit, or to a new compose.override.yaml
     #[arg(long, conflicts_with = "to")]
     pub(crate) write: bool,
@@ -272,19 +292,6 @@ pub(crate) struct MinimizeRequest {
     pub(crate) drop: Option<CapSet>,
     #[command(flatten)]
     pub(crate) settings: SettingsFormat,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) recording: Recording,
-    /// The program and its arguments, or the service of --compose
-    #[arg(
-        value_name = "PROGRAM",
-        trailing_var_arg = true,
-        conflicts_with = "unit",
-        required_unless_present = "unit"
-    )]
-    pub(crate) program: Vec<OsString>,
 }
 
 /// `rcap verify`
@@ -301,7 +308,7 @@ pub(crate) struct MinimizeRequest {
 )]
 pub(crate) struct VerifyRequest {
     #[command(flatten)]
-    pub(crate) files: ComposeFiles,
+    pub(crate) measure: MeasureOptions,
     /// Run it without each capability too: it is superfluous if the result is the same
     #[arg(long)]
     pub(crate) minimal: bool,
@@ -320,23 +327,6 @@ pub(crate) struct VerifyRequest {
     /// Do not count these capabilities as missing when they are refused
     #[arg(long, value_name = "CAPS", overrides_with = "tolerate", value_parser = values::caps)]
     pub(crate) tolerate: Option<CapSet>,
-    #[command(flatten)]
-    pub(crate) judging: Judging,
-    #[command(flatten)]
-    pub(crate) service: UnitOptions,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) recording: Recording,
-    /// The program and its arguments, or the service of --compose
-    #[arg(
-        value_name = "PROGRAM",
-        trailing_var_arg = true,
-        conflicts_with = "unit",
-        required_unless_present = "unit"
-    )]
-    pub(crate) program: Vec<OsString>,
 }
 
 impl Request for MinimizeRequest {}

@@ -137,9 +137,12 @@ fn minimize() {
     let got: MinimizeRequest =
         request(&["--keep", "kill", "--keep", "chown", "--repeat=3", "a", "b"]);
     assert_eq!((got.keep, got.drop), (Some(Cap::CHOWN.into()), None));
-    assert_eq!((got.judging.repeat, got.judging.expect, got.strict), (3, 0, false));
-    assert_eq!((got.judging.settle, got.in_place, got.net), (Duration::from_secs(2), false, false));
-    assert_eq!(got.program, ["a", "b"]);
+    assert_eq!((got.measure.judging.repeat, got.measure.judging.expect, got.strict), (3, 0, false));
+    assert_eq!(
+        (got.measure.judging.settle, got.in_place, got.net),
+        (Duration::from_secs(2), false, false)
+    );
+    assert_eq!(got.measure.program, ["a", "b"]);
     mistakes::<MinimizeRequest>(&[
         (&["--repeat", "0", "a"], "--repeat 0: 0 is not in 1..=1000"),
         (&["--expect", "256", "a"], "--expect 256: 256 is not in 0..=255"),
@@ -157,7 +160,7 @@ fn verify() {
     let got: VerifyRequest =
         request(&["--minimal", "--tolerate", "net_admin", "docker", "run", "--minimal", "x"]);
     assert_eq!((got.minimal, got.tolerate), (true, Some(Cap::NET_ADMIN.into())));
-    assert_eq!(got.program, ["docker", "run", "--minimal", "x"]);
+    assert_eq!(got.measure.program, ["docker", "run", "--minimal", "x"]);
     mistakes::<VerifyRequest>(&[
         (&[], "missing PROGRAM"),
         (&["--caps", "kill", "--from", "docker", "a"], "--caps cannot be used with --from"),

@@ -123,17 +123,17 @@ pub(super) fn next(
     if !refused.is_empty() {
         words.extend(["--tolerate".to_owned(), refused.to_string()]);
     }
-    words.extend(request.judging.words());
-    for file in &request.files.compose {
+    words.extend(request.measure.judging.words());
+    for file in &request.measure.files.compose {
         words.extend(["--compose".to_owned(), file.to_string_lossy().into_owned()]);
     }
-    if let Some(name) = &request.files.project_name {
+    if let Some(name) = &request.measure.files.project_name {
         words.extend(["--project-name".to_owned(), name.clone()]);
     }
-    if request.files.compose.is_empty() {
+    if request.measure.files.compose.is_empty() {
         words.push("--".to_owned());
     }
-    words.extend(request.program.iter().map(|word| word.to_string_lossy().into_owned()));
+    words.extend(request.measure.program.iter().map(|word| word.to_string_lossy().into_owned()));
     let line = words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ");
     writeln!(io.out, "\nTo verify it: {}", Escaped(line.as_bytes()))?;
     Ok(())

@@ -42,7 +42,7 @@ pub(super) fn run(
     let client = Escaped(client.as_bytes());
     let words = format!("Measuring the container of `{shown}`, not the {client} client.");
     fit(&words, io.err)?;
-    let mut show = show_progress(request.json);
+    let mut show = show_progress(request.measure.json);
     signals::catch()?;
     let withheld = request.drop.unwrap_or_default();
     let most = recipe.most().map_err(|err| delegated::container_failed(name, err))?;
@@ -72,7 +72,7 @@ pub(super) fn run(
             let path = place.path().display().to_string();
             fit(&format!("\nWrote {}.", Escaped(path.as_bytes())), io.err)?;
         }
-        if !request.json && request.settings.to.is_none() {
+        if !request.measure.json && request.settings.to.is_none() {
             compose::next(request, &found, io)?;
         }
     }
@@ -135,15 +135,15 @@ fn search(
     io: &mut Io<'_>,
     progress: &mut dyn FnMut(&Run),
 ) -> Result<Searched, Failure> {
-    let setup = request.judging.container();
+    let setup = request.measure.judging.container();
     let cancelled = Box::new(|| signals::caught().is_some());
-    let options = request.recording.options(true);
+    let options = request.measure.recording.options(true);
     let container = Container::new(measured.recipe.clone(), most, setup, options, cancelled);
     let container = container.map_err(|err| delegated::container_failed(&measured.name, err))?;
     warn_of_shared("rcap minimize", &container, io)?;
     let most = container.most();
     let way = container.way_of_user();
-    let mut plan = request.judging.plan(most, request.keep);
+    let mut plan = request.measure.judging.plan(most, request.keep);
     plan.strict = request.strict;
     plan.stateful = container.is_stateful();
     if !container.is_recorded() {

@@ -39,18 +39,19 @@ pub(crate) fn init(argv: &[OsString]) -> Option<Exit> {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    let name = request.service.unit.clone().or_else(|| service::asked(&request.program));
+    let name =
+        request.measure.service.unit.clone().or_else(|| service::asked(&request.measure.program));
     if let Some(name) = name {
         return unit::run(request, &name, io);
     }
-    if let Some(measured) = delegated::recipe(&request.program, &request.files)? {
+    if let Some(measured) = delegated::recipe(&request.measure.program, &request.measure.files)? {
         return container::run(request, &measured, io);
     }
     if request.write {
         return Err(Mistake::new("--write requires --unit or a service of Compose").into());
     }
-    delegated::check(&request.program, Measure::Minimize)?;
-    request.judging.check_program()?;
+    delegated::check(&request.measure.program, Measure::Minimize)?;
+    request.measure.judging.check_program()?;
     // A user that the format cannot express is rejected before anything runs.
     settings::check(request.settings.to, request.user.as_ref())?;
     if request.in_place && request.reset.is_none() {
@@ -59,7 +60,7 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
             "warning: with --in-place, a run sees what earlier ones did; --reset undoes that",
         )?;
     }
-    let mut show = show_progress(request.json);
+    let mut show = show_progress(request.measure.json);
     signals::catch()?;
     let (mut found, mut ended) = search(request, request.net, &mut show)?;
     let mut network = if request.net { Network::Compared } else { Network::Shared };
@@ -106,13 +107,13 @@ fn minimizer(
     request: &MinimizeRequest,
     private_network: bool,
 ) -> Result<Minimizer<Program>, Failure> {
-    let mut setup = Setup::new(request.program.clone());
+    let mut setup = Setup::new(request.measure.program.clone());
     setup.identity = request.user.as_ref().map(look_up).transpose()?;
     setup.no_new_privs = request.no_new_privs;
     setup.in_place = request.in_place;
     setup.private_network = private_network;
     setup.reset.clone_from(&request.reset);
-    let judging = &request.judging;
+    let judging = &request.measure.judging;
     setup.check.clone_from(&judging.check);
     setup.settle = judging.settle;
     setup.same_output = judging.same_output;
@@ -120,7 +121,7 @@ fn minimizer(
     plan.strict = request.strict;
     plan.stateful = request.in_place;
     let cancelled = Box::new(|| signals::caught().is_some());
-    let program = Program::new(setup, &request.recording.options(true), cancelled)?;
+    let program = Program::new(setup, &request.measure.recording.options(true), cancelled)?;
     plan.unseen = program.unseen();
     Ok(Minimizer::new(plan, program))
 }
@@ -132,8 +133,8 @@ fn print_found(
     network: Network,
     io: &mut Io<'_>,
 ) -> Result<bool, Failure> {
-    if request.json {
-        writeln!(io.out, "{}", print::json(&request.program, found))?;
+    if request.measure.json {
+        writeln!(io.out, "{}", print::json(&request.measure.program, found))?;
         return Ok(false);
     }
     let mut text = Vec::new();

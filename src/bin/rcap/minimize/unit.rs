@@ -33,22 +33,23 @@ struct Answer {
 pub(super) fn run(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Result<Exit, Failure> {
     check(request)?;
     if request.undo {
-        return undo(name, request.service.yes, io);
+        return undo(name, request.measure.service.yes, io);
     }
     let failed = |err| failed(name, err);
-    let conditions = request.service.conditions(&request.judging, &request.recording);
+    let conditions =
+        request.measure.service.conditions(&request.measure.judging, &request.measure.recording);
     let say = ["rcap minimize", "Measuring"];
-    let session = open(request.service.yes, name, conditions, say, io)?;
+    let session = open(request.measure.service.yes, name, conditions, say, io)?;
     let is_recorded = session.is_recorded();
     let mut service = Service::new(session).map_err(failed)?;
     let most = service.most() - request.drop.unwrap_or_default();
-    let mut plan = request.judging.plan(most, request.keep);
+    let mut plan = request.measure.judging.plan(most, request.keep);
     plan.strict = request.strict;
     if !is_recorded {
         plan.unseen = most;
     }
     let mut minimizer = Minimizer::new(plan, &mut service);
-    let ended = minimizer.search(&mut show_progress(request.json));
+    let ended = minimizer.search(&mut show_progress(request.measure.json));
     let found = minimizer.found();
     let settings = service.settings(found.minimum);
     let session = service.into_session();
@@ -57,7 +58,7 @@ pub(super) fn run(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Res
     let settings = drop_in.with_kept(&settings).map_err(failed)?;
     let is_written = request.write && found.proved;
     if is_written {
-        let (expect, limit) = (request.judging.expect, request.judging.timeout);
+        let (expect, limit) = (request.measure.judging.expect, request.measure.judging.timeout);
         write(session, &settings, expect, limit, name)?;
     } else {
         session.restore().map_err(failed)?;
@@ -83,7 +84,7 @@ fn check(request: &MinimizeRequest) -> Result<(), Failure> {
         ("--to", request.settings.to.is_some()),
         ("--user", request.user.is_some()),
     ];
-    Ok(UnitOptions::check(&request.judging, &others)?)
+    Ok(UnitOptions::check(&request.measure.judging, &others)?)
 }
 
 /// Prints the result, and the drop-in file with the minimum.
@@ -94,7 +95,7 @@ fn report(
     io: &mut Io<'_>,
 ) -> Result<(), Failure> {
     let path = answer.drop_in.path().display().to_string();
-    if request.json {
+    if request.measure.json {
         let mut value = print::json(&[format!("--unit={}", answer.id).into()], found);
         value["unit"] = json!({
             "name": answer.id,

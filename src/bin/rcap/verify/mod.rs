@@ -51,7 +51,8 @@ impl<T> Subject<T> {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    let name = request.service.unit.clone().or_else(|| service::asked(&request.program));
+    let name =
+        request.measure.service.unit.clone().or_else(|| service::asked(&request.measure.program));
     if let Some(name) = name {
         let mut subject = unit::subject(request, &name, io)?;
         let failed = |err| service::failed(&name, err);
@@ -60,17 +61,17 @@ pub(crate) fn run(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Exit, Fail
         subject.trial.into_session().restore().map_err(failed)?;
         return exit;
     }
-    if let Some(measured) = delegated::recipe(&request.program, &request.files)? {
+    if let Some(measured) = delegated::recipe(&request.measure.program, &request.measure.files)? {
         let subject = container::subject(request, &measured, io)?;
-        return verify(request, &request.program, subject, io, |err| {
+        return verify(request, &request.measure.program, subject, io, |err| {
             delegated::container_failed(&measured.name, err)
         });
     }
-    delegated::check(&request.program, Measure::Minimize)?;
+    delegated::check(&request.measure.program, Measure::Minimize)?;
     let subject = program(request, io)?;
-    verify(request, &request.program, subject, io, |err| match err {
+    verify(request, &request.measure.program, subject, io, |err| match err {
         minimize::Failed::Run(err) => err.into(),
-        err => Failure::subject(request.program[0].display(), err),
+        err => Failure::subject(request.measure.program[0].display(), err),
     })
 }
 
@@ -83,12 +84,12 @@ fn verify<T: Trial>(
     failed: impl Fn(T::Error) -> Failure,
 ) -> Result<Exit, Failure> {
     let Subject { trial, given, unseen, is_stateful } = subject;
-    let mut plan = request.judging.plan(given, request.keep);
+    let mut plan = request.measure.judging.plan(given, request.keep);
     plan.tolerate = request.tolerate.unwrap_or_default();
     plan.unseen = unseen;
     plan.stateful = is_stateful;
     let mut minimizer = Minimizer::new(plan, trial);
-    let mut show = show_progress(request.json);
+    let mut show = show_progress(request.measure.json);
     let verified = if request.minimal {
         minimizer.verify_minimal(&mut show)
     } else {
@@ -104,7 +105,7 @@ fn verify<T: Trial>(
         Err(_) => return Ok(Exit::INTERRUPTED),
     };
     drop(minimizer);
-    if request.json {
+    if request.measure.json {
         writeln!(io.out, "{}", print::json(words, &verified))?;
     } else {
         let mut text = Vec::new();
@@ -116,7 +117,7 @@ fn verify<T: Trial>(
 
 /// Returns a program with the capabilities of `--caps`, or with the settings of `--from`.
 fn program(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Subject<Program>, Failure> {
-    request.judging.check_program()?;
+    request.measure.judging.check_program()?;
     let settings = match (&request.caps, &request.from) {
         (Some(caps), _) => Settings::new(*caps),
         (None, Some(from)) => source::one(from, &Context::default(), io.input)?,
@@ -132,12 +133,12 @@ fn program(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Subject<Program>,
         let name = request.from.as_deref().unwrap_or_default();
         return Err(Failure::subject(name, "securebits cannot be verified"));
     }
-    let mut setup = Setup::new(request.program.clone());
+    let mut setup = Setup::new(request.measure.program.clone());
     setup.identity = settings.user.user().map(look_up).transpose()?;
     setup.no_new_privs = settings.no_new_privs && request.from.is_some();
-    setup.check.clone_from(&request.judging.check);
-    setup.settle = request.judging.settle;
-    setup.same_output = request.judging.same_output;
+    setup.check.clone_from(&request.measure.judging.check);
+    setup.settle = request.measure.judging.settle;
+    setup.same_output = request.measure.judging.same_output;
     let is_root = setup.identity.as_ref().is_none_or(|identity| identity.uid == 0);
     let given = if is_root { settings.bounding } else { settings.ambient };
     setup.bounding = settings.bounding - given;
@@ -148,6 +149,6 @@ fn program(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Subject<Program>,
     }
     signals::catch()?;
     let cancelled = Box::new(|| signals::caught().is_some());
-    let trial = Program::new(setup, &request.recording.options(true), cancelled)?;
+    let trial = Program::new(setup, &request.measure.recording.options(true), cancelled)?;
     Ok(Subject { given, unseen: trial.unseen(), trial, is_stateful: false })
 }

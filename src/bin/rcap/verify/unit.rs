@@ -21,9 +21,11 @@ pub(super) fn subject(
         ("--from", request.from.is_some()),
         ("--user", request.user.is_some()),
     ];
-    UnitOptions::check(&request.judging, &others)?;
-    let conditions = request.service.conditions(&request.judging, &request.recording);
-    let session = open(request.service.yes, name, conditions, ["rcap verify", "Verifying"], io)?;
+    UnitOptions::check(&request.measure.judging, &others)?;
+    let conditions =
+        request.measure.service.conditions(&request.measure.judging, &request.measure.recording);
+    let session =
+        open(request.measure.service.yes, name, conditions, ["rcap verify", "Verifying"], io)?;
     let is_recorded = session.is_recorded();
     let trial = Service::new(session).map_err(|err| failed(name, err))?;
     let given = trial.most();

@@ -2,32 +2,34 @@
 
 mod common;
 
+#[path = "trace/buffers.rs"]
+mod buffers;
 #[path = "trace/denials.rs"]
 mod denials;
 #[path = "trace/rings.rs"]
 mod rings;
+#[path = "trace/running.rs"]
+mod running;
+#[path = "trace/saved.rs"]
+mod saved;
 #[path = "trace/stacks.rs"]
 mod stacks;
 
 use std::{
-    collections::BTreeMap,
     fs,
-    io::{BufRead, BufReader, Read, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt, chown},
-    path::Path,
+    io::{BufRead, BufReader},
+    os::unix::fs::{PermissionsExt, chown},
     process::{Command, Stdio},
-    thread,
-    time::Duration,
 };
 
-use common::{
-    Followed, directory, instances, program, ran, tracefs, unified, until_exists, wait_until,
-};
+use buffers::{buffers_grow, lost_records};
+use common::{directory, instances, program, ran, tracefs, wait_until};
 use denials::{
     objects_of_checks, other_locks, refused_by_a_filter, refused_by_landlock, what_was_refused,
 };
-use nix::{sys::stat::Mode, unistd::mkfifo};
 use rings::{a_ring_that_is_polled, workers_of_io_uring};
+use running::{a_control_group_by_either_backend, a_running_process, a_unit, unused_in_a_unit};
+use saved::{a_recording_that_runs, saved_and_merged, what_is_saved_is_a_new_file};
 use serde_json::Value;
 use stacks::{functions_of_a_short_program, functions_that_caused_a_check, names_of_functions};
 
@@ -377,166 +379,6 @@ fn ran_quietly(command: &[&str]) {
     program.status().unwrap();
 }
 
-/// Starts a shell that waits for a file `go`, changes the owner of a file, and exits.
-fn waiting(dir: &Path, before: &str) -> std::process::Child {
-    let file = dir.join("file");
-    fs::write(&file, "").unwrap();
-    let wait = until_exists(&dir.join("go"));
-    let script = format!("{before} {wait}; chown 1000 {}", file.display());
-    Command::new("sh").args(["-c", &script]).spawn().unwrap()
-}
-
-fn go(dir: &Path) {
-    fs::write(dir.join("go"), "").unwrap();
-}
-
-/// Starts a recording of running processes, and waits until it has begun.
-fn followed(args: &[&str]) -> Followed {
-    Followed::start(program("rcap").arg("trace").args(args))
-}
-
-fn a_running_process() {
-    let dir = directory();
-    let mut child = waiting(dir.path(), "");
-    let recording = followed(&["--pid", &child.id().to_string()]);
-    go(dir.path());
-    let found = recording.report();
-    child.wait().unwrap();
-    assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
-    assert_eq!(found["exit"], Value::Null);
-    let check = &found["checks"].as_array().unwrap()[0];
-    assert!(check["program"].as_str().unwrap().ends_with("/chown"), "{check}");
-    // The time limit ends it before anything has happened.
-    let dir = directory();
-    let mut child = waiting(dir.path(), "");
-    let found = report(&["--pid", &child.id().to_string(), "--for", "100ms"]);
-    assert_eq!(names(&found["candidates"]), [""; 0]);
-    go(dir.path());
-    child.wait().unwrap();
-    let none = trace(&["--pid", "4194304"]);
-    assert_eq!(
-        (none.status, &*none.err),
-        (Some(125), "rcap trace: process 4194304: does not exist\n")
-    );
-}
-
-/// BPF and the tracepoint give the same result, also for processes that enter the group later.
-fn a_control_group_by_either_backend() {
-    let group = unified().join(format!("rcap-test-{}", std::process::id()));
-    fs::create_dir(&group).unwrap();
-    let enter = format!("echo $$ > {}/cgroup.procs;", group.display());
-    let of = |backend: &str| {
-        let dir = directory();
-        let [file, over] = ["file", "over"].map(|name| dir.path().join(name));
-        // The first process stays until the second is seen, and causes checks until then.
-        let stay = format!("{enter} trap '{}' EXIT;", until_exists(&over));
-        let ask = format!(
-            "{}; {enter} until test -e {}; do chroot / true; done; chown 1000 {}",
-            until_exists(&dir.path().join("go")),
-            over.display(),
-            file.display()
-        );
-        let first = waiting(dir.path(), &stay);
-        wait_until(|| has_processes(&group));
-        let second = Command::new("sh").args(["-c", &ask]).spawn().unwrap();
-        let mut trace = followed(&["--backend", backend, "--cgroup", group.to_str().unwrap()]);
-        go(dir.path());
-        trace.see("cap_sys_chroot");
-        fs::write(&over, "").unwrap();
-        for mut child in [first, second] {
-            child.wait().unwrap();
-        }
-        trace.report()
-    };
-    let (bpf, tracepoint) = (of("bpf"), of("tracepoint"));
-    fs::remove_dir(&group).unwrap();
-    assert_eq!(bpf["backend"], "bpf");
-    // BPF has the names of programs, and not their paths. Checks of other processes at the start of
-    // the recording may be incomplete, and are not compared.
-    let rows = |report: &Value| {
-        let mut rows = BTreeMap::new();
-        let checks = report["checks"].as_array().unwrap().iter();
-        for check in checks.filter(|check| check["cap"] == "cap_chown") {
-            let row = ["rule", "function", "system_call", "returned", "granted"]
-                .map(|key| check[key].to_string());
-            *rows.entry(row).or_insert(0) += check["count"].as_u64().unwrap();
-        }
-        rows
-    };
-    assert_eq!(rows(&bpf), rows(&tracepoint));
-    assert_eq!(rows(&bpf).into_values().collect::<Vec<_>>(), [2], "{bpf}");
-    assert_eq!(names(&bpf["candidates"]), ["cap_chown", "cap_sys_chroot"]);
-    assert_eq!(bpf["lost"], 0);
-}
-
-fn has_processes(group: &Path) -> bool {
-    !fs::read_to_string(group.join("cgroup.procs")).unwrap().is_empty()
-}
-
-/// A unit is selected by the control group that systemd creates.
-fn a_unit() {
-    let name = format!("rcap-test-unit-{}", std::process::id());
-    let group = unified().join(format!("{name}.service"));
-    fs::create_dir(&group).unwrap();
-    let dir = directory();
-    let mut child = waiting(dir.path(), &format!("echo $$ > {}/cgroup.procs;", group.display()));
-    wait_until(|| has_processes(&group));
-    let recording = followed(&["--unit", &name]);
-    go(dir.path());
-    child.wait().unwrap();
-    let found = recording.report();
-    // The group has no processes left.
-    let none = trace(&["--unit", &name]);
-    fs::remove_dir(&group).unwrap();
-    assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
-    let want = format!("rcap trace: {name}: no control group found\n");
-    assert_eq!((none.status, none.err), (Some(125), want));
-}
-
-/// `rcap scan` says what the processes of a unit hold and never used in a saved report.
-fn unused_in_a_unit() {
-    let name = format!("rcap-test-unused-{}", std::process::id());
-    let group = unified().join(format!("{name}.service"));
-    fs::create_dir(&group).unwrap();
-    let dir = directory();
-    let reports = dir.path().join("reports");
-    fs::create_dir(&reports).unwrap();
-    let join = format!("echo $$ > {}/cgroup.procs;", group.display());
-    let mut child = waiting(dir.path(), &join);
-    wait_until(|| has_processes(&group));
-    let saved = reports.join("unit.json");
-    let recording = followed(&["--unit", &name, "--save", saved.to_str().unwrap()]);
-    go(dir.path());
-    child.wait().unwrap();
-    recording.report();
-    let stay = format!("{join} exec sleep 1000");
-    let mut again = Command::new("sh").args(["-c", &stay]).spawn().unwrap();
-    wait_until(|| has_processes(&group));
-    let scan = || {
-        let mut rcap = program("rcap");
-        let rcap = rcap.args(["scan", "--json", "--exclude", "*", "--traces"]).arg(&reports);
-        let scan: Value = serde_json::from_str(&ran(rcap).out).unwrap();
-        let subject = format!("unit {name}.service");
-        let is_it = |one: &&Value| one["id"] == "unit-unused" && one["subject"] == *subject;
-        let found = scan["findings"].as_array().unwrap().iter().filter(is_it).count();
-        let mut units = scan["units"].as_array().unwrap().iter();
-        let unit = units.find(|unit| unit["name"] == *format!("{name}.service")).unwrap();
-        (unit["unused"].clone(), found, scan["unread"].to_string())
-    };
-    let (unused, found, _) = scan();
-    fs::write(reports.join("other.json"), "{}").unwrap();
-    let closed = scan();
-    again.kill().unwrap();
-    again.wait().unwrap();
-    wait_until(|| !has_processes(&group));
-    fs::remove_dir(&group).unwrap();
-    let unused = names(&unused);
-    assert!(!unused.contains(&"cap_chown") && unused.contains(&"cap_sys_admin"), "{unused:?}");
-    assert_eq!(found, 1);
-    assert_eq!((&closed.0, closed.1), (&Value::Null, 0));
-    assert!(closed.2.contains("other.json"), "{}", closed.2);
-}
-
 fn each_check_as_it_happens() {
     let dir = directory();
     let file = dir.path().join("file");
@@ -551,127 +393,6 @@ fn each_check_as_it_happens() {
     let (report, checks) = objects.split_last().unwrap();
     assert_eq!(report["schema"], 1);
     assert!(checks.iter().any(|check| check["cap"] == "cap_chown" && check["rule"] == "candidate"));
-}
-
-fn saved_and_merged() {
-    let dir = directory();
-    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let [file, one, two, link] = ["file", "one", "two", "link"].map(path);
-    fs::write(&file, "").unwrap();
-    assert_eq!(trace(&["--save", &one, "--", "chown", "1000", &file]).status, Some(0));
-    assert_eq!(trace(&["--save", &two, "--", "nice", "-n", "-5", "true"]).status, Some(0));
-    let merged = ran(program("rcap").args(["report", &one, &two]));
-    assert!(merged.out.starts_with("Candidates: cap_chown,cap_sys_nice\n"), "{merged:?}");
-    assert!(merged.out.contains("Run 2: nice -n -5 true (cap_sys_nice)\n"), "{merged:?}");
-    let settings = ran(program("rcap").args(["report", "--to", "systemd", &one, &two])).out;
-    assert!(settings.contains("\nCapabilityBoundingSet=CAP_CHOWN CAP_SYS_NICE\n"), "{settings}");
-    let merged = ran(program("rcap").args(["report", "--json", &one, &two]));
-    let merged: Value = serde_json::from_str(&merged.out).unwrap();
-    let checks = merged["checks"].as_array().unwrap();
-    let nice = checks.iter().find(|check| check["cap"] == "cap_sys_nice").unwrap();
-    assert_eq!(nice["runs"], serde_json::json!([1]));
-    for text in ["", "{}", "{\"schema\":1}"] {
-        fs::write(&two, text).unwrap();
-        let refused = ran(program("rcap").args(["report", &one, &two]));
-        assert_eq!((refused.status, &*refused.out), (Some(2), ""));
-        assert!(refused.err.contains("not a report"), "{refused:?}");
-    }
-    // Reports are escaped on a terminal.
-    let text = fs::read_to_string(&one).unwrap();
-    fs::write(&two, text.replace("change the owner", "\\u001b[31m")).unwrap();
-    let escaped = ran(program("rcap").args(["report", &two]));
-    assert_eq!(escaped.status, Some(0), "{escaped:?}");
-    assert!(escaped.out.contains(r"\u{1b}[31m") && !escaped.out.contains('\u{1b}'), "{escaped:?}");
-    // A symbolic link is not followed, and the program does not run.
-    std::os::unix::fs::symlink(&two, &link).unwrap();
-    let refused = trace(&["--save", &link, "--", "rm", &one]);
-    assert_eq!(refused.status, Some(125));
-    assert!(fs::exists(&one).unwrap());
-}
-
-fn what_is_saved_is_a_new_file() {
-    let dir = directory();
-    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let [fifo, one, other, witness] = ["fifo", "one", "other", "witness"].map(path);
-    mkfifo(&*fifo, Mode::S_IRWXU).unwrap();
-    fs::write(&witness, "").unwrap();
-    for (save, why) in [
-        (&*fifo, "it is a FIFO, not a regular file"),
-        ("/dev/stdout", "it is a symbolic link, not a regular file"),
-        ("/dev/null", "it is a device, not a regular file"),
-        ("-", "standard output is not a file (./- is one)"),
-    ] {
-        let refused = trace(&["--save", save, "--", "rm", &witness]);
-        assert_eq!(refused.status, Some(125));
-        assert_eq!(refused.err, format!("rcap trace: cannot write {save}: {why}\n"));
-    }
-    assert!(fs::exists(&witness).unwrap());
-    // Another hard link of the file does not change.
-    fs::write(&other, "victim").unwrap();
-    fs::hard_link(&other, &one).unwrap();
-    assert_eq!(trace(&["--save", &one, "--", "true"]).status, Some(0));
-    assert_eq!(fs::read_to_string(&other).unwrap(), "victim");
-    assert_eq!(fs::metadata(&one).unwrap().permissions().mode() & 0o777, 0o600);
-    // A file of another user is not extended.
-    chown(&one, Some(1000), None).unwrap();
-    let refused = trace(&["--save", &one, "--add", "--", "true"]);
-    assert!(refused.err.contains("belongs to another user"), "{refused:?}");
-    assert_eq!(trace(&["--save", &one, "--", "true"]).status, Some(0));
-    assert_eq!(fs::metadata(&one).unwrap().uid(), 0);
-    // No temporary files remain.
-    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 4);
-}
-
-/// Two recordings to one file, during and after them.
-fn a_recording_that_runs() {
-    let dir = directory();
-    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
-    let saved = path("saved");
-    let report = |args: &[&str]| ran(program("rcap").args(["report", &saved]).args(args));
-    // Each program exits when its FIFO is written to.
-    let start = |fifo: &str| {
-        mkfifo(&*path(fifo), Mode::S_IRWXU).unwrap();
-        let script = format!("echo ready; read line < {}", path(fifo));
-        let mut command = program("rcap");
-        command.args(["trace", "--add", "--save", &saved, "--", "sh", "-c", &script]);
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        child.stdout.as_mut().unwrap().read_exact(&mut [0; 6]).unwrap();
-        child
-    };
-    let end = |fifo: &str| fs::write(path(fifo), "\n").unwrap();
-    assert_eq!(report(&["--wait"]).status, Some(2));
-    let (mut one, mut two) = (start("one"), start("two"));
-    let pending = report(&[]);
-    let words = format!("rcap report: {saved}: still being recorded (--wait waits for the end)\n");
-    assert_eq!((pending.status, pending.err), (Some(2), words));
-    let mut waiting = program("rcap");
-    waiting.args(["report", "--wait", &saved]).stdin(Stdio::null()).stdout(Stdio::piped());
-    let waiting = waiting.spawn().unwrap();
-    end("one");
-    assert!(one.wait().unwrap().success());
-    let first = report(&[]);
-    assert_eq!(
-        first.err,
-        format!("rcap report: {saved}: another run is still being recorded (--wait)\n")
-    );
-    assert!(first.out.contains("\nRun 1: sh -c ") && !first.out.contains("\nRun 2"), "{first:?}");
-    end("two");
-    assert!(two.wait().unwrap().success());
-    let whole = waiting.wait_with_output().unwrap();
-    assert!(whole.status.success());
-    let whole = String::from_utf8(whole.stdout).unwrap();
-    assert!(whole.contains("\nRun 1: sh -c ") && whole.contains("\nRun 2: sh -c "), "{whole}");
-    assert_eq!(report(&[]).out, whole);
-    // The recording that was killed is not waited for.
-    let mut three = start("three");
-    three.kill().unwrap();
-    three.wait().unwrap();
-    assert_eq!(report(&["--wait"]).out, whole);
-    end("three");
-    // Without --add, the file is replaced.
-    assert_eq!(trace(&["--save", &saved, "--", "true"]).status, Some(0));
-    assert!(!report(&[]).out.contains("Run 2"));
 }
 
 fn without_outcomes() {
@@ -721,76 +442,4 @@ fn what_a_killed_one_leaves() {
     drop(input);
     report(&["true"]);
     assert!(instances(&tracefs, pid).is_empty());
-}
-
-/// A program that causes many checks on request.
-const BURSTS: &str = "
-import os, sys
-for line in sys.stdin:
-    for i in range(int(line)): os.chown(sys.argv[1], i % 2, 0)
-    print('done', flush=True)
-";
-
-/// Many checks, with the smallest buffer, which is not read while they happen.
-fn buffers_grow() {
-    const CHECKS: usize = 3000;
-    let dir = directory();
-    let mut command = Command::new("python3");
-    command.args(["-c", BURSTS]).arg(dir.path()).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut tracer = Tracer::new(&options(64)).unwrap();
-    let mut child = tracer.start(command, &Launcher::new()).unwrap();
-    let mut input = child.stdin.take().unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-    // Checks are held back until the names of kernel functions are known.
-    let mut any = false;
-    while !any {
-        tracer.poll(|_| any = true).unwrap();
-    }
-    let mut burst = || {
-        writeln!(input, "{CHECKS}").unwrap();
-        assert_eq!(output.next().unwrap().unwrap(), "done");
-        let mut count = 0;
-        // The last millisecond is held back.
-        thread::sleep(Duration::from_millis(2));
-        tracer.poll(|one| count += usize::from(one.cap == Cap::CHOWN)).unwrap();
-        count
-    };
-    assert!(burst() < CHECKS);
-    // The buffer doubles each time records are lost.
-    let grown = (0..10).map(|_| burst()).find(|&count| count >= CHECKS);
-    assert!(grown.is_some());
-    drop(input);
-    child.wait().unwrap();
-    // Records were lost, and the kernel did not count all of them.
-    assert_eq!(tracer.finish(|_| ()).unwrap().lost, None);
-}
-
-/// The report names what the recording lacks.
-fn lost_records() {
-    let dir = directory();
-    let pidfile = dir.path().join("pid");
-    let script = format!("echo $$ > {}; exec python3 -c \"$0\" \"$1\"", pidfile.display());
-    let mut child = program("rcap")
-        .args(["trace", "--buffer", "64", "--", "sh", "-c", &script, BURSTS])
-        .arg(dir.path())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    wait_until(|| fs::read_to_string(&pidfile).is_ok_and(|text| text.ends_with('\n')));
-    let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
-    let signal = |signal| nix::sys::signal::kill(pid, signal).unwrap();
-    let status = format!("/proc/{}/status", child.id());
-    // The recorder does not read while the checks happen.
-    signal(nix::sys::signal::Signal::SIGSTOP);
-    wait_until(|| fs::read_to_string(&status).unwrap().contains("State:\tT"));
-    let mut input = child.stdin.take().unwrap();
-    writeln!(input, "3000").unwrap();
-    let mut output = BufReader::new(child.stdout.take().unwrap()).lines();
-    assert_eq!(output.next().unwrap().unwrap(), "done");
-    signal(nix::sys::signal::Signal::SIGCONT);
-    drop(input);
-    let text = String::from_utf8(child.wait_with_output().unwrap().stderr).unwrap();
-    assert!(text.contains("Records were lost: this is not complete"), "{text}");
 }

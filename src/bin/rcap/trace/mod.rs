@@ -24,7 +24,7 @@ use rcap::{
     launch::Launcher,
     tools::{Escaped, Mistake, signals, table::fit},
     trace::{
-        Backend, Options, Seen, Target, TraceError, Tracer,
+        Backend, Options, Recording, Seen, Target, TraceError, Tracer,
         report::{Merged, Report},
         run::Run,
     },
@@ -95,34 +95,13 @@ fn record(
     let (recording, status, words) = if let Some(name) = restarted {
         let recording = unit::record(request, &name, &options, each)?;
         (recording, None, vec![format!("--unit={name}")])
-    } else if let Some((program, args)) = request.program.split_first() {
-        let mut command = super::program(program);
-        command.args(args);
-        if is_alone {
-            command.stdout(Stdio::from(io::stderr()));
-        }
-        let (recording, status) = if let Some(asked) = delegated::recorded(&request.program) {
-            tell_client(&asked);
-            let daemons = Engine::new(&asked.before).daemons();
-            let stays = asked.is_detached();
-            follow::client(&daemons, command, stays, &options, request.duration, each)?
-        } else {
-            let mut options = options;
-            options.contained = delegated::is_client(&request.program);
-            let mut tracer = Tracer::new(&options)?;
-            follow::program(&mut tracer, command, request.duration, each)?
-        };
+    } else if request.program.is_empty() {
+        let (recording, names) = running(request, &options, each)?;
+        (recording, None, names)
+    } else {
+        let (recording, status) = program(request, options, is_alone, each)?;
         let words = request.program.iter().map(|word| word.to_string_lossy().into_owned());
         (recording, status, words.collect())
-    } else {
-        let (targets, names) = targets(request)?;
-        let announce: fn(usize) = if request.starting.is_some() { tell_hook } else { tell_people };
-        let mut recording = follow::running(&targets, &options, request.duration, announce, each)?;
-        if !request.unit.is_empty() {
-            let words = "the start of the unit, which --restart records";
-            recording.unseen.push(words.to_owned());
-        }
-        (recording, None, names)
     };
     let mut report = recording.report(words, status.map(Into::into));
     if !request.container.is_empty() {
@@ -139,6 +118,46 @@ fn record(
     }
     failed?;
     Ok((report, status))
+}
+
+/// Records the program of the request, or the containers that it asks an engine for. With
+/// `is_alone`, the program's standard output goes to standard error.
+fn program(
+    request: &TraceRequest,
+    mut options: Options,
+    is_alone: bool,
+    each: &mut dyn FnMut(&Seen),
+) -> rcap::Result<(Recording, Option<ExitStatus>)> {
+    let mut command = super::program(&request.program[0]);
+    command.args(&request.program[1..]);
+    if is_alone {
+        command.stdout(Stdio::from(io::stderr()));
+    }
+    if let Some(asked) = delegated::recorded(&request.program) {
+        tell_client(&asked);
+        let daemons = Engine::new(&asked.before).daemons();
+        let stays = asked.is_detached();
+        return follow::client(&daemons, command, stays, &options, request.duration, each);
+    }
+    options.contained = delegated::is_client(&request.program);
+    let mut tracer = Tracer::new(&options)?;
+    follow::program(&mut tracer, command, request.duration, each)
+}
+
+/// Records the running processes of the request, and returns their names.
+fn running(
+    request: &TraceRequest,
+    options: &Options,
+    each: &mut dyn FnMut(&Seen),
+) -> Result<(Recording, Vec<String>), Failure> {
+    let (targets, names) = targets(request)?;
+    let announce: fn(usize) = if request.starting.is_some() { tell_hook } else { tell_people };
+    let mut recording = follow::running(&targets, options, request.duration, announce, each)?;
+    if !request.unit.is_empty() {
+        let words = "the start of the unit, which --restart records";
+        recording.unseen.push(words.to_owned());
+    }
+    Ok((recording, names))
 }
 
 /// The entry of a report about containers that were already running.

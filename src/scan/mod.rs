@@ -45,5 +45,4 @@ pub use name::{DecodeError, decode, encode};
 pub use rules::{RULES, Rule};
 pub use severity::{Severity, UnknownSeverity};
 pub use time::{now, today};
-pub use traces::SavedReport;
 pub use writable::{Writable, Writer};

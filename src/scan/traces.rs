@@ -1,10 +1,11 @@
 //! Units and containers compared with saved reports of `rcap trace`: what they hold and never used.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use super::{Group, Inventory, Unread, encode};
 use crate::{
     CapSet,
+    error::chain,
     trace::{
         Meaning,
         report::{Merged, MergedRun},
@@ -16,12 +17,9 @@ const EARLIER: &str = "(earlier runs)";
 /// The shortest prefix of a container's ID that identifies it, as engines print it.
 const PREFIX: usize = 12;
 
-/// A saved report of `rcap trace`, or the reason for which it cannot be used.
-pub type SavedReport = Result<Merged, String>;
-
 impl Inventory {
-    /// Sets [`Group::unused`] of the units and containers that the reports are about, each with the
-    /// name of its file. `container` returns the ID of the container that has a name now.
+    /// Sets [`Group::unused`] of the units and containers that the reports of `rcap trace` are about,
+    /// each with the name of its file. `container` returns the ID of the container that has a name now.
     ///
     /// A run is about a unit that it recorded by name (`--unit`), about a container that it recorded
     /// by its ID or its name (`--container`), and about each unit of which all processes execute the
@@ -32,14 +30,14 @@ impl Inventory {
     /// [`Inventory::unread`].
     pub fn compare_with(
         &mut self,
-        reports: &[(String, SavedReport)],
+        reports: &[(String, io::Result<Merged>)],
         container: impl Fn(&str) -> Option<String>,
     ) {
         let mut runs = Vec::new();
         for (name, report) in reports {
             match report {
                 Ok(merged) => runs.extend(traced(name, merged, &container)),
-                Err(reason) => self.add_unread(name, reason.clone()),
+                Err(err) => self.add_unread(name, chain(err)),
             }
         }
         if reports.iter().any(|(_, report)| report.is_err()) {
@@ -178,7 +176,7 @@ mod tests {
     const ID: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
     /// A report with one run, which used CAP_CHOWN.
-    fn report(command: &[&str], changes: &Value) -> SavedReport {
+    fn report(command: &[&str], changes: &Value) -> io::Result<Merged> {
         let check = |cap: &str, rule: &str| {
             json!({
                 "cap": cap, "rule": rule, "granted": true, "function": "", "reason": null,
@@ -197,7 +195,7 @@ mod tests {
         for (key, value) in changes.as_object().unwrap() {
             report[key] = value.clone();
         }
-        serde_json::from_value(report).map_err(|err| err.to_string())
+        Ok(serde_json::from_value(report)?)
     }
 
     fn inventory() -> Inventory {
@@ -211,11 +209,13 @@ mod tests {
     }
 
     /// Returns what is unused in web.service and in the container, and what is unread.
-    fn compared(reports: &[SavedReport]) -> (Option<CapSet>, Option<CapSet>, Vec<String>) {
+    fn compared<const N: usize>(
+        reports: [io::Result<Merged>; N],
+    ) -> (Option<CapSet>, Option<CapSet>, Vec<String>) {
         let mut inventory = inventory();
-        let named = reports.iter().cloned().map(|report| ("r.json".to_owned(), report));
+        let named = reports.map(|report| ("r.json".to_owned(), report));
         let by_name = |name: &str| (name == "db").then(|| ID.to_owned());
-        inventory.compare_with(&named.collect::<Vec<_>>(), by_name);
+        inventory.compare_with(&named, by_name);
         assert_eq!(inventory.units[1].unused, None);
         let reasons = inventory.unread.into_iter().map(|one| one.reason).collect();
         (inventory.units[0].unused, inventory.containers[0].unused, reasons)
@@ -240,7 +240,7 @@ mod tests {
             (&[],                                         None, None),
         ];
         for (command, unit, container) in rows {
-            let compared = compared(&[report(command, &json!({}))]);
+            let compared = compared([report(command, &json!({}))]);
             assert_eq!(compared, (*unit, *container, Vec::new()), "{command:?}");
         }
     }
@@ -257,7 +257,7 @@ mod tests {
             }),
         );
         let both = [report(&["--unit=web"], &json!({})), kill];
-        assert_eq!(compared(&both).0, Some(Cap::SYS_ADMIN.into()));
+        assert_eq!(compared(both).0, Some(Cap::SYS_ADMIN.into()));
     }
 
     #[test]
@@ -266,14 +266,14 @@ mod tests {
         let not_complete = vec!["the recording is not complete".to_owned()];
         for changes in [json!({ "lost": 1 }), json!({ "lost": null }), json!({ "gaps": ["x"] })] {
             let reports = [good(), report(&["--unit=web"], &changes)];
-            assert_eq!(compared(&reports), (None, None, not_complete.clone()));
+            assert_eq!(compared(reports), (None, None, not_complete.clone()));
         }
         // One that is about something else matters to that alone.
         let reports = [good(), report(&["--unit=x"], &json!({ "lost": 1 }))];
-        assert!(compared(&reports).0.is_some());
-        let reports = [good(), Err("not JSON".to_owned())];
-        assert_eq!(compared(&reports), (None, None, vec!["not JSON".to_owned()]));
-        assert_eq!(compared(&[]), (None, None, Vec::new()));
+        assert_eq!(compared(reports).0, Some(CapSet::of(&[Cap::SYS_ADMIN, Cap::KILL])));
+        let reports = [good(), Err(io::Error::other("not JSON"))];
+        assert_eq!(compared(reports), (None, None, vec!["not JSON".to_owned()]));
+        assert_eq!(compared([]), (None, None, Vec::new()));
     }
 
     #[test]
@@ -284,7 +284,7 @@ mod tests {
                 { "command": ["--unit=web"], "exit": null, "candidates": [], "missing": [], "lost": 0 },
             ],
         });
-        let (unit, ..) = compared(&[report(&[], &earlier)]);
+        let (unit, ..) = compared([report(&[], &earlier)]);
         assert_eq!(unit, Some(Cap::SYS_ADMIN.into()));
     }
 }

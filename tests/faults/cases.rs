@@ -51,8 +51,8 @@ struct Outcome {
     fault: Option<Fault>,
 }
 
-/// An acceptable result of a run with a fault.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The judgement of a run with a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
     /// The fault made no difference.
     Same,
@@ -62,6 +62,24 @@ enum Verdict {
     Stated,
     /// The process ended because it had no memory.
     OutOfMemory,
+    /// The result is not acceptable.
+    Wrong(Wrong),
+}
+
+/// The reason for which a result is not acceptable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Wrong {
+    Hangs,
+    LeavesAProcess,
+    /// This file is neither as before nor as it was to become.
+    Leaves(String),
+    Panics,
+    /// Exit status 0 with another result.
+    Lies,
+    FailsWithoutAMessage,
+    /// It fails after the program has started.
+    FailsTooLate,
+    IsKilled(Signal),
 }
 
 fn files(dir: &Path) -> Files {
@@ -84,39 +102,39 @@ fn files(dir: &Path) -> Files {
 }
 
 /// Judges a run with a fault by the run without it and by the files before.
-fn judge(case: &Case, before: &Files, good: &Outcome, got: &Outcome) -> Result<Verdict, String> {
+fn judge(case: &Case, before: &Files, good: &Outcome, got: &Outcome) -> Verdict {
     let [normal, output] = [&good.traced.out, &got.traced.out].map(|out| (case.normal)(out));
     if got.traced.has_left {
-        return Err("a process is left".into());
+        return Verdict::Wrong(Wrong::LeavesAProcess);
     }
-    let end = got.traced.end.ok_or("it hangs")?;
+    let Some(end) = got.traced.end else { return Verdict::Wrong(Wrong::Hangs) };
     for name in got.files.keys().chain(before.keys()).chain(good.files.keys()) {
         let [was, to_be, is] = [before, &good.files, &got.files].map(|files| files.get(name));
         if is != was && is != to_be {
-            return Err(format!("{name} is neither as before nor as it was to become"));
+            return Verdict::Wrong(Wrong::Leaves(name.clone()));
         }
     }
     let ran_out = ["memory allocation of ", "alternative stack"];
     if end != Ok(0) && ran_out.iter().any(|words| got.traced.err.contains(words)) {
-        return Ok(Verdict::OutOfMemory);
+        return Verdict::OutOfMemory;
     }
     if end == good.traced.end.expect("it ended") && output == normal && got.files == good.files {
-        return Ok(Verdict::Same);
+        return Verdict::Same;
     }
     match end {
-        _ if got.traced.err.contains("panicked at") => Err("it panics".into()),
-        Ok(0) if (case.states_gaps)(&got.traced.out) => Ok(Verdict::Stated),
-        Ok(0) => Err("exit status 0, with another result".into()),
-        Ok(_) if (case.states_gaps)(&got.traced.out) => Ok(Verdict::Refused),
-        Ok(_) if states(&got.traced.out, got.fault) => Ok(Verdict::Refused),
+        _ if got.traced.err.contains("panicked at") => Verdict::Wrong(Wrong::Panics),
+        Ok(0) if (case.states_gaps)(&got.traced.out) => Verdict::Stated,
+        Ok(0) => Verdict::Wrong(Wrong::Lies),
+        Ok(_) if (case.states_gaps)(&got.traced.out) => Verdict::Refused,
+        Ok(_) if states(&got.traced.out, got.fault) => Verdict::Refused,
         Ok(_) if got.traced.err.is_empty() && !got.traced.is_message => {
-            Err("it fails without a message".into())
+            Verdict::Wrong(Wrong::FailsWithoutAMessage)
         }
         Ok(_) if case.is_silent && !got.traced.out.is_empty() => {
-            Err("it fails after the program has started".into())
+            Verdict::Wrong(Wrong::FailsTooLate)
         }
-        Ok(_) => Ok(Verdict::Refused),
-        Err(signal) => Err(format!("it is ended by {signal}")),
+        Ok(_) => Verdict::Refused,
+        Err(signal) => Verdict::Wrong(Wrong::IsKilled(signal)),
     }
 }
 
@@ -240,13 +258,14 @@ fn try_all(cases: &[Case]) {
                 continue;
             }
             let verdict = judge(case, &before, &good, &got);
-            let result = verdict.as_ref().map_or("wrong".into(), |verdict| format!("{verdict:?}"));
+            let is_wrong = matches!(verdict, Verdict::Wrong(_));
+            let result = if is_wrong { "wrong".into() } else { format!("{verdict:?}") };
             *counts.entry(result).or_default() += 1;
-            if let Err(reason) = verdict {
+            if let Verdict::Wrong(reason) = verdict {
                 let Traced { end, out, err, .. } = &got.traced;
                 let name = name(call.number);
                 wrong.push(format!(
-                    "{line}\n  {fault:?} of {name} {}: {reason}: {end:?}\n  \
+                    "{line}\n  {fault:?} of {name} {}: {reason:?}: {end:?}\n  \
                      out: {:.300}\n  instead of {:.300}\n  err: {err:.300}",
                     call.ordinal,
                     (case.normal)(out),
@@ -334,19 +353,24 @@ pub(crate) fn verdicts() {
         |end, out, err, files| Outcome { traced: traced(end, out, err), files, fault: None };
     let good = outcome(Some(Ok(0)), "out", "", file("new"));
     let judge = |got| judge(&CASE, &file("old"), &good, &got);
-    let failed = Some(Ok(1));
-    assert_eq!(judge(outcome(Some(Ok(0)), "out", "note", file("new"))), Ok(Verdict::Same));
-    assert_eq!(judge(outcome(failed, "", "no", file("old"))), Ok(Verdict::Refused));
-    assert_eq!(judge(outcome(failed, "", "no", file("new"))), Ok(Verdict::Refused));
-    assert!(judge(outcome(failed, "", "no", file("ne"))).is_err());
-    assert!(judge(outcome(failed, "", "", file("old"))).is_err());
-    assert!(judge(outcome(Some(Ok(0)), "ou", "", file("new"))).is_err());
-    assert!(judge(outcome(Some(Ok(0)), "out", "", file("old"))).is_err());
-    assert!(judge(outcome(None, "", "", file("old"))).is_err());
-    assert!(judge(outcome(Some(Err(Signal::SIGSEGV)), "", "no", file("old"))).is_err());
+    let (failed, segfault) = (Some(Ok(1)), Some(Err(Signal::SIGSEGV)));
+    let leaves = |name: &str| Verdict::Wrong(Wrong::Leaves(name.to_owned()));
+    assert_eq!(judge(outcome(Some(Ok(0)), "out", "note", file("new"))), Verdict::Same);
+    assert_eq!(judge(outcome(failed, "", "no", file("old"))), Verdict::Refused);
+    assert_eq!(judge(outcome(failed, "", "no", file("new"))), Verdict::Refused);
+    assert_eq!(judge(outcome(failed, "", "no", file("ne"))), leaves("f"));
+    for (end, out, content, wrong) in [
+        (failed, "", "old", Wrong::FailsWithoutAMessage),
+        (Some(Ok(0)), "ou", "new", Wrong::Lies),
+        (Some(Ok(0)), "out", "old", Wrong::Lies),
+        (None, "", "old", Wrong::Hangs),
+        (segfault, "", "old", Wrong::IsKilled(Signal::SIGSEGV)),
+    ] {
+        assert_eq!(judge(outcome(end, out, "", file(content))), Verdict::Wrong(wrong));
+    }
     let mut left = file("old");
     left.extend([("g".into(), (0, 0, vec![], vec![]))]);
-    assert!(judge(outcome(failed, "", "no", left)).is_err());
+    assert_eq!(judge(outcome(failed, "", "no", left)), leaves("g"));
 }
 
 pub(crate) fn file_capabilities() {

@@ -1,6 +1,7 @@
 //! Files and streams that others control, read up to a stated limit.
 
 use std::{
+    error::Error,
     fmt,
     fs::{File, OpenOptions},
     io::{self, Read},
@@ -58,6 +59,8 @@ impl fmt::Display for Unread {
         }
     }
 }
+
+impl Error for Unread {}
 
 impl From<io::Error> for Unread {
     fn from(err: io::Error) -> Unread {

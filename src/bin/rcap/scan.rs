@@ -1,6 +1,11 @@
 //! `rcap scan`: lists everything that holds power on a machine, in a directory tree or in an image.
 
-use std::{error::Error, fs, io::Write, path::Path};
+use std::{
+    error::Error,
+    fs,
+    io::{self, Write},
+    path::Path,
+};
 
 use super::{
     Escaped, Exit, Io,
@@ -12,7 +17,7 @@ use super::{
 };
 use rcap::{
     scan::{
-        Finding, Ignore, Inventory, RULES, SavedReport,
+        Finding, Ignore, Inventory, RULES,
         baseline::Baseline,
         findings,
         gather::{self, Sources},
@@ -21,6 +26,7 @@ use rcap::{
         today,
     },
     tools::table::{fit, short_ids},
+    trace::report::Merged,
 };
 
 /// # Errors
@@ -113,7 +119,7 @@ fn gathered(request: &ScanRequest) -> Result<Inventory, Failure> {
 
 /// Returns the reports in a directory, each with its path. Hidden files, such as the locks of
 /// running recordings, are not read.
-fn reports(directory: &Path) -> Result<Vec<(String, SavedReport)>, Failure> {
+fn reports(directory: &Path) -> Result<Vec<(String, io::Result<Merged>)>, Failure> {
     let mut reports = Vec::new();
     for entry in fs::read_dir(directory).map_err(|err| unusable(directory, err))? {
         let path = entry.map_err(|err| unusable(directory, err))?.path();
@@ -127,13 +133,12 @@ fn reports(directory: &Path) -> Result<Vec<(String, SavedReport)>, Failure> {
     Ok(reports)
 }
 
-fn saved_report(path: &Path) -> SavedReport {
+fn saved_report(path: &Path) -> io::Result<Merged> {
     if new_file::is_pending(path, false) {
-        return Err("a recording that will be added to it is still running".into());
+        return Err(io::Error::other("a recording that will be added to it is still running"));
     }
-    let mut file = input::open(path).map_err(|err| err.to_string())?;
-    let text = input::text(&mut file).map_err(|err| err.to_string())?;
-    report::parse(&text).map_err(|err| err.to_string())
+    let text = input::open(path).and_then(|mut file| input::text(&mut file));
+    report::parse(&text.map_err(io::Error::other)?).map_err(io::Error::other)
 }
 
 fn sources(request: &ScanRequest) -> Sources {

@@ -4,7 +4,7 @@ use std::io;
 
 use serde_json::{Value, json};
 
-use crate::{args::WhyRequest, chain, source};
+use crate::{args::WhyRequest, failure::Failure, source};
 use rcap::{
     CapSet,
     exec::{self, Credentials, FileFacts, Kernel},
@@ -20,7 +20,7 @@ pub(super) struct Drift {
     /// The argument that names the settings.
     source: String,
     /// The differences, or the reason for which the settings were not read.
-    found: Result<Vec<Difference>, String>,
+    found: Result<Vec<Difference>, Failure>,
     /// Whether the settings can be changed while the process runs.
     is_unit: bool,
 }
@@ -54,7 +54,7 @@ impl Drift {
         let settings = source::one(&source, &Context::default(), &mut io::empty());
         let is_unit = settings.as_ref().is_ok_and(|settings| settings.kind == Kind::Unit);
         let found = settings
-            .map_err(|err| chain(&err))
+            .map_err(Failure::from)
             .and_then(|settings| expected(&settings, process, file))
             .map(|expected| differences(process, &expected, most()));
         Some(Drift { source, found, is_unit })
@@ -123,9 +123,8 @@ fn expected(
     settings: &Settings,
     process: &Credentials,
     file: Option<&FileFacts>,
-) -> Result<Credentials, String> {
-    let identity = settings.identity().map_err(|err| chain(&err))?;
-    let identity = identity.unwrap_or_else(|| Identity {
+) -> Result<Credentials, Failure> {
+    let identity = settings.identity()?.unwrap_or_else(|| Identity {
         uid: process.uid.effective,
         gid: process.gid.effective,
         groups: Vec::new(),
@@ -134,7 +133,7 @@ fn expected(
     let file = file.copied().unwrap_or_default();
     exec::execute(&before, &file, Kernel::running())
         .map(|outcome| outcome.after)
-        .map_err(|err| err.to_string())
+        .map_err(|err| Failure::No(err.to_string()))
 }
 
 /// Returns the differences of a process from what is expected, within what the system has.

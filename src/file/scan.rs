@@ -13,7 +13,7 @@ use std::{
     },
     path::{Path, PathBuf},
     sync::{
-        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak,
+        Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError, Weak,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -176,17 +176,7 @@ impl Scan {
             let _ = visit(Entry { directory: None, name: root.as_os_str(), found, owner: None });
             return;
         };
-        let mut run = Run {
-            scan: self,
-            visit,
-            queue: Mutex::new(Queue { tasks: Vec::new(), busy: 0, waiting: 0 }),
-            added: Condvar::new(),
-            stopped: AtomicBool::new(false),
-            device: None,
-            getxattrat: AtomicBool::new(true),
-            root: OnceLock::new(),
-            parents: Mutex::default(),
-        };
+        let mut run = Run::new(self, visit);
         let entry = |found| Entry { directory: None, name: root.as_os_str(), found, owner: None };
         let stat = match fs::symlink_metadata(root) {
             Ok(stat) => stat,
@@ -241,7 +231,21 @@ impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Drop for Busy<'_, F> {
     }
 }
 
-impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
+impl<'a, F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'a, F> {
+    fn new(scan: &'a Scan, visit: F) -> Run<'a, F> {
+        Run {
+            scan,
+            visit,
+            queue: Mutex::new(Queue { tasks: Vec::new(), busy: 0, waiting: 0 }),
+            added: Condvar::new(),
+            stopped: AtomicBool::new(false),
+            device: None,
+            getxattrat: AtomicBool::new(true),
+            root: OnceLock::new(),
+            parents: Mutex::default(),
+        }
+    }
+
     fn visit(&self, entry: Entry<'_>) {
         if (self.visit)(entry).is_break() {
             self.stopped.store(true, Ordering::Relaxed);
@@ -329,15 +333,20 @@ impl<F: Fn(Entry<'_>) -> ControlFlow<()> + Sync> Run<'_, F> {
     }
 
     /// Closes half of the open parents, and at least one, starting with the oldest, which are
-    /// needed last. Returns whether any was open.
+    /// needed last. Returns whether there was any.
     fn close_parents(&self) -> bool {
         let mut parents = lock(&self.parents);
         parents.retain(|parent| parent.strong_count() > 0);
         let half = parents.len().div_ceil(2);
-        let parents: Vec<_> = parents.drain(..half).collect();
-        let close = |parent: &Weak<Parent>| parent.upgrade()?.open.try_lock().ok()?.take();
-        // `count` visits all of them.
-        parents.iter().filter_map(close).count() > 0
+        for parent in parents.drain(..half).collect::<Vec<_>>() {
+            let Some(held) = parent.upgrade() else { continue };
+            let attempt = held.open.try_lock().map(|mut open| open.take());
+            // Another thread is just about to use it, and it can be closed after that.
+            if matches!(attempt, Err(TryLockError::WouldBlock)) {
+                parents.push_back(parent);
+            }
+        }
+        half > 0
     }
 
     /// Registers an open parent.
@@ -561,6 +570,22 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_parent_in_use_is_closed_later() {
+        let scan = Scan::default();
+        let run = Run::new(&scan, |_: Entry<'_>| ControlFlow::Continue(()));
+        let open = Mutex::new(Some(Arc::new(File::open("/").unwrap())));
+        let parent = Arc::new(Parent { below: PathBuf::new(), id: (0, 0), open });
+        run.register(&parent);
+        let in_use = lock(&parent.open);
+        assert!(run.close_parents());
+        assert!(in_use.is_some());
+        drop(in_use);
+        assert!(run.close_parents());
+        assert!(lock(&parent.open).is_none());
+        assert!(!run.close_parents());
+    }
 
     proptest! {
         #[test]

@@ -3,7 +3,8 @@
 mod common;
 
 use std::{
-    fs,
+    fs, io,
+    os::unix::process::CommandExt,
     process::{Command, Stdio},
     sync::mpsc,
     thread,
@@ -19,7 +20,7 @@ use rcap::{
     Cap, CapSet, CapState, Error, Iab, Mode, ambient, bounding,
     identity::{self, Identity},
     no_new_privs,
-    proc::{Kind, Proc},
+    proc::{Kind, Proc, Seccomp},
     securebits::{self, Securebits},
 };
 
@@ -30,6 +31,7 @@ tests! {
         no_new_privs_is_set_for_good,
         keep_caps_is_set_and_cleared,
         a_process_that_is_gone_a_zombie_and_a_kernel_thread,
+        a_program_that_seccomp_has_killed,
         a_status_agrees_with_the_calls,
         a_set_may_only_lose;
     UserNamespace:
@@ -113,6 +115,27 @@ fn a_process_that_is_gone_a_zombie_and_a_kernel_thread() {
         assert_eq!(status.kind, Kind::KernelThread);
     }
     assert_eq!(proc.status(std::process::id()).unwrap().kind, Kind::Program);
+}
+
+/// The kernel shows a mode that no process can set.
+#[expect(unsafe_code, reason = "neither the standard library nor nix has this mode")]
+fn a_program_that_seccomp_has_killed() {
+    let only_read_and_write = || {
+        // SAFETY: the call takes only integers.
+        let ret = unsafe { libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_STRICT) };
+        if ret == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    let mut command = Command::new("true");
+    // SAFETY: the function makes one system call.
+    let mut child = unsafe { command.pre_exec(only_read_and_write) }.spawn().unwrap();
+    let status = || Proc::default().status(child.id()).unwrap();
+    while status().kind != Kind::Zombie {
+        thread::yield_now();
+    }
+    assert_eq!(status().seccomp, Some(Seccomp::Dead));
+    let tree = Proc::default().tree().unwrap();
+    assert!(tree.processes().any(|process| process.status.pid == child.id()));
+    child.wait().unwrap();
 }
 
 fn a_status_agrees_with_the_calls() {

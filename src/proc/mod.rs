@@ -154,6 +154,11 @@ pub enum Seccomp {
     Strict,
     /// A BPF program filters system calls.
     Filter,
+    /// The thread was killed because of a system call that it must not make. It may still be a
+    /// zombie. (`SECCOMP_MODE_DEAD`, kernel/seccomp.c)
+    Dead,
+    /// A mode of a newer kernel.
+    Unknown,
 }
 
 /// A namespace. Two processes with equal values share a namespace. (namespaces(7))

@@ -45,7 +45,8 @@ impl Status {
                 "0" => Some(Seccomp::Disabled),
                 "1" => Some(Seccomp::Strict),
                 "2" => Some(Seccomp::Filter),
-                _ => None,
+                "3" => Some(Seccomp::Dead),
+                other => other.parse::<u32>().is_ok().then_some(Seccomp::Unknown),
             })?,
         })
     }
@@ -265,6 +266,11 @@ mod tests {
         assert_eq!(without("CapAmb:\t0000000000002000\n").unwrap().ambient, CapSet::empty());
         assert_eq!(without("NoNewPrivs:\t1\n").unwrap().no_new_privs, None);
         assert_eq!(without("\nSeccomp:\t2").unwrap().seccomp, None);
+        let mode =
+            |mode: &str| parse(&STATUS.replace("\nSeccomp:\t2", &format!("\nSeccomp:\t{mode}")));
+        assert_eq!(mode("3").unwrap().seccomp, Some(Seccomp::Dead));
+        assert_eq!(mode("4").unwrap().seccomp, Some(Seccomp::Unknown));
+        assert_eq!(mode("x"), Err("Seccomp"));
         assert_eq!(without("CapBnd:\t8000000000000000\n"), Err("CapBnd"));
         assert_eq!(parse(&STATUS.replace("Pid:\t11518", "Pid:\t4294967296")), Err("Pid"));
         assert_eq!(parse(&STATUS.replace("1000\t1001", "1000")), Err("Uid"));

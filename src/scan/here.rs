@@ -246,8 +246,8 @@ pub fn text(here: &Here, ways: &[Way]) -> String {
     };
     let seccomp = match here.seccomp {
         Some(Seccomp::Disabled) => "no filter",
+        None | Some(Seccomp::Unknown) => "not known",
         Some(_) => "filtered",
-        None => "not known",
     };
     let filtered = if here.filtered.is_empty() {
         "none of those asked".into()

@@ -140,7 +140,7 @@ pub(crate) fn unused_in_a_unit() {
     let recording = followed(&["--unit", &name, "--save", saved.to_str().unwrap()]);
     go(dir.path());
     child.wait().unwrap();
-    recording.report();
+    let report = recording.report();
     let stay = format!("{join} exec sleep 1000");
     let mut again = Command::new("sh").args(["-c", &stay]).spawn().unwrap();
     wait_until(|| has_processes(&group));
@@ -162,7 +162,7 @@ pub(crate) fn unused_in_a_unit() {
     again.wait().unwrap();
     wait_until(|| !has_processes(&group));
     fs::remove_dir(&group).unwrap();
-    assert_ne!(unused, Value::Null, "{unread}");
+    assert_ne!(unused, Value::Null, "{unread} {} {}", report["lost"], report["gaps"]);
     let unused = names(&unused);
     assert!(!unused.contains(&"cap_chown") && unused.contains(&"cap_sys_admin"), "{unused:?}");
     assert_eq!(found, 1);

@@ -45,7 +45,7 @@ pub(crate) struct CgroupRecorder {
     programs: HashMap<u32, [u64; 2]>,
     pending: Vec<Event>,
     groups: Vec<Target>,
-    /// The processes that were in the groups, with their text of /proc/PID/cgroup.
+    /// The processes that were in the groups, with the path of the group of each.
     members: HashMap<u32, Vec<u8>>,
     has_left: bool,
     /// The programs run while these descriptors are open.
@@ -115,7 +115,7 @@ impl CgroupRecorder {
     pub(crate) fn living(&mut self) -> Vec<u32> {
         let processes = self.groups.iter().filter_map(|group| group.processes().ok());
         let living: BTreeSet<u32> = processes.flatten().collect();
-        let group_of = |pid: u32| fs::read(format!("/proc/{pid}/cgroup")).ok();
+        let group_of = |pid: u32| unified_group(&fs::read(format!("/proc/{pid}/cgroup")).ok()?);
         for &pid in &living {
             if let Entry::Vacant(entry) = self.members.entry(pid) {
                 if let Some(group) = group_of(pid) {
@@ -228,6 +228,15 @@ fn run_programs(maps: &Maps, outcomes: bool) -> io::Result<Vec<OwnedFd>> {
     Ok(links)
 }
 
+/// Returns the path of the group in the unified hierarchy, from the text of `/proc/PID/cgroup`. An
+/// ended process keeps it, while it moves to the root of the other hierarchies. (`proc_cgroup_show`
+/// in kernel/cgroup/cgroup.c)
+fn unified_group(text: &[u8]) -> Option<Vec<u8>> {
+    let path = text.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"0::"))?;
+    // A group that was removed while an ended process was in it.
+    Some(path.strip_suffix(b" (deleted)").unwrap_or(path).to_vec())
+}
+
 /// Records the control group of a directory at this index.
 fn record_group(maps: &Maps, at: u32, path: &Path) -> Result<()> {
     let group = File::open(path).map_err(|err| Op::Open.on(path, err))?;
@@ -264,4 +273,25 @@ fn has_mark(checks: &Queue<CHECK>) -> Result<bool> {
 fn name(words: [u64; 2]) -> Vec<u8> {
     let bytes = words.into_iter().flat_map(u64::to_ne_bytes);
     bytes.take_while(|&byte| byte != 0).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_of_a_process() {
+        #[rustfmt::skip]
+        let rows: [(&str, Option<&str>); 5] = [
+            ("0::/a.service\n",                           Some("/a.service")),
+            ("4:memory:/x\n1:name=systemd:/y\n0::/a b\n", Some("/a b")),
+            ("4:memory:/\n0::/a.service (deleted)\n",     Some("/a.service")),
+            ("4:memory:/0::/x\n",                         None),
+            ("",                                          None),
+        ];
+        for (text, want) in rows {
+            let found = unified_group(text.as_bytes());
+            assert_eq!(found.as_deref(), want.map(str::as_bytes), "{text}");
+        }
+    }
 }

@@ -11,6 +11,7 @@ use std::{
 
 use common::{Ran, directory, program, ran, wait_until};
 use nix::{
+    errno::Errno,
     mount::{MsFlags, mount},
     sched::CloneFlags,
     sys::statvfs::FsFlags,
@@ -315,9 +316,10 @@ fn an_overlay_without_sockets() {
         assert!(kind(Path::new(socket)).is_file());
         assert_eq!(fs::metadata(namespace).unwrap().len(), 6);
         let namespace = fs::File::open(namespace).unwrap();
-        assert!(nix::sched::setns(namespace, CloneFlags::empty()).is_err());
+        assert_eq!(nix::sched::setns(namespace, CloneFlags::empty()), Err(Errno::EINVAL));
         assert_eq!(fs::read_to_string(file).unwrap(), "text\n");
-        assert!(fs::write(file, "").is_err());
+        let errno = fs::write(file, "").unwrap_err().raw_os_error();
+        assert_eq!(errno, Some(Errno::EROFS as i32));
         return;
     }
     own_mounts();

@@ -49,8 +49,7 @@ pub(crate) fn buffers_grow() {
     };
     assert!(burst() < CHECKS);
     // The buffer doubles each time records are lost.
-    let grown = (0..10).map(|_| burst()).find(|&count| count >= CHECKS);
-    assert!(grown.is_some());
+    assert!((0..10).any(|_| burst() >= CHECKS));
     drop(input);
     child.wait().unwrap();
     // Records were lost, and the kernel did not count all of them.

@@ -243,7 +243,8 @@ fn formats_by_structure() {
     ] {
         assert!(parse(text).is_err(), "{text}");
     }
-    assert!(parse("\n# comment\n; comment\n[Service]\n").is_ok());
+    let service = parse("\n# comment\n; comment\n[Service]\n").unwrap();
+    assert_eq!(service, [with(all, Some("0"), false)]);
     // Twice is resolved in different ways.
     let err = words(&parse("{\"process\": {}, \"process\": {}}").unwrap_err());
     assert!(err.contains("the key \"process\" is there twice"), "{err}");

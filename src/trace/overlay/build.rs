@@ -5,7 +5,7 @@ use std::{
     ffi::{CStr, CString},
     fmt,
     fs::{self, File},
-    io::{self, Write},
+    io::{self, Read, Seek, Write},
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
         unix::{
@@ -73,11 +73,10 @@ pub(super) fn build(private_network: bool) -> std::result::Result<(), Failed> {
             .and_then(|()| network::start_loopback())
             .map_err(Failed::to("make a network namespace", nothing))?;
     }
-    let info = fs::read("/proc/self/mountinfo")
-        .map_err(Failed::to("read the mounts: ", Path::new("/proc/self/mountinfo")))?;
+    let mut mounts = Mounts::open()?;
     // The mounts are opened by their paths, before the root directory changes.
     let mut opened = Vec::new();
-    for point in mount_points(&info) {
+    for point in mounts.read()? {
         if let Some(original) = point.open() {
             opened.push((point, original));
         }
@@ -93,8 +92,15 @@ pub(super) fn build(private_network: bool) -> std::result::Result<(), Failed> {
     let root = scratch.overlay(&slash, Path::new("/")).map_err(cannot_copy(Path::new("/")))?;
     scratch.attach_root(&root).map_err(cannot_copy(Path::new("/")))?;
     for (point, original) in &opened {
-        if point.path != Path::new("/") {
-            point.copy(original, &root, &scratch).map_err(cannot_copy(&point.path))?;
+        if point.path == Path::new("/") {
+            continue;
+        }
+        if let Err(err) = point.copy(original, &root, &scratch) {
+            // A mount that has disappeared meanwhile has nothing to copy. Removing a directory also
+            // removes the mounts on it, in every namespace.
+            if mounts.read()?.iter().any(|left| left.id == point.id) {
+                return Err(cannot_copy(&point.path)(err));
+            }
         }
     }
     let detach = || umount2(".", MntFlags::MNT_DETACH);
@@ -111,6 +117,27 @@ pub(super) fn build(private_network: bool) -> std::result::Result<(), Failed> {
         if id == sys::mount_id(root.as_fd())? { Ok(()) } else { Err(Errno::EBUSY.into()) }
     };
     is_new().map_err(Failed::to("detach the old root directory", nothing))
+}
+
+/// The mounts of this process's mount namespace, with paths below its present root directory.
+struct Mounts(File);
+
+impl Mounts {
+    const PATH: &str = "/proc/self/mountinfo";
+
+    fn open() -> std::result::Result<Mounts, Failed> {
+        File::open(Mounts::PATH).map(Mounts).map_err(Mounts::unread())
+    }
+
+    fn read(&mut self) -> std::result::Result<Vec<Point>, Failed> {
+        let mut text = Vec::new();
+        self.0.rewind().and_then(|()| self.0.read_to_end(&mut text)).map_err(Mounts::unread())?;
+        Ok(mount_points(&text))
+    }
+
+    fn unread() -> impl FnOnce(io::Error) -> Failed {
+        Failed::to("read the mounts: ", Path::new(Mounts::PATH))
+    }
 }
 
 /// Enters the root directory of this process's mount namespace.

@@ -14,6 +14,7 @@ work=target/vm
 # missing capabilities, or minima.
 probes() {
     PATH=$TARGET/debug:$PATH
+    echo "release $(uname -r)"
     cd "$(mktemp -d)"
     touch f
     field() { grep -o "\"$1\":[^]]*]" | tr -d '"[]'; }
@@ -75,7 +76,8 @@ compare_probes() {
     sed -n '/^recording$/,/^end of/p' "$work/$suite.output" | sed '1d;$d' >"$work/$suite.events"
     answers=$(grep '^case ' "$work/$suite.output" || true)
     diff <(echo "$known") <(echo "$answers")
-    echo "== as it should be, and $(wc -l <"$work/$suite.events") events recorded"
+    echo "== Linux $(sed -n 's/^release //p' "$work/$suite.output") as it should be, and" \
+        "$(wc -l <"$work/$suite.events") events recorded"
 }
 
 # In the machine: runs each test file, and prints its duration.

@@ -1,5 +1,8 @@
 //! Linux capabilities of threads, processes and files, in pure Rust. (capabilities(7))
 //!
+//! The default [feature](#features) `cli` builds the programs. Library users set
+//! `default-features = false`, and then build neither clap nor serde.
+//!
 //! Linux splits root's power into capabilities. Each thread has five sets of them: the
 //! [effective, permitted and inheritable](CapState) sets, the [`bounding`] set and the [`ambient`]
 //! set. A [file](mod@file) can grant capabilities to a process that executes it.
@@ -61,8 +64,7 @@
 //!
 //! # Features
 //!
-//! - `cli` (default): the programs. Library users disable it with `default-features = false`, and
-//!   then build neither clap nor serde.
+//! - `cli` (default): the programs.
 //! - `settings`: the readers of [`settings`], for Compose files, Kubernetes manifests, systemd
 //!   units and others. `cli` enables it.
 //! - `scan`: the module [`scan`], for inventories of machines and images, and their formats. `cli`

@@ -7,7 +7,7 @@
 use std::{
     ffi::CStr,
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -374,6 +374,16 @@ pub(crate) fn process_id_in(proc: BorrowedFd<'_>, id: &mut [u8]) -> io::Result<u
         libc::readlinkat(proc.as_raw_fd(), c"self".as_ptr(), id.as_mut_ptr().cast(), id.len())
     };
     usize::try_from(length).map_err(|_| io::Error::last_os_error())
+}
+
+/// pidfd_open(2): a descriptor that is readable once the process has ended. (Linux 5.3)
+#[expect(unsafe_code, reason = "not every C library has the call")]
+pub(crate) fn pidfd_open(pid: u32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes only integers.
+    let fd = result(unsafe { libc::syscall(libc::SYS_pidfd_open, pid_t(pid), 0) })?;
+    let fd = c_int::try_from(fd).map_err(|_| io::ErrorKind::InvalidData)?;
+    // SAFETY: the kernel has just opened it for this process, and nothing else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// Returns whether this process has privileges that its caller lacks: `AT_SECURE` of getauxval(3),

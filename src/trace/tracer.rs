@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
+    os::fd::{AsFd, OwnedFd},
     path::Path,
     process::{Child, Command},
     sync::Arc,
@@ -10,7 +11,10 @@ use std::{
     time::Duration,
 };
 
-use nix::sched::{CloneFlags, setns};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sched::{CloneFlags, setns},
+};
 
 use super::{
     Analysis, Backend, Exit, Gap, Seen, Target,
@@ -25,6 +29,7 @@ use crate::{
     CapSet, Op, Result,
     launch::{Launcher, attainable},
     proc::Proc,
+    sys,
 };
 
 /// The minimum and maximum wait of [`Tracer::poll`].
@@ -96,6 +101,8 @@ pub struct Tracer {
     current: Current,
     finder: Finder,
     stacks: Option<Resolver>,
+    /// The process of [`Tracer::start`], until it has ended. (Linux 5.3)
+    program: Option<OwnedFd>,
     pulse: Duration,
 }
 
@@ -244,6 +251,7 @@ impl Tracer {
             targets: Vec::new(),
             current: Current::new(Origin::Running, CapSet::empty()),
             finder: Finder::default(),
+            program: None,
             pulse: PULSE[0],
         })
     }
@@ -292,6 +300,7 @@ impl Tracer {
             targets: targets.to_vec(),
             current,
             finder: Finder::default(),
+            program: None,
             pulse: PULSE[0],
         })
     }
@@ -316,18 +325,19 @@ impl Tracer {
         let child = self.recorder.start(command, launcher)?;
         let origin = if self.contained { Origin::Container } else { Origin::Started(child.id()) };
         self.current = Current::new(origin, held);
+        self.program = sys::pidfd_open(child.id()).ok();
         self.pulse = PULSE[0];
         Ok(child)
     }
 
-    /// Waits for 1 to 20 ms, and then calls `each` for every check whose outcome is known. Call
-    /// this function in a loop, because the kernel's buffer is limited.
+    /// Waits for 1 to 20 ms, or until the program has ended, and then calls `each` for every check
+    /// whose outcome is known. Call this function in a loop, because the kernel's buffer is limited.
     ///
     /// # Errors
     ///
     /// An error if the kernel's buffer cannot be read.
     pub fn poll(&mut self, mut each: impl FnMut(&Seen)) -> Result<()> {
-        thread::sleep(self.pulse);
+        self.wait();
         if self
             .targets
             .iter()
@@ -348,6 +358,23 @@ impl Tracer {
             self.analyse(&mut each);
         }
         Ok(())
+    }
+
+    /// Waits until the pulse is over, or the program has ended. Its children may end at once too,
+    /// so the next pulse is short.
+    fn wait(&mut self) {
+        let Some(program) = &self.program else { return thread::sleep(self.pulse) };
+        let timeout = PollTimeout::try_from(self.pulse).unwrap_or(PollTimeout::ZERO);
+        let mut waiting = [PollFd::new(program.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut waiting, timeout) {
+            Ok(0) => {}
+            Ok(_) => {
+                self.program = None;
+                self.pulse = PULSE[0];
+            }
+            // A signal, for example.
+            Err(_) => thread::sleep(self.pulse),
+        }
     }
 
     fn analyse(&mut self, each: &mut dyn FnMut(&Seen)) {

@@ -22,7 +22,7 @@ use super::{
     kprobe::Probes,
     page::Page,
     settings::Settings,
-    tracefs::{Instance, Reader, lives},
+    tracefs::{Instance, NOBODY, Reader, lives},
 };
 use crate::{
     Error, Op, Result,
@@ -249,14 +249,19 @@ impl ProcessRecorder {
             if let Some(namespace) = &namespace {
                 setns(namespace, CloneFlags::CLONE_NEWUSER)?;
             }
-            let mut number = [0; 12];
-            let length = sys::process_id_in(proc.as_fd(), &mut number)?;
-            processes.write_all(&number[..length])?;
+            // Both numbers at once: the kernel waits before it replaces a list.
+            let mut list = [b' '; 16];
+            let (nobody, number) = list.split_at_mut(NOBODY.len() + 1);
+            nobody[..NOBODY.len()].copy_from_slice(NOBODY.as_bytes());
+            let length = sys::process_id_in(proc.as_fd(), number)?;
+            let number = &number[..length];
+            let end = nobody.len() + length;
             if let Some(roots) = &roots {
-                let digits = number[..length].iter().filter(|byte| byte.is_ascii_digit());
+                let digits = number.iter().filter(|byte| byte.is_ascii_digit());
                 let id = digits.fold(0, |id, digit| 10 * id + u64::from(digit - b'0'));
                 roots.insert(id, 1)?;
             }
+            processes.write_all(&list[..end])?;
             switch.write_all(b"1")?;
             // The capability does not exist, so the call fails, but the kernel checks first.
             let _ = sys::capbset_drop(u8::MAX);
@@ -326,7 +331,7 @@ impl ProcessRecorder {
         // Events that are being written are left for the next call.
         let until = settled()?;
         self.read()?;
-        self.settings.check_regularly(&self.instance);
+        self.settings.check_regularly();
         self.take_until(until)
     }
 
@@ -393,7 +398,7 @@ impl ProcessRecorder {
     ///
     /// An error if tracefs was unmounted.
     pub(crate) fn stop(&mut self) -> Result<Rest> {
-        self.settings.check(&self.instance);
+        self.settings.check();
         self.instance.write("tracing_on", "0")?;
         self.read()?;
         let taken = self.readers.iter().map(|(reader, _)| reader.taken());

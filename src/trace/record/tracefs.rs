@@ -118,8 +118,6 @@ impl Tracefs {
         };
         for (file, value) in [
             ("tracing_on", "0"),
-            // No program has this number. An empty list would record every process.
-            ("set_event_pid", NOBODY),
             // Setting the clock clears the buffer, which is fast while it is small.
             ("trace_clock", "mono"),
             ("options/overwrite", "0"),
@@ -198,7 +196,8 @@ fn mounted(mounts: &str) -> Option<PathBuf> {
     })
 }
 
-/// The permanent entry of `set_event_pid`, the ID of the idle tasks, which execute nothing.
+/// The permanent entry of `set_event_pid`, the ID of the idle tasks, which execute nothing: without
+/// any list, every process is recorded.
 pub(super) const NOBODY: &str = "0";
 
 /// Returns whether an instance belongs to this library, by its name `rcap-PID-START-COUNT`.
@@ -293,6 +292,16 @@ impl Instance {
         let path = self.path.join(file);
         let opened = OpenOptions::new().append(true).open(&path);
         opened.map_err(|err| Op::SetUpTracing.on(&*path, err))
+    }
+
+    /// Opens a file for reading.
+    ///
+    /// # Errors
+    ///
+    /// An error if the kernel does not have the file.
+    pub(crate) fn open_to_read(&self, file: impl AsRef<Path>) -> Result<File> {
+        let path = self.path.join(file);
+        File::open(&path).map_err(|err| Op::ReadTrace.on(&*path, err))
     }
 
     /// Returns a reader for each processor.

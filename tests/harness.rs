@@ -131,6 +131,7 @@ const WORDS: &[(&str, &str)] = &[
     ("advice.rs", "/usr/bin"),
     ("advice/engines.rs", "/bin"),
     ("advice/engines.rs", "/bin/busybox"),
+    ("bundles.rs", "/bin"),
     ("check.rs", "/bin/x"),
     ("check.rs", "/usr/bin/ping"),
     ("common/debian.rs", "/bin"),

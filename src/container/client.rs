@@ -198,7 +198,8 @@ fn is_valued(client: Client, option: &str) -> bool {
         ]
         .contains(&option),
         Client::Runtime => {
-            ["--root", "--log", "--log-format", "--criu", "--rootless"].contains(&option)
+            ["--root", "--log", "--log-format", "--criu", "--rootless", "--cgroup-manager"]
+                .contains(&option)
         }
         Client::Kubectl => [
             "-n",

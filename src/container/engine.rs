@@ -284,7 +284,7 @@ pub(super) fn answer(
 }
 
 /// Returns whether the process of a label is still running.
-fn lives(owner: &str) -> bool {
+pub(super) fn lives(owner: &str) -> bool {
     let Some((pid, start)) = owner.trim().split_once('-') else { return false };
     let Ok(pid) = pid.parse() else { return false };
     start_time(pid).is_some_and(|is| is.to_string() == start)

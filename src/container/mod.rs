@@ -3,9 +3,12 @@
 //!
 //! `docker run` is a client: the container is a child of the engine, so a recording of the client
 //! and its descendants shows nothing of the container. [`Delegation::of`] recognizes such a command
-//! line, and a [`Recipe`] has the way to create its container: [`Invocation`] for `docker run`, and
-//! [`Service`] for Compose. [`Container`] runs such containers with given capabilities.
+//! line, and a [`Recipe`] has the way to create its container: [`Invocation`] for `docker run`,
+//! [`Service`] for Compose, and [`Bundle`] for an OCI runtime. [`Container`] runs such containers with given capabilities.
 
+mod bundle;
+mod by_engine;
+mod by_runtime;
 mod client;
 mod engine;
 mod invocation;
@@ -15,6 +18,7 @@ mod service;
 mod trial;
 mod view;
 
+pub use bundle::Bundle;
 pub use client::{Client, Delegation, is_remote};
 pub use engine::{Engine, Failed};
 pub use invocation::Invocation;

@@ -1,10 +1,10 @@
-//! The two ways in which a container is created: by `docker run`, and by Compose.
+//! The ways in which a container is created: by `docker run`, by Compose, and by an OCI runtime.
 
 use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
-use super::{Engine, Failed, Invocation, Service};
+use super::{Bundle, Engine, Failed, Invocation, Service};
 use crate::CapSet;
 
 /// The way in which containers with the same options are created.
@@ -15,6 +15,8 @@ pub enum Recipe {
     Run(Invocation),
     /// A service of a Compose file.
     Service(Service),
+    /// A bundle that an OCI runtime runs.
+    Bundle(Bundle),
 }
 
 impl Recipe {
@@ -28,21 +30,31 @@ impl Recipe {
         match self {
             Recipe::Run(run) => run.most().map_err(|err| Failed::Unfit(err.to_string())),
             Recipe::Service(service) => service.most(),
+            Recipe::Bundle(bundle) => Ok(bundle.most()),
         }
     }
+}
 
+/// The way in which an engine creates containers with the same options.
+#[derive(Clone, Debug)]
+pub(super) enum Creation {
+    Run(Invocation),
+    Service(Service),
+}
+
+impl Creation {
     pub(super) fn engine(&self) -> Engine {
         match self {
-            Recipe::Run(run) => Engine::new(&run.before),
-            Recipe::Service(service) => service.engine().clone(),
+            Creation::Run(run) => Engine::new(&run.before),
+            Creation::Service(service) => service.engine().clone(),
         }
     }
 
     /// Prepares the runs, after which [`Engine::remove_own`] has to follow.
     pub(super) fn prepare(&mut self, uses_real_volumes: bool) -> Result<(), Failed> {
         match self {
-            Recipe::Run(_) => Ok(()),
-            Recipe::Service(service) => service.start_dependencies(uses_real_volumes),
+            Creation::Run(_) => Ok(()),
+            Creation::Service(service) => service.start_dependencies(uses_real_volumes),
         }
     }
 
@@ -56,25 +68,25 @@ impl Recipe {
         is_checked: bool,
     ) -> Result<String, Failed> {
         match self {
-            Recipe::Run(run) => {
+            Creation::Run(run) => {
                 let words = run.create(caps, &Engine::label(), copies, is_checked);
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 let text = engine.output(&words)?;
                 // An image that is pulled may be announced before the ID.
                 Ok(text.lines().last().unwrap_or_default().trim().to_owned())
             }
-            Recipe::Service(service) => service.create(caps, copies, is_checked),
+            Creation::Service(service) => service.create(caps, copies, is_checked),
         }
     }
 
     /// Returns the named volumes that each run gets a copy of, given the facts of a container.
     pub(super) fn volumes(&self, facts: &Value) -> Result<Vec<String>, Failed> {
         match self {
-            Recipe::Run(_) => {
+            Creation::Run(_) => {
                 let named = mounts(facts).filter(|mount| is_named(mount));
                 Ok(named.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect())
             }
-            Recipe::Service(service) => service.volumes(),
+            Creation::Service(service) => service.volumes(),
         }
     }
 
@@ -85,8 +97,8 @@ impl Recipe {
             mount["RW"] == true && (is_bind || is_named(mount) && uses_real_volumes)
         };
         let shares = match self {
-            Recipe::Run(_) => false,
-            Recipe::Service(service) => service.shares_volumes(),
+            Creation::Run(_) => false,
+            Creation::Service(service) => service.shares_volumes(),
         };
         shares || mounts(facts).any(is_shared)
     }
@@ -94,14 +106,14 @@ impl Recipe {
     /// Returns whether only a check can tell that the container works.
     pub(super) fn requires_check(&self) -> bool {
         match self {
-            Recipe::Run(run) => run.has("detach"),
-            Recipe::Service(service) => service.restarts(),
+            Creation::Run(run) => run.has("detach"),
+            Creation::Service(service) => service.restarts(),
         }
     }
 
     /// Returns whether a run without a check has a time limit, because it may be a server.
     pub(super) fn may_be_server(&self) -> bool {
-        matches!(self, Recipe::Service(_))
+        matches!(self, Creation::Service(_))
     }
 }
 
@@ -110,6 +122,7 @@ impl fmt::Display for Recipe {
         match self {
             Recipe::Run(run) => run.fmt(f),
             Recipe::Service(service) => service.fmt(f),
+            Recipe::Bundle(bundle) => bundle.fmt(f),
         }
     }
 }

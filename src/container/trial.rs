@@ -1,24 +1,13 @@
 //! A container as a trial: each run is a new container with the arguments of the user.
 
-use std::{
-    collections::BTreeMap,
-    process::{Child, Command},
-    thread,
-    time::Duration,
-};
+use std::time::Duration;
 
-use serde_json::Value;
-
-use super::{Engine, Failed, Recipe, view};
+use super::{Failed, Recipe, by_engine::ByEngine, by_runtime::ByRuntime, recipe::Creation};
 use crate::{
-    Cap, CapSet, Op,
-    launch::Launcher,
-    proc::Proc,
-    settings::{self, Context, InputFormat},
+    CapSet,
     trace::{
-        Exit, Options, Target, Tracer,
-        minimize::{Attempt, Capture, Checked, Effects, End, Observation, Trial},
-        run::{HealthCheck, Over, Watch},
+        Options,
+        minimize::{Attempt, Observation, Trial},
     },
 };
 
@@ -50,84 +39,40 @@ impl Default for Setup {
     }
 }
 
-/// The processes whose descendants are recorded.
-enum Recorded {
-    /// A recording is not possible.
-    Nothing,
-    /// The processes of an engine that start its containers.
-    Daemons(Vec<Target>),
-    /// The client, which starts the container itself.
-    Client,
-}
-
-impl Recorded {
-    /// Returns what can be recorded of an engine.
-    fn of(engine: &Engine, options: &Options) -> Recorded {
-        let daemons = engine.daemons();
-        if engine.is_podman() {
-            Tracer::new(options).map_or(Recorded::Nothing, |_| Recorded::Client)
-        } else if !daemons.is_empty() && Tracer::attach(&daemons, options).is_ok() {
-            Recorded::Daemons(daemons)
-        } else {
-            Recorded::Nothing
+impl Setup {
+    /// Returns an error if nothing can tell that a container in the background works.
+    pub(super) fn check_background(&self, has_health_check: bool) -> Result<(), Failed> {
+        if has_health_check || self.check.is_some() || self.check_in.is_some() {
+            return Ok(());
         }
+        let words = "without a HEALTHCHECK, --check or --check-in has to show that a container in \
+                     the background works";
+        Err(Failed::Unfit(words.to_owned()))
     }
 
-    /// Starts the client of a container, and the recording of the container.
-    fn start(
-        &self,
-        mut client: Command,
-        options: &Options,
-    ) -> crate::Result<(Option<Tracer>, Child)> {
-        let tracer = match self {
-            Recorded::Nothing => None,
-            Recorded::Daemons(daemons) => Some(Tracer::attach(daemons, options)?),
-            Recorded::Client => {
-                let mut tracer = Tracer::new(&Options { contained: true, ..options.clone() })?;
-                let child = tracer.start(client, &Launcher::new())?;
-                return Ok((Some(tracer), child));
-            }
-        };
-        let child = client.spawn().map_err(|err| Op::Fork.thread(err))?;
-        Ok((tracer, child))
+    /// Returns the command of the user that decides whether the container works: with its option,
+    /// and for the shell. `enter` returns the line that runs a command in the container.
+    pub(super) fn check(&self, enter: impl FnOnce(&str) -> String) -> Option<(String, String)> {
+        if let Some(check) = &self.check {
+            return Some((format!("--check '{check}'"), check.clone()));
+        }
+        let check = self.check_in.as_ref()?;
+        Some((format!("--check-in '{check}'"), enter(check)))
     }
 }
 
 /// A [`Trial`] that runs a container.
+///
+/// The process that uses it with a [`Bundle`](super::Bundle) has to call
+/// [`init_process`](crate::trace::minimize::init_process) first in `main`.
 #[expect(missing_debug_implementations, reason = "it contains a closure")]
 pub struct Container {
-    engine: Engine,
-    recipe: Recipe,
-    most: CapSet,
-    /// Whether runs with `most` have the capabilities of the recipe's own settings.
-    is_as_given: bool,
-    setup: Setup,
-    options: Options,
-    cancelled: Box<dyn FnMut() -> bool>,
-    recorded: Recorded,
-    has_health_check: bool,
-    /// The user of the container, unless it is root.
-    user: Option<String>,
-    /// The named volumes that each run gets a copy of.
-    volumes: Vec<String>,
-    /// Whether runs share something that they can write to.
-    is_stateful: bool,
-    runs: u32,
-    _made: Made,
+    way: Way,
 }
 
-/// The networks, volumes and containers of a project, which are removed when dropped.
-struct Made {
-    engine: Engine,
-    is_project: bool,
-}
-
-impl Drop for Made {
-    fn drop(&mut self) {
-        if self.is_project {
-            self.engine.remove_own();
-        }
-    }
+enum Way {
+    Engine(Box<ByEngine>),
+    Runtime(Box<ByRuntime>),
 }
 
 impl Container {
@@ -163,56 +108,30 @@ impl Container {
     }
 
     fn of(
-        mut recipe: Recipe,
+        recipe: Recipe,
         most: Option<CapSet>,
         setup: Setup,
         options: Options,
         cancelled: Box<dyn FnMut() -> bool>,
     ) -> Result<Container, Failed> {
-        let engine = recipe.engine();
-        engine.clean()?;
-        let made =
-            Made { engine: engine.clone(), is_project: matches!(recipe, Recipe::Service(_)) };
-        recipe.prepare(setup.shared_volumes)?;
-        let is_as_given = most.is_none();
-        let (probe, most) = probe(&engine, &recipe, most)?;
-        let facts = engine.inspect(&probe.id)?;
-        drop(probe);
-        let most = most.map_or_else(|| given(&facts), Ok)?;
-        let test = &facts["Config"]["Healthcheck"]["Test"];
-        let has_health_check = test[0].as_str().is_some_and(|kind| kind != "NONE");
-        let user = facts["Config"]["User"].as_str().filter(|user| !is_root(user));
-        let user = user.map(str::to_owned);
-        let is_judged = has_health_check || setup.check.is_some() || setup.check_in.is_some();
-        if recipe.requires_check() && !is_judged {
-            let words = "without a HEALTHCHECK, --check or --check-in has to show that a container \
-                         in the background works";
-            return Err(Failed::Unfit(words.to_owned()));
-        }
-        let volumes = if setup.shared_volumes { Vec::new() } else { recipe.volumes(&facts)? };
-        let is_stateful = recipe.is_stateful(&facts, setup.shared_volumes);
-        let recorded = Recorded::of(&engine, &options);
-        Ok(Container {
-            engine,
-            recipe,
-            most,
-            is_as_given,
-            setup,
-            options,
-            cancelled,
-            recorded,
-            has_health_check,
-            user,
-            volumes,
-            is_stateful,
-            runs: 0,
-            _made: made,
-        })
+        let creation = match recipe {
+            Recipe::Run(run) => Creation::Run(run),
+            Recipe::Service(service) => Creation::Service(service),
+            Recipe::Bundle(bundle) => {
+                let trial = ByRuntime::new(bundle, most, setup, &options, cancelled)?;
+                return Ok(Container { way: Way::Runtime(Box::new(trial)) });
+            }
+        };
+        let trial = ByEngine::new(creation, most, setup, options, cancelled)?;
+        Ok(Container { way: Way::Engine(Box::new(trial)) })
     }
 
     /// Returns the capabilities that runs can have: those that the engine knows.
     pub fn most(&self) -> CapSet {
-        self.most
+        match &self.way {
+            Way::Engine(trial) => trial.most,
+            Way::Runtime(trial) => trial.most,
+        }
     }
 
     /// Returns the way in which a capability reaches the program of a user other than root with this
@@ -220,299 +139,38 @@ impl Container {
     ///
     /// Docker sets no ambient capabilities, and Podman sets those of `--cap-add`.
     pub fn way_of_user(&self) -> Option<String> {
-        let user = self.user.as_ref()?;
-        let way = if self.engine.is_podman() {
-            "gets the capabilities of --cap-add as ambient ones in Podman, without a change of the image"
-        } else {
-            "gets a capability in Docker only by the program's file (setcap in the image), because \
-             Docker sets no ambient capabilities"
-        };
-        Some(format!("the container's user {user} {way}"))
+        match &self.way {
+            Way::Engine(trial) => trial.way_of_user(),
+            Way::Runtime(trial) => trial.way_of_user(),
+        }
     }
 
     /// Returns whether the checks of the kernel are recorded. Otherwise the search starts from all
     /// capabilities.
     pub fn is_recorded(&self) -> bool {
-        !matches!(self.recorded, Recorded::Nothing)
+        match &self.way {
+            Way::Engine(trial) => trial.is_recorded(),
+            Way::Runtime(_) => true,
+        }
     }
 
     /// Returns whether runs share a directory or a volume that they can write to.
     pub fn is_stateful(&self) -> bool {
-        self.is_stateful
-    }
-
-    /// Returns the check that decides whether the container works: the command with its option, and
-    /// a command for the shell.
-    fn check(&self, id: &str) -> Option<(String, String)> {
-        if let Some(check) = &self.setup.check {
-            return Some((format!("--check '{check}'"), check.clone()));
-        }
-        if let Some(check) = &self.setup.check_in {
-            let line = self.engine.line(&["exec", id, "/bin/sh", "-c", check]);
-            return Some((format!("--check-in '{check}'"), line));
-        }
-        if self.has_health_check && self.engine.is_podman() {
-            // Podman leaves the repetition to systemd.
-            let line = self.engine.line(&["healthcheck", "run", id]);
-            return Some(("the HEALTHCHECK".to_owned(), line));
-        }
-        let format = "--format={{.State.Health.Status}}";
-        let line = self.engine.line(&["inspect", format, id]);
-        let line = format!("s=$({line}); echo \"$s\"; [ \"$s\" = healthy ]");
-        self.has_health_check.then(|| ("the HEALTHCHECK".to_owned(), line))
-    }
-
-    /// Copies the named volumes.
-    fn copies(&self) -> Result<Copies<'_>, Failed> {
-        let mut copies = Copies { engine: &self.engine, names: BTreeMap::new() };
-        for name in &self.volumes {
-            let copy = format!("rcap-{}-{}-{name}", std::process::id(), self.runs);
-            copies.names.insert(name.clone(), copy.clone());
-            self.engine.copy_volume(name, &copy)?;
-        }
-        Ok(copies)
-    }
-}
-
-/// Creates a container with all capabilities of `most` that the engine knows, or with those of its
-/// own settings.
-fn probe<'a>(
-    engine: &'a Engine,
-    recipe: &Recipe,
-    mut most: Option<CapSet>,
-) -> Result<(Created<'a>, Option<CapSet>), Failed> {
-    loop {
-        match Created::new(engine, recipe, most, &BTreeMap::new(), false) {
-            // An old engine does not know the newest capabilities of the kernel.
-            Err(Failed::Client { message, command }) => {
-                match (most, most.and_then(|most| unknown(&message, most))) {
-                    (Some(all), Some(cap)) => most = Some(all - cap),
-                    _ => return Err(Failed::Client { message, command }),
-                }
-            }
-            created => return Ok((created?, most)),
+        match &self.way {
+            Way::Engine(trial) => trial.is_stateful,
+            // Each run has a copy of the whole file system.
+            Way::Runtime(_) => false,
         }
     }
-}
-
-/// Returns whether the user of a container is root, in the words of an engine: `USER[:GROUP]`.
-fn is_root(user: &str) -> bool {
-    let name = user.split(':').next().unwrap_or_default();
-    ["", "root"].contains(&name) || name.parse() == Ok(0_u32)
-}
-
-/// Returns the capabilities that an engine gives to a container.
-fn given(facts: &Value) -> Result<CapSet, Failed> {
-    let text = Value::from(vec![facts.clone()]).to_string();
-    let read = settings::read_in(&text, Some(InputFormat::Inspect), &Context::default());
-    let read = read.map_err(|err| Failed::Unfit(err.to_string()))?;
-    Ok(read.first().map(|settings| settings.bounding).unwrap_or_default())
-}
-
-/// Compares the bounding set of a container's first process, if it is still running, with the
-/// capabilities that the run is about.
-fn check_bounding(facts: &Value, set: CapSet) -> Result<(), Failed> {
-    let pid = facts["State"]["Pid"].as_u64().and_then(|pid| u32::try_from(pid).ok());
-    let status = pid.filter(|pid| *pid != 0).map(|pid| Proc::default().status(pid));
-    match status {
-        Some(Ok(status)) if status.bounding != set && !status.bounding.is_empty() => {
-            let words = format!("the engine gave the container {}, and not {set}", status.bounding);
-            Err(Failed::Unfit(words))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Returns the member of a set that an engine does not know, by its error.
-fn unknown(message: &str, set: CapSet) -> Option<CapSet> {
-    // `unknown capability: "CAP_X"` in Docker, and `"CAP_X": unknown capability` in Podman.
-    let name = message.contains("unknown capability").then(|| message.split('"').nth(1))?;
-    let cap = name?.parse::<Cap>().ok()?;
-    set.contains(cap).then(|| cap.into())
-}
-
-/// A container that is removed when dropped.
-struct Created<'a> {
-    engine: &'a Engine,
-    id: String,
-}
-
-impl Created<'_> {
-    fn new<'a>(
-        engine: &'a Engine,
-        recipe: &Recipe,
-        caps: Option<CapSet>,
-        copies: &BTreeMap<String, String>,
-        is_checked: bool,
-    ) -> Result<Created<'a>, Failed> {
-        let id = recipe.create(engine, caps, copies, is_checked)?;
-        Ok(Created { engine, id })
-    }
-}
-
-impl Drop for Created<'_> {
-    fn drop(&mut self) {
-        self.engine.remove(&self.id);
-    }
-}
-
-/// Copies of named volumes, which are removed when dropped.
-struct Copies<'a> {
-    engine: &'a Engine,
-    names: BTreeMap<String, String>,
-}
-
-impl Drop for Copies<'_> {
-    fn drop(&mut self) {
-        for name in self.names.values() {
-            self.engine.remove_volume(name);
-        }
-    }
-}
-
-/// Returns how a container has ended, by its state from the engine.
-fn end(over: Over, state: &Value) -> End {
-    let is_running = state["Running"] == true;
-    let code = || state["ExitCode"].as_i64().and_then(|code| i32::try_from(code).ok());
-    match over {
-        Over::Cancelled => End::Interrupted,
-        _ if !is_running && has_not_begun(state) => End::NotExecuted,
-        Over::TimedOut => End::TimedOut,
-        _ if is_running => End::Stopped,
-        _ => End::Exited(Exit { code: code(), signal: None }),
-    }
-}
-
-fn notes(over: Over, settle: Duration) -> Vec<String> {
-    let seconds = settle.as_secs_f64();
-    let words = || format!("each container was stopped {seconds} s after the check had succeeded");
-    (over == Over::Settled).then(words).into_iter().collect()
-}
-
-/// Returns whether a container that is not running has never run, because the runtime could not execute
-/// its program.
-fn has_not_begun(state: &Value) -> bool {
-    let began = state["StartedAt"].as_str().is_none_or(|time| !time.starts_with("0001-"));
-    !began || !runtime_error(state).is_empty()
-}
-
-/// Returns the error of a runtime that could not execute the program, if the engine has kept it.
-fn runtime_error(state: &Value) -> &str {
-    state["Error"].as_str().unwrap_or_default()
 }
 
 impl Trial for Container {
     type Error = Failed;
 
     fn run(&mut self, attempt: &Attempt) -> Result<Observation, Failed> {
-        let interrupted = || Observation { end: End::Interrupted, ..Observation::default() };
-        if (self.cancelled)() {
-            return Ok(interrupted());
-        }
-        let is_first = self.runs == 0;
-        self.runs += 1;
-        let mut cancelled = std::mem::replace(&mut self.cancelled, Box::new(|| false));
-        let observed = self.observe(attempt, &mut *cancelled);
-        self.cancelled = cancelled;
-        match observed? {
-            Observation { end: End::NotExecuted, message, .. } if is_first => {
-                Err(Failed::Unfit(message))
-            }
-            observed => Ok(observed),
-        }
-    }
-}
-
-impl Container {
-    fn observe(
-        &self,
-        attempt: &Attempt,
-        cancelled: &mut dyn FnMut() -> bool,
-    ) -> Result<Observation, Failed> {
-        // The container is removed before the volumes that it uses.
-        let copies = self.copies()?;
-        let is_as_given = self.is_as_given && attempt.set == self.most;
-        let caps = (!is_as_given).then_some(attempt.set);
-        let (engine, copied) = (&self.engine, &copies.names);
-        let created = Created::new(engine, &self.recipe, caps, copied, self.has_health_check)?;
-        let id = &*created.id;
-        let failed = |err| Op::Fork.thread(err);
-        let (capture, [out, err]) = Capture::start().map_err(failed)?;
-        let mut client = self.engine.command(&["start", "--attach", id]);
-        client.stdout(out).stderr(err);
-        let (mut tracer, mut child) = self.recorded.start(client, &self.options)?;
-        let named = self.check(id);
-        let mut check = named.as_ref().map(|(_, line)| HealthCheck::new(line));
-        let is_limited = check.is_some() || self.recipe.may_be_server();
-        let limit = attempt.limit.or(is_limited.then_some(Duration::from_secs(120)));
-        let watch = Watch::new(check.as_mut(), self.setup.settle, limit);
-        let is_inside = self.setup.check.is_none();
-        let over = wait(&mut child, tracer.as_mut(), watch, is_inside, cancelled)?;
-        let facts = self.engine.inspect(id)?;
-        check_bounding(&facts, attempt.set)?;
-        let effects = if over == Over::Cancelled {
-            Effects::default()
-        } else {
-            view::effects(&self.engine, id, &facts)?
-        };
-        if let Some(check) = &mut check {
-            check.end();
-        }
-        drop(created);
-        let _ = child.wait();
-        let [out, err] = capture.finish();
-        let end = end(over, &facts["State"]);
-        let printed = err.last_line().or_else(|| out.last_line()).unwrap_or_default();
-        let message = match runtime_error(&facts["State"]) {
-            "" => printed,
-            words if end == End::NotExecuted => words.to_owned(),
-            _ => printed,
-        };
-        let mut observation = Observation {
-            end,
-            message,
-            check: check.zip(named).map(|(check, (command, _))| Checked::new(command, &check)),
-            effects,
-            output: self.setup.same_output.then(|| out.output()),
-            notes: notes(over, self.setup.settle),
-            lost: Some(0),
-            ..Observation::default()
-        };
-        if let Some(tracer) = &mut tracer {
-            let recording = tracer.finish(|_| ())?;
-            observation.lost = recording.lost;
-            observation.gap = recording.gaps.first().map(ToString::to_string);
-            observation.analysis = recording.analysis;
-        }
-        Ok(observation)
-    }
-}
-
-/// Waits until the container has ended, or is known to work, or may not go on. `is_inside` is whether
-/// the check is made in the container.
-fn wait(
-    child: &mut Child,
-    mut tracer: Option<&mut Tracer>,
-    mut watch: Watch<'_>,
-    is_inside: bool,
-    cancelled: &mut dyn FnMut() -> bool,
-) -> Result<Over, Failed> {
-    const PULSE: Duration = Duration::from_millis(20);
-    loop {
-        match &mut tracer {
-            Some(tracer) => tracer.poll(|_| ())?,
-            None => thread::sleep(PULSE),
-        }
-        if cancelled() {
-            return Ok(Over::Cancelled);
-        }
-        let has_ended = child.try_wait().map_err(|err| Op::Wait.thread(err))?.is_some();
-        // Nothing can be executed in a container that has ended.
-        if has_ended && is_inside {
-            return Ok(Over::Known);
-        }
-        if let Some(over) = watch.step(has_ended)? {
-            return Ok(over);
+        match &mut self.way {
+            Way::Engine(trial) => trial.run(attempt),
+            Way::Runtime(trial) => trial.run(attempt),
         }
     }
 }

@@ -63,5 +63,7 @@ pub use exit::Exit;
 pub use gap::Gap;
 pub use target::Target;
 #[cfg(feature = "cli")]
+pub(crate) use target::control_groups;
+#[cfg(feature = "cli")]
 pub(crate) use target::unified;
 pub use tracer::{Options, Recording, Tracer};

@@ -192,6 +192,20 @@ pub(crate) fn unified() -> Option<PathBuf> {
     hierarchies(&mounts).into_iter().find(|root| super::record::CgroupRecorder::is_unified(root))
 }
 
+/// Returns the control groups of this machine with a name that is meant, a group after those in it.
+#[cfg(feature = "cli")]
+pub(crate) fn control_groups(is_meant: impl Fn(&str) -> bool) -> Vec<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+    let mut all: Vec<PathBuf> =
+        hierarchies(&mounts).iter().flat_map(|root| directories(root, 0)).collect();
+    all.retain(|path| {
+        let mut names = path.iter().filter_map(|name| name.to_str());
+        names.any(&is_meant)
+    });
+    all.reverse();
+    all
+}
+
 /// Returns the mount points of control groups, the unified hierarchy first.
 fn hierarchies(mounts: &str) -> Vec<PathBuf> {
     let of = |kind: &'static str| {

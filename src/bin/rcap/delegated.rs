@@ -4,7 +4,7 @@
 use std::{env, ffi::OsString};
 
 use rcap::{
-    container::{Client, Delegation, Engine, Failed, Invocation, Recipe, Service},
+    container::{Bundle, Client, Delegation, Engine, Failed, Invocation, Recipe, Service},
     tools::Mistake,
 };
 
@@ -18,7 +18,7 @@ pub(crate) enum Measure {
 }
 
 /// Returns the way to create the container that is measured in the place of its client: that of
-/// `docker run`, `podman run` or Compose on this machine.
+/// `docker run`, `podman run`, Compose or an OCI runtime on this machine.
 ///
 /// # Errors
 ///
@@ -48,10 +48,15 @@ pub(crate) fn recipe(
             let service = Service::new(&delegation);
             Recipe::Service(service.map_err(|err| container_failed(&delegation.name, err))?)
         }
+        Client::Runtime if delegation.verb == "run" => {
+            let bundle = Bundle::new(&delegation);
+            Recipe::Bundle(bundle.map_err(|err| container_failed(&delegation.name, err))?)
+        }
         _ => return Ok(None),
     };
     let client = match &recipe {
         Recipe::Run(invocation) => invocation.client().to_owned(),
+        Recipe::Bundle(bundle) => bundle.runtime().to_owned(),
         _ => "Compose".to_owned(),
     };
     Ok(Some(Measured { recipe, name: delegation.name, client }))
@@ -142,10 +147,7 @@ fn way_out(delegation: &Delegation, measure: Measure) -> Option<&'static str> {
         Client::Podman if delegation.name.contains("kube") => {
             "measure each container with `rcap minimize -- podman run`"
         }
-        Client::Runtime => {
-            "record it with `rcap trace`, and try the candidates in process.capabilities of a copy \
-             of the bundle"
-        }
+        Client::Runtime => "measure `run` of the runtime",
         Client::Docker | Client::Podman | Client::Nerdctl | Client::Compose => {
             "record it with `rcap trace`, and try the candidates with --cap-drop ALL and --cap-add"
         }

@@ -68,6 +68,8 @@ pub use judge::{Failure, Weight, refusal};
 pub use layer::Layer;
 #[cfg(feature = "cli")]
 pub use program::{Failed, Program, Setup};
+#[cfg(feature = "cli")]
+pub(crate) use program::{Pass, View};
 pub use search::minimal;
 #[cfg(feature = "cli")]
 pub(crate) use search::minimal_of;

@@ -8,7 +8,7 @@ use std::{
         unix::process::CommandExt,
     },
     path::Path,
-    process::{ExitStatus, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -189,48 +189,88 @@ impl Trial for Program {
         let setup = &self.setup;
         let mut command = program(&setup.words[0]);
         command.args(&setup.words[1..]);
+        let view = View::new(setup.in_place, setup.private_network)?;
+        let check = setup.check.as_ref();
+        let pass = Pass {
+            command,
+            launcher: &launcher,
+            view: &view,
+            check: check.map(|check| (format!("--check '{check}'"), check.clone())),
+            settle: setup.settle,
+            same_output: setup.same_output,
+            limit: attempt.limit,
+        };
+        let mut effects = |threads: &[u32]| view.effects(threads);
+        match pass.observe(&mut self.tracer, &mut *self.cancelled, &mut effects) {
+            Err(Error::Os { op: Op::Execute, source, .. }) if !is_first => {
+                Ok(self.not_executed(&source))
+            }
+            observed => Ok(observed?),
+        }
+    }
+}
+
+/// A run that is recorded and observed.
+pub(crate) struct Pass<'a> {
+    /// The program and its arguments.
+    pub(crate) command: Command,
+    pub(crate) launcher: &'a Launcher,
+    pub(crate) view: &'a View,
+    /// The check that decides whether it works: in words, and for the shell.
+    pub(crate) check: Option<(String, String)>,
+    /// How long the run goes on after the check has succeeded, and what it leaves running after it
+    /// has ended.
+    pub(crate) settle: Duration,
+    /// Whether standard output is compared.
+    pub(crate) same_output: bool,
+    pub(crate) limit: Option<Duration>,
+}
+
+impl Pass<'_> {
+    /// Runs it once. `effects` returns the effects, given the threads that are about to be ended.
+    pub(crate) fn observe(
+        mut self,
+        tracer: &mut Tracer,
+        cancelled: &mut dyn FnMut() -> bool,
+        effects: &mut dyn FnMut(&[u32]) -> crate::Result<Effects>,
+    ) -> crate::Result<Observation> {
         let (capture, [out, err]) = Capture::start().map_err(|err| Op::Fork.thread(err))?;
+        let command = &mut self.command;
         command.stdin(Stdio::null()).stdout(out).stderr(err);
         // Servers that signal their process group at the end do not mean this process.
         command.process_group(0);
-        let view = View::new(setup)?;
-        if let Some(overlay) = &view.overlay {
-            overlay.enter_in(&mut command)?;
+        let overlay = &self.view.overlay;
+        if let Some(overlay) = overlay {
+            overlay.enter_in(command)?;
         }
-        let named = setup.check.as_ref();
-        let mut check = named.map(|command| HealthCheck::new(command).within(view.overlay.clone()));
+        let named = self.check.as_ref();
+        let mut check = named.map(|(_, line)| HealthCheck::new(line).within(overlay.clone()));
         let mut before_end = None;
-        let mut snapshot = |threads: &[u32]| before_end = Some(view.effects(threads));
-        let mut run = Run::new(command, &launcher, &mut *self.cancelled);
+        let mut snapshot = |threads: &[u32]| before_end = Some(effects(threads));
+        let mut run = Run::new(self.command, self.launcher, cancelled);
         run.check = check.as_mut();
-        run.pid_namespace = view.overlay.as_ref().map(|overlay| overlay.pid_namespace());
-        run.settle = Some(setup.settle);
+        run.pid_namespace = overlay.as_ref().map(|overlay| overlay.pid_namespace());
+        run.settle = Some(self.settle);
         run.before_end = Some(&mut snapshot);
-        run.timeout = attempt.limit.or(run.check.is_some().then_some(Duration::from_secs(60)));
-        let ended = match run.record(&mut self.tracer) {
-            Err(Error::Os { op: Op::Execute, source, .. }) if !is_first => {
-                return Ok(self.not_executed(&source));
-            }
-            other => other?,
+        run.timeout = self.limit.or(run.check.is_some().then_some(Duration::from_secs(60)));
+        let ended = run.record(tracer)?;
+        // The result of an interrupted run does not matter.
+        let effects = match before_end {
+            _ if ended.cancelled => Effects::default(),
+            Some(seen) => seen?,
+            None => effects(&[])?,
         };
-        let effects = before_end.unwrap_or_else(|| view.effects(&[]));
         let [out, err] = capture.finish();
         let message = err.last_line().or_else(|| out.last_line()).unwrap_or_default();
-        let output = setup.same_output.then(|| out.output());
-        let notes = notes(&ended, setup);
-        // The result of an interrupted run does not matter.
-        let effects = if ended.cancelled { Effects::default() } else { effects? };
         Ok(Observation {
             end: end(&ended),
             message,
-            check: check
-                .zip(named)
-                .map(|(check, command)| Checked::new(format!("--check '{command}'"), &check)),
-            output,
+            notes: notes(&ended, self.settle, check.is_some()),
+            check: check.zip(named).map(|(check, (words, _))| Checked::new(words.clone(), &check)),
+            output: self.same_output.then(|| out.output()),
             effects,
             lost: ended.recording.lost,
             gap: ended.recording.gaps.first().map(ToString::to_string),
-            notes,
             analysis: ended.recording.analysis,
         })
     }
@@ -245,11 +285,11 @@ fn end(ended: &Ended) -> End {
     }
 }
 
-fn notes(ended: &Ended, setup: &Setup) -> Vec<String> {
-    let seconds = setup.settle.as_secs_f64();
-    let words = match (&setup.check, ended.settled) {
-        (Some(_), true) => format!("each run was stopped {seconds} s after --check had succeeded"),
-        (None, true) => {
+fn notes(ended: &Ended, settle: Duration, is_checked: bool) -> Vec<String> {
+    let seconds = settle.as_secs_f64();
+    let words = match (is_checked, ended.settled) {
+        (true, true) => format!("each run was stopped {seconds} s after --check had succeeded"),
+        (false, true) => {
             format!("remaining processes were stopped {seconds} s after the run (--settle)")
         }
         _ => return Vec::new(),
@@ -270,22 +310,37 @@ impl Checked {
 }
 
 /// The environment of a run on the machine.
-struct View {
+pub(crate) struct View {
     overlay: Option<Arc<Overlay>>,
 }
 
 impl View {
-    fn new(setup: &Setup) -> crate::Result<View> {
-        let overlay = if setup.in_place {
-            None
-        } else {
-            Some(Arc::new(Overlay::new(setup.private_network)?))
-        };
+    pub(crate) fn new(in_place: bool, private_network: bool) -> crate::Result<View> {
+        let overlay = if in_place { None } else { Some(Arc::new(Overlay::new(private_network)?)) };
         Ok(View { overlay })
     }
 
+    /// Replaces the content of a file on the copy.
+    pub(crate) fn replace(&self, path: &Path, content: &[u8]) -> crate::Result<()> {
+        let none = || Op::Write.on(path, io::Error::from(io::ErrorKind::Unsupported));
+        self.overlay.as_ref().ok_or_else(none)?.replace(path, content)
+    }
+
+    /// Starts another program of the run, with this process's privileges.
+    pub(crate) fn spawn(&self, mut command: Command) -> crate::Result<Child> {
+        match &self.overlay {
+            Some(overlay) => overlay.spawn(command),
+            None => command.spawn().map_err(|err| Op::Fork.thread(err)),
+        }
+    }
+
+    /// Returns whether a process has the mounts of the run, and not those of a container in it.
+    pub(crate) fn has(&self, pid: u32) -> bool {
+        self.overlay.as_ref().is_some_and(|overlay| overlay.has(pid))
+    }
+
     /// Returns what the run has changed so far, and its processes.
-    fn effects(&self, threads: &[u32]) -> crate::Result<Effects> {
+    pub(crate) fn effects(&self, threads: &[u32]) -> crate::Result<Effects> {
         let mut effects = Effects::default();
         if let Some(overlay) = &self.overlay {
             let failed = |path: &Path| {

@@ -7,11 +7,15 @@
 
 use std::{
     ffi::{CString, OsString},
-    fs::File,
-    io::{self, Read},
+    fs::{self, File, OpenOptions},
+    io::{self, Read, Write},
     os::{
         fd::{AsFd, BorrowedFd, OwnedFd},
-        unix::{ffi::OsStringExt, process::CommandExt},
+        unix::{
+            ffi::OsStringExt,
+            fs::{MetadataExt, OpenOptionsExt},
+            process::CommandExt,
+        },
     },
     path::{Path, PathBuf},
     process::{Child, Command},
@@ -20,7 +24,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{OFlag, OpenHow, openat2},
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
     sched::{CloneFlags, setns, unshare},
     unistd::chdir,
 };
@@ -127,6 +131,34 @@ impl Overlay {
         self.enter_in(&mut command)?;
         let enter = || setns(&self.processes, CloneFlags::CLONE_NEWPID);
         with_children(enter, || command.spawn().map_err(|err| Op::Fork.thread(err)))
+    }
+
+    /// Replaces the content of a file on the copy.
+    ///
+    /// # Errors
+    ///
+    /// The file does not exist there, or cannot be written.
+    pub(super) fn replace(&self, path: &Path, content: &[u8]) -> Result<()> {
+        let write = || -> io::Result<()> {
+            let init = self.init.as_ref().map_or(0, Child::id);
+            let root = OpenOptions::new()
+                .read(true)
+                .custom_flags(libc::O_PATH | libc::O_DIRECTORY)
+                .open(format!("/proc/{init}/root"))?;
+            // An absolute link leads to a file of the copy, not of the machine.
+            let how = OpenHow::new()
+                .flags(OFlag::O_WRONLY | OFlag::O_TRUNC | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC)
+                .resolve(ResolveFlag::RESOLVE_IN_ROOT | ResolveFlag::RESOLVE_NO_MAGICLINKS);
+            File::from(openat2(&root, path, how)?).write_all(content)
+        };
+        write().map_err(|err| Op::Write.on(path, err))
+    }
+
+    /// Returns whether a process is in the mount namespace of the copy.
+    pub(super) fn has(&self, pid: u32) -> bool {
+        let of_process = fs::metadata(format!("/proc/{pid}/ns/mnt"));
+        let both = of_process.and_then(|one| Ok((one.ino(), self.mounts.metadata()?.ino())));
+        both.is_ok_and(|(one, other)| one == other)
     }
 
     /// The network namespace of the run, if it has one of its own.

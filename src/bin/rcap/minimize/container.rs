@@ -40,7 +40,11 @@ pub(super) fn run(
     };
     let shown = Escaped(recipe.to_string().as_bytes()).to_string();
     let client = Escaped(client.as_bytes());
-    let words = format!("Measuring the container of `{shown}`, not the {client} client.");
+    let other = match recipe {
+        Recipe::Bundle(_) => format!("{client} itself"),
+        _ => format!("the {client} client"),
+    };
+    let words = format!("Measuring the container of `{shown}`, not {other}.");
     fit(&words, io.err)?;
     let mut show = show_progress(request.measure.json);
     signals::catch()?;
@@ -174,6 +178,13 @@ fn report(
             let line = invocation.with_caps(found.minimum);
             // The line is not wrapped, so that it can be pasted.
             writeln!(io.out, "\n{}", Escaped(line.as_bytes()))?;
+        }
+        Recipe::Bundle(bundle) => {
+            let file = Escaped(bundle.configuration().as_os_str().as_encoded_bytes()).to_string();
+            let words = format!("In {file}, replace `capabilities` of `process` by:");
+            writeln!(io.out)?;
+            fit(&words, io.out)?;
+            writeln!(io.out, "\n{:#}", bundle.capabilities(found.minimum))?;
         }
         _ => {}
     }

@@ -27,6 +27,7 @@ tests! {
         three_services_of_one_file,
         the_same_container_as_compose_starts,
         an_override_file_that_cannot_work,
+        one_container_of_a_service,
         nothing_is_left_of_a_project;
 }
 
@@ -267,12 +268,38 @@ fn an_override_file_that_cannot_work() {
         (&["minimize", "--compose", "compose.yaml", "job", "x"], "--compose requires one SERVICE"),
         (&["minimize", "--compose", "nosuch.yaml", "job"], "nosuch.yaml"),
         (&["minimize", "--write", "--", "true"], "--write requires --unit or a service of Compose"),
-        (&["verify", "--", "docker-compose", "run", "job"], "would not measure it"),
+        (&["verify", "--", "docker-compose", "start", "job"], "would not measure it"),
+        (&["minimize", "--", "docker-compose", "run", "--what", "job"], "unknown option --what"),
+        (&["minimize", "--write", "--", "docker-compose", "run", "job"], "--write requires"),
     ] {
         let refused = lab.rcap(args);
         assert_eq!(refused.status, Some(125), "{refused:?}");
         assert!(refused.err.contains(words), "{refused:?}");
     }
+}
+
+/// `docker-compose run` with other settings, compared with what it starts by hand.
+fn one_container_of_a_service() {
+    let dir = directory();
+    let lab = Lab::new(dir.path(), FILE);
+    let script = "touch /data/f && chown $WHO /data/f || exit 1";
+    let run = ["docker-compose", "run", "--rm", "-T", "-e", "WHO=7", "web", "sh", "-c", script];
+    let found = lab.minimum(&[&["--"], &run[..]].concat());
+    assert_eq!(found, ["cap_chown"]);
+    let verified = lab.rcap(&[&["verify", "--"], &run[..]].concat());
+    assert_eq!(verified.status, Some(1), "{verified:?}");
+    assert!(verified.out.contains("Superfluous: "), "{verified:?}");
+    // By hand.
+    for (caps, status) in [("[]", 1), ("[CHOWN]", 0)] {
+        let text =
+            format!("{{services: {{web: {{cap_drop: [ALL], cap_add: {caps}}}}}, version: '3.9'}}");
+        fs::write(lab.project.join("by-hand.yaml"), text).unwrap();
+        let files = ["-f", "compose.yaml", "-f", "by-hand.yaml"];
+        let ended = lab.compose(&[&files[..], &run[1..]].concat());
+        assert_eq!(ended.status, Some(status), "{caps}: {ended:?}");
+        lab.down();
+    }
+    assert_eq!(lab.left(), "");
 }
 
 /// An interrupted measurement removes its project, and the next one removes that of a killed one.

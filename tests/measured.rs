@@ -74,7 +74,7 @@ fn clients_are_refused() {
     let dir = directory();
     #[rustfmt::skip]
     let rows: [(&str, &[&str]); 8] = [
-        ("minimize", &["docker", "compose", "run", "x"]),
+        ("minimize", &["docker", "compose", "start", "x"]),
         ("minimize", &["docker", "-H", "tcp://127.0.0.1:1", "run", "x"]),
         ("minimize", &["nerdctl", "run", "x"]),
         ("minimize", &["systemctl", "--user", "restart", "x"]),

@@ -12,6 +12,7 @@ mod by_runtime;
 mod client;
 mod engine;
 mod invocation;
+mod one_off;
 mod project;
 mod recipe;
 mod service;

@@ -60,6 +60,14 @@ impl Project {
         self.document.get("services")?.get(name)
     }
 
+    /// Changes a service.
+    pub(super) fn change(&mut self, name: &str, change: impl FnOnce(&mut Map<String, Value>)) {
+        let services = self.document.get_mut("services");
+        if let Some(service) = services.and_then(|services| services.get_mut(name)) {
+            change(as_object(service));
+        }
+    }
+
     /// Returns the name of the project, if Compose tells.
     pub(super) fn name(&self) -> Option<&str> {
         self.document.get("name").and_then(Value::as_str)

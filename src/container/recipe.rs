@@ -107,13 +107,13 @@ impl Creation {
     pub(super) fn requires_check(&self) -> bool {
         match self {
             Creation::Run(run) => run.has("detach"),
-            Creation::Service(service) => service.restarts(),
+            Creation::Service(service) => service.is_server(),
         }
     }
 
     /// Returns whether a run without a check has a time limit, because it may be a server.
     pub(super) fn may_be_server(&self) -> bool {
-        matches!(self, Creation::Service(_))
+        matches!(self, Creation::Service(service) if !service.is_one_off())
     }
 }
 

@@ -10,6 +10,7 @@ use std::{
 use super::{
     Delegation, Engine, Failed,
     engine::answer,
+    one_off::OneOff,
     project::{Changes, Project},
 };
 use crate::{CapSet, launch::helper};
@@ -49,29 +50,40 @@ pub struct Service {
     real: String,
     /// The command line, for messages.
     shown: String,
+    /// The settings of `run`, which the project has already.
+    one_off: Option<OneOff>,
     /// The volumes of the dependencies, by their keys in the file: copies, or the real ones.
     shared: BTreeMap<String, String>,
 }
 
 impl Service {
-    /// Returns the service that a command line such as `docker compose up web` starts.
+    /// Returns the service that a command line such as `docker compose up web` or `docker compose run
+    /// web COMMAND` starts.
     ///
     /// # Errors
     ///
     /// The command line or the file is wrong, or does not name one service.
     pub fn new(delegation: &Delegation) -> Result<Service, Failed> {
-        if !matches!(&*delegation.verb, "up" | "create") {
+        if !matches!(&*delegation.verb, "up" | "create" | "run") {
             return Err(Failed::Unfit(format!(
-                "only `up` and `create` of Compose are measured, not `{}`",
+                "only `up`, `create` and `run` of Compose are measured, not `{}`",
                 delegation.verb
             )));
         }
+        let is_run = delegation.verb == "run";
+        let one_off = is_run.then(|| OneOff::new(&delegation.after)).transpose()?;
         let options = Options::of(&delegation.before);
         let directory = options.directory().map_err(|err| Failed::Unfit(err.to_string()))?;
         let mut client = helper(delegation.before.first().map_or("docker", String::as_str));
         client.args(delegation.before.iter().skip(1)).arg("config");
-        let project = Project::new(&answer(client, "docker compose config", None)?)?;
-        let name = service(delegation, &project)?;
+        let mut project = Project::new(&answer(client, "docker compose config", None)?)?;
+        let name = match &one_off {
+            Some(one_off) => named(std::slice::from_ref(&one_off.service), &project)?,
+            None => service(delegation, &project)?,
+        };
+        if let Some(one_off) = &one_off {
+            project.change(&name, |service| one_off.apply(service));
+        }
         let real = match project.name() {
             Some(real) => real.to_owned(),
             None => options.project(&directory),
@@ -86,6 +98,7 @@ impl Service {
             directory,
             real,
             shown,
+            one_off,
             shared: BTreeMap::new(),
         })
     }
@@ -154,9 +167,17 @@ impl Service {
         &self.engine
     }
 
+    /// Returns whether the command line is `run`, whose container is not the one of `up`.
+    pub fn is_one_off(&self) -> bool {
+        self.one_off.is_some()
+    }
+
     /// Returns whether the service is a server, which is not known to work because it ends.
-    pub(super) fn restarts(&self) -> bool {
-        self.project.restarts(&self.name)
+    pub(super) fn is_server(&self) -> bool {
+        match &self.one_off {
+            Some(one_off) => one_off.is_detached(),
+            None => self.project.restarts(&self.name),
+        }
     }
 
     /// Starts the dependencies, with copies of their volumes.
@@ -402,9 +423,14 @@ fn service(delegation: &Delegation, project: &Project) -> Result<String, Failed>
             named.push(word.clone());
         }
     }
+    self::named(&named, project)
+}
+
+/// Returns the service with this name, or the only one of the file.
+fn named(names: &[String], project: &Project) -> Result<String, Failed> {
     let all: Vec<&str> = project.services().collect();
     let list = all.join(", ");
-    match (&*named, &*all) {
+    match (names, &*all) {
         ([name], _) if all.contains(&&**name) => Ok(name.clone()),
         ([name], _) => Err(Failed::Unfit(format!("no service {name}, only {list}"))),
         ([], [only]) => Ok((*only).to_owned()),

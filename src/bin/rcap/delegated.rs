@@ -37,7 +37,7 @@ pub(crate) fn recipe(
     };
     let Some(delegation) = delegation else { return Ok(None) };
     let is_remote = delegation.remote().is_some() || is_remote_by_environment(delegation.client);
-    let starts = ["up", "create"].contains(&&*delegation.verb);
+    let starts = ["up", "create", "run"].contains(&&*delegation.verb);
     let is_docker = delegation.name.starts_with("docker");
     let recipe = match delegation.client {
         _ if is_remote => return Ok(None),

@@ -32,9 +32,13 @@ pub(super) fn run(
     check(request)?;
     let Measured { recipe, name, client } = measured;
     let place = match recipe {
-        Recipe::Service(service) if request.write => Some(compose::place(service)?),
+        Recipe::Service(service) if request.write && !service.is_one_off() => {
+            Some(compose::place(service)?)
+        }
         _ if request.write => {
-            return Err(Mistake::new("--write requires a service of Compose").into());
+            return Err(
+                Mistake::new("--write requires a service that Compose starts with up").into()
+            );
         }
         _ => None,
     };

@@ -23,7 +23,9 @@ use nix::{
 use serde_json::Value;
 
 tests! {
-    Tracing [DOCKER, "docker-compose ip"]:
+    Root [DOCKER, "docker-compose"]:
+        services_of_a_profile;
+    Tracing [DOCKER, "docker-compose"]:
         three_services_of_one_file,
         the_same_container_as_compose_starts,
         an_override_file_that_cannot_work,
@@ -67,7 +69,8 @@ struct Lab {
 impl Lab {
     fn new(dir: &Path, file: &str) -> Lab {
         unshare(CloneFlags::CLONE_NEWNET).unwrap();
-        assert_eq!(ran(Command::new("ip").args("link set lo up".split(' '))).status, Some(0));
+        let up = "ip link set lo up".split(' ');
+        assert_eq!(ran(Command::new("busybox").args(up)).status, Some(0));
         let root = root_file_system(dir);
         for name in ["httpd", "nc", "test", "wget", "ls"] {
             symlink("busybox", root.join("bin").join(name)).unwrap();
@@ -275,6 +278,33 @@ fn an_override_file_that_cannot_work() {
         let refused = lab.rcap(args);
         assert_eq!(refused.status, Some(125), "{refused:?}");
         assert!(refused.err.contains(words), "{refused:?}");
+    }
+}
+
+/// Services whose profiles are not active, one of which has to be built. tests/trixie.sh runs this
+/// test with Compose 2.
+fn services_of_a_profile() {
+    let file = "services:\n\
+        \x20 other: {image: 'rcap-test:1'}\n\
+        \x20 job: {build: built, profiles: [tools], network_mode: none}\n";
+    let dir = directory();
+    let lab = Lab::new(dir.path(), file);
+    fs::create_dir(lab.project.join("built")).unwrap();
+    let text = "FROM rcap-test:1\nCMD [\"chown\", \"5\", \"/tmp\"]\n";
+    fs::write(lab.project.join("built/Dockerfile"), text).unwrap();
+    assert_eq!(lab.minimum(&["--compose", "compose.yaml", "job"]), ["cap_chown"]);
+    let written = lab.rcap(&["minimize", "--compose", "compose.yaml", "--write", "job"]);
+    assert_eq!(written.status, Some(0), "{written:?}");
+    let verified = lab.rcap(&["verify", "--minimal", "--compose", "compose.yaml", "job"]);
+    assert_eq!(verified.status, Some(0), "{verified:?}");
+    assert_eq!(lab.left(), "");
+    // By hand, with the override file.
+    for (caps, status) in [("", 0), ("CHOWN", 1)] {
+        let path = lab.project.join("compose.override.yaml");
+        let text = fs::read_to_string(&path).unwrap();
+        fs::write(path, text.replace(caps, "")).unwrap();
+        let up = lab.compose(&["--profile", "tools", "up", "--exit-code-from", "job", "job"]);
+        assert_eq!(up.status, Some(status), "{up:?}");
     }
 }
 

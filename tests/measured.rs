@@ -5,6 +5,7 @@ mod common;
 use std::{
     fs,
     io::{BufRead, BufReader},
+    os::unix::fs::symlink,
     process::{Command, Stdio},
 };
 
@@ -25,6 +26,7 @@ tests! {
         a_container_and_not_the_client,
         a_server_with_a_health_check,
         the_settings_of_a_container,
+        a_sysctl_for_a_user,
         volumes_are_copied,
         a_recording_from_the_first_instruction,
         processes_that_enter_a_container,
@@ -152,6 +154,45 @@ fn a_file_capability_of_a_user() {
     let found = minimum(&daemon, &[], &args);
     assert_eq!(found, ["cap_chown"]);
     assert!(is_minimal(&daemon, &found, &args));
+}
+
+/// A non-root user gets no capability without a file capability, and none is needed with a sysctl.
+fn a_sysctl_for_a_user() {
+    let dir = directory();
+    let root = root_file_system(dir.path());
+    for name in ["nc", "timeout"] {
+        symlink("busybox", root.join("bin").join(name)).unwrap();
+    }
+    let daemon = Daemon::start(dir.path(), &root);
+    let sysctl = "net.ipv4.ip_unprivileged_port_start";
+    let run = ["--user", "1000", "--network", "none", "--sysctl"];
+    let server = ["rcap-test:1", "sh", "-c", "timeout 1 nc -l -p 80; exit $?"];
+    let own = format!("{sysctl}=1024");
+    let command = [&["docker", "run"], &run[..], &[&own], &server].concat();
+    let found = rcap(&daemon, &[&["minimize", "--expect", "143", "--"], &command[..]].concat());
+    assert_eq!(found.status, Some(0), "{found:?}");
+    assert!(found.out.starts_with("Minimum: none\n"), "{found:?}");
+    let line = format!(
+        "\ndocker run --user 1000 --network none --sysctl '{sysctl}=0' --cap-drop ALL \
+         rcap-test:1 sh -c '{}'\n",
+        server[3]
+    );
+    assert!(found.out.ends_with(&line), "{found:?}");
+    let note = format!("with --sysctl '{sysctl}=0', it requires no capability. The runs prove it.");
+    assert!(found.err.contains(&note), "{found:?}");
+    // A capability without such a sysctl, and a network whose sysctls are those of the host.
+    for words in [
+        &["--network", "none", "rcap-test:1", "chown", "5", "/tmp"][..],
+        &["--network", "host", "rcap-test:1", "ping", "-c", "1", "127.0.0.1"],
+    ] {
+        let run = [&["minimize", "--", "docker", "run", "--user", "1000"], words].concat();
+        let failed = rcap(&daemon, &run);
+        assert_eq!(failed.status, Some(1), "{failed:?}");
+        assert!(failed.err.contains("only by the program's file"), "{failed:?}");
+        let is_host = words.contains(&"host");
+        assert_eq!(failed.err.contains("either)"), is_host, "{failed:?}");
+    }
+    assert_eq!(containers(&daemon), "");
 }
 
 fn volumes_are_copied() {

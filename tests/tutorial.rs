@@ -102,6 +102,7 @@ fn follow(heading: &str, dir: &Path, prepare: impl Fn(&mut Command, &str) -> Str
         let out = ran
             .out
             .replace("rcap-test", "hello")
+            .replace("docker run --network none", "docker run")
             .replace("docker-compose", "docker compose")
             .replace(bin.to_str().unwrap(), "/usr/bin");
         let lines: Vec<&str> = out.lines().collect();

@@ -135,16 +135,35 @@ impl Invocation {
         words
     }
 
+    /// Returns the same with a sysctl(8) of the container, in the place of its own value.
+    pub(super) fn with_sysctl(&self, name: &str, value: &str) -> Option<Invocation> {
+        let is_replaced = |option: &LineOption| {
+            let key = option.value.as_deref().and_then(|value| value.split('=').next());
+            option.name == "sysctl" && key == Some(name)
+        };
+        let mut after = self.words_without(is_replaced);
+        let dashes = after.pop_if(|last| last == "--");
+        after.extend(["--sysctl".to_owned(), format!("{name}={value}")]);
+        after.extend(dashes);
+        after.extend(self.words[self.image..].iter().cloned());
+        let (options, image) = split_options(&after).ok()?;
+        Some(Invocation { options, image, words: after, ..self.clone() })
+    }
+
+    /// Returns the words before the image, without those of some options.
+    fn words_without(&self, is_left_out: impl Fn(&LineOption) -> bool) -> Vec<String> {
+        let words = self.words[..self.image].iter().enumerate().filter(|(at, _)| {
+            let mut here = self.options.iter().filter(|option| option.words.contains(at));
+            !here.any(&is_left_out)
+        });
+        words.map(|(_, word)| word.clone()).collect()
+    }
+
     /// Returns the command line with exactly these capabilities, ready to paste.
     pub fn with_caps(&self, set: CapSet) -> String {
         let mut words = self.before.clone();
         words.push(self.verb.clone());
-        for (at, word) in self.words[..self.image].iter().enumerate() {
-            let mut here = self.options.iter().filter(|option| option.words.contains(&at));
-            if !here.any(|option| CAPS.contains(&&*option.name)) {
-                words.push(word.clone());
-            }
-        }
+        words.extend(self.words_without(|option| CAPS.contains(&&*option.name)));
         // A lone `--` stays before the image.
         let dashes = words.pop_if(|last| last == "--");
         words.extend(cap_options(set));

@@ -68,6 +68,19 @@ impl Project {
         }
     }
 
+    /// Sets a sysctl(8) of a service, in the place of its own value.
+    pub(super) fn set_sysctl(&mut self, service: &str, name: &str, value: &str) {
+        self.change(service, |service| {
+            let all = service.entry("sysctls").or_insert_with(|| json!({}));
+            if let Value::Array(list) = all {
+                list.retain(|one| one.as_str().and_then(|one| one.split('=').next()) != Some(name));
+                list.push(json!(format!("{name}={value}")));
+            } else {
+                as_object(all).insert(name.to_owned(), json!(value));
+            }
+        });
+    }
+
     /// Returns the name of the project, if Compose tells.
     pub(super) fn name(&self) -> Option<&str> {
         self.document.get("name").and_then(Value::as_str)
@@ -193,6 +206,8 @@ fn change_created(created: &mut Value, label: (&str, &str)) {
 
 fn change_service(name: &str, service: &mut Value, changes: &Changes<'_>) {
     let service = as_object(service);
+    // The services that the measured one needs are started whatever their profiles are.
+    service.remove("profiles");
     add_label(service, changes.label);
     if let Some(build) = service.get_mut("build") {
         if let Value::String(context) = build {
@@ -304,7 +319,7 @@ services:
     image: d
     volumes: [dbdata:/d]
     networks: [back]
-  cache: {image: c, networks: {back: null}}
+  cache: {image: c, networks: {back: null}, profiles: [p]}
   other: {image: o, restart: always}
 networks: {back: {name: real}, out: {external: true, name: o}}
 volumes:
@@ -345,6 +360,7 @@ volumes:
         let api = &file["services"]["api"];
         assert_eq!(api["build"], json!({"context": "/src", "labels": {"l": "1"}}));
         assert_eq!((&api["image"], &api["labels"]), (&json!("i-api"), &json!(["a=b", "l=1"])));
+        assert_eq!(file["services"]["cache"]["profiles"], Value::Null);
         // The others restart as ever.
         assert_eq!(file["services"]["other"]["restart"], "always");
         let networks = &file["networks"];

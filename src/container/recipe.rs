@@ -33,13 +33,24 @@ impl Recipe {
             Recipe::Bundle(bundle) => Ok(bundle.most()),
         }
     }
+
+    /// Returns the same with a sysctl(8) of the container, in the place of its own value. Returns
+    /// `None` for a bundle, whose users get ambient capabilities.
+    #[must_use]
+    pub fn with_sysctl(&self, name: &str, value: &str) -> Option<Recipe> {
+        match self {
+            Recipe::Run(run) => run.with_sysctl(name, value).map(Recipe::Run),
+            Recipe::Service(service) => Some(Recipe::Service(service.with_sysctl(name, value))),
+            Recipe::Bundle(_) => None,
+        }
+    }
 }
 
 /// The way in which an engine creates containers with the same options.
 #[derive(Clone, Debug)]
 pub(super) enum Creation {
     Run(Invocation),
-    Service(Service),
+    Service(Box<Service>),
 }
 
 impl Creation {

@@ -50,6 +50,8 @@ pub struct Service {
     real: String,
     /// The command line, for messages.
     shown: String,
+    /// The values of sysctl(8) that are not in the files, and that the project has already.
+    sysctls: Vec<(String, String)>,
     /// The settings of `run`, which the project has already.
     one_off: Option<OneOff>,
     /// The volumes of the dependencies, by their keys in the file: copies, or the real ones.
@@ -74,12 +76,9 @@ impl Service {
         let one_off = is_run.then(|| OneOff::new(&delegation.after)).transpose()?;
         let options = Options::of(&delegation.before);
         let directory = options.directory().map_err(|err| Failed::Unfit(err.to_string()))?;
-        let mut client = helper(delegation.before.first().map_or("docker", String::as_str));
-        client.args(delegation.before.iter().skip(1)).arg("config");
-        let mut project = Project::new(&answer(client, "docker compose config", None)?)?;
-        let name = match &one_off {
-            Some(one_off) => named(std::slice::from_ref(&one_off.service), &project)?,
-            None => service(delegation, &project)?,
+        let (mut project, name) = match &one_off {
+            Some(one_off) => resolved(&delegation.before, std::slice::from_ref(&one_off.service))?,
+            None => resolved(&delegation.before, &services(delegation))?,
         };
         if let Some(one_off) = &one_off {
             project.change(&name, |service| one_off.apply(service));
@@ -99,6 +98,7 @@ impl Service {
             real,
             shown,
             one_off,
+            sysctls: Vec::new(),
             shared: BTreeMap::new(),
         })
     }
@@ -165,6 +165,20 @@ impl Service {
 
     pub(super) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Returns the same with a sysctl(8) of the container, in the place of its own value.
+    pub(super) fn with_sysctl(&self, name: &str, value: &str) -> Service {
+        let mut service = self.clone();
+        service.project.set_sysctl(&self.name, name, value);
+        service.sysctls.push((name.to_owned(), value.to_owned()));
+        service
+    }
+
+    /// Returns the values of sysctl(8) that [`Recipe::with_sysctl`](super::Recipe::with_sysctl) has
+    /// added.
+    pub fn added_sysctls(&self) -> &[(String, String)] {
+        &self.sysctls
     }
 
     /// Returns whether the command line is `run`, whose container is not the one of `up`.
@@ -407,8 +421,29 @@ fn override_of(file: &Path) -> Option<PathBuf> {
     others.filter(|_| is_found).find(|other| other.exists())
 }
 
-/// Returns the service that a command line names, or the only one of the file.
-fn service(delegation: &Delegation, project: &Project) -> Result<String, Failed> {
+/// Returns the project as Compose resolves it, and the service with this name, or the only one.
+///
+/// Compose starts a service that is named even if its profile is not active.
+fn resolved(before: &[String], names: &[String]) -> Result<(Project, String), Failed> {
+    let config = |options: &[String], of: &[&str]| {
+        let mut client = helper(before.first().map_or("docker", String::as_str));
+        client.args(before.iter().skip(1)).args(options).arg("config").args(of);
+        answer(client, "docker compose config", None)
+    };
+    let project = Project::new(&config(&[], &[])?)?;
+    if let Ok(name) = service(names, &project) {
+        return Ok((project, name));
+    }
+    let profiles = config(&[], &["--profiles"])?;
+    let profiles: Vec<String> =
+        profiles.lines().flat_map(|name| ["--profile".to_owned(), name.to_owned()]).collect();
+    let project = Project::new(&config(&profiles, &[])?)?;
+    let name = service(names, &project)?;
+    Ok((project, name))
+}
+
+/// Returns the services that a command line names.
+fn services(delegation: &Delegation) -> Vec<String> {
     let is_valued = |word: &str| {
         ["-t", "--timeout", "--scale", "--exit-code-from", "--attach", "--no-attach", "--pull"]
             .contains(&word)
@@ -423,11 +458,11 @@ fn service(delegation: &Delegation, project: &Project) -> Result<String, Failed>
             named.push(word.clone());
         }
     }
-    self::named(&named, project)
+    named
 }
 
 /// Returns the service with this name, or the only one of the file.
-fn named(names: &[String], project: &Project) -> Result<String, Failed> {
+fn service(names: &[String], project: &Project) -> Result<String, Failed> {
     let all: Vec<&str> = project.services().collect();
     let list = all.join(", ");
     match (names, &*all) {
@@ -486,7 +521,7 @@ mod tests {
         let service = |after: &str, project: &Project| {
             let line = format!("docker-compose up {after}");
             let line: Vec<_> = line.split_whitespace().map(Into::into).collect();
-            service(&Delegation::of(&line).unwrap(), project).ok()
+            service(&services(&Delegation::of(&line).unwrap()), project).ok()
         };
         assert_eq!(service("-d --scale b=1 a", &two).as_deref(), Some("a"));
         assert_eq!(service("", &one).as_deref(), Some("a"));

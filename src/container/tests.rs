@@ -94,6 +94,20 @@ fn the_arguments_of_a_run() {
 }
 
 #[test]
+fn a_sysctl_in_the_place_of_its_own() {
+    #[rustfmt::skip]
+    let rows = [
+        ("docker run web",                                "docker run --sysctl 'a.b=0' --cap-drop ALL web"),
+        ("docker run --sysctl a.b=1 --rm -- web --sysctl x", "docker run --rm --sysctl 'a.b=0' --cap-drop ALL -- web --sysctl x"),
+        ("docker run --sysctl=a.bc=1 web",                "docker run '--sysctl=a.bc=1' --sysctl 'a.b=0' --cap-drop ALL web"),
+    ];
+    for (text, want) in rows {
+        let changed = invocation(text).with_sysctl("a.b", "0").unwrap();
+        assert_eq!(changed.with_caps(CapSet::empty()), want);
+    }
+}
+
+#[test]
 fn the_own_options_of_a_container() {
     let own = invocation("docker run -d --cap-drop ALL --cap-add KILL --privileged web");
     let own = own.create(None, "l", &BTreeMap::new(), false).join(" ");

@@ -116,7 +116,7 @@ impl Container {
     ) -> Result<Container, Failed> {
         let creation = match recipe {
             Recipe::Run(run) => Creation::Run(run),
-            Recipe::Service(service) => Creation::Service(service),
+            Recipe::Service(service) => Creation::Service(Box::new(service)),
             Recipe::Bundle(bundle) => {
                 let trial = ByRuntime::new(bundle, most, setup, &options, cancelled)?;
                 return Ok(Container { way: Way::Runtime(Box::new(trial)) });

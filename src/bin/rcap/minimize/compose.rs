@@ -32,7 +32,17 @@ pub(super) fn lines(service: &Service, found: &Found, io: &mut Io<'_>) -> Result
     for line in Format::Compose.export(&Settings::new(found.minimum), &target)?.text.lines() {
         writeln!(io.out, "    {line}")?;
     }
+    if !service.added_sysctls().is_empty() {
+        writeln!(io.out, "\nand set:\n\n{}", sysctls(service).trim_end())?;
+    }
     Ok(())
+}
+
+/// Returns the lines of a service that set what [`Service::added_sysctls`] returns.
+fn sysctls(service: &Service) -> String {
+    let line = |(name, value): &(String, String)| format!("      {name}: \"{value}\"\n");
+    let lines: String = service.added_sysctls().iter().map(line).collect();
+    if lines.is_empty() { lines } else { format!("    sysctls:\n{lines}") }
 }
 
 /// Returns the place for an override file.
@@ -82,7 +92,11 @@ pub(super) fn write(
     let verdicts = found.verdicts().into_iter();
     let comments: String =
         verdicts.filter(|one| found.minimum.contains(one.cap)).map(comment).collect();
-    let text = format!("# Capabilities measured by `rcap minimize`:\n{comments}{}\n", written.text);
+    let text = format!(
+        "# Capabilities measured by `rcap minimize`:\n{comments}{}\n{}",
+        written.text,
+        sysctls(service)
+    );
     // The new file belongs to the owner of the Compose file, who can also read it.
     let like = service.files().first().and_then(|file| File::open(file).ok());
     place

@@ -4,12 +4,15 @@
 use std::io::Write;
 
 use rcap::{
-    CapSet,
+    Cap, CapSet,
     container::{self, Container, Recipe},
     launch::attainable,
-    settings::{Settings, Target},
+    settings::{Settings, Target, shell_word},
     tools::{Escaped, Mistake, signals, table::fit},
-    trace::minimize::{Found, Minimizer, Run, Stop, Unfit},
+    trace::{
+        Meaning,
+        minimize::{Found, Minimizer, Run, Stop, Unfit},
+    },
 };
 
 use super::{
@@ -18,6 +21,7 @@ use super::{
     print::Network,
     print_found, settings, show_progress,
 };
+use crate::new_file;
 
 /// Searches with containers of this recipe.
 ///
@@ -31,17 +35,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     check(request)?;
     let Measured { recipe, name, client } = measured;
-    let place = match recipe {
-        Recipe::Service(service) if request.write && !service.is_one_off() => {
-            Some(compose::place(service)?)
-        }
-        _ if request.write => {
-            return Err(
-                Mistake::new("--write requires a service that Compose starts with up").into()
-            );
-        }
-        _ => None,
-    };
+    let place = place(request, recipe)?;
     let shown = Escaped(recipe.to_string().as_bytes()).to_string();
     let client = Escaped(client.as_bytes());
     let other = match recipe {
@@ -50,31 +44,22 @@ pub(super) fn run(
     };
     let words = format!("Measuring the container of `{shown}`, not {other}.");
     fit(&words, io.err)?;
-    let mut show = show_progress(request.measure.json);
     signals::catch()?;
-    let withheld = request.drop.unwrap_or_default();
-    let most = recipe.most().map_err(|err| delegated::container_failed(name, err))?;
-    let (most, all) = (most - withheld, attainable()? - withheld);
-    let (mut found, mut ended, way) = search(request, measured, most, io, &mut show)?;
-    if let (true, Err(Stop::Unfit(Unfit::Fails { failures, message }))) = (most != all, &ended) {
-        let failure = failures.first().map(|failure| failure.with_message(message));
-        let failure = Escaped(failure.unwrap_or_default().as_bytes()).to_string();
-        let words = format!("With the default capabilities, {failure}. Trying all capabilities.");
-        fit(&words, io.err)?;
-        (found, ended, _) = search(request, measured, all, io, &mut show)?;
-    }
+    let Searched { found, ended, way, sysctls, recipe } = search_in_turn(request, measured, io)?;
     let exit = match ended {
         Err(Stop::Failed(err)) => return Err(delegated::container_failed(name, err)),
-        Err(Stop::Unfit(unfit)) => return Err(Failure::No(unfit_words(&unfit, way))),
+        Err(Stop::Unfit(unfit)) => return Err(Failure::No(unfit_words(&unfit, way, sysctls))),
         Err(_) => Exit::INTERRUPTED,
         Ok(()) => Exit::SUCCESS,
     };
-    report(request, recipe, &found, io)?;
-    if let (true, false, Some(way)) = (found.proved, found.minimum.is_empty(), &way) {
-        let words = format!("\nNote: {}. The runs prove it.", Escaped(way.as_bytes()));
-        fit(&words, io.err)?;
+    report(request, &recipe, &found, io)?;
+    if !found.proved {
+        return Ok(exit);
     }
-    if let (true, Recipe::Service(service)) = (found.proved, recipe) {
+    if let Some(words) = proof(&found, way, sysctls) {
+        fit(&format!("\nNote: {}. The runs prove it.", Escaped(words.as_bytes())), io.err)?;
+    }
+    if let Recipe::Service(service) = &recipe {
         if let Some(place) = &place {
             compose::write(service, place, &found)?;
             let path = place.path().display().to_string();
@@ -87,16 +72,93 @@ pub(super) fn run(
     Ok(exit)
 }
 
+/// Returns the place for the file of `--write`.
+fn place(request: &MinimizeRequest, recipe: &Recipe) -> Result<Option<new_file::Target>, Failure> {
+    match recipe {
+        _ if !request.write => Ok(None),
+        Recipe::Service(service) if !service.is_one_off() => compose::place(service).map(Some),
+        _ => Err(Mistake::new("--write requires a service that Compose starts with up").into()),
+    }
+}
+
+/// Searches with the default capabilities, with all if the container does not work with those, and
+/// with other values of sysctl(8) if its user gets none.
+fn search_in_turn(
+    request: &MinimizeRequest,
+    measured: &Measured,
+    io: &mut Io<'_>,
+) -> Result<Searched, Failure> {
+    let mut show = show_progress(request.measure.json);
+    let Measured { recipe, name, .. } = measured;
+    let withheld = request.drop.unwrap_or_default();
+    let most = recipe.most().map_err(|err| delegated::container_failed(name, err))?;
+    let (most, all) = (most - withheld, attainable()? - withheld);
+    let mut searched = search(request, name, recipe, most, io, &mut show)?;
+    if let (true, Some(failure)) = (most != all, searched.failure()) {
+        let failure = Escaped(failure.as_bytes());
+        let words = format!("With the default capabilities, {failure}. Trying all capabilities.");
+        fit(&words, io.err)?;
+        searched = search(request, name, recipe, all, io, &mut show)?;
+    }
+    if let (Some(_), Some(_)) = (searched.failure(), &searched.way)
+        && let Some((other, options)) = with_sysctls(recipe, &searched.found)
+    {
+        fit(&format!("Trying {options}, with which the capability is not required."), io.err)?;
+        let again = search(request, name, &other, most, io, &mut show);
+        searched.sysctls = Some(options);
+        // The engine may refuse the option.
+        if let Ok(again) = again
+            && again.failure().is_none()
+            && !matches!(again.ended, Err(Stop::Failed(_)))
+        {
+            searched = Searched { sysctls: searched.sysctls, ..again };
+        }
+    }
+    Ok(searched)
+}
+
+/// The values of sysctl(8) with which a container requires no capability, and that capability.
+const SYSCTLS: [(Cap, &str, &str); 2] = [
+    (Cap::NET_BIND_SERVICE, "net.ipv4.ip_unprivileged_port_start", "0"),
+    (Cap::NET_RAW, "net.ipv4.ping_group_range", "0 2147483647"),
+];
+
+/// Returns the recipe with the values of sysctl(8) that make up for the capabilities that runs were
+/// refused, and these as options.
+fn with_sysctls(recipe: &Recipe, found: &Found) -> Option<(Recipe, String)> {
+    let needs = found.runs.iter().flat_map(|run| &run.needs);
+    let refused = needs.filter(|need| need.meaning == Meaning::Missing);
+    let refused: CapSet = refused.map(|need| need.cap).collect();
+    let mut options = Vec::new();
+    let mut changed = recipe.clone();
+    for (_, name, value) in SYSCTLS.iter().filter(|(cap, ..)| refused.contains(*cap)) {
+        changed = changed.with_sysctl(name, value)?;
+        options.push(format!("--sysctl {}", shell_word(&format!("{name}={value}"))));
+    }
+    (!options.is_empty()).then(|| (changed, options.join(" ")))
+}
+
 /// Returns the reason for a missing minimum, and for a non-root user the ways to a capability and to
 /// do without one.
-fn unfit_words(unfit: &Unfit, way: Option<String>) -> String {
+fn unfit_words(unfit: &Unfit, way: Option<String>, sysctls: Option<String>) -> String {
     match (unfit, way) {
-        (Unfit::Fails { .. }, Some(way)) => format!(
-            "{unfit} ({way}; a port below 1024 requires none with --sysctl \
-             net.ipv4.ip_unprivileged_port_start=0, and ping requires none with --sysctl \
-             net.ipv4.ping_group_range='0 2147483647')"
-        ),
+        (Unfit::Fails { .. }, Some(way)) => {
+            let tried = sysctls.map(|options| format!("; it does not work with {options} either"));
+            format!("{unfit} ({way}{})", tried.unwrap_or_default())
+        }
         _ => unfit.to_string(),
+    }
+}
+
+/// Returns the way in which the user of a container gets the capabilities of the minimum, or does
+/// without.
+fn proof(found: &Found, way: Option<String>, sysctls: Option<String>) -> Option<String> {
+    match sysctls {
+        Some(options) => {
+            let which = if found.minimum.is_empty() { "no" } else { "no other" };
+            Some(format!("with {options}, it requires {which} capability"))
+        }
+        None => way.filter(|_| !found.minimum.is_empty()),
     }
 }
 
@@ -132,13 +194,31 @@ pub(crate) fn warn_of_shared(
     Ok(())
 }
 
-/// The result, the reason for which the search ended without a proof, and the way in which a user
-/// other than root gets a capability.
-type Searched = (Found, Result<(), Stop<container::Failed>>, Option<String>);
+/// The result of a search.
+struct Searched {
+    found: Found,
+    /// The reason for which the search ended without a proof.
+    ended: Result<(), Stop<container::Failed>>,
+    /// The way in which a user other than root gets a capability.
+    way: Option<String>,
+    /// Options with which such a user requires no capability.
+    sysctls: Option<String>,
+    recipe: Recipe,
+}
+
+impl Searched {
+    /// Returns the reason for which the container does not work at all, in words.
+    fn failure(&self) -> Option<String> {
+        let Err(Stop::Unfit(Unfit::Fails { failures, message })) = &self.ended else { return None };
+        let first = failures.first().map(|failure| failure.with_message(message));
+        Some(first.unwrap_or_default())
+    }
+}
 
 fn search(
     request: &MinimizeRequest,
-    measured: &Measured,
+    name: &str,
+    recipe: &Recipe,
     most: CapSet,
     io: &mut Io<'_>,
     progress: &mut dyn FnMut(&Run),
@@ -146,8 +226,8 @@ fn search(
     let setup = request.measure.judging.container();
     let cancelled = Box::new(|| signals::caught().is_some());
     let options = request.measure.recording.options(true);
-    let container = Container::new(measured.recipe.clone(), most, setup, options, cancelled);
-    let container = container.map_err(|err| delegated::container_failed(&measured.name, err))?;
+    let container = Container::new(recipe.clone(), most, setup, options, cancelled);
+    let container = container.map_err(|err| delegated::container_failed(name, err))?;
     warn_of_shared("rcap minimize", &container, io)?;
     let most = container.most();
     let way = container.way_of_user();
@@ -161,7 +241,8 @@ fn search(
     }
     let mut minimizer = Minimizer::new(plan, container);
     let ended = minimizer.search(progress);
-    Ok((minimizer.found(), ended, way))
+    let (found, recipe) = (minimizer.found(), recipe.clone());
+    Ok(Searched { found, ended, way, sysctls: None, recipe })
 }
 
 /// Prints the result, and the command line or the lines of the Compose file with the minimum.
@@ -177,6 +258,7 @@ fn report(
     let to = request.settings.to;
     match recipe {
         _ if to.is_some() => {}
+        Recipe::Service(_) if request.write => {}
         Recipe::Service(service) => compose::lines(service, found, io)?,
         Recipe::Run(invocation) => {
             let line = invocation.with_caps(found.minimum);

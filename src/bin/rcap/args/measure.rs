@@ -231,11 +231,6 @@ pub(crate) struct MeasureOptions {
     pub(crate) judging: Judging,
     #[command(flatten)]
     pub(crate) service: UnitOptions,
-    /// Print one JSON object
-    #[arg(long)]
-    pub(crate) json: bool,
-    #[command(flatten)]
-    pub(crate) recording: Recording,
     /// The program and its arguments, or the service of --compose
     #[arg(
         value_name = "PROGRAM",
@@ -292,6 +287,11 @@ pub(crate) struct MinimizeRequest {
     pub(crate) drop: Option<CapSet>,
     #[command(flatten)]
     pub(crate) settings: SettingsFormat,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) recording: Recording,
 }
 
 /// `rcap verify`
@@ -327,6 +327,11 @@ pub(crate) struct VerifyRequest {
     /// Do not count these capabilities as missing when they are refused
     #[arg(long, value_name = "CAPS", overrides_with = "tolerate", value_parser = values::caps)]
     pub(crate) tolerate: Option<CapSet>,
+    /// Print one JSON object
+    #[arg(long)]
+    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) recording: Recording,
 }
 
 impl Request for MinimizeRequest {}

@@ -65,7 +65,7 @@ pub(super) fn run(
             let path = place.path().display().to_string();
             fit(&format!("\nWrote {}.", Escaped(path.as_bytes())), io.err)?;
         }
-        if !request.measure.json && request.settings.to.is_none() {
+        if !request.json && request.settings.to.is_none() {
             compose::next(request, &found, io)?;
         }
     }
@@ -88,7 +88,7 @@ fn search_in_turn(
     measured: &Measured,
     io: &mut Io<'_>,
 ) -> Result<Searched, Failure> {
-    let mut show = show_progress(request.measure.json);
+    let mut show = show_progress(request.json);
     let Measured { recipe, name, .. } = measured;
     let withheld = request.drop.unwrap_or_default();
     let most = recipe.most().map_err(|err| delegated::container_failed(name, err))?;
@@ -225,7 +225,7 @@ fn search(
 ) -> Result<Searched, Failure> {
     let setup = request.measure.judging.container();
     let cancelled = Box::new(|| signals::caught().is_some());
-    let options = request.measure.recording.options(true);
+    let options = request.recording.options(true);
     let container = Container::new(recipe.clone(), most, setup, options, cancelled);
     let container = container.map_err(|err| delegated::container_failed(name, err))?;
     warn_of_shared("rcap minimize", &container, io)?;

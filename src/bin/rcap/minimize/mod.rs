@@ -60,7 +60,7 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
             "warning: with --in-place, a run sees what earlier ones did; --reset undoes that",
         )?;
     }
-    let mut show = show_progress(request.measure.json);
+    let mut show = show_progress(request.json);
     signals::catch()?;
     let (mut found, mut ended) = search(request, request.net, &mut show)?;
     let mut network = if request.net { Network::Compared } else { Network::Shared };
@@ -121,7 +121,7 @@ fn minimizer(
     plan.strict = request.strict;
     plan.stateful = request.in_place;
     let cancelled = Box::new(|| signals::caught().is_some());
-    let program = Program::new(setup, &request.measure.recording.options(true), cancelled)?;
+    let program = Program::new(setup, &request.recording.options(true), cancelled)?;
     plan.unseen = program.unseen();
     Ok(Minimizer::new(plan, program))
 }
@@ -133,7 +133,7 @@ fn print_found(
     network: Network,
     io: &mut Io<'_>,
 ) -> Result<bool, Failure> {
-    if request.measure.json {
+    if request.json {
         writeln!(io.out, "{}", print::json(&request.measure.program, found))?;
         return Ok(false);
     }

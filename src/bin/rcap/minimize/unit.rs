@@ -37,7 +37,7 @@ pub(super) fn run(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Res
     }
     let failed = |err| failed(name, err);
     let conditions =
-        request.measure.service.conditions(&request.measure.judging, &request.measure.recording);
+        request.measure.service.conditions(&request.measure.judging, &request.recording);
     let say = ["rcap minimize", "Measuring"];
     let session = open(request.measure.service.yes, name, conditions, say, io)?;
     let is_recorded = session.is_recorded();
@@ -49,7 +49,7 @@ pub(super) fn run(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Res
         plan.unseen = most;
     }
     let mut minimizer = Minimizer::new(plan, &mut service);
-    let ended = minimizer.search(&mut show_progress(request.measure.json));
+    let ended = minimizer.search(&mut show_progress(request.json));
     let found = minimizer.found();
     let settings = service.settings(found.minimum);
     let session = service.into_session();
@@ -95,7 +95,7 @@ fn report(
     io: &mut Io<'_>,
 ) -> Result<(), Failure> {
     let path = answer.drop_in.path().display().to_string();
-    if request.measure.json {
+    if request.json {
         let mut value = print::json(&[format!("--unit={}", answer.id).into()], found);
         value["unit"] = json!({
             "name": answer.id,

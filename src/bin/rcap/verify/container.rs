@@ -26,7 +26,7 @@ pub(super) fn subject(
     fit(&format!("Verifying the container of `{shown}`."), io.err)?;
     signals::catch()?;
     let cancelled = Box::new(|| signals::caught().is_some());
-    let options = request.measure.recording.options(true);
+    let options = request.recording.options(true);
     let (recipe, setup) = (measured.recipe.clone(), request.measure.judging.container());
     let trial = Container::as_given(recipe, setup, options, cancelled);
     let trial = trial.map_err(|err| container_failed(&measured.name, err))?;

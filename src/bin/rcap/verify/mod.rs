@@ -89,7 +89,7 @@ fn verify<T: Trial>(
     plan.unseen = unseen;
     plan.stateful = is_stateful;
     let mut minimizer = Minimizer::new(plan, trial);
-    let mut show = show_progress(request.measure.json);
+    let mut show = show_progress(request.json);
     let verified = if request.minimal {
         minimizer.verify_minimal(&mut show)
     } else {
@@ -105,7 +105,7 @@ fn verify<T: Trial>(
         Err(_) => return Ok(Exit::INTERRUPTED),
     };
     drop(minimizer);
-    if request.measure.json {
+    if request.json {
         writeln!(io.out, "{}", print::json(words, &verified))?;
     } else {
         let mut text = Vec::new();
@@ -149,6 +149,6 @@ fn program(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Subject<Program>,
     }
     signals::catch()?;
     let cancelled = Box::new(|| signals::caught().is_some());
-    let trial = Program::new(setup, &request.measure.recording.options(true), cancelled)?;
+    let trial = Program::new(setup, &request.recording.options(true), cancelled)?;
     Ok(Subject { given, unseen: trial.unseen(), trial, is_stateful: false })
 }

@@ -23,7 +23,7 @@ pub(super) fn subject(
     ];
     UnitOptions::check(&request.measure.judging, &others)?;
     let conditions =
-        request.measure.service.conditions(&request.measure.judging, &request.measure.recording);
+        request.measure.service.conditions(&request.measure.judging, &request.recording);
     let session =
         open(request.measure.service.yes, name, conditions, ["rcap verify", "Verifying"], io)?;
     let is_recorded = session.is_recorded();

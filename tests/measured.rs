@@ -32,6 +32,7 @@ tests! {
         processes_that_enter_a_container,
         nothing_is_left_behind;
     Tracing ["busybox conmon crun mount podman tar umount unshare"]: a_container_of_podman;
+    Tracing ["busybox conmon crun mount podman runc tar unshare"]: a_pod_of_podman;
     Tracing [DOCKER, "setcap"]: a_file_capability_of_a_user;
 }
 
@@ -297,6 +298,65 @@ fn a_container_of_podman() {
     assert_eq!(lines[2..4], ["fails", "passes"]);
     // Never the client in the place of a container that did not start, and nothing is left.
     assert_eq!(lines.last(), Some(&"failed 125"), "{ran:?}");
+}
+
+/// A pod whose container ends, one that is a server, and two containers in one pod.
+const PODS: [(&str, &str); 3] = [
+    ("job", "[/bin/sh, -c, 'touch /tmp/f; chown 5 /tmp/f']"),
+    ("server", "[/bin/sh, -c, 'touch /tmp/f; chown 5 /tmp/f && touch /tmp/ready; sleep 1000']"),
+    ("two", "[/bin/cat]}, {name: d, image: 'localhost/rcap-test:1'"),
+];
+
+/// `podman kube play`, compared with what it starts by hand.
+fn a_pod_of_podman() {
+    let dir = directory();
+    let root = root_file_system(dir.path());
+    // The first process of a pod ends on a signal that it handles.
+    fs::write(root.join("end"), "trap 'exit 0' TERM\nsleep 1000 & wait\n").unwrap();
+    let configuration = "[engine]\ninfra_image = \"localhost/rcap-pause:1\"\n[containers]\n\
+        default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\npids_limit = 0\n";
+    fs::write(dir.path().join("conf"), configuration).unwrap();
+    for (name, command) in PODS {
+        let policy = if name == "job" { "Never" } else { "Always" };
+        let text = format!(
+            "kind: Pod\nmetadata: {{name: {name}}}\nspec:\n  restartPolicy: {policy}\n  \
+             hostNetwork: true\n  containers: [{{name: c, image: 'localhost/rcap-test:1', \
+             command: {command}}}]\n"
+        );
+        fs::write(dir.path().join(format!("{name}.yaml")), text).unwrap();
+    }
+    let script = "set -e; cd $0; mount --make-rprivate /\n\
+        runtime=runc; if [ -e /sys/fs/cgroup/cgroup.controllers ]; then runtime=crun; fi\n\
+        set -- podman --root $0/store --runroot $0/run --storage-driver vfs \
+            --cgroup-manager cgroupfs --runtime $runtime\n\
+        tar -C rootfs -c . | \"$@\" import - rcap-test:1 >/dev/null 2>&1\n\
+        tar -C rootfs -c . | \"$@\" import --change 'ENTRYPOINT [\"/bin/sh\",\"/end\"]' - \
+            rcap-pause:1 >/dev/null 2>&1\n\
+        $RCAP minimize --json -- \"$@\" kube play job.yaml\n\
+        $RCAP minimize --json --check-in 'cat /tmp/ready' -- \"$@\" play kube server.yaml\n\
+        for name in server two; do\n\
+            $RCAP minimize -- \"$@\" kube play $name.yaml 2>&1 >/dev/null | tail -n 1\n\
+        done\n\
+        for add in '' CHOWN; do\n\
+            sed \"s/name: c,/&  securityContext: {capabilities: {drop: [ALL], add: [$add]}},/\" \
+                job.yaml >hand.yaml\n\
+            \"$@\" kube play hand.yaml >/dev/null; \"$@\" wait job-c; \"$@\" pod rm -f -t 0 job >/dev/null\n\
+        done\n\
+        echo left: $(\"$@\" pod ls --quiet; \"$@\" ps --all --quiet)\n";
+    let mut command = Command::new("unshare");
+    command.env("RCAP", program("rcap").get_program());
+    command.env("CONTAINERS_CONF", dir.path().join("conf"));
+    let ran = ran(command.args(["-m", "-n", "sh", "-c", script]).arg(dir.path()));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    for found in &lines[..2] {
+        let found: Value = serde_json::from_str(found).unwrap();
+        let result = (&found["minimum"], &found["proved"]);
+        assert_eq!(result, (&serde_json::json!(["cap_chown"]), &true.into()));
+    }
+    assert!(lines[2].contains("--check-in"), "{ran:?}");
+    assert!(lines[3].contains("not exactly one container"), "{ran:?}");
+    assert_eq!(lines[4..], ["1", "0", "left:"], "{ran:?}");
 }
 
 /// Returns the capabilities that a report has as candidates: those of the program, and those of

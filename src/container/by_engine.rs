@@ -154,7 +154,7 @@ impl ByEngine {
     pub(super) fn way_of_user(&self) -> Option<String> {
         let user = self.user.as_ref()?;
         let way = if self.engine.is_podman() {
-            "gets the capabilities of --cap-add as ambient ones in Podman, without a change of the image"
+            "gets the capabilities that are added as ambient ones in Podman, without a change of the image"
         } else {
             "gets a capability in Docker only by the program's file (setcap in the image), because \
              Docker sets no ambient capabilities"
@@ -260,6 +260,7 @@ fn unknown(message: &str, set: CapSet) -> Option<CapSet> {
 struct Created<'a> {
     engine: &'a Engine,
     id: String,
+    pod: Option<String>,
 }
 
 impl Created<'_> {
@@ -270,14 +271,20 @@ impl Created<'_> {
         copies: &BTreeMap<String, String>,
         is_checked: bool,
     ) -> Result<Created<'a>, Failed> {
-        let id = recipe.create(engine, caps, copies, is_checked)?;
-        Ok(Created { engine, id })
+        // A pod is left even if its container cannot be created.
+        let mut created = Created { engine, id: String::new(), pod: recipe.pod() };
+        created.id = recipe.create(engine, caps, copies, is_checked)?;
+        Ok(created)
     }
 }
 
 impl Drop for Created<'_> {
     fn drop(&mut self) {
-        self.engine.remove(&self.id);
+        if let Some(pod) = &self.pod {
+            self.engine.remove_pod(pod);
+        } else if !self.id.is_empty() {
+            self.engine.remove(&self.id);
+        }
     }
 }
 

@@ -130,6 +130,11 @@ impl Engine {
         let _ = self.output(&[&["rm", "--force", "--volumes"], now, &["--", id]].concat());
     }
 
+    /// Removes a pod and its containers, even if they are running.
+    pub(super) fn remove_pod(&self, name: &str) {
+        let _ = self.output(&["pod", "rm", "--force", "--time=0", "--", name]);
+    }
+
     pub(super) fn remove_volume(&self, name: &str) {
         let _ = self.output(&["volume", "rm", "--force", "--", name]);
     }
@@ -194,6 +199,16 @@ impl Engine {
         let containers = ["ps", "--all", "--no-trunc"];
         for id in owned(&containers, "--type=container", ".Config.Labels")? {
             self.remove(&id);
+        }
+        if self.is_podman {
+            let pods = self.output(&["pod", "ls", "--quiet", &filter])?;
+            for id in pods.lines() {
+                let format = format!("--format={{{{index .Labels \"{LABEL}\"}}}}");
+                let owner = self.output(&["pod", "inspect", &format, "--", id]);
+                if owner.is_ok_and(|owner| is_owned(&owner)) {
+                    self.remove_pod(id);
+                }
+            }
         }
         for name in owned(&["volume", "ls"], "--type=volume", ".Labels")? {
             self.remove_volume(&name);

@@ -4,7 +4,7 @@
 //! `docker run` is a client: the container is a child of the engine, so a recording of the client
 //! and its descendants shows nothing of the container. [`Delegation::of`] recognizes such a command
 //! line, and a [`Recipe`] has the way to create its container: [`Invocation`] for `docker run`,
-//! [`Service`] for Compose, and [`Bundle`] for an OCI runtime. [`Container`] runs such containers with given capabilities.
+//! [`Service`] for Compose, [`Manifest`] for `podman kube play`, and [`Bundle`] for an OCI runtime. [`Container`] runs such containers with given capabilities.
 
 mod bundle;
 mod by_engine;
@@ -12,6 +12,7 @@ mod by_runtime;
 mod client;
 mod engine;
 mod invocation;
+mod manifest;
 mod one_off;
 mod project;
 mod recipe;
@@ -24,6 +25,7 @@ pub use client::{Client, Delegation, is_remote};
 pub use engine::{Engine, Failed};
 pub use invocation::Invocation;
 use invocation::bare;
+pub use manifest::Manifest;
 pub use recipe::Recipe;
 pub use service::Service;
 pub use trial::{Container, Setup};

@@ -1,10 +1,11 @@
-//! The ways in which a container is created: by `docker run`, by Compose, and by an OCI runtime.
+//! The ways in which a container is created: by `docker run`, by Compose, by `podman kube play`, and
+//! by an OCI runtime.
 
 use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
-use super::{Bundle, Engine, Failed, Invocation, Service};
+use super::{Bundle, Engine, Failed, Invocation, Manifest, Service, manifest};
 use crate::CapSet;
 
 /// The way in which containers with the same options are created.
@@ -15,6 +16,8 @@ pub enum Recipe {
     Run(Invocation),
     /// A service of a Compose file.
     Service(Service),
+    /// The container of a pod that Podman plays.
+    Manifest(Manifest),
     /// A bundle that an OCI runtime runs.
     Bundle(Bundle),
 }
@@ -30,18 +33,21 @@ impl Recipe {
         match self {
             Recipe::Run(run) => run.most().map_err(|err| Failed::Unfit(err.to_string())),
             Recipe::Service(service) => service.most(),
+            Recipe::Manifest(manifest) => {
+                manifest.most().map_err(|err| Failed::Unfit(err.to_string()))
+            }
             Recipe::Bundle(bundle) => Ok(bundle.most()),
         }
     }
 
     /// Returns the same with a sysctl(8) of the container, in the place of its own value. Returns
-    /// `None` for a bundle, whose users get ambient capabilities.
+    /// `None` for a pod and a bundle, whose users get ambient capabilities.
     #[must_use]
     pub fn with_sysctl(&self, name: &str, value: &str) -> Option<Recipe> {
         match self {
             Recipe::Run(run) => run.with_sysctl(name, value).map(Recipe::Run),
             Recipe::Service(service) => Some(Recipe::Service(service.with_sysctl(name, value))),
-            Recipe::Bundle(_) => None,
+            Recipe::Manifest(_) | Recipe::Bundle(_) => None,
         }
     }
 }
@@ -51,6 +57,7 @@ impl Recipe {
 pub(super) enum Creation {
     Run(Invocation),
     Service(Box<Service>),
+    Manifest(Box<Manifest>),
 }
 
 impl Creation {
@@ -58,13 +65,19 @@ impl Creation {
         match self {
             Creation::Run(run) => Engine::new(&run.before),
             Creation::Service(service) => service.engine().clone(),
+            Creation::Manifest(manifest) => manifest.engine(),
         }
+    }
+
+    /// Returns the name of the pod that each run has.
+    pub(super) fn pod(&self) -> Option<String> {
+        matches!(self, Creation::Manifest(_)).then(manifest::pod_name)
     }
 
     /// Prepares the runs, after which [`Engine::remove_own`] has to follow.
     pub(super) fn prepare(&mut self, uses_real_volumes: bool) -> Result<(), Failed> {
         match self {
-            Creation::Run(_) => Ok(()),
+            Creation::Run(_) | Creation::Manifest(_) => Ok(()),
             Creation::Service(service) => service.start_dependencies(uses_real_volumes),
         }
     }
@@ -87,13 +100,14 @@ impl Creation {
                 Ok(text.lines().last().unwrap_or_default().trim().to_owned())
             }
             Creation::Service(service) => service.create(caps, copies, is_checked),
+            Creation::Manifest(manifest) => manifest.create(engine, caps, copies),
         }
     }
 
     /// Returns the named volumes that each run gets a copy of, given the facts of a container.
     pub(super) fn volumes(&self, facts: &Value) -> Result<Vec<String>, Failed> {
         match self {
-            Creation::Run(_) => {
+            Creation::Run(_) | Creation::Manifest(_) => {
                 let named = mounts(facts).filter(|mount| is_named(mount));
                 Ok(named.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect())
             }
@@ -108,7 +122,7 @@ impl Creation {
             mount["RW"] == true && (is_bind || is_named(mount) && uses_real_volumes)
         };
         let shares = match self {
-            Creation::Run(_) => false,
+            Creation::Run(_) | Creation::Manifest(_) => false,
             Creation::Service(service) => service.shares_volumes(),
         };
         shares || mounts(facts).any(is_shared)
@@ -119,6 +133,7 @@ impl Creation {
         match self {
             Creation::Run(run) => run.has("detach"),
             Creation::Service(service) => service.is_server(),
+            Creation::Manifest(manifest) => manifest.restarts(),
         }
     }
 
@@ -133,6 +148,7 @@ impl fmt::Display for Recipe {
         match self {
             Recipe::Run(run) => run.fmt(f),
             Recipe::Service(service) => service.fmt(f),
+            Recipe::Manifest(manifest) => manifest.fmt(f),
             Recipe::Bundle(bundle) => bundle.fmt(f),
         }
     }

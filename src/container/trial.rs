@@ -117,6 +117,7 @@ impl Container {
         let creation = match recipe {
             Recipe::Run(run) => Creation::Run(run),
             Recipe::Service(service) => Creation::Service(Box::new(service)),
+            Recipe::Manifest(manifest) => Creation::Manifest(Box::new(manifest)),
             Recipe::Bundle(bundle) => {
                 let trial = ByRuntime::new(bundle, most, setup, &options, cancelled)?;
                 return Ok(Container { way: Way::Runtime(Box::new(trial)) });

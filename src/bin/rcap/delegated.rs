@@ -4,7 +4,9 @@
 use std::{env, ffi::OsString};
 
 use rcap::{
-    container::{Bundle, Client, Delegation, Engine, Failed, Invocation, Recipe, Service},
+    container::{
+        Bundle, Client, Delegation, Engine, Failed, Invocation, Manifest, Recipe, Service,
+    },
     tools::Mistake,
 };
 
@@ -44,6 +46,10 @@ pub(crate) fn recipe(
         Client::Docker | Client::Podman if delegation.is_run() => {
             Recipe::Run(Invocation::new(&delegation)?)
         }
+        Client::Podman if delegation.verb == "play" => {
+            let manifest = Manifest::new(&delegation);
+            Recipe::Manifest(manifest.map_err(|err| container_failed(&delegation.name, err))?)
+        }
         Client::Compose if starts && is_docker => {
             let service = Service::new(&delegation);
             Recipe::Service(service.map_err(|err| container_failed(&delegation.name, err))?)
@@ -56,6 +62,7 @@ pub(crate) fn recipe(
     };
     let client = match &recipe {
         Recipe::Run(invocation) => invocation.client().to_owned(),
+        Recipe::Manifest(_) => "podman".to_owned(),
         Recipe::Bundle(bundle) => bundle.runtime().to_owned(),
         _ => "Compose".to_owned(),
     };
@@ -143,9 +150,6 @@ fn way_out(delegation: &Delegation, measure: Measure) -> Option<&'static str> {
         Client::Docker | Client::Podman | Client::Nerdctl | Client::Compose if is_trace => {
             "`rcap trace --container NAME` records a running container, and rcap-oci-runtime(8) \
              describes a runtime for Docker that records from the start"
-        }
-        Client::Podman if delegation.name.contains("kube") => {
-            "measure each container with `rcap minimize -- podman run`"
         }
         Client::Runtime => "measure `run` of the runtime",
         Client::Docker | Client::Podman | Client::Nerdctl | Client::Compose => {

@@ -265,6 +265,20 @@ fn report(
             // The line is not wrapped, so that it can be pasted.
             writeln!(io.out, "\n{}", Escaped(line.as_bytes()))?;
         }
+        Recipe::Manifest(manifest) => {
+            let [file, name] = [manifest.file(), manifest.container()]
+                .map(|text| Escaped(text.as_bytes()).to_string());
+            let words = format!(
+                "In {file}, replace `privileged` and `capabilities` in the securityContext of the \
+                 container {name} by:"
+            );
+            writeln!(io.out)?;
+            fit(&words, io.out)?;
+            let names: Vec<_> = found.minimum.iter().filter_map(Cap::constant_name).collect();
+            let names = names.iter().map(|name| format!("\"{}\"", name.trim_start_matches("CAP_")));
+            let names = names.collect::<Vec<_>>().join(", ");
+            writeln!(io.out, "\n    capabilities:\n      drop: [\"ALL\"]\n      add: [{names}]")?;
+        }
         Recipe::Bundle(bundle) => {
             let file = Escaped(bundle.configuration().as_os_str().as_encoded_bytes()).to_string();
             let words = format!("In {file}, replace `capabilities` of `process` by:");

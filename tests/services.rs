@@ -19,7 +19,12 @@ use serde_json::Value;
 tests! {
     Tracing [MACHINE, "python3 systemd-analyze"]:
         a_service_hardened;
+    Tracing [MACHINE, "cp python3"]:
+        a_copy_of_a_unit;
     Tracing [MACHINE, "python3"]:
+        a_service_of_systemd_run,
+        a_unit_of_a_user,
+        a_dynamic_user,
         a_server_on_a_port,
         a_user_with_ambient_capabilities,
         a_program_that_ends,
@@ -84,9 +89,12 @@ fn assert_clean(machine: &Machine) {
     );
 }
 
-/// A server that writes to a directory of its own, below /var/lib.
+/// A server that writes to a directory of its own, below /var/lib, by a relative path, and creates
+/// a socket in /run. It can do without a file in /etc.
 const WRITER: &str = r#"[Service]
-ExecStart=rcap-python -c "import socket; open('/var/lib/rcap/state', 'w').write('x'); \
+ExecStart=rcap-python -c "import os, socket; os.chdir('/var/lib/rcap'); \
+    open('state', 'w').write('x'); os.path.exists('/run/app') and os.unlink('/run/app'); \
+    socket.socket(socket.AF_UNIX).bind('/run/app'); os.system('touch /etc/app'); \
     s = socket.create_server(('127.0.0.1', 8080)); \
     [s.accept()[0].send(b'hello') for _ in iter(int, 1)]"
 PrivateTmp=yes
@@ -111,8 +119,9 @@ fn a_service_hardened() {
     let text = found["unit"]["text"].as_str().unwrap();
     assert_eq!(machine.run(&["cat", found["unit"]["path"].as_str().unwrap()]).out, text);
     assert_eq!(machine.property("app", "ActiveState"), "active");
-    assert_eq!(machine.property("app", "ProtectSystem"), "full");
-    assert_eq!(machine.property("app", "RestrictAddressFamilies"), "AF_INET");
+    assert_eq!(machine.property("app", "ProtectSystem"), "strict");
+    assert_eq!(machine.property("app", "ReadWritePaths"), "/run /var/lib/rcap");
+    assert_eq!(machine.property("app", "RestrictAddressFamilies"), "AF_INET AF_UNIX");
     assert_eq!(machine.property("app", "RestrictNamespaces"), "yes");
     assert_eq!(bounding(&machine, "app"), "");
     let pid = machine.property("app", "MainPID");
@@ -129,9 +138,11 @@ fn a_service_hardened() {
         let is_it = |one: &&Value| one["setting"] == key && one["value"] == value;
         left_out.iter().find(is_it).unwrap_or_else(|| panic!("{key}={value}: {found}"))
     };
-    let strict = of("ProtectSystem", "strict");
-    assert_eq!(strict["instead"], "full");
-    assert!(strict["failure"].as_str().unwrap().starts_with("it exits with status 1"), "{strict}");
+    let strict = |paths: &str| {
+        let lines = format!("ProtectSystem=strict\nReadWritePaths={paths}\n");
+        works(&machine, "app.service", &lines, check)
+    };
+    assert!(strict("/run /var/lib/rcap") && !strict("/run") && !strict("/var/lib/rcap"));
     let family = of("RestrictAddressFamilies", "~AF_INET");
     assert!(family["failure"].as_str().unwrap().contains("Connection refused"), "{family}");
     of("PrivateNetwork", "yes");
@@ -149,7 +160,8 @@ fn a_service_hardened() {
     // The protections stay when the capabilities are written again, and go with the file.
     machine.run(&["systemctl", "restart", "app"]);
     minimum(&machine, "app", &["--check", check, "--write"]);
-    assert_eq!(machine.property("app", "ProtectSystem"), "full");
+    assert_eq!(machine.property("app", "ProtectSystem"), "strict");
+    assert_eq!(machine.property("app", "ReadWritePaths"), "/run /var/lib/rcap");
     let undone = rcap(&machine, &["harden", "app", "--yes", "--undo"]);
     assert_eq!(undone.status, Some(0), "{undone:?}");
     assert_eq!(machine.property("app", "ProtectSystem"), "no");
@@ -437,6 +449,182 @@ fn a_recording_from_the_start() {
     let (report, _) = traced(&["--unit", "web"]);
     let unseen = names(&report["unseen"]);
     assert!(unseen.contains(&"the start of the unit, which --restart records"), "{report}");
+}
+
+/// Units that systemd-run would start.
+fn a_service_of_systemd_run() {
+    let dir = directory();
+    let machine = Machine::start(dir.path(), &[]);
+    let measured = |options: &[&str], words: &[&str]| {
+        let args = [&["minimize", "--json", "--settle", "100ms"], options, &["--"], words].concat();
+        let found = rcap(&machine, &args);
+        assert_eq!(found.status, Some(0), "{found:?}");
+        serde_json::from_str::<Value>(&found.out).unwrap()
+    };
+    // One that ends, whose command has a semicolon.
+    let script = "touch /run/f; chown 5 /run/f && rm -f /run/f";
+    let found =
+        measured(&[], &["systemd-run", "--wait", "--service-type=oneshot", "sh", "-c", script]);
+    assert_eq!(names(&found["minimum"]), ["cap_chown"], "{found}");
+    let command = format!(
+        "systemd-run --wait '--service-type=oneshot' -p 'CapabilityBoundingSet=' \
+         -p 'CapabilityBoundingSet=CAP_CHOWN' sh -c '{script}'"
+    );
+    assert_eq!(found["unit"]["command"], command);
+    let run = |words: &str| machine.run(&["sh", "-c", words]).status;
+    // There is no bus, which --wait requires. A program of this type is waited for without.
+    let command = command.replace(" --wait", "");
+    assert_eq!(run(&command), Some(0));
+    assert_ne!(run(&command.replace("=CAP_CHOWN", "=CAP_KILL")), Some(0));
+    machine.run(&["systemctl", "reset-failed"]);
+    assert_clean(&machine);
+    // A server with ambient capabilities, and an option that adds to them.
+    let words = "systemd-run --unit=web -p User=nobody -p AmbientCapabilities=CAP_KILL -p \
+                 AmbientCapabilities=CAP_NET_BIND_SERVICE -- python3 -m http.server -d / 80";
+    let words: Vec<&str> = words.split_whitespace().collect();
+    let check = "bash -c 'echo > /dev/tcp/127.0.0.1/80'";
+    let found = measured(&["--check", check], &words);
+    assert_eq!(names(&found["minimum"]), ["cap_net_bind_service"], "{found}");
+    assert_clean(&machine);
+    assert_eq!(run(found["unit"]["command"].as_str().unwrap()), Some(0));
+    wait_until(|| run(check) == Some(0));
+    let pid = machine.property("web", "MainPID");
+    let status = machine.run(&["grep", "-E", "CapPrm|CapBnd", &format!("/proc/{pid}/status")]);
+    assert_eq!(status.out, "CapPrm:\t0000000000000400\nCapBnd:\t0000000000000400\n");
+    machine.run(&["systemctl", "stop", "web"]);
+    // The recording is that of the service, and not of the client.
+    let words = ["systemd-run", "--wait", "sh", "-c", script];
+    let traced = rcap(&machine, &[&["trace", "--json", "--"], &words[..]].concat());
+    let report: Value = serde_json::from_str(&traced.out).unwrap();
+    assert_eq!(names(&report["candidates"]), ["cap_chown"], "{report}");
+    assert_clean(&machine);
+    #[rustfmt::skip]
+    let rows: [(&[&str], i32, &str); 3] = [
+        (&["--", "systemd-run", "--on-active=5", "id"], 125, "starts the service later"),
+        (&["--", "systemd-run", "-p", "A=b", "id"],     125, "systemd-run"),
+        (&["--write", "--", "systemd-run", "id"],       125, "--write"),
+    ];
+    for (words, status, message) in rows {
+        let refused = rcap(&machine, &[&["minimize"], words].concat());
+        assert_eq!(refused.status, Some(status), "{refused:?}");
+        assert!(refused.err.contains(message), "{refused:?}");
+        assert_clean(&machine);
+    }
+}
+
+/// A server with a state directory and a socket, of which a copy is measured.
+const STATEFUL: &str = r#"[Service]
+ExecStart=python3 -c "import os, socket; os.path.exists('/run/app/s') and os.unlink('/run/app/s'); \
+    open('/var/lib/app/count', 'a').write('x'); u = socket.socket(socket.AF_UNIX); \
+    u.bind('/run/app/s'); u.listen(); os.chown('/run/app/s', 5, 5); \
+    s = socket.create_server(('127.0.0.1', 80)); \
+    [s.accept()[0].send(open('/var/lib/app/count').read().encode()) for _ in iter(int, 1)]"
+StateDirectory=app
+RuntimeDirectory=app
+"#;
+
+fn a_copy_of_a_unit() {
+    let dir = directory();
+    let mut units = web();
+    units.push(("app.service", STATEFUL.to_owned()));
+    let named = STATEFUL.replace("StateDirectory=app", "StateDirectory=%p");
+    units.push(("named.service", named));
+    let machine = Machine::start(dir.path(), &units);
+    machine.run(&["systemctl", "start", "app"]);
+    let pid = machine.property("app", "MainPID");
+    let state = || machine.run(&["cat", "/var/lib/app/count"]).out;
+    wait_until(|| state() == "x");
+    // The check is run in the network and with the files of the copy: its state goes on from there.
+    let check = "test -S /run/app/s && test \"$(bash -c 'cat < /dev/tcp/127.0.0.1/80')\" != x";
+    let args =
+        ["minimize", "--json", "--copy", "--settle", "100ms", "--unit", "app", "--check", check];
+    let found = rcap(&machine, &args);
+    assert_eq!(found.status, Some(0), "{found:?}");
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!(names(&found["minimum"]), ["cap_chown", "cap_net_bind_service"], "{found}");
+    assert_eq!(found["unit"]["path"], "/etc/systemd/system/app.service.d/50-rcap.conf");
+    // The unit is the same process with the same state, and nothing is left of the copy.
+    assert_eq!(machine.property("app", "MainPID"), pid);
+    assert_eq!(state(), "x");
+    let left = machine.run(&["sh", "-c", "ls -d /var/lib/rcap* /run/rcap*"]);
+    assert_eq!(left.out, "");
+    assert_clean(&machine);
+    // Without capabilities, the copy does not work, although the unit does.
+    let args = ["--copy", "--settle", "100ms", "--timeout", "2s", "--unit", "app"];
+    let check = "bash -c 'cat < /dev/tcp/127.0.0.1/80' && false";
+    let failed = rcap(&machine, &[&["minimize"], &args[..], &["--check", check]].concat());
+    assert_eq!(failed.status, Some(1), "{failed:?}");
+    #[rustfmt::skip]
+    let rows = [
+        ("named", 125, "its settings contain its own name"),
+        // It writes to /run, which is not one of its directories.
+        ("web",   1,   "with all capabilities it exits with status 1"),
+    ];
+    for (unit, status, words) in rows {
+        let args = ["minimize", "--copy", "--timeout", "2s", "--unit", unit, "--check", CHECK];
+        let refused = rcap(&machine, &args);
+        assert_eq!(refused.status, Some(status), "{refused:?}");
+        assert!(refused.err.contains(words), "{refused:?}");
+        assert_eq!(machine.property("app", "MainPID"), pid);
+        assert_clean(&machine);
+    }
+}
+
+/// The manager of a user, who is root here.
+fn a_unit_of_a_user() {
+    let dir = directory();
+    let manager = "[Service]\nType=notify\nDelegate=yes\nRuntimeDirectory=own\n\
+        Environment=XDG_RUNTIME_DIR=/run/own HOME=/root\n\
+        ExecStartPre=mkdir -p /run/own/systemd/user\n\
+        ExecStartPre=cp /usr/lib/systemd/system/app.unit /run/own/systemd/user/app.service\n\
+        ExecStart=systemd --user --unit=basic.target\n";
+    let units = [("manager.service", manager.to_owned()), ("app.unit", SERVER.to_owned())];
+    let machine = Machine::start(dir.path(), &units);
+    let program = program("rcap").get_program().to_str().unwrap().to_owned();
+    let user = |words: &[&str]| {
+        let env = ["env", "XDG_RUNTIME_DIR=/run/own", "HOME=/root"];
+        machine.run(&[&env, words].concat())
+    };
+    assert_eq!(machine.run(&["systemctl", "start", "manager"]).status, Some(0));
+    assert_eq!(user(&["systemctl", "--user", "start", "app"]).status, Some(0));
+    let pid = || user(&["systemctl", "--user", "show", "-P", "MainPID", "app"]).out;
+    let first = pid();
+    let args = ["minimize", "--json", "--yes", "--write", "--settle", "100ms", "--check", CHECK];
+    let found = user(&[&[&*program], &args[..], &["--user-unit", "app"]].concat());
+    assert_eq!(found.status, Some(0), "{found:?}");
+    let found: Value = serde_json::from_str(&found.out).unwrap();
+    assert_eq!(names(&found["minimum"]), ["cap_chown", "cap_net_bind_service"], "{found}");
+    let path = "/root/.config/systemd/user/app.service.d/50-rcap.conf";
+    assert_eq!(found["unit"]["path"], path);
+    assert_ne!(pid(), first);
+    let status = machine.run(&["grep", "CapEff", &format!("/proc/{}/status", pid().trim())]);
+    assert_eq!(status.out, "CapEff:\t0000000000000401\n");
+    let words = ["--", "systemctl", "--user", "restart", "app"];
+    let again = user(&[&[&*program], &args[..], &words].concat());
+    assert_eq!(again.status, Some(0), "{again:?}");
+    let undone = user(&[&*program, "minimize", "--user-unit", "app", "--yes", "--undo"]);
+    assert_eq!(undone.status, Some(0), "{undone:?}");
+    assert_ne!(machine.run(&["test", "-e", path]).status, Some(0));
+    let left = machine.run(&["ls", "/run/own/systemd/user"]);
+    assert_eq!(left.out, "app.service\n");
+    machine.run(&["systemctl", "stop", "manager"]);
+}
+
+fn a_dynamic_user() {
+    let dir = directory();
+    let text = SERVER.replace("/run/web-file", "/run/app/file").replace(
+        "[Service]\n",
+        "[Service]\nDynamicUser=yes\nRuntimeDirectory=app\n\
+         AmbientCapabilities=CAP_CHOWN CAP_NET_BIND_SERVICE CAP_KILL\n",
+    );
+    let machine = Machine::start(dir.path(), &[("app.service", text)]);
+    let found = minimum(&machine, "app", &["--check", CHECK, "--write"]);
+    assert_eq!(names(&found["minimum"]), ["cap_chown", "cap_net_bind_service"], "{found}");
+    machine.run(&["systemctl", "start", "app"]);
+    let pid = machine.property("app", "MainPID");
+    let status = machine.run(&["grep", "-E", "Uid|CapAmb", &format!("/proc/{pid}/status")]).out;
+    assert!(!status.starts_with("Uid:\t0") && status.contains("0000000000000401"), "{status}");
+    assert_clean(&machine);
 }
 
 fn units_that_depend_on_it() {

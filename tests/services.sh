@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Minimizes services of Debian's packages beside systemd, writes each drop-in file, and removes it.
+# Minimizes or hardens services of Debian's packages beside systemd, writes each drop-in file, and
+# removes it.
 #
-#     tests/services.sh [SERVICE...]
+#     tests/services.sh [minimize | harden] [SERVICE...]
 #
 # RCAP_SERVICES is the root directory of a Debian 12 that has the packages below; without it,
 # debootstrap creates one in Cargo's target directory. The directory is only read: the services run
@@ -17,7 +18,7 @@ services='nginx      nginx                curl -fs localhost
 chrony     chrony               chronyc -n tracking
 redis      redis-server         redis-cli ping | grep PONG
 postgres   postgresql@15-main   su postgres -c "psql -c \"select 1\""
-cron       cron                 rm -f /run/cron-ran; sleep 62; test -e /run/cron-ran
+cron       cron                 test -e /run/rcap/root && test -e /run/rcap/daemon
 rsyslog    rsyslog              m=$RANDOM$$; echo "<13>rcap: x$m" > /dev/udp/127.0.0.1/514; sleep 0.5; grep x$m /var/log/syslog
 unbound    unbound              unbound-control status && bash -c "exec 3<> /dev/tcp/127.0.0.1/53"
 python     web                  curl -fs localhost:81'
@@ -42,9 +43,9 @@ boot() {
     mount -t proc proc "$at/proc"
     mount -t sysfs -o ro sysfs "$at/sys"
     mount -t cgroup2 none "$at/sys/fs/cgroup"
-    for name in run dev; do mount -t tmpfs tmpfs "$at/$name"; done
+    for name in run dev tmp; do mount -t tmpfs tmpfs "$at/$name"; done
     mkdir "$at"/dev/{shm,pts}
-    chmod 1777 "$at/dev/shm"
+    chmod 1777 "$at/dev/shm" "$at/tmp"
     mount -t devpts -o newinstance,ptmxmode=666 devpts "$at/dev/pts"
     for name in null:3 zero:5 full:7 random:8 urandom:9; do
         mknod -m 666 "$at/dev/${name%:*}" c 1 "${name#*:}"
@@ -68,7 +69,11 @@ boot() {
         >"$at/etc/systemd/system/web.service"
     printf 'module(load="imudp")\ninput(type="imudp" port="514" address="127.0.0.1")\n' \
         >"$at/etc/rsyslog.d/rcap.conf"
-    printf '* * * * * root touch /run/cron-ran\n' >"$at/etc/cron.d/rcap"
+    # Jobs that run when cron is started, as if the machine was.
+    printf '@reboot %s touch /run/rcap/%s\n' root root daemon daemon >"$at/etc/cron.d/rcap"
+    mkdir "$at/etc/systemd/system/cron.service.d"
+    printf '[Service]\nExecStartPre=+sh -c "rm -rf /run/rcap /run/crond.reboot; mkdir -m 1777 /run/rcap"\n' \
+        >"$at/etc/systemd/system/cron.service.d/check.conf"
     ip link set lo up
     # Not chroot(1), in which no user namespace can be created.
     cd "$at"
@@ -96,37 +101,49 @@ finish() {
     rmdir "$at"
 }
 
-property() { on systemctl show --value --property "$2" "$1"; }
-
 measure() {
-    local name=$1 unit=$2 check=$3 caps state works='no' before after
+    local name=$1 unit=$2 check=$3 found state works='no' before after
+    local file=$out/$name.$command
     on systemctl start "$unit" 2>/dev/null || {
         say "$name does not start: $(on journalctl -u "$unit" -p warning -n 3 -o cat)"
         return
     }
-    state=$(property "$unit" ActiveState)
-    before=$(property "$unit" CapabilityBoundingSet)
+    state=$(state "$unit")
     check="bash -c '${check//\'/\'\\\'\'}'"
-    on rcap minimize --unit "$unit" --yes --write --settle 1s --check "$check" \
-        >"$out/$name" 2>"$out/$name.err" || { say "$name: $(tail -n 1 "$out/$name.err")"; }
-    caps=$(sed -n 's/^Minimum: //p' "$out/$name")
+    on rcap "$command" "${options[@]}" "$unit" --yes --write --settle 1s --check "$check" \
+        >"$file" 2>"$file.err" || { say "$name: $(tail -n 1 "$file.err")"; }
     # By hand: a fresh start with the file, and the check.
     on systemctl restart "$unit" && sleep 2 && on sh -c "$check" >/dev/null 2>&1 && works='yes'
-    on rcap minimize --unit "$unit" --yes --undo 2>/dev/null || true
-    after=$(property "$unit" CapabilityBoundingSet)
-    [ "$before/$state" = "$after/$(property "$unit" ActiveState)" ] && after=yes || after=no
-    printf '%-9s %-70s %-6s %-6s %s\n' "$name" "${caps:-?}" "$works" "$after" \
-        "$(grep ' runs in ' "$out/$name" || true)"
+    on rcap "$command" "${options[@]}" "$unit" --yes --undo 2>/dev/null || true
+    [ "$state" = "$(state "$unit")" ] && after=yes || after=no
+    found=$(sed -n 's/^Minimum: //p; s/^Exposure: //p' "$file")
+    printf '%-9s %-70s %-6s %-6s %s\n' "$name" "${found:-?}" "$works" "$after" \
+        "$(sed -n 's/ runs.*//p' "$file" | tail -n 1)"
+    sed -n '/: left out/s/^/    /p' "$file"
+}
+
+# Prints everything that rcap may change.
+state() {
+    on systemctl show "$1" | grep -E '^(ActiveState|DropInPaths|CapabilityBoundingSet|Protect|Private|Restrict|SystemCall|UMask|ReadWrite)'
 }
 
 if [ "${1:-}" = --boot ]; then
     shift
     boot "$@"
 fi
+command=minimize
+options=(--unit)
+case ${1-} in
+    minimize | harden)
+        command=$1
+        [ "$1" = minimize ] || options=()
+        shift
+        ;;
+esac
 target=${CARGO_TARGET_DIR:-$PWD/target}
 root=${RCAP_SERVICES:-$target/tmp/services-root}
 [ -e "$root/usr/sbin/nginx" ] || make_root "$root"
-cargo build -q --bin rcap
+cargo build --locked -q --bin rcap
 unified=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)
 group=$unified/rcap-services-$$
 mkdir "$group" "$group/commands"
@@ -135,7 +152,7 @@ out=$target/services
 mkdir -p "$out"
 sh -c 'echo $$ > "$0/cgroup.procs" && exec "$@"' "$group" \
     unshare -m -p -f --kill-child -u -i -C -n --propagation private \
-    bash "$PWD/tests/services.sh" --boot "$root" "$at" "$target/debug/rcap" >"$out/log" 2>&1 </dev/null &
+    bash "$PWD/tests/services.sh" --boot "$root" "$at" "$target/debug/rcap" >"$out/log.$$" 2>&1 </dev/null &
 manager=$!
 trap finish EXIT
 pid=
@@ -144,7 +161,8 @@ for _ in $(seq 100); do
     pid=$(cat "/proc/$manager/task/$manager/children") && pid=${pid%% *}
     [ -n "$pid" ] && on systemctl is-active -q rcap.target 2>/dev/null && break
 done
-printf '%-9s %-70s %-6s %-6s %s\n' SERVICE MINIMUM WORKS BEFORE RUNS
+[ "$command" = minimize ] && found=MINIMUM || found=EXPOSURE
+printf '%-9s %-70s %-6s %-6s %s\n' SERVICE $found WORKS BEFORE RUNS
 while read -r name unit check; do
     if [ $# = 0 ] || [[ " $* " == *" $name "* ]]; then measure "$name" "$unit" "$check" </dev/null; fi
 done <<<"$services"

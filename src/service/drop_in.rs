@@ -7,17 +7,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Facts, Failed, manager::systemctl, protection::LISTS};
+use super::{Facts, Failed, protection::LISTS};
 
-/// The directory of the administrator's units.
-const DIRECTORY: &str = "/etc/systemd/system";
 /// The first line of every file that rcap has written.
 const HEADER: &str = "# Written by rcap.";
 /// A longer file is not one of rcap's.
 const LONGEST: u64 = 64 * 1024;
 
-/// A drop-in file below /etc/systemd/system that rcap writes and removes. It never changes a file
-/// that someone else has written.
+/// A drop-in file below /etc/systemd/system, or below ~/.config/systemd/user, that rcap writes and
+/// removes. It never changes a file that someone else has written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DropIn {
     path: PathBuf,
@@ -27,12 +25,12 @@ impl DropIn {
     /// The name of the file.
     pub const FILE: &str = "50-rcap.conf";
 
-    /// Returns the file with this name for a unit, by the name that is not an alias.
+    /// Returns the file with this name for a unit.
     ///
     /// # Errors
     ///
-    /// The name cannot be that of a drop-in file.
-    pub fn new(unit: &str, file: &str) -> Result<DropIn, Failed> {
+    /// The name cannot be that of a drop-in file, or the user's directory is not known.
+    pub fn new(unit: &Facts, file: &str) -> Result<DropIn, Failed> {
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         if Path::new(file).extension().is_none_or(|end| end != "conf")
             || file.starts_with('.')
@@ -40,7 +38,8 @@ impl DropIn {
         {
             return Err(Failed::Unfit(format!("{file}: not the name of a drop-in file")));
         }
-        Ok(DropIn { path: Path::new(DIRECTORY).join(format!("{unit}.d")).join(file) })
+        let directory = unit.manager().directory()?.join(format!("{}.d", unit.id()));
+        Ok(DropIn { path: directory.join(file) })
     }
 
     /// Returns the path of the file.
@@ -136,9 +135,9 @@ impl DropIn {
             // Other files may be in it.
             let _ = fs::remove_dir(directory);
         }
-        systemctl(&["daemon-reload"])?;
+        unit.manager().systemctl(&["daemon-reload"])?;
         if unit.activity().is_up() {
-            systemctl(&["restart", "--", unit.id()])?;
+            unit.manager().systemctl(&["restart", "--", unit.id()])?;
         }
         Ok(true)
     }
@@ -235,7 +234,8 @@ mod tests {
             ("a.txt",        false),
         ];
         for (name, want) in rows {
-            assert_eq!(DropIn::new("a.service", name).is_ok(), want, "{name}");
+            let unit = Facts::parse("Id=a.service\n");
+            assert_eq!(DropIn::new(&unit, name).is_ok(), want, "{name}");
         }
     }
 }

@@ -1,12 +1,66 @@
 //! The system manager, through systemctl(1).
 
 use std::{
+    env,
     os::unix::process::CommandExt,
+    path::PathBuf,
     process::{Command, Stdio},
 };
 
 use super::{Facts, Failed};
 use crate::launch::helper;
+
+/// The system manager, or the manager of the calling user's services.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Manager {
+    /// The manager of the machine.
+    #[default]
+    System,
+    /// The manager of the user, as with `systemctl --user`.
+    User,
+}
+
+impl Manager {
+    /// Returns the option of the clients that selects the manager.
+    pub(super) const fn option(self) -> &'static str {
+        match self {
+            Manager::System => "--system",
+            Manager::User => "--user",
+        }
+    }
+
+    /// Runs systemctl(1), and returns its standard output.
+    pub(super) fn systemctl(self, args: &[&str]) -> Result<String, Failed> {
+        output("systemctl", &[&[self.option(), "--no-ask-password"], args].concat())
+    }
+
+    /// Returns the directory of units that end with the machine's uptime, or with the user's last
+    /// session. (systemd.unit(5))
+    pub(super) fn runtime_directory(self) -> Result<PathBuf, Failed> {
+        Ok(match self {
+            Manager::System => PathBuf::from("/run/systemd/system"),
+            Manager::User => directory("XDG_RUNTIME_DIR", None)?.join("systemd/user"),
+        })
+    }
+
+    /// Returns the directory of units that stay.
+    pub(super) fn directory(self) -> Result<PathBuf, Failed> {
+        Ok(match self {
+            Manager::System => PathBuf::from("/etc/systemd/system"),
+            Manager::User => directory("XDG_CONFIG_HOME", Some(".config"))?.join("systemd/user"),
+        })
+    }
+}
+
+/// Returns an absolute directory that the environment names, or one below the home directory.
+fn directory(variable: &str, below_home: Option<&str>) -> Result<PathBuf, Failed> {
+    let of = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = || Some(of("HOME")?.join(below_home?));
+    of(variable)
+        .or_else(home)
+        .ok_or_else(|| Failed::Unfit(format!("{variable} is not set: who is the user?")))
+}
 
 /// Returns a command of a client, without input and in a process group of its own: Ctrl-C is
 /// for this process, which then restores the unit.
@@ -15,11 +69,6 @@ pub(super) fn command(client: &str, args: &[&str]) -> Command {
     command.args(args).stdin(Stdio::null()).process_group(0);
     command.env("LC_ALL", "C").env("SYSTEMD_COLORS", "0").env("SYSTEMD_PAGER", "");
     command
-}
-
-/// Runs systemctl(1), and returns its standard output.
-pub(super) fn systemctl(args: &[&str]) -> Result<String, Failed> {
-    output("systemctl", &[&["--no-ask-password"], args].concat())
 }
 
 /// Runs a client, and returns its standard output.
@@ -33,6 +82,11 @@ pub(super) fn output(client: &str, args: &[&str]) -> Result<String, Failed> {
         return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
     }
     Err(failed(first_line(&output.stderr)))
+}
+
+/// Returns the text of a unit and of its drop-in files, in the order in which they are read.
+pub(super) fn systemctl_cat(unit: &Facts) -> Result<String, Failed> {
+    unit.manager().systemctl(&["cat", "--", unit.id()])
 }
 
 /// How much of the machine a unit can reach, as `systemd-analyze security` rates it.
@@ -50,8 +104,9 @@ pub struct Exposure {
 /// # Errors
 ///
 /// systemd-analyze(1) cannot be run, or prints no score.
-pub fn exposure(unit: &str) -> Result<Exposure, Failed> {
-    let text = output("systemd-analyze", &["security", "--no-pager", "--", unit])?;
+pub fn exposure(unit: &Facts) -> Result<Exposure, Failed> {
+    let args = [unit.manager().option(), "security", "--no-pager", "--", unit.id()];
+    let text = output("systemd-analyze", &args)?;
     parse_exposure(&text).ok_or_else(|| Failed::Client {
         command: "systemd-analyze security".to_owned(),
         message: "it prints no score".to_owned(),
@@ -75,7 +130,7 @@ pub(super) fn dependents(unit: &Facts) -> Result<Vec<String>, Failed> {
     let mut at = 0;
     while let Some(name) = names.get(at).filter(|_| at < MOST).cloned() {
         at += 1;
-        let facts = Facts::of(&name)?;
+        let facts = Facts::of(unit.manager(), &name)?;
         if facts.activity().is_up() {
             active.push(facts.id().to_owned());
             let new = facts.dependents().iter().filter(|name| !names.contains(name));
@@ -88,13 +143,17 @@ pub(super) fn dependents(unit: &Facts) -> Result<Vec<String>, Failed> {
 
 /// Returns the last line that the service printed in this invocation, or the first error about
 /// it. The text is empty if the journal has neither. (journalctl(1))
-pub(super) fn last_line(invocation: &str) -> String {
+pub(super) fn last_line(unit: &Facts) -> String {
+    let invocation = unit.get("InvocationID");
     let is_id = invocation.len() == 32 && invocation.bytes().all(|byte| byte.is_ascii_hexdigit());
     if !is_id {
         return String::new();
     }
     let own = format!("_SYSTEMD_INVOCATION_ID={invocation}");
-    let about = format!("INVOCATION_ID={invocation}");
+    let about = match unit.manager() {
+        Manager::System => format!("INVOCATION_ID={invocation}"),
+        Manager::User => format!("USER_INVOCATION_ID={invocation}"),
+    };
     let ask = |args: &[&str]| {
         let common = ["--quiet", "--no-pager", "--output=cat"];
         output("journalctl", &[&common[..], args].concat()).unwrap_or_default()

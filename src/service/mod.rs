@@ -1,8 +1,8 @@
 //! Services of systemd as trials: a unit is restarted with more settings, checked, and restored.
 //!
 //! [`Session`] does that with any lines of the section `[Service]`, [`Service`] with sets of
-//! capabilities, and [`harden`] finds the protections with which a service works. They talk to the system manager through systemctl(1), so nothing here depends on
-//! D-Bus.
+//! capabilities, and [`harden`] finds the protections with which a service works. They talk to the
+//! system manager through systemctl(1), so nothing here depends on D-Bus.
 //!
 //! While a session is open, the settings are in a drop-in file below /run/systemd/system, and a
 //! timer of systemd restores the unit if this process is killed. (systemd.unit(5),
@@ -13,15 +13,19 @@ mod harden;
 mod manager;
 mod protection;
 mod restore;
+mod scratch;
 mod session;
 mod trial;
 mod unit;
+mod writable;
 
 pub use crate::container::Failed;
 pub use drop_in::DropIn;
 pub use harden::{Hardened, LeftOut, harden};
-pub use manager::{Exposure, exposure};
+pub use manager::{Exposure, Manager, exposure};
 pub use protection::{Protection, Protections};
+pub use scratch::Scratch;
 pub use session::{Conditions, Session};
 pub use trial::Service;
 pub use unit::{Activity, Facts};
+pub use writable::Tried;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Failed, manager::systemctl};
+use super::{Facts, Failed};
 use crate::settings::unit_words;
 
 /// A protection that a unit does not have yet, with its values from the strongest to the weakest.
@@ -126,12 +126,13 @@ impl Protections {
     /// # Errors
     ///
     /// systemctl(1) cannot be run, or does not reach the system manager.
-    pub fn of(unit: &str) -> Result<Protections, Failed> {
+    pub fn of(unit: &Facts) -> Result<Protections, Failed> {
         let single = SETTINGS.iter().map(|setting| setting.key);
         let keys = ["UMask", "RestrictNamespaces", "RestrictAddressFamilies", "SystemCallFilter"];
         let keys: Vec<&str> = single.chain(keys).collect();
         let properties = format!("--property={}", keys.join(","));
-        Ok(Protections::parse(&systemctl(&["show", &properties, "--", unit])?))
+        let text = unit.manager().systemctl(&["show", &properties, "--", unit.id()])?;
+        Ok(Protections::parse(&text))
     }
 
     /// Reads lines `KEY=VALUE`, as `systemctl show` prints them.

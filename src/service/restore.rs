@@ -11,11 +11,12 @@ use std::{
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::{Facts, Failed, manager::systemctl};
+use super::{
+    Facts, Failed,
+    scratch::{directories, is_scratch},
+};
 use crate::settings::shell_word;
 
-/// The directory of drop-in files that end with the machine's uptime. (systemd.unit(5))
-pub(super) const DIRECTORY: &str = "/run/systemd/system";
 /// The drop-in file of a run. Its name sorts after those that people use, because the last file
 /// wins.
 pub(super) const DROP_IN: &str = "zz-rcap-trial.conf";
@@ -33,11 +34,13 @@ pub(super) struct Place {
 
 impl Place {
     /// Locks the directory of a unit's drop-in files.
-    pub(super) fn lock(id: &str) -> Result<Place, Failed> {
-        let directory = Path::new(DIRECTORY).join(format!("{id}.d"));
+    pub(super) fn lock(unit: &Facts) -> Result<Place, Failed> {
+        let parent = unit.manager().runtime_directory()?;
+        let directory = parent.join(format!("{}.d", unit.id()));
         let failed = |err: io::Error| Failed::Unfit(format!("{}: {err}", directory.display()));
         loop {
-            match fs::create_dir(&directory) {
+            // Not every user has the directory of the user's units.
+            match fs::create_dir_all(&parent).and_then(|()| fs::create_dir(&directory)) {
                 Err(err) if err.kind() != io::ErrorKind::AlreadyExists => return Err(failed(err)),
                 _ => {}
             }
@@ -69,23 +72,23 @@ pub(super) fn restorer(id: &str) -> String {
 }
 
 /// Restores a unit by the service that the timer starts, and removes the timer.
-pub(super) fn restore(id: &str) -> Result<(), Failed> {
-    let name = restorer(id);
-    systemctl(&["start", "--", &format!("{name}.service")])?;
-    systemctl(&["stop", "--", &format!("{name}.timer")]).map(drop)
+pub(super) fn restore(unit: &Facts) -> Result<(), Failed> {
+    let name = restorer(unit.id());
+    unit.manager().systemctl(&["start", "--", &format!("{name}.service")])?;
+    unit.manager().systemctl(&["stop", "--", &format!("{name}.timer")]).map(drop)
 }
 
 /// Restores what a session has left whose process was killed. Returns whether there was something.
-pub(super) fn restore_former(id: &str, directory: &Path) -> Result<bool, Failed> {
-    let name = restorer(id);
+pub(super) fn restore_former(unit: &Facts, directory: &Path) -> Result<bool, Failed> {
+    let (name, manager) = (restorer(unit.id()), unit.manager());
     let is_loaded = |suffix: &str| {
-        let facts = Facts::of(&format!("{name}.{suffix}"));
+        let facts = Facts::of(manager, &format!("{name}.{suffix}"));
         facts.map(|facts| facts.get("LoadState") == "loaded")
     };
     let is_left = |name: &str| directory.join(name).exists();
     let has_timer = is_loaded("timer")?;
     if has_timer {
-        restore(id)?;
+        restore(unit)?;
     } else if is_left(DROP_IN) || is_left(UNDO) {
         let path = directory.join(DROP_IN);
         let words = "is left from an earlier run, without the timer that restores the unit: remove \
@@ -94,7 +97,7 @@ pub(super) fn restore_former(id: &str, directory: &Path) -> Result<bool, Failed>
     }
     if is_loaded("service")? {
         // One that has failed would keep its name.
-        let _ = systemctl(&["reset-failed", "--", &format!("{name}.service")]);
+        let _ = manager.systemctl(&["reset-failed", "--", &format!("{name}.service")]);
     }
     Ok(has_timer)
 }
@@ -110,6 +113,7 @@ pub(super) fn script(
     file: &Path,
 ) -> String {
     let directory = shell_word(&directory.display().to_string());
+    let systemctl = format!("systemctl {}", before.manager().option());
     let id = shell_word(before.id());
     let [former, none] = FORMER;
     let file_directory = file.parent().unwrap_or(file).display().to_string();
@@ -122,18 +126,26 @@ pub(super) fn script(
          [ -e {former} ] && mv -f {former} {file}\n\
          [ -e {none} ] && rm -f {file} {none}\n\
          rmdir {file_directory} 2>/dev/null\n\
-         systemctl daemon-reload\n\
-         systemctl reset-failed -- {id} 2>/dev/null\n"
+         {systemctl} daemon-reload\n\
+         {systemctl} reset-failed -- {id} 2>/dev/null\n"
     );
-    let _ = writeln!(script, "systemctl {} -- {id}", if is_up { "restart" } else { "stop" });
+    let _ = writeln!(script, "{systemctl} {} -- {id}", if is_up { "restart" } else { "stop" });
     if is_up && !dependents.is_empty() {
         let names: Vec<String> = dependents.iter().map(|name| shell_word(name)).collect();
-        let _ = writeln!(script, "systemctl start -- {}", names.join(" "));
+        let _ = writeln!(script, "{systemctl} start -- {}", names.join(" "));
     }
-    let _ = writeln!(script, "systemctl stop -- '{}' 2>/dev/null", slices());
+    let _ = writeln!(script, "{systemctl} stop -- '{}' 2>/dev/null", slices());
+    if is_scratch(before.id()) {
+        let path = shell_word(before.get("FragmentPath"));
+        let own = directories(before.id());
+        let own: Vec<String> =
+            own.iter().map(|path| shell_word(&path.display().to_string())).collect();
+        let _ =
+            writeln!(script, "rm -f {path}\nrm -rf {}\n{systemctl} daemon-reload", own.join(" "));
+    }
     let _ = writeln!(script, "rm -f {UNDO}\ncd /\nrmdir {directory} 2>/dev/null");
     let end =
-        if is_up { format!("systemctl --quiet is-active -- {id}") } else { "true".to_owned() };
+        if is_up { format!("{systemctl} --quiet is-active -- {id}") } else { "true".to_owned() };
     script + &end
 }
 
@@ -165,10 +177,12 @@ mod tests {
             Path::new("/e"),
         );
         assert!(
-            up.contains("systemctl restart -- 'a\\x2db@c.service'\nsystemctl start -- b.service\n")
+            up.contains("systemctl --system restart -- 'a\\x2db@c.service'\nsystemctl --system start -- b.service\n")
         );
         assert!(
-            down.contains("systemctl stop -- 'a\\x2db@c.service'\nsystemctl stop -- 'rcap"),
+            down.contains(
+                "systemctl --system stop -- 'a\\x2db@c.service'\nsystemctl --system stop -- 'rcap"
+            ),
             "{down}"
         );
         assert!(!(up + &down).contains(['$', ';']));

@@ -1,32 +1,35 @@
 //! A unit that is restarted with other settings for a while, and then restored.
 
-mod run;
-
 use std::{
+    collections::BTreeSet,
     fs, io,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use super::{
-    Activity, DropIn, Facts, Failed,
+    Activity, DropIn, Facts, Failed, Manager,
     drop_in::{section_lines, write},
-    manager::{dependents, output, systemctl},
+    manager::{dependents, output},
     restore::{DROP_IN, FORMER, Place, UNDO, restore, restore_former, restorer, script, slices},
 };
 use crate::trace::{
     Backend, Options,
     minimize::{Aspect, End, Observation, Subject},
 };
-use run::{recorder, slice};
+
+mod record;
+mod run;
+
+use record::{Recorder, slice};
 
 /// The default time limit of a run.
 const LIMIT: Duration = Duration::from_secs(120);
-
 /// The conditions under which a unit runs, and under which it counts as working.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Conditions {
-    /// A shell command that succeeds once the service works. Only a unit with `Type=oneshot` can do
+    /// A shell command that succeeds once the service works. Only a unit that ends by itself can do
     /// without one.
     pub check: Option<String>,
     /// How long the unit runs on after the check has succeeded.
@@ -36,6 +39,13 @@ pub struct Conditions {
     pub restore_after: Duration,
     /// The name of the drop-in file that [`Session::write`] writes.
     pub file: String,
+    /// Whether the unit ends by itself, so that no check is necessary.
+    pub ends: bool,
+    /// The command that is run in the place of `check`, which only messages contain then.
+    /// ([`Scratch::check`](super::Scratch::check))
+    pub check_command: Option<String>,
+    /// The manager of the unit.
+    pub manager: Manager,
     /// How the kernel's checks are recorded; `None` if they are not. A service is recorded by its
     /// control group, and runs in a slice of its own for that.
     pub recording: Option<Options>,
@@ -48,6 +58,9 @@ impl Default for Conditions {
             settle: Duration::from_secs(2),
             restore_after: Duration::from_secs(30),
             file: DropIn::FILE.to_owned(),
+            ends: false,
+            check_command: None,
+            manager: Manager::System,
             recording: None,
         }
     }
@@ -99,6 +112,8 @@ pub struct Session {
     runs: u32,
     /// Whether this session has stopped the unit.
     is_down: bool,
+    /// The paths of the last run's refused writes.
+    refused_writes: BTreeSet<PathBuf>,
 }
 
 /// The state of a unit after a session.
@@ -121,8 +136,9 @@ impl Session {
         conditions: Conditions,
         cancelled: Box<dyn FnMut() -> bool>,
     ) -> Result<Session, Failed> {
-        let facts = Facts::of(name)?;
-        if conditions.check.is_none() && facts.get("Type") != "oneshot" {
+        let facts = Facts::of(conditions.manager, name)?;
+        let ends = conditions.ends || facts.get("Type") == "oneshot";
+        if conditions.check.is_none() && !ends {
             if let Some(words) = facts.unfit() {
                 return Err(Failed::Unfit(words));
             }
@@ -151,19 +167,19 @@ impl Session {
         if Backend::Bpf.check().is_err() {
             conditions.recording = None;
         }
-        let mut place = Place::lock(facts.id())?;
-        if restore_former(facts.id(), &place.directory)? {
+        let mut place = Place::lock(facts)?;
+        if restore_former(facts, &place.directory)? {
             // The directory that was locked is gone.
-            place = Place::lock(facts.id())?;
+            place = Place::lock(facts)?;
         }
-        let before = Facts::of(facts.id())?;
+        let before = facts.again()?;
         if before.activity() == Activity::Changing {
             let words = "it is being started or stopped: wait until it is up or down";
             return Err(Failed::Unfit(words.to_owned()));
         }
         let is_up = before.activity().is_up() || afterwards == Afterwards::Running;
         let dependents = dependents(&before)?;
-        let drop_in = DropIn::new(before.id(), &conditions.file)?;
+        let drop_in = DropIn::new(&before, &conditions.file)?;
         let script = script(&before, is_up, &dependents, &place.directory, drop_in.path());
         Ok(Session {
             before,
@@ -176,6 +192,7 @@ impl Session {
             armed: None,
             runs: 0,
             is_down: false,
+            refused_writes: BTreeSet::new(),
         })
     }
 
@@ -190,9 +207,10 @@ impl Session {
         self.conditions.recording.is_some()
     }
 
-    /// Records the kernel's checks no more in the runs to come.
-    pub fn stop_recording(&mut self) {
-        self.conditions.recording = None;
+    /// Returns the paths of the writes that a read-only mount refused in the last run, if it was
+    /// recorded.
+    pub fn refused_writes(&self) -> &BTreeSet<PathBuf> {
+        &self.refused_writes
     }
 
     /// Starts the unit with these lines of the section `[Service]`, and waits until it has ended, or
@@ -221,25 +239,27 @@ impl Session {
             self.is_down = true;
         }
         self.runs += 1;
-        let (mut settings, mut tracer) = (settings.to_vec(), None);
+        let (mut settings, mut recorder) = (settings.to_vec(), None);
         if let Some(options) = &self.conditions.recording {
             let slice = slice(self.runs);
             settings.push(format!("Slice={slice}"));
-            tracer = Some(recorder(&slice, options)?);
+            recorder = Some(Recorder::start(self.before.manager(), &slice, options)?);
         }
         self.apply(&settings)?;
-        let mut seen = self.start(&mut tracer, limit)?;
+        let mut seen = self.start(&mut recorder, limit)?;
         if seen.end == End::Stopped {
-            let end = self.stop(&mut tracer, limit.unwrap_or(LIMIT))?;
+            let end = self.stop(&mut recorder, limit.unwrap_or(LIMIT))?;
             let name = self.before.id().to_owned();
             seen.effects.insert(Subject::Stop(name), Aspect::Attribute("result".to_owned()), end);
         }
-        if let Some(mut tracer) = tracer {
-            let recording = tracer.finish(|_| ())?;
+        self.refused_writes.clear();
+        if let Some(recorder) = recorder {
+            let (recording, writes) = recorder.finish()?;
+            self.refused_writes = writes;
             seen.lost = recording.lost;
             seen.gap = recording.gaps.first().map(ToString::to_string);
             seen.analysis = recording.analysis;
-            let _ = systemctl(&["stop", "--", &slice(self.runs)]);
+            let _ = self.systemctl(&["stop", "--", &slice(self.runs)]);
         }
         Ok(seen)
     }
@@ -249,8 +269,8 @@ impl Session {
         let path = self.place.directory.join(DROP_IN);
         let text = drop_in(settings, &self.timer())?;
         write(&path, &text).map_err(|err| Failed::Unfit(format!("{}: {err}", path.display())))?;
-        systemctl(&["daemon-reload"])?;
-        let drop_ins = Facts::of(self.before.id())?.drop_ins();
+        self.systemctl(&["daemon-reload"])?;
+        let drop_ins = self.before.again()?.drop_ins();
         match drop_ins.last() {
             Some(last) if *last == path => Ok(()),
             Some(last) if drop_ins.contains(&path) => Err(Failed::Unfit(format!(
@@ -260,6 +280,15 @@ impl Session {
             ))),
             _ => Err(Failed::Unfit(format!("systemd does not read {}", path.display()))),
         }
+    }
+
+    fn systemctl(&self, args: &[&str]) -> Result<String, Failed> {
+        self.before.manager().systemctl(args)
+    }
+
+    /// Returns the option of the clients that selects the manager of the unit.
+    fn option(&self) -> &'static str {
+        self.before.manager().option()
     }
 
     fn timer(&self) -> String {
@@ -273,10 +302,11 @@ impl Session {
             return Ok(());
         }
         // It has elapsed if this process was stopped for a while.
-        if self.armed.is_none() || systemctl(&["restart", "--", &self.timer()]).is_err() {
+        if self.armed.is_none() || self.systemctl(&["restart", "--", &self.timer()]).is_err() {
             output(
                 "systemd-run",
                 &[
+                    self.option(),
                     "--quiet",
                     "--no-ask-password",
                     &format!("--unit={}", restorer(self.before.id())),
@@ -284,6 +314,8 @@ impl Session {
                     &format!("--on-active={}ms", after.as_millis()),
                     "--timer-property=AccuracySec=100ms",
                     "--timer-property=StartLimitIntervalSec=0",
+                    // systemd forgets how a unit has ended that no other one refers to.
+                    &format!("--timer-property=Before={}", self.before.id()),
                     "--property=StartLimitIntervalSec=0",
                     "--service-type=oneshot",
                     "/bin/sh",
@@ -336,8 +368,8 @@ impl Session {
             _ => {}
         }
         self.drop_in.write(settings)?;
-        systemctl(&["daemon-reload"])?;
-        self.drop_in.must_win(&Facts::of(self.before.id())?, settings)?;
+        self.systemctl(&["daemon-reload"])?;
+        self.drop_in.must_win(&self.before.again()?, settings)?;
         let seen = self.start(&mut None, limit)?;
         if seen.end == End::Interrupted || !seen.failures(expect).is_empty() {
             self.put_back()?;
@@ -348,14 +380,14 @@ impl Session {
         }
         self.armed = None;
         let _ = fs::remove_dir(&place);
-        systemctl(&["stop", "--", &self.timer()])?;
-        let _ = systemctl(&["stop", "--", &slices()]);
+        self.systemctl(&["stop", "--", &self.timer()])?;
+        let _ = self.systemctl(&["stop", "--", &slices()]);
         if !self.before.activity().is_up() {
-            systemctl(&["stop", "--", self.before.id()])?;
+            self.systemctl(&["stop", "--", self.before.id()])?;
         } else if !self.dependents.is_empty() {
             let names = self.dependents.iter().map(String::as_str);
             let words: Vec<&str> = ["start", "--"].into_iter().chain(names).collect();
-            systemctl(&words)?;
+            self.systemctl(&words)?;
         }
         Ok(seen)
     }
@@ -366,7 +398,7 @@ impl Session {
             let _ = fs::remove_dir(&self.place.directory);
             return Ok(());
         }
-        let restored = restore(self.before.id());
+        let restored = restore(&self.before);
         let _ = fs::remove_dir(&self.place.directory);
         restored
     }

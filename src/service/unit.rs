@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use super::{Failed, manager::systemctl};
+use super::{Failed, Manager};
 use crate::{
     settings::unit_words,
     trace::{Exit, minimize::End},
@@ -11,6 +11,7 @@ use crate::{
 /// Properties of a unit. (org.freedesktop.systemd1(5))
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Facts {
+    manager: Manager,
     properties: BTreeMap<String, String>,
     dependents: Vec<String>,
 }
@@ -82,10 +83,21 @@ impl Facts {
     ///
     /// # Errors
     ///
-    /// systemctl(1) cannot be run, or does not reach the system manager.
-    pub fn of(name: &str) -> Result<Facts, Failed> {
+    /// systemctl(1) cannot be run, or does not reach the manager.
+    pub fn of(manager: Manager, name: &str) -> Result<Facts, Failed> {
         let properties = format!("--property={}", Facts::PROPERTIES.join(","));
-        Ok(Facts::parse(&systemctl(&["show", &properties, "--", name])?))
+        let text = manager.systemctl(&["show", &properties, "--", name])?;
+        Ok(Facts { manager, ..Facts::parse(&text) })
+    }
+
+    /// Returns the facts as they are now.
+    pub(super) fn again(&self) -> Result<Facts, Failed> {
+        Facts::of(self.manager, self.id())
+    }
+
+    /// Returns the manager of the unit.
+    pub fn manager(&self) -> Manager {
+        self.manager
     }
 
     /// Reads lines `KEY=VALUE`. Lines that are not one of the properties are ignored.
@@ -101,7 +113,7 @@ impl Facts {
         let mut dependents: Vec<String> = names.flat_map(|names| unit_words(names).0).collect();
         dependents.sort();
         dependents.dedup();
-        Facts { properties, dependents }
+        Facts { properties, dependents, manager: Manager::System }
     }
 
     /// Returns a property, which is empty if it is not known.

@@ -62,8 +62,9 @@ pub use backend::Backend;
 pub use exit::Exit;
 pub use gap::Gap;
 pub use target::Target;
-#[cfg(feature = "cli")]
-pub(crate) use target::control_groups;
-#[cfg(feature = "cli")]
-pub(crate) use target::unified;
 pub use tracer::{Options, Recording, Tracer};
+#[cfg(feature = "cli")]
+pub(crate) use {
+    record::RefusedWrites,
+    target::{control_groups, unified},
+};

@@ -8,10 +8,14 @@ use std::{
 use rcap::{
     CapSet,
     service::{
-        DropIn, Exposure, Failed, Hardened, Protections, Service, Session, exposure, harden,
+        DropIn, Exposure, Facts, Failed, Hardened, Protections, Service, Session, Tried, exposure,
+        harden,
     },
-    tools::table::{fit, set_words},
-    trace::minimize::{End, Found, Minimizer, Observation, Stop},
+    tools::{
+        Mistake,
+        table::{fit, set_words},
+    },
+    trace::minimize::{End, Found, Minimizer, Stop},
 };
 use serde_json::{Value, json};
 
@@ -20,7 +24,7 @@ use super::{
     args::HardenRequest,
     failure::Failure,
     minimize::show_progress,
-    service::{failed, open, undo, write},
+    service::{Unit, failed, open, undo, write},
 };
 
 /// The version of the layout of `--json`.
@@ -50,20 +54,23 @@ struct Answer {
 /// [`Failure`]
 pub(crate) fn run(request: &HardenRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
     let name = &*request.unit;
+    let Some(unit) = Unit::of(&request.service(), &[])? else {
+        return Err(Mistake::new("no unit").into());
+    };
     if request.undo {
-        return undo(name, request.yes, io);
+        return undo(&unit, request.yes, io);
     }
     let failed = |err| failed(name, err);
     let say = ["rcap harden", "Hardening"];
-    let session = open(request.yes, name, request.conditions(), say, io)?;
+    let session = open(request.yes, &unit, request.conditions(), say, io)?;
     let id = session.before().id().to_owned();
-    let now = Protections::of(&id).map_err(failed)?;
-    let before = exposed(&id, io)?;
+    let now = Protections::of(session.before()).map_err(failed)?;
+    let facts = session.before().clone();
+    let before = exposed(&facts, io)?;
     let Some((found, caps, mut session)) = capabilities(request, session)? else {
         return Ok(Exit::INTERRUPTED);
     };
-    session.stop_recording();
-    let limit = request.timeout.unwrap_or_else(|| limit(&found));
+    let limit = request.timeout.unwrap_or_else(|| limit(request, &found));
     let hardened = match search(request, &now, &caps, &mut session, limit) {
         Ok(hardened) => hardened,
         Err(Ended::Failed(err)) => return Err(failed(err)),
@@ -74,8 +81,8 @@ pub(crate) fn run(request: &HardenRequest, io: &mut Io<'_>) -> Result<Exit, Fail
         return Err(Failure::No(format!("{words}: {failure}")));
     }
     // systemd still has the settings of the last run, which are those of the result.
-    let after = exposed(&id, io)?;
-    let drop_in = DropIn::new(&id, DropIn::FILE).map_err(failed)?;
+    let after = exposed(&facts, io)?;
+    let drop_in = DropIn::new(&facts, DropIn::FILE).map_err(failed)?;
     let settings = drop_in.with_kept(&[&caps[..], &hardened.settings].concat()).map_err(failed)?;
     if request.write {
         write(session, &settings, request.expect, Some(limit), name)?;
@@ -127,11 +134,12 @@ fn capabilities(
     }
 }
 
-/// Returns the time limit of a run.
-fn limit(found: &Found) -> Duration {
+/// Returns the time limit of a run. Only the time before the check has succeeded can be longer.
+fn limit(request: &HardenRequest, found: &Found) -> Duration {
     let baseline = found.runs.iter().filter(|run| run.is_baseline);
     let longest = baseline.map(|run| run.time).max().unwrap_or_default();
-    longest.saturating_mul(10).saturating_add(Duration::from_secs(5))
+    let until = longest.saturating_sub(request.settle).saturating_mul(10);
+    until.saturating_add(request.settle).saturating_add(Duration::from_secs(5))
 }
 
 /// Searches for the protections by restarting the unit.
@@ -149,28 +157,20 @@ fn search(
         if seen.end == End::Interrupted {
             return Err(Ended::Interrupted);
         }
-        let failure = failure(&seen, request.expect.into());
+        let tried = Tried::of(&seen, session.refused_writes(), request.expect.into());
         if is_shown {
-            let verdict = failure.as_deref().unwrap_or("passed");
+            let verdict = tried.failure.as_deref().unwrap_or("passed");
             let words = format!("with {} lines: {}", lines.len(), Escaped(verdict.as_bytes()));
             // A closed standard error does not stop the search.
             let _ = fit(&words, &mut Stream::stderr());
         }
-        Ok(failure)
+        Ok(tried)
     })
 }
 
-/// Returns the failures of a run in words.
-fn failure(seen: &Observation, expect: i32) -> Option<String> {
-    let failures = seen.failures(expect);
-    let words = failures.iter().map(|failure| failure.with_message(&seen.message));
-    let words: Vec<String> = words.collect();
-    (!words.is_empty()).then(|| words.join(", and "))
-}
-
 /// Returns the exposure of the unit, which systemd-analyze(1) may not be there to tell.
-fn exposed(id: &str, io: &mut Io<'_>) -> Result<Option<Exposure>, Failure> {
-    match exposure(id) {
+fn exposed(unit: &Facts, io: &mut Io<'_>) -> Result<Option<Exposure>, Failure> {
+    match exposure(unit) {
         Ok(exposure) => Ok(Some(exposure)),
         Err(err) => {
             io.complain_in_words("rcap harden", &format!("the exposure is not known: {err}"))?;

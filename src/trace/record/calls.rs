@@ -22,6 +22,11 @@ use crate::{
 mod btf;
 mod mappings;
 mod program;
+#[cfg(feature = "cli")]
+mod writes;
+
+#[cfg(feature = "cli")]
+pub(crate) use writes::RefusedWrites;
 
 use btf::Layout;
 use mappings::MappingRecorder;

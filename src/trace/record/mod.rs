@@ -36,6 +36,8 @@ pub(super) use self::{
     tracefs::Tracefs,
 };
 
+#[cfg(feature = "cli")]
+pub(crate) use self::calls::RefusedWrites;
 #[cfg(feature = "stacks")]
 pub(super) use self::event::{Change, Mapping};
 

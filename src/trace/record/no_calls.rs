@@ -1,7 +1,11 @@
 //! The layout of registers is not known on this architecture: tracefs records the ends of all
 //! system calls, without what they refer to.
 
-use std::io;
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+};
 
 use super::Event;
 use crate::{Result, sys::bpf::Table};
@@ -40,5 +44,23 @@ impl CallRecorder {
 
     pub(crate) fn stop(&mut self) -> Result<(Vec<Event>, [u64; 2])> {
         match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum RefusedWrites {}
+
+#[cfg(feature = "cli")]
+impl RefusedWrites {
+    pub(crate) fn new(_cgroup: &Path) -> Result<RefusedWrites> {
+        Err(crate::Op::LoadBpf.thread(io::ErrorKind::Unsupported.into()))
+    }
+
+    pub(crate) fn poll(&mut self) -> Result<()> {
+        match *self {}
+    }
+
+    pub(crate) fn finish(self) -> Result<BTreeSet<PathBuf>> {
+        match self {}
     }
 }

@@ -138,7 +138,8 @@ pub(crate) struct SettingsFormat {
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ComposeFiles {
     /// Measure a service of this Compose file; several files are merged
-    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, conflicts_with = "unit")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath,
+          conflicts_with_all = ["unit", "user_unit"])]
     pub(crate) compose: Vec<PathBuf>,
     /// The name of the Compose project, whose volumes are copied
     #[arg(long, value_name = "NAME", requires = "compose")]
@@ -235,8 +236,8 @@ pub(crate) struct MeasureOptions {
     #[arg(
         value_name = "PROGRAM",
         trailing_var_arg = true,
-        conflicts_with = "unit",
-        required_unless_present = "unit"
+        conflicts_with_all = ["unit", "user_unit"],
+        required_unless_present_any = ["unit", "user_unit"]
     )]
     pub(crate) program: Vec<OsString>,
 }
@@ -256,10 +257,10 @@ pub(crate) struct MinimizeRequest {
     #[command(flatten)]
     pub(crate) measure: MeasureOptions,
     /// Write the minimum to the drop-in file of the unit, or to a new compose.override.yaml
-    #[arg(long, conflicts_with = "to")]
+    #[arg(long, conflicts_with_all = ["to", "copy"])]
     pub(crate) write: bool,
     /// Remove the drop-in file that --write has written
-    #[arg(long, requires = "unit", conflicts_with_all = ["write", "check"])]
+    #[arg(long, conflicts_with_all = ["write", "check", "copy"])]
     pub(crate) undo: bool,
     /// Also keep capabilities whose refusal the program tolerates
     #[arg(long)]

@@ -22,8 +22,14 @@ pub(crate) struct UnitOptions {
     /// Restart a unit of systemd instead of a program
     #[arg(long, value_name = "NAME")]
     pub(crate) unit: Option<String>,
+    /// Restart a unit of the user's own manager
+    #[arg(long, value_name = "NAME", conflicts_with = "unit")]
+    pub(crate) user_unit: Option<String>,
+    /// Start a copy of the unit with its own network and state, and leave the unit alone
+    #[arg(long, conflicts_with = "user_unit")]
+    pub(crate) copy: bool,
     /// Restart a unit that is running without asking
-    #[arg(long, requires = "unit")]
+    #[arg(long)]
     pub(crate) yes: bool,
     /// Let systemd restore the unit after so long if rcap is killed
     #[arg(long, value_name = "DURATION", default_value = "30s", value_parser = values::duration)]
@@ -98,6 +104,9 @@ pub(crate) struct HardenRequest {
     /// Print one JSON object
     #[arg(long)]
     pub(crate) json: bool,
+    /// Harden a unit of the user's own manager
+    #[arg(long)]
+    pub(crate) user: bool,
     /// The service of systemd
     #[arg(value_name = "UNIT")]
     pub(crate) unit: String,
@@ -106,6 +115,19 @@ pub(crate) struct HardenRequest {
 impl Request for HardenRequest {}
 
 impl HardenRequest {
+    /// Returns the options of the unit.
+    pub(crate) fn service(&self) -> UnitOptions {
+        let (system, user) =
+            if self.user { (None, Some(&self.unit)) } else { (Some(&self.unit), None) };
+        UnitOptions {
+            unit: system.cloned(),
+            user_unit: user.cloned(),
+            copy: false,
+            yes: self.yes,
+            restore_after: self.restore_after,
+        }
+    }
+
     /// Returns how the unit is judged, recorded and restored.
     pub(crate) fn conditions(&self) -> Conditions {
         let mut conditions = Conditions::default();

@@ -39,10 +39,8 @@ pub(crate) fn init(argv: &[OsString]) -> Option<Exit> {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    let name =
-        request.measure.service.unit.clone().or_else(|| service::asked(&request.measure.program));
-    if let Some(name) = name {
-        return unit::run(request, &name, io);
+    if let Some(unit) = service::Unit::of(&request.measure.service, &request.measure.program)? {
+        return unit::run(request, &unit, io);
     }
     if let Some(measured) = delegated::recipe(&request.measure.program, &request.measure.files)? {
         return container::run(request, &measured, io);

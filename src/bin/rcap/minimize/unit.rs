@@ -4,7 +4,7 @@ use std::io::Write;
 
 use rcap::{
     service::{DropIn, Service},
-    tools::{Escaped, table::fit},
+    tools::{Escaped, Mistake, table::fit},
     trace::minimize::{Found, Minimizer, Stop},
 };
 use serde_json::json;
@@ -15,7 +15,7 @@ use super::{
     show_progress,
 };
 use crate::args::UnitOptions;
-use crate::service::{failed, open, undo, write};
+use crate::service::{Unit, failed, open, undo, write};
 
 /// The drop-in file of a result.
 struct Answer {
@@ -23,6 +23,8 @@ struct Answer {
     drop_in: DropIn,
     text: String,
     is_written: bool,
+    /// The command line of systemd-run(1), which has no such file.
+    command: Option<String>,
 }
 
 /// Searches by restarting the unit.
@@ -30,16 +32,23 @@ struct Answer {
 /// # Errors
 ///
 /// [`Failure`]
-pub(super) fn run(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Result<Exit, Failure> {
+pub(super) fn run(
+    request: &MinimizeRequest,
+    unit: &Unit,
+    io: &mut Io<'_>,
+) -> Result<Exit, Failure> {
     check(request)?;
-    if request.undo {
-        return undo(name, request.measure.service.yes, io);
+    if let Some(words) = unit.unwritable().filter(|_| request.write || request.undo) {
+        return Err(Mistake::new(words).into());
     }
-    let failed = |err| failed(name, err);
+    if request.undo {
+        return undo(unit, request.measure.service.yes, io);
+    }
+    let failed = |err| failed(&unit.name, err);
     let conditions =
         request.measure.service.conditions(&request.measure.judging, &request.recording);
     let say = ["rcap minimize", "Measuring"];
-    let session = open(request.measure.service.yes, name, conditions, say, io)?;
+    let session = open(request.measure.service.yes, unit, conditions, say, io)?;
     let is_recorded = session.is_recorded();
     let mut service = Service::new(session).map_err(failed)?;
     let most = service.most() - request.drop.unwrap_or_default();
@@ -53,13 +62,14 @@ pub(super) fn run(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Res
     let found = minimizer.found();
     let settings = service.settings(found.minimum);
     let session = service.into_session();
-    let id = session.before().id().to_owned();
-    let drop_in = DropIn::new(&id, DropIn::FILE).map_err(failed)?;
+    let command = unit.command(&settings);
+    let facts = if command.is_some() { session.before().clone() } else { unit.facts()? };
+    let drop_in = DropIn::new(&facts, DropIn::FILE).map_err(failed)?;
     let settings = drop_in.with_kept(&settings).map_err(failed)?;
     let is_written = request.write && found.proved;
     if is_written {
         let (expect, limit) = (request.measure.judging.expect, request.measure.judging.timeout);
-        write(session, &settings, expect, limit, name)?;
+        write(session, &settings, expect, limit, &unit.name)?;
     } else {
         session.restore().map_err(failed)?;
     }
@@ -70,7 +80,8 @@ pub(super) fn run(request: &MinimizeRequest, name: &str, io: &mut Io<'_>) -> Res
         Ok(()) => Exit::SUCCESS,
     };
     let text = DropIn::text(&settings).map_err(failed)?;
-    report(request, &found, &Answer { id, drop_in, text, is_written }, io)?;
+    let id = facts.id().to_owned();
+    report(request, &found, &Answer { id, drop_in, text, is_written, command }, io)?;
     Ok(exit)
 }
 
@@ -96,6 +107,12 @@ fn report(
 ) -> Result<(), Failure> {
     let path = answer.drop_in.path().display().to_string();
     if request.json {
+        if let Some(command) = &answer.command {
+            let mut value = print::json(&request.measure.program, found);
+            value["unit"] = json!({ "command": found.proved.then_some(command) });
+            writeln!(io.out, "{value}")?;
+            return Ok(());
+        }
         let mut value = print::json(&[format!("--unit={}", answer.id).into()], found);
         value["unit"] = json!({
             "name": answer.id,
@@ -110,6 +127,10 @@ fn report(
     print::print(found, Network::OfService, false, &mut text)?;
     fit(&String::from_utf8_lossy(&text), io.out)?;
     if !found.proved {
+        return Ok(());
+    }
+    if let Some(command) = &answer.command {
+        writeln!(io.out, "\n{}", Escaped(command.as_bytes()))?;
         return Ok(());
     }
     let done = if answer.is_written { " (written)" } else { "" };

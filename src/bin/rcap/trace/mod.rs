@@ -48,7 +48,7 @@ pub(crate) fn run(request: &TraceRequest, io: &mut Io<'_>) -> Result<Exit, Failu
     let is_restarted = request.restart && request.unit.is_empty();
     let restarting = if is_restarted { Some(restarting(request)?) } else { None };
     let request = restarting.as_ref().unwrap_or(request);
-    if service::asked(&request.program).is_none() {
+    if !service::starts(&request.program) {
         delegated::check(&request.program, Measure::Trace)?;
     }
     let (report, status) = record(request, io)?;
@@ -92,9 +92,10 @@ fn record(
     };
     let mut ignore = |_: &Seen| ();
     let each: &mut dyn FnMut(&Seen) = if request.follow { &mut follow } else { &mut ignore };
-    let (recording, status, words) = if let Some(name) = restarted {
-        let recording = unit::record(request, &name, &options, each)?;
-        (recording, None, vec![format!("--unit={name}")])
+    let (recording, status, words) = if let Some(unit) = restarted {
+        let recording = unit::record(request, &unit, &options, each)?;
+        let words = unit.measured();
+        (recording, None, words.iter().map(|word| word.to_string_lossy().into_owned()).collect())
     } else if request.program.is_empty() {
         let (recording, names) = running(request, &options, each)?;
         (recording, None, names)

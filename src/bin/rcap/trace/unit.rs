@@ -1,37 +1,48 @@
 //! A unit of systemd that is recorded from its start.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rcap::{
-    service::{Conditions, Facts, Session},
+    service::{Conditions, Session},
     tools::{Escaped, signals, table::fit},
     trace::{Options, Recording, Seen},
 };
 
 use super::{Failure, Io, TraceRequest};
-use crate::service::{asked, consent, failed};
+use crate::{
+    args::UnitOptions,
+    service::{Unit, consent, failed},
+};
 
 /// Returns the unit that is restarted, after consent: that of `--unit` with `--restart`, or of a
-/// program such as `systemctl restart`.
+/// program such as `systemctl restart` and `systemd-run`.
 ///
 /// # Errors
 ///
-/// [`Failure`] without consent.
-pub(super) fn restarted(
-    request: &TraceRequest,
-    io: &mut Io<'_>,
-) -> Result<Option<String>, Failure> {
-    let named = request.unit.first().filter(|_| request.restart).cloned();
-    let Some(name) = asked(&request.program).or_else(|| named.clone()) else { return Ok(None) };
-    let facts = Facts::of(&name).map_err(|err| failed(&name, err))?;
+/// [`Failure`] without consent, and if the unit of systemd-run(1) cannot be created.
+pub(super) fn restarted(request: &TraceRequest, io: &mut Io<'_>) -> Result<Option<Unit>, Failure> {
+    let is_named = request.restart && !request.unit.is_empty();
+    let options = UnitOptions {
+        unit: request.unit.first().filter(|_| is_named).cloned(),
+        user_unit: None,
+        copy: false,
+        yes: request.yes,
+        restore_after: Duration::ZERO,
+    };
+    let Some(unit) = Unit::of(&options, &request.program)? else { return Ok(None) };
+    if unit.scratch.is_some() {
+        fit("Recording the service that systemd-run starts. Ctrl-C ends it.", io.err)?;
+        return Ok(Some(unit));
+    }
+    let facts = unit.facts()?;
     // A person who restarts it by hand has consented.
-    consent(request.yes || named.is_none(), &facts, "Recording restarts it, twice", io)?;
+    consent(request.yes || !is_named, &facts, "Recording restarts it, twice", io)?;
     let id = Escaped(facts.id().as_bytes()).to_string();
     let words = format!(
         "Recording {id} from its start. Ctrl-C ends the recording, and restarts it once more."
     );
     fit(&words, io.err)?;
-    Ok(Some(name))
+    Ok(Some(unit))
 }
 
 /// Restarts a unit and records it.
@@ -41,16 +52,17 @@ pub(super) fn restarted(
 /// [`Failure`]
 pub(super) fn record(
     request: &TraceRequest,
-    name: &str,
+    unit: &Unit,
     options: &Options,
     each: &mut dyn FnMut(&Seen),
 ) -> Result<Recording, Failure> {
-    let mut conditions = Conditions::default();
+    let mut conditions = unit.conditions(Conditions::default());
     conditions.recording = Some(options.clone());
     let begun = Instant::now();
     let mut goes_on = || {
         let is_over = request.duration.is_some_and(|duration| begun.elapsed() >= duration);
         !is_over && signals::caught().is_none()
     };
-    Session::record(name, conditions, each, &mut goes_on).map_err(|err| failed(name, err))
+    Session::record(unit.started(), conditions, each, &mut goes_on)
+        .map_err(|err| failed(&unit.name, err))
 }

@@ -51,12 +51,10 @@ impl<T> Subject<T> {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
-    let name =
-        request.measure.service.unit.clone().or_else(|| service::asked(&request.measure.program));
-    if let Some(name) = name {
-        let mut subject = unit::subject(request, &name, io)?;
-        let failed = |err| service::failed(&name, err);
-        let words = [format!("--unit={name}").into()];
+    if let Some(unit) = service::Unit::of(&request.measure.service, &request.measure.program)? {
+        let mut subject = unit::subject(request, &unit, io)?;
+        let failed = |err| service::failed(&unit.name, err);
+        let words = unit.measured();
         let exit = verify(request, &words, subject.by_reference(), io, failed);
         subject.trial.into_session().restore().map_err(failed)?;
         return exit;

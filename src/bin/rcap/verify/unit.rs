@@ -4,7 +4,7 @@ use rcap::{CapSet, service::Service};
 
 use super::{Failure, Io, Subject, VerifyRequest};
 use crate::args::UnitOptions;
-use crate::service::{failed, open};
+use crate::service::{Unit, failed, open};
 
 /// Returns a unit, with its own settings.
 ///
@@ -13,7 +13,7 @@ use crate::service::{failed, open};
 /// [`Failure`]
 pub(super) fn subject(
     request: &VerifyRequest,
-    name: &str,
+    unit: &Unit,
     io: &mut Io<'_>,
 ) -> Result<Subject<Service>, Failure> {
     let others = [
@@ -25,9 +25,9 @@ pub(super) fn subject(
     let conditions =
         request.measure.service.conditions(&request.measure.judging, &request.recording);
     let session =
-        open(request.measure.service.yes, name, conditions, ["rcap verify", "Verifying"], io)?;
+        open(request.measure.service.yes, unit, conditions, ["rcap verify", "Verifying"], io)?;
     let is_recorded = session.is_recorded();
-    let trial = Service::new(session).map_err(|err| failed(name, err))?;
+    let trial = Service::new(session).map_err(|err| failed(&unit.name, err))?;
     let given = trial.most();
     let unseen = if is_recorded { CapSet::empty() } else { given };
     Ok(Subject { given, unseen, is_stateful: false, trial })

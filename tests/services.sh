@@ -4,8 +4,8 @@
 #
 #     tests/services.sh [minimize | harden] [SERVICE...]
 #
-# RCAP_SERVICES is the root directory of a Debian 12 that has the packages below; without it,
-# debootstrap creates one in Cargo's target directory. The directory is only read: the services run
+# RCAP_SERVICES is the root directory of a Debian that has the packages below; without it,
+# debootstrap creates one of RCAP_SUITE [default: bookworm] in Cargo's target directory. The directory is only read: the services run
 # in an overlay of it, in a tmpfs, in namespaces that end with them. They have no network. The table
 # has what was found, whether the service works with the written file and nothing else, and whether
 # it is as before in the end. This script needs root.
@@ -17,7 +17,7 @@ packages=$packages,python3,curl,iproute2,logrotate,procps,dns-root-data
 services='nginx      nginx                curl -fs localhost
 chrony     chrony               chronyc -n tracking
 redis      redis-server         redis-cli ping | grep PONG
-postgres   postgresql@15-main   su postgres -c "psql -c \"select 1\""
+postgres   postgresql@*-main    su postgres -c "psql -c \"select 1\""
 cron       cron                 test -e /run/rcap/root && test -e /run/rcap/daemon
 rsyslog    rsyslog              m=$RANDOM$$; echo "<13>rcap: x$m" > /dev/udp/127.0.0.1/514; sleep 0.5; grep x$m /var/log/syslog
 unbound    unbound              unbound-control status && bash -c "exec 3<> /dev/tcp/127.0.0.1/53"
@@ -28,7 +28,7 @@ say() { echo "services: $*" >&2; }
 make_root() {
     local root=$1
     say "creating $root"
-    unshare -m debootstrap --variant=minbase --include="$packages" bookworm "$root" \
+    unshare -m debootstrap --variant=minbase --include="$packages" "$suite" "$root" \
         http://deb.debian.org/debian >"$root.log" 2>&1 || { tail "$root.log" >&2 && exit 1; }
     rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
 }
@@ -104,6 +104,8 @@ finish() {
 measure() {
     local name=$1 unit=$2 check=$3 found state works='no' before after
     local file=$out/$name.$command
+    # The version of PostgreSQL.
+    [ "$name" != postgres ] || unit=${unit/\*/$(on ls /usr/lib/postgresql)}
     on systemctl start "$unit" 2>/dev/null || {
         say "$name does not start: $(on journalctl -u "$unit" -p warning -n 3 -o cat)"
         return
@@ -141,7 +143,8 @@ case ${1-} in
         ;;
 esac
 target=${CARGO_TARGET_DIR:-$PWD/target}
-root=${RCAP_SERVICES:-$target/tmp/services-root}
+suite=${RCAP_SUITE:-bookworm}
+root=${RCAP_SERVICES:-$target/tmp/services-$suite}
 [ -e "$root/usr/sbin/nginx" ] || make_root "$root"
 cargo build --locked -q --bin rcap
 unified=$(awk '$3 == "cgroup2" { print $2; exit }' /proc/mounts)

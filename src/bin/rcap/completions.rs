@@ -45,8 +45,12 @@ pub(crate) fn run(request: &CompletionsRequest, io: &mut Io<'_>) -> Result<Exit,
 
 /// Values that the shell asks for when it completes them: a placeholder in the script, and the
 /// command that prints them. The quotes of all three shells leave these commands as they are.
-const ASKED: [(&str, &str); 2] = [
+const ASKED: [(&str, &str); 3] = [
     ("@UNITS@", "systemctl list-units --all --plain --no-legend 2>/dev/null | cut -d\\  -f1"),
+    (
+        "@USER_UNITS@",
+        "systemctl --user list-units --all --plain --no-legend 2>/dev/null | cut -d\\  -f1",
+    ),
     (
         "@CONTAINERS@",
         "docker ps --format {{.Names}} 2>/dev/null; podman ps --format {{.Names}} 2>/dev/null",
@@ -131,6 +135,7 @@ fn completing(command: Command) -> Command {
         }
         match arg.get_id().as_str() {
             "unit" => return arg.value_parser(names(&["@UNITS@"])),
+            "user_unit" => return arg.value_parser(names(&["@USER_UNITS@"])),
             "container" => return arg.value_parser(names(&["@CONTAINERS@"])),
             "syscall" => {
                 return arg.value_parser(known(|uses| {

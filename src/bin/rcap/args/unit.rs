@@ -86,7 +86,7 @@ pub(crate) struct HardenRequest {
     /// Exit status with which a service that ends succeeds
     #[arg(long, value_name = "STATUS", default_value_t = 0)]
     pub(crate) expect: u8,
-    /// Time limit for one run [default: 10 times the longest run with all capabilities plus 5s]
+    /// Time limit for one run [default: 10 times the longest time until --check plus 5s]
     #[arg(long, value_name = "DURATION", value_parser = values::duration)]
     pub(crate) timeout: Option<Duration>,
     /// Restart a unit that is running without asking

@@ -35,7 +35,8 @@ fn commands(title: &str) -> Vec<(String, Vec<String>)> {
         match (&end, line.strip_prefix("# ")) {
             (Some(word), _) => {
                 let command = &mut commands.last_mut().unwrap().0;
-                *command += &format!("\n{line}");
+                command.push('\n');
+                command.push_str(line);
                 end = end.clone().filter(|_| line != *word);
             }
             (None, Some(command)) if !is_comment => {

@@ -15,7 +15,7 @@ use crate::{
 impl Session {
     /// Restarts a unit, or starts it, and records it from its first instruction until it ends or
     /// `goes_on` returns false. `each` is called for each check. The unit is then restarted without
-    /// the slice that it has for the recording, and is running, unless it is a [`Scratch`](super::Scratch).
+    /// the slice that it has for the recording, and is running, unless it is a [`Scratch`](crate::service::Scratch).
     ///
     /// # Errors
     ///

@@ -1,11 +1,7 @@
 //! The layout of registers is not known on this architecture: tracefs records the ends of all
 //! system calls, without what they refer to.
 
-use std::{
-    collections::BTreeSet,
-    io,
-    path::{Path, PathBuf},
-};
+use std::io;
 
 use super::Event;
 use crate::{Result, sys::bpf::Table};
@@ -47,12 +43,13 @@ impl CallRecorder {
     }
 }
 
+#[cfg(feature = "cli")]
 #[derive(Debug)]
 pub(crate) enum RefusedWrites {}
 
 #[cfg(feature = "cli")]
 impl RefusedWrites {
-    pub(crate) fn new(_cgroup: &Path) -> Result<RefusedWrites> {
+    pub(crate) fn new(_cgroup: &std::path::Path) -> Result<RefusedWrites> {
         Err(crate::Op::LoadBpf.thread(io::ErrorKind::Unsupported.into()))
     }
 
@@ -60,7 +57,7 @@ impl RefusedWrites {
         match *self {}
     }
 
-    pub(crate) fn finish(self) -> Result<BTreeSet<PathBuf>> {
+    pub(crate) fn finish(self) -> Result<std::collections::BTreeSet<std::path::PathBuf>> {
         match self {}
     }
 }

@@ -269,16 +269,20 @@ mod tests {
         }
     }
 
+    /// The settings of the unit, those that break the service, the writes, and the directories.
+    type Writes = (&'static str, Settings, &'static [&'static str], &'static str);
+    type Settings = &'static [&'static [&'static str]];
+
     #[test]
     fn writable_directories() {
-        let strict: &[&str] = &["ProtectSystem=strict"];
+        const STRICT: &[&str] = &["ProtectSystem=strict"];
         #[rustfmt::skip]
-        let rows: [(&str, &[&[&str]], &[&str], &str); 7] = [
+        let rows: [Writes; 7] = [
             ("",                &[],       &["!/run", "!/var/log/a", "/var/log"], "/run /var/log"),
             // A write that the service can do without, there and in a directory of the system.
             ("",                &[],       &["/var/log", "/usr/lib"],             "/var/log"),
             ("",                &[],       &["!/etc/a", "/etc/b", "!/etc/c"],     "/etc/a /etc/c"),
-            ("",                &[strict], &["/var/log"],                         ""),
+            ("",                &[STRICT], &["/var/log"],                         ""),
             ("PrivateTmp=no",   &[],       &["!/tmp", "!/run"],                   "/run"),
             ("PrivateTmp=no",   &[&["PrivateTmp=yes"]], &["!/tmp", "!/run"],      "/run /tmp"),
             ("ProtectSystem=strict", &[],  &[],                                   ""),

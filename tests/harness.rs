@@ -143,6 +143,7 @@ const WORDS: &[(&str, &str)] = &[
     ("common/mod.rs", "/sbin"),
     ("common/mod.rs", "/usr/local/sbin"),
     ("common/mod.rs", "/usr/sbin"),
+    ("common/page.rs", "/usr/bin"),
     ("compose.rs", "//127.0.0.1/bin/busybox"),
     ("explain.rs", "/usr/bin/ping"),
     ("formats.rs", "/bin/other"),
@@ -155,7 +156,6 @@ const WORDS: &[(&str, &str)] = &[
     ("saved.rs", "/usr/local/bin/server"),
     ("saved.rs", "/usr/sbin"),
     ("services.rs", "/usr/local/bin/rcap-python"),
-    ("tutorial.rs", "/usr/bin"),
 ];
 
 /// Returns the paths in a text that lead to programs or to directories of programs.

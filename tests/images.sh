@@ -15,25 +15,26 @@ packages="nginx-light apache2 redis-server postgresql python3 gosu tini openssh-
 default="CHOWN DAC_OVERRIDE FOWNER FSETID KILL SETGID SETUID SETPCAP NET_BIND_SERVICE NET_RAW
     SYS_CHROOT MKNOD AUDIT_WRITE SETFCAP"
 
-if [ -z "${RCAP_IMAGES_INSIDE:-}" ]; then
-    RCAP_IMAGES_INSIDE=1 exec setsid -w unshare -mn --propagation private "./${0##*/}" "$directory" "${@:2}"
-fi
-
 make_root() {
     mkdir -p "$directory"
     debootstrap --variant=minbase bookworm "$root" >&2
     printf '#!/bin/sh\nexit 101\n' > "$root/usr/sbin/policy-rc.d"
     chmod 755 "$root/usr/sbin/policy-rc.d"
     cp /etc/resolv.conf "$root/etc/"
-    # The network of the machine is that of process 1.
     # shellcheck disable=SC2086 # they are several words
-    nsenter --net=/proc/1/ns/net unshare -m --propagation private sh -c '
+    unshare -m --propagation private sh -c '
         root=$1; shift
         mount -t proc proc "$root/proc"
         mount --bind /dev "$root/dev"
         chroot "$root" sh -c "apt-get update -q && DEBIAN_FRONTEND=noninteractive \
             apt-get install -qy --no-install-recommends $*"' sh "$root" $packages >&2
 }
+
+# Packages come from the network of the machine.
+[ -d "$root/usr/bin" ] || make_root
+if [ -z "${RCAP_IMAGES_INSIDE:-}" ]; then
+    RCAP_IMAGES_INSIDE=1 exec setsid -w unshare -mn --propagation private "./${0##*/}" "$directory" "${@:2}"
+fi
 
 prepare() {
     cp images/prepare "$root/prepare"
@@ -162,7 +163,6 @@ print(",".join(names) or "-", len(found["runs"]), n + 2 * k * math.ceil(math.log
     return $status
 }
 
-[ -d "$root/usr/bin" ] || make_root
 [ -e "$directory/prepared" ] || prepare
 start_daemon
 scratch=$directory/out

@@ -2,18 +2,14 @@
 
 mod common;
 
-use std::{
-    env, fs,
-    os::unix::fs::symlink,
-    path::Path,
-    process::{Command, Stdio},
-};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 use common::{
-    debian::{DEBIAN, PATH_INSIDE, debian},
+    debian::{DEBIAN, debian},
     directory,
     docker::{DOCKER, Daemon, root_file_system},
-    program, ran, which,
+    page::Page,
+    ran, which,
 };
 use nix::sched::{CloneFlags, unshare};
 
@@ -26,92 +22,20 @@ tests! {
         without_docker;
 }
 
-const TUTORIAL: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/tutorial.md");
+const TUTORIAL: Page = Page("tutorial.md");
 
-/// A command of the tutorial and its output. `...` stands for any lines.
-struct Step {
-    command: String,
-    output: Vec<String>,
-}
-
-/// Returns the steps of a part, given its heading.
-fn steps(heading: &str) -> Vec<Step> {
-    let text = fs::read_to_string(TUTORIAL).unwrap();
-    let part = text.split("\n## ").find(|part| part.starts_with(heading)).expect("the part");
-    let mut steps: Vec<Step> = Vec::new();
-    let mut inside = false;
-    for line in part.lines() {
-        if line.starts_with("```") {
-            inside = line == "```console";
-        } else if let (true, Some(command)) = (inside, line.strip_prefix("# ")) {
-            steps.push(Step { command: command.to_owned(), output: Vec::new() });
-        } else if let (true, Some(step)) = (inside, steps.last_mut()) {
-            match step.command.strip_suffix('\\') {
-                Some(command) if step.output.is_empty() => {
-                    step.command = format!("{command}{}", line.trim_start_matches("> "));
-                }
-                _ => step.output.push(line.to_owned()),
-            }
-        }
-    }
-    let commands = part.matches("\n# ").count();
-    assert_ne!(commands, 0, "{heading}");
-    assert_eq!(steps.len(), commands, "{heading}");
-    steps
-}
-
-/// Returns the file of a part, which its reader saves.
-fn file(heading: &str) -> String {
-    let text = fs::read_to_string(TUTORIAL).unwrap();
-    let part = text.split("\n## ").find(|part| part.starts_with(heading)).expect("the part");
-    let (_, file) = part.split_once("```yaml\n").expect("the file");
-    file.split_once("```").unwrap().0.to_owned()
-}
-
-/// Returns whether the output matches.
-fn fits(want: &[String], got: &[&str]) -> bool {
-    match (want.split_first(), got.split_first()) {
-        (None, None) => true,
-        (Some((first, rest)), _) if first == "..." => {
-            (0..=got.len()).any(|skipped| fits(rest, &got[skipped..]))
-        }
-        (Some((first, want)), Some((line, got))) => {
-            first.trim_end() == line.trim_end() && fits(want, got)
-        }
-        _ => false,
-    }
-}
-
-/// Runs all steps in a directory where `rcap` is found, and compares the output.
+/// Runs all steps of a part of the page.
 fn follow(heading: &str, dir: &Path, prepare: impl Fn(&mut Command, &str) -> String) {
     let bin = dir.join("bin");
     fs::create_dir(&bin).unwrap();
-    symlink(program("rcap").get_program(), bin.join("rcap")).unwrap();
     // A copy of ping with Debian's capabilities, which the installed file may have lost.
     fs::copy(which("ping").unwrap(), bin.join("ping")).unwrap();
     assert_eq!(common::run(&bin, "setcap", ["cap_net_raw=ep", "ping"]).status, Some(0));
-    let others = env::var("PATH").unwrap();
-    let path = format!("{}:{others}:{PATH_INSIDE}", bin.display());
-    let mut differing = Vec::new();
-    for Step { command, output } in steps(heading) {
-        let mut shell = Command::new("timeout");
-        shell.args(["1h", "bash"]);
-        shell.current_dir(dir).env("PATH", &path).env_remove("LD_LIBRARY_PATH");
-        let real = prepare(&mut shell, &command);
-        let ran = ran(shell.args(["-c", &format!("({real}) 2>&1")]).stdin(Stdio::null()));
-        let out = ran
-            .out
-            .replace("rcap-test", "hello")
+    TUTORIAL.follow(heading, dir, prepare, |out| {
+        out.replace("rcap-test", "hello")
             .replace("docker run --network none", "docker run")
             .replace("docker-compose", "docker compose")
-            .replace(bin.to_str().unwrap(), "/usr/bin");
-        let lines: Vec<&str> = out.lines().collect();
-        if !fits(&output, &lines) {
-            let want = output.join("\n");
-            differing.push(format!("# {command}\n{}\n-- and not\n{want}\n", ran.out));
-        }
-    }
-    assert!(differing.is_empty(), "{}", differing.join("\n"));
+    });
 }
 
 fn with_docker() {
@@ -149,7 +73,7 @@ fn with_compose() {
     assert_eq!(daemon.docker(&["tag", "rcap-test:1", "busybox"]).status, Some(0));
     let project = dir.path().join("shop");
     fs::create_dir(&project).unwrap();
-    fs::write(project.join("compose.yaml"), file("With Compose")).unwrap();
+    fs::write(project.join("compose.yaml"), TUTORIAL.file("With Compose", "yaml")).unwrap();
     let client = daemon.client("docker");
     let variables: Vec<_> = client
         .get_envs()

@@ -9,7 +9,7 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Engine, Failed, Setup, recipe::Creation, view};
+use super::{Account, Edits, Engine, Failed, Setup, recipe::Creation, view};
 use crate::{
     Cap, CapSet, Op,
     launch::Launcher,
@@ -67,8 +67,12 @@ impl Recorded {
 
 /// A [`Trial`] that asks an engine to run a container.
 pub(super) struct ByEngine {
-    engine: Engine,
-    recipe: Creation,
+    pub(super) engine: Engine,
+    pub(super) recipe: Creation,
+    /// The facts about a container with its own settings.
+    pub(super) facts: Value,
+    /// Settings that take the place of those of the recipe, and the owner of volumes.
+    pub(super) edits: Option<(Edits, Account)>,
     pub(super) most: CapSet,
     /// Whether runs with `most` have the capabilities of the recipe's own settings.
     is_as_given: bool,
@@ -78,24 +82,26 @@ pub(super) struct ByEngine {
     recorded: Recorded,
     has_health_check: bool,
     /// The user of the container, unless it is root.
-    user: Option<String>,
+    pub(super) user: Option<String>,
     /// The named volumes that each run gets a copy of.
     volumes: Vec<String>,
     /// Whether runs share something that they can write to.
     pub(super) is_stateful: bool,
     runs: u32,
-    _made: Made,
+    pub(super) made: Made,
 }
 
 /// The networks, volumes and containers of a project, which are removed when dropped.
-struct Made {
+pub(super) struct Made {
     engine: Engine,
     is_project: bool,
+    pub(super) has_images: bool,
 }
 
 impl Drop for Made {
     fn drop(&mut self) {
-        if self.is_project {
+        // The images of changes, and the networks and volumes of a project.
+        if self.is_project || self.has_images {
             self.engine.remove_own();
         }
     }
@@ -111,8 +117,8 @@ impl ByEngine {
     ) -> Result<ByEngine, Failed> {
         let engine = recipe.engine();
         engine.clean()?;
-        let made =
-            Made { engine: engine.clone(), is_project: matches!(recipe, Creation::Service(_)) };
+        let is_project = matches!(recipe, Creation::Service(_));
+        let made = Made { engine: engine.clone(), is_project, has_images: false };
         recipe.prepare(setup.shared_volumes)?;
         let is_as_given = most.is_none();
         let (probe, most) = probe(&engine, &recipe, most)?;
@@ -132,6 +138,8 @@ impl ByEngine {
         Ok(ByEngine {
             engine,
             recipe,
+            facts,
+            edits: None,
             most,
             is_as_given,
             setup,
@@ -143,7 +151,7 @@ impl ByEngine {
             volumes,
             is_stateful,
             runs: 0,
-            _made: made,
+            made,
         })
     }
 
@@ -195,6 +203,20 @@ impl ByEngine {
             copies.names.insert(name.clone(), copy.clone());
             self.engine.copy_volume(name, &copy)?;
         }
+        if let Some((edits, account)) = &self.edits {
+            let image = edits.image.as_deref().or(self.facts["Config"]["Image"].as_str());
+            for (path, name) in &edits.volumes {
+                let known = copies.names.get(&self.recipe.real_volume(name)).cloned();
+                let new = || format!("rcap-{}-{}-{name}", std::process::id(), self.runs);
+                let is_new = known.is_none();
+                let volume = known.unwrap_or_else(new);
+                copies.names.insert(name.clone(), volume.clone());
+                if is_new {
+                    self.engine.create_volume(&volume)?;
+                }
+                self.engine.own_volume(account, image.unwrap_or_default(), &volume, path)?;
+            }
+        }
         Ok(copies)
     }
 }
@@ -207,7 +229,7 @@ fn probe<'a>(
     mut most: Option<CapSet>,
 ) -> Result<(Created<'a>, Option<CapSet>), Failed> {
     loop {
-        match Created::new(engine, recipe, most, &BTreeMap::new(), false) {
+        match Created::new(engine, recipe, most, &BTreeMap::new(), false, None) {
             // An old engine does not know the newest capabilities of the kernel.
             Err(Failed::Client { message, command }) => {
                 match (most, most.and_then(|most| unknown(&message, most))) {
@@ -270,10 +292,11 @@ impl Created<'_> {
         caps: Option<CapSet>,
         copies: &BTreeMap<String, String>,
         is_checked: bool,
+        edits: Option<&Edits>,
     ) -> Result<Created<'a>, Failed> {
         // A pod is left even if its container cannot be created.
         let mut created = Created { engine, id: String::new(), pod: recipe.pod() };
-        created.id = recipe.create(engine, caps, copies, is_checked)?;
+        created.id = recipe.create(engine, caps, copies, is_checked, edits)?;
         Ok(created)
     }
 }
@@ -363,10 +386,12 @@ impl ByEngine {
     ) -> Result<Observation, Failed> {
         // The container is removed before the volumes that it uses.
         let copies = self.copies()?;
-        let is_as_given = self.is_as_given && attempt.set == self.most;
+        let is_as_given = self.is_as_given && attempt.set == self.most && self.edits.is_none();
         let caps = (!is_as_given).then_some(attempt.set);
         let (engine, copied) = (&self.engine, &copies.names);
-        let created = Created::new(engine, &self.recipe, caps, copied, self.has_health_check)?;
+        let edits = self.edits.as_ref().map(|(edits, _)| edits);
+        let created =
+            Created::new(engine, &self.recipe, caps, copied, self.has_health_check, edits)?;
         let id = &*created.id;
         let failed = |err| Op::Fork.thread(err);
         let (capture, [out, err]) = Capture::start().map_err(failed)?;

@@ -12,6 +12,7 @@ use std::{
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::Value;
 
+use super::{Account, own_volume};
 use crate::{Error, launch::helper, proc::Proc, settings::after_wrappers, trace::Target};
 
 /// The label of all containers and volumes that a measurement has made. Its value is the process.
@@ -144,13 +145,58 @@ impl Engine {
         self.output(&["volume", "inspect", "--", name]).is_ok()
     }
 
+    /// Creates an empty volume.
+    pub(super) fn create_volume(&self, name: &str) -> Result<(), Failed> {
+        let label = format!("--label={}", Engine::label());
+        self.output(&["volume", "create", &label, name]).map(|_| ())
+    }
+
+    /// Gives the files of a volume to a user, by a container of an image.
+    pub(super) fn own_volume(
+        &self,
+        account: &Account,
+        image: &str,
+        volume: &str,
+        path: &str,
+    ) -> Result<(), Failed> {
+        let label = format!("--label={}", Engine::label());
+        let words = own_volume(account, image, volume, path);
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let id = self.output(&[&["create", &*label], &*words].concat())?;
+        let id = id.lines().last().unwrap_or_default().trim();
+        let ended = self.output(&["start", "--attach", id]);
+        self.remove(id);
+        ended.map(|_| ())
+    }
+
+    /// Returns the words of a command that builds an image by a Dockerfile from standard input.
+    pub(super) fn build_words<'a>(&self, options: &[&'a str]) -> Vec<&'a str> {
+        let input: &[&str] = if self.is_podman { &["-f", "-", "."] } else { &["-"] };
+        [&["build", "--network", "none"], options, input].concat()
+    }
+
+    /// Builds an image without a name, and returns its ID.
+    pub(super) fn build(&self, dockerfile: &str) -> Result<String, Failed> {
+        let words = self.build_words(&["--quiet", "--force-rm"]);
+        let text = answer(self.command(&words), "build", Some(dockerfile))?;
+        Ok(text.lines().last().unwrap_or_default().trim().to_owned())
+    }
+
+    /// Returns the facts about an image.
+    pub(super) fn inspect_image(&self, image: &str) -> Result<Value, Failed> {
+        let text = self.output(&["image", "inspect", "--", image])?;
+        let all: Value = serde_json::from_str(&text)
+            .map_err(|err| Failed::Unfit(format!("inspect {image}: {err}")))?;
+        Ok(all.get(0).cloned().unwrap_or_default())
+    }
+
     /// Creates a volume with the files of another one, if that exists.
     pub(super) fn copy_volume(&self, name: &str, copy: &str) -> Result<(), Failed> {
         let place = |name: &str| {
             let format = "--format={{.Driver}} {{len .Options}} {{.Mountpoint}}";
             self.output(&["volume", "inspect", format, "--", name])
         };
-        self.output(&["volume", "create", &format!("--label={}", Engine::label()), copy])?;
+        self.create_volume(copy)?;
         let from = match place(name) {
             Err(Failed::Client { message, .. })
                 if message.to_ascii_lowercase().contains("no such volume") =>

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt};
 
-use super::{Client, Delegation};
+use super::{Client, Delegation, Edits};
 use crate::{
     Cap, CapSet,
     settings::{LineOption, Profile, SettingsError, after_wrappers, shell_word, split_options},
@@ -102,13 +102,14 @@ impl Invocation {
     }
 
     /// Returns the arguments of `create` for a container with exactly these capabilities, or with
-    /// those of its own options.
+    /// those of its own options. `edits` take the place of others.
     pub(super) fn create(
         &self,
         set: Option<CapSet>,
         label: &str,
         volumes: &BTreeMap<String, String>,
         has_health_check: bool,
+        edits: Option<&Edits>,
     ) -> Vec<String> {
         let mut words = vec!["create".to_owned(), format!("--label={label}")];
         let is_quick = |name: &str| {
@@ -116,7 +117,8 @@ impl Invocation {
         };
         for option in &self.options {
             let LineOption { name, value, .. } = option;
-            let is_replaced = set.is_some() && CAPS.contains(&&**name);
+            let is_replaced = set.is_some() && CAPS.contains(&&**name)
+                || edits.is_some_and(|edits| edits.replaces(option));
             if REPLACED.contains(&&**name) || is_replaced || is_quick(name) {
                 continue;
             }
@@ -131,7 +133,14 @@ impl Invocation {
             words.push(format!("--health-interval={interval}"));
         }
         words.extend(set.into_iter().flat_map(cap_options));
-        words.extend(self.words[self.image..].iter().cloned());
+        let arguments = &self.words[self.image..];
+        match edits {
+            Some(edits) => {
+                words.extend(edits.options(volumes));
+                words.extend(edits.arguments(arguments));
+            }
+            None => words.extend(arguments.iter().cloned()),
+        }
         words
     }
 
@@ -161,14 +170,42 @@ impl Invocation {
 
     /// Returns the command line with exactly these capabilities, ready to paste.
     pub fn with_caps(&self, set: CapSet) -> String {
+        self.line(set, None)
+    }
+
+    /// Returns the command line with other settings, ready to paste.
+    pub(super) fn with_edits(&self, edits: &Edits) -> String {
+        self.line(edits.caps(), Some(edits))
+    }
+
+    fn line(&self, set: CapSet, edits: Option<&Edits>) -> String {
+        let is_replaced = |option: &LineOption| {
+            CAPS.contains(&&*option.name) || edits.is_some_and(|edits| edits.replaces(option))
+        };
         let mut words = self.before.clone();
         words.push(self.verb.clone());
-        words.extend(self.words_without(|option| CAPS.contains(&&*option.name)));
+        words.extend(self.words_without(is_replaced));
+        let is_in = |at: usize| {
+            let mut replaced = self.options.iter().filter(|option| is_replaced(option));
+            replaced.any(|option| option.words.contains(&at))
+        };
+        let kept = self.options.iter().filter(|option| !is_replaced(option));
         // A lone `--` stays before the image.
         let dashes = words.pop_if(|last| last == "--");
+        // Short options that shared a word with a replaced one.
+        for option in kept.filter(|option| option.words.clone().any(is_in)) {
+            let value = option.value.iter().map(|value| format!("={value}"));
+            words.push(format!("--{}{}", option.name, value.collect::<String>()));
+        }
         words.extend(cap_options(set));
+        let arguments = &self.words[self.image..];
+        let options = edits.map(|edits| edits.options(&BTreeMap::new()));
+        words.extend(options.into_iter().flatten());
         words.extend(dashes);
-        words.extend(self.words[self.image..].iter().cloned());
+        match edits {
+            Some(edits) => words.extend(edits.arguments(arguments)),
+            None => words.extend(arguments.iter().cloned()),
+        }
         words.iter().map(|word| shell_word(word)).collect::<Vec<_>>().join(" ")
     }
 }

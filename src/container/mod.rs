@@ -16,6 +16,7 @@ mod manifest;
 mod one_off;
 mod project;
 mod recipe;
+mod rootless;
 mod service;
 mod trial;
 mod view;
@@ -27,6 +28,8 @@ pub use invocation::Invocation;
 use invocation::bare;
 pub use manifest::Manifest;
 pub use recipe::Recipe;
+pub use rootless::{Account, Answer, Change, Needed, Rootless, Tried};
+use rootless::{Edits, own_volume};
 pub use service::Service;
 pub use trial::{Container, Setup};
 

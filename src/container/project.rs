@@ -21,7 +21,7 @@ pub(super) struct Project {
 }
 
 /// The differences between the user's project and the file for a measurement.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Changes<'a> {
     /// The service that is measured.
     pub(super) service: &'a str,
@@ -37,6 +37,10 @@ pub(super) struct Changes<'a> {
     pub(super) kept: &'a BTreeMap<String, String>,
     /// Whether the health check runs every second.
     pub(super) is_checked: bool,
+    /// Keys of the service that take the place of others.
+    pub(super) keys: Option<Map<String, Value>>,
+    /// The volumes in the places of those that the keys name.
+    pub(super) copies: &'a BTreeMap<String, String>,
 }
 
 impl Project {
@@ -180,6 +184,9 @@ impl Project {
         for (_, network) in entries(document.get_mut("networks")) {
             change_created(network, changes.label);
         }
+        if let Some(keys) = &changes.keys {
+            add_volumes(&mut document, keys, changes.copies);
+        }
         for (key, volume) in entries(document.get_mut("volumes")) {
             if let Some(name) = changes.volumes.get(key) {
                 *volume = json!({ "external": true, "name": name });
@@ -233,10 +240,73 @@ fn change_service(name: &str, service: &mut Value, changes: &Changes<'_>) {
         service
             .insert("cap_add".to_owned(), json!(caps.iter().map(super::bare).collect::<Vec<_>>()));
     }
+    for (key, value) in changes.keys.iter().flatten() {
+        replace(service, key, value);
+    }
     if changes.is_checked {
         let check = as_object(service.entry("healthcheck").or_insert_with(|| json!({})));
         check.insert("interval".to_owned(), json!("1s"));
         check.remove("start_period");
+    }
+}
+
+/// Puts a value in the place of that of a key. The entries of a list take the places of those that are
+/// about the same.
+fn replace(service: &mut Map<String, Value>, key: &str, value: &Value) {
+    let Value::Array(new) = value else {
+        if key == "image" {
+            service.remove("build");
+        }
+        service.insert(key.to_owned(), value.clone());
+        return;
+    };
+    if matches!(key, "entrypoint" | "command") {
+        service.insert(key.to_owned(), value.clone());
+        return;
+    }
+    let subject = |entry: &Value| match entry {
+        Value::Object(mount) => mount.get("target").and_then(Value::as_str).map(str::to_owned),
+        Value::String(text) => Some(subject(key, text).to_owned()),
+        _ => None,
+    };
+    let mut all: Vec<Value> = match service.remove(key) {
+        Some(Value::Array(list)) => list,
+        Some(Value::Object(map)) => {
+            let entry = |(name, value): (&String, &Value)| match value {
+                Value::Null => json!(name),
+                Value::String(text) => json!(format!("{name}={text}")),
+                other => json!(format!("{name}={other}")),
+            };
+            map.iter().map(entry).collect()
+        }
+        Some(text @ Value::String(_)) => vec![text],
+        _ => Vec::new(),
+    };
+    all.retain(|entry| !new.iter().any(|one| subject(one) == subject(entry)));
+    all.extend(new.iter().cloned());
+    service.insert(key.to_owned(), Value::Array(all));
+}
+
+/// Returns the part of an entry that says what it is about.
+fn subject<'a>(key: &str, text: &'a str) -> &'a str {
+    let mut parts =
+        text.split(if matches!(key, "volumes" | "tmpfs" | "security_opt") { ':' } else { '=' });
+    let first = parts.next().unwrap_or_default();
+    if key == "volumes" { parts.next().unwrap_or(first) } else { first }
+}
+
+/// Adds the volumes that keys of a service name.
+fn add_volumes(
+    document: &mut Map<String, Value>,
+    keys: &Map<String, Value>,
+    copies: &BTreeMap<String, String>,
+) {
+    for mount in strings(keys.get("volumes")) {
+        let name = mount.split(':').next().unwrap_or_default();
+        if let Some(copy) = copies.get(name) {
+            let volumes = document.entry("volumes").or_insert_with(|| json!({}));
+            as_object(volumes).insert(name.to_owned(), json!({ "external": true, "name": copy }));
+        }
     }
 }
 
@@ -342,6 +412,8 @@ volumes:
             volumes: &volumes,
             kept: &kept,
             is_checked: true,
+            keys: None,
+            copies: &BTreeMap::new(),
         };
         serde_json::from_str(&Project::new(FILE).unwrap().changed(&changes)).unwrap()
     }
@@ -377,6 +449,45 @@ volumes:
     fn the_own_capabilities_of_a_service() {
         let web = &changed(None, &[], &[])["services"]["web"];
         assert_eq!((&web["cap_add"], &web["privileged"]), (&json!(["NET_ADMIN"]), &json!(true)));
+    }
+
+    #[test]
+    fn keys_take_the_place_of_others() {
+        let file = json!({"services": {"web": {
+            "image": "w", "build": ".", "user": "root", "command": "a b", "entrypoint": ["/e"],
+            "security_opt": ["no-new-privileges:false", "label:x"], "tmpfs": "/run",
+            "sysctls": {"a.b": 1, "c.d": 2}, "environment": {"A": "1", "B": null},
+            "volumes": ["d:/data:ro", {"type": "volume", "source": "e", "target": "/e"}, "/f"],
+        }}});
+        let keys = json!({
+            "user": "33", "image": "new", "security_opt": ["no-new-privileges:true"],
+            "tmpfs": ["/run:uid=33"], "sysctls": ["a.b=0"], "environment": ["A=2"],
+            "volumes": ["v:/data:nocopy", "v:/e:nocopy"], "entrypoint": ["x"], "command": [],
+        });
+        let none = BTreeMap::new();
+        let copies = [("v".to_owned(), "copy".to_owned())].into();
+        let changes = Changes {
+            service: "web",
+            caps: Some(CapSet::empty()),
+            label: ("l", "1"),
+            image: "i",
+            volumes: &none,
+            kept: &none,
+            is_checked: false,
+            keys: keys.as_object().cloned(),
+            copies: &copies,
+        };
+        let project = Project::new(&file.to_string()).unwrap();
+        let changed: Value = serde_json::from_str(&project.changed(&changes)).unwrap();
+        let want = json!({
+            "image": "new", "user": "33", "command": [], "entrypoint": ["x"],
+            "security_opt": ["label:x", "no-new-privileges:true"], "tmpfs": ["/run:uid=33"],
+            "sysctls": ["c.d=2", "a.b=0"], "environment": ["B", "A=2"],
+            "volumes": ["/f", "v:/data:nocopy", "v:/e:nocopy"],
+            "cap_drop": ["ALL"], "cap_add": [], "labels": {"l": "1"},
+        });
+        assert_eq!(changed["services"]["web"], want);
+        assert_eq!(changed["volumes"]["v"], json!({"external": true, "name": "copy"}));
     }
 
     #[test]

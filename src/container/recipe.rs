@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt};
 
 use serde_json::Value;
 
-use super::{Bundle, Engine, Failed, Invocation, Manifest, Service, manifest};
+use super::{Bundle, Edits, Engine, Failed, Invocation, Manifest, Service, manifest};
 use crate::CapSet;
 
 /// The way in which containers with the same options are created.
@@ -90,16 +90,17 @@ impl Creation {
         caps: Option<CapSet>,
         copies: &BTreeMap<String, String>,
         is_checked: bool,
+        edits: Option<&Edits>,
     ) -> Result<String, Failed> {
         match self {
             Creation::Run(run) => {
-                let words = run.create(caps, &Engine::label(), copies, is_checked);
+                let words = run.create(caps, &Engine::label(), copies, is_checked, edits);
                 let words: Vec<&str> = words.iter().map(String::as_str).collect();
                 let text = engine.output(&words)?;
                 // An image that is pulled may be announced before the ID.
                 Ok(text.lines().last().unwrap_or_default().trim().to_owned())
             }
-            Creation::Service(service) => service.create(caps, copies, is_checked),
+            Creation::Service(service) => service.create(caps, copies, is_checked, edits),
             Creation::Manifest(manifest) => manifest.create(engine, caps, copies),
         }
     }
@@ -112,6 +113,30 @@ impl Creation {
                 Ok(named.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect())
             }
             Creation::Service(service) => service.volumes(),
+        }
+    }
+
+    /// Returns the name of a volume in the engine.
+    pub(super) fn real_volume(&self, name: &str) -> String {
+        match self {
+            Creation::Run(_) | Creation::Manifest(_) => name.to_owned(),
+            Creation::Service(service) => service.real_volume(name),
+        }
+    }
+
+    /// Returns the name of a volume in the settings, for that of the engine.
+    pub(super) fn volume_key<'a>(&self, name: &'a str) -> &'a str {
+        match self {
+            Creation::Run(_) | Creation::Manifest(_) => name,
+            Creation::Service(_) => super::service::volume_key(name),
+        }
+    }
+
+    /// Returns whether the image is built by the settings.
+    pub(super) fn is_built(&self) -> bool {
+        match self {
+            Creation::Run(_) | Creation::Manifest(_) => false,
+            Creation::Service(service) => service.is_built(),
         }
     }
 
@@ -159,7 +184,7 @@ fn mounts(facts: &Value) -> impl Iterator<Item = &Value> {
 }
 
 /// Returns whether a mount is that of a volume with a name, not of an anonymous one.
-fn is_named(mount: &Value) -> bool {
+pub(super) fn is_named(mount: &Value) -> bool {
     let name = mount["Name"].as_str().unwrap_or_default();
     let is_anonymous = name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_hexdigit());
     mount["Type"] == "volume" && !is_anonymous

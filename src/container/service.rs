@@ -8,7 +8,7 @@ use std::{
 };
 
 use super::{
-    Delegation, Engine, Failed,
+    Delegation, Edits, Engine, Failed,
     engine::answer,
     one_off::OneOff,
     project::{Changes, Project},
@@ -221,7 +221,7 @@ impl Service {
         }
         let none = format!("{}=0", self.name);
         let args = ["up", "-d", "--scale", &none, &self.name];
-        self.compose(&args, &self.file(None, &BTreeMap::new(), false)).map(|_| ())
+        self.compose(&args, &self.file(None, &BTreeMap::new(), false, None)).map(|_| ())
     }
 
     /// Returns the real volumes that each run gets a copy of.
@@ -233,6 +233,21 @@ impl Service {
             Ok(self.project.volume_name(&key, &self.real))
         };
         keys.map(name).collect()
+    }
+
+    /// Returns the name of the user's volume with this key in the file.
+    pub(super) fn real_volume(&self, key: &str) -> String {
+        if self.project.volumes_of(&self.name).contains(key) {
+            self.project.volume_name(key, &self.real)
+        } else {
+            key.to_owned()
+        }
+    }
+
+    /// Returns whether Compose builds the image.
+    pub(super) fn is_built(&self) -> bool {
+        let service = self.project.service(&self.name);
+        service.is_some_and(|service| service.get("build").is_some())
     }
 
     /// Returns whether the service and others write to the same volume.
@@ -256,8 +271,9 @@ impl Service {
         caps: Option<CapSet>,
         copies: &BTreeMap<String, String>,
         is_checked: bool,
+        edits: Option<&Edits>,
     ) -> Result<String, Failed> {
-        let file = self.file(caps, copies, is_checked);
+        let file = self.file(caps, copies, is_checked, edits);
         self.compose(&["up", "--no-start", "--no-deps", &self.name], &file)?;
         let project = format!("--filter=label=com.docker.compose.project={}", own_name());
         let service = format!("--filter=label=com.docker.compose.service={}", self.name);
@@ -272,6 +288,7 @@ impl Service {
         caps: Option<CapSet>,
         copies: &BTreeMap<String, String>,
         is_checked: bool,
+        edits: Option<&Edits>,
     ) -> String {
         let mut volumes = BTreeMap::new();
         let mut kept = BTreeMap::new();
@@ -296,6 +313,8 @@ impl Service {
             volumes: &volumes,
             kept: &kept,
             is_checked,
+            keys: edits.map(Edits::service),
+            copies,
         })
     }
 
@@ -307,6 +326,11 @@ impl Service {
         let name = format!("docker compose {}", args.first().copied().unwrap_or_default());
         answer(client, &name, Some(file))
     }
+}
+
+/// Returns the key of a volume of the project of this measurement.
+pub(super) fn volume_key(name: &str) -> &str {
+    name.strip_prefix(&*own_name()).and_then(|name| name.strip_prefix('_')).unwrap_or(name)
 }
 
 /// Returns the name of the project of this measurement.

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, ffi::OsString};
 
-use super::{Client, Delegation, Invocation};
+use super::{Account, Change, Client, Delegation, Edits, Invocation};
 use crate::{Cap, CapSet};
 
 fn words(text: &str) -> Vec<OsString> {
@@ -83,13 +83,14 @@ fn the_arguments_of_a_run() {
         ("docker run -e data:x web",                    "--env=data:x |web"),
     ];
     for (text, want) in rows {
-        let got = invocation(text).create(Some(CapSet::empty()), "l", &volumes, false).join(" ");
+        let got =
+            invocation(text).create(Some(CapSet::empty()), "l", &volumes, false, None).join(" ");
         let want = want.replace('|', "--cap-drop ALL ");
         // A terminal would join both streams.
         assert_eq!(got, format!("create --label=l {want}").replace("--tty ", ""), "{text}");
     }
     let quick = invocation("docker run --health-interval 1h --health-cmd x web");
-    let quick = quick.create(Some(CapSet::empty()), "l", &volumes, true).join(" ");
+    let quick = quick.create(Some(CapSet::empty()), "l", &volumes, true, None).join(" ");
     assert_eq!(quick, "create --label=l --health-cmd=x --health-interval=1s --cap-drop ALL web");
 }
 
@@ -110,7 +111,7 @@ fn a_sysctl_in_the_place_of_its_own() {
 #[test]
 fn the_own_options_of_a_container() {
     let own = invocation("docker run -d --cap-drop ALL --cap-add KILL --privileged web");
-    let own = own.create(None, "l", &BTreeMap::new(), false).join(" ");
+    let own = own.create(None, "l", &BTreeMap::new(), false, None).join(" ");
     assert_eq!(own, "create --label=l --cap-drop=ALL --cap-add=KILL --privileged web");
 }
 
@@ -125,4 +126,52 @@ fn the_largest_set() {
         assert_eq!(most, CapSet::supported());
     }
     assert!(invocation("docker run --cap-add x web").most().is_err());
+}
+
+/// The settings of runs with a tmpfs, a sysctl, a variable, a volume and another command.
+fn edits(image: Option<&str>) -> Edits {
+    let account = Account { name: None, uid: 33, gid: 34 };
+    let changes = [
+        Change::Tmpfs { path: "/run".to_owned() },
+        Change::PORTS,
+        Change::Variable { name: "SKIP".to_owned() },
+        Change::Volume { path: "/data".to_owned(), name: None },
+        Change::NoEntrypoint,
+        Change::Own { path: "/etc/key".to_owned(), is_recursive: false },
+    ];
+    let changes: Vec<&Change> = changes.iter().collect();
+    let command = ["serve".to_owned(), "-x".to_owned()];
+    let volume = |_: &str, _: Option<&str>| "vol".to_owned();
+    let mut edits = Edits::new(&account, "33", &changes, &command, false, volume);
+    edits.image = image.map(str::to_owned);
+    edits
+}
+
+#[test]
+fn the_command_line_of_another_user() {
+    let want = "--cap-drop ALL --user 33 --security-opt no-new-privileges \
+        --tmpfs '/run:uid=33,gid=34,mode=0755' \
+        --sysctl 'net.ipv4.ip_unprivileged_port_start=0' --env 'SKIP=1' \
+        --volume vol:/data:nocopy --entrypoint serve new -x";
+    #[rustfmt::skip]
+    let rows = [
+        ("docker run web a b",                                       "docker run"),
+        ("docker run --rm -du 0 -p 80:80 --privileged web",          "docker run --rm -p 80:80 --detach"),
+        ("docker run --user=root --entrypoint x -v d:/data:ro web",  "docker run"),
+        ("docker run -v /data -v /data/x -e SKIP -e A=b web",        "docker run -v /data/x -e 'A=b'"),
+        ("docker run --tmpfs /run --tmpfs /run/x --sysctl net.ipv4.ip_unprivileged_port_start=9 web",
+         "docker run --tmpfs /run/x"),
+        ("docker run --mount type=volume,source=d,target=/data web", "docker run"),
+        ("docker run --security-opt no-new-privileges:false --security-opt label=x web",
+         "docker run --security-opt 'label=x'"),
+    ];
+    for (text, before) in rows {
+        let line = invocation(text).with_edits(&edits(Some("new")));
+        assert_eq!(line, format!("{before} {want}"), "{text}");
+    }
+    let volumes = [("vol".to_owned(), "copy".to_owned())].into();
+    let run = invocation("docker run --rm -u 0 -p 80:80 web a");
+    let words = run.create(Some(CapSet::empty()), "l", &volumes, false, Some(&edits(None)));
+    let want = want.replace('\'', "").replace("vol:", "copy:").replace(" new ", " web ");
+    assert_eq!(words.join(" "), format!("create --label=l --publish=80:80 {want}"));
 }

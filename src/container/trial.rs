@@ -107,6 +107,17 @@ impl Container {
         Container::of(recipe, None, setup, options, cancelled)
     }
 
+    /// Returns the trial of an engine.
+    pub(super) fn into_engine(self) -> Result<ByEngine, Failed> {
+        match self.way {
+            Way::Engine(trial) if !matches!(trial.recipe, Creation::Manifest(_)) => Ok(*trial),
+            _ => {
+                let words = "changes are only known for `docker run`, `podman run` and Compose";
+                Err(Failed::Unfit(words.to_owned()))
+            }
+        }
+    }
+
     fn of(
         recipe: Recipe,
         most: Option<CapSet>,

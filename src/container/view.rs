@@ -47,6 +47,18 @@ pub(super) fn effects(engine: &Engine, id: &str, facts: &Value) -> Result<Effect
     Ok(effects)
 }
 
+/// Opens the root directory of an image.
+///
+/// # Errors
+///
+/// The engine does not tell its layers, or they cannot be mounted.
+pub(super) fn image(facts: &Value) -> io::Result<OwnedFd> {
+    let data = &facts["GraphDriver"]["Data"];
+    let upper = data["UpperDir"].as_str().ok_or(io::ErrorKind::Unsupported)?;
+    let layers: Vec<&str> = [upper].into_iter().chain(data["LowerDir"].as_str()).collect();
+    merged(Path::new(upper), &layers.join(":"))
+}
+
 fn layer(upper: &Path, lower: &str, effects: &mut Effects) -> io::Result<()> {
     let upper_fd: OwnedFd = File::open(upper)?.into();
     let lower = Some(merged(upper, lower)?);

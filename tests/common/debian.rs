@@ -27,23 +27,42 @@ fn succeeds(command: &mut Command) {
 
 /// Returns a minimal Debian with a repository of one package, created once for all runs.
 pub(crate) fn debian() -> PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("debian");
-    // The first test that needs it creates it.
-    let lock = fs::File::create(root.with_extension("lock")).unwrap();
-    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
-    if !root.join("repo").exists() {
-        let _ = fs::remove_dir_all(&root);
-        let mut debootstrap = Command::new("debootstrap");
-        // The script finds its dependencies in the system's directories.
-        debootstrap.env("PATH", PATH_OF_DEBIAN).args(["--variant=minbase", "bookworm"]);
-        succeeds(debootstrap.arg(&root));
-        repository(&root);
-    }
+    let root = created("debian", "repo", |root| {
+        debootstrap(root, "--variant=minbase");
+        repository(root);
+    });
     fs::create_dir_all(root.join("inside")).unwrap();
     for name in ["bin", "sbin"] {
         let _ = symlink(Path::new("/usr").join(name), root.join("inside").join(name));
     }
     root
+}
+
+/// Returns a minimal Debian with servers, created once for all runs.
+pub(crate) fn servers() -> PathBuf {
+    created("servers", "complete", |root| {
+        debootstrap(root, "--include=nginx-light,python3");
+        fs::write(root.join("complete"), "").unwrap();
+    })
+}
+
+/// Returns a directory of this name. The first test that needs it creates it, with this entry at last.
+fn created(name: &str, last: &str, create: impl Fn(&Path)) -> PathBuf {
+    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    let lock = fs::File::create(root.with_extension("lock")).unwrap();
+    let _lock = Flock::lock(lock, FlockArg::LockExclusive).unwrap();
+    if !root.join(last).exists() {
+        let _ = fs::remove_dir_all(&root);
+        create(&root);
+    }
+    root
+}
+
+fn debootstrap(root: &Path, option: &str) {
+    let mut debootstrap = Command::new("debootstrap");
+    // The script finds its dependencies in the system's directories.
+    debootstrap.env("PATH", PATH_OF_DEBIAN).args(["--variant=minbase", option, "bookworm"]);
+    succeeds(debootstrap.arg(root));
 }
 
 fn repository(root: &Path) {

@@ -32,6 +32,7 @@ use serde_json::Value;
 
 pub(crate) mod debian;
 pub(crate) mod docker;
+pub(crate) mod page;
 pub(crate) mod sets;
 pub(crate) mod systemd;
 pub(crate) mod tools;

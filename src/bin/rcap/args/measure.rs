@@ -248,7 +248,8 @@ pub(crate) struct MeasureOptions {
     override_usage = "rcap minimize [OPTION]... [--] PROGRAM [ARG]...\n       \
                       rcap minimize [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
                       rcap minimize [OPTION]... --compose FILE SERVICE\n       \
-                      rcap minimize [OPTION]... --unit NAME --check COMMAND",
+                      rcap minimize [OPTION]... --unit NAME --check COMMAND\n       \
+                      rcap minimize --rootless [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...",
     after_help = "The program runs several times, without input, and its output is not shown.\n\n\
                   Example: rcap minimize -- ping -c 1 127.0.0.1"
 )]
@@ -262,6 +263,9 @@ pub(crate) struct MinimizeRequest {
     /// Remove the drop-in file that --write has written
     #[arg(long, conflicts_with_all = ["write", "check", "copy"])]
     pub(crate) undo: bool,
+    /// Find the changes with which a container works as a non-root user without capabilities
+    #[arg(long, conflicts_with = "unit")]
+    pub(crate) rootless: bool,
     /// Also keep capabilities whose refusal the program tolerates
     #[arg(long)]
     pub(crate) strict: bool,

@@ -25,6 +25,7 @@ use rcap::{
 mod compose;
 mod container;
 mod print;
+mod rootless;
 mod unit;
 
 use print::Network;
@@ -43,7 +44,14 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
         return unit::run(request, &unit, io);
     }
     if let Some(measured) = delegated::recipe(&request.measure.program, &request.measure.files)? {
-        return container::run(request, &measured, io);
+        return if request.rootless {
+            rootless::run(request, &measured, io)
+        } else {
+            container::run(request, &measured, io)
+        };
+    }
+    if request.rootless {
+        return Err(Mistake::new("--rootless requires a container or a service of Compose").into());
     }
     if request.write {
         return Err(Mistake::new("--write requires --unit or a service of Compose").into());

@@ -1,0 +1,425 @@
+//! The changes that would have avoided a refusal, as a function of the refused system call and the
+//! files of the image.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+};
+
+use super::Change;
+use crate::{
+    Cap, CapSet,
+    trace::denial::{Denial, Lock},
+};
+
+/// A user of an image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Account {
+    /// The name in the image's /etc/passwd.
+    pub name: Option<String>,
+    /// The user ID.
+    pub uid: u32,
+    /// The group ID.
+    pub gid: u32,
+}
+
+/// A file of the image.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) is_directory: bool,
+    pub(super) owner: u32,
+    pub(super) group: u32,
+    pub(super) mode: u32,
+}
+
+/// A place at which something is mounted in the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Mounted {
+    pub(super) path: PathBuf,
+    pub(super) source: Source,
+}
+
+/// The source of a mount.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// A directory of the host.
+    Host(String),
+    /// A volume, with its name unless that is random.
+    Volume(Option<String>),
+    /// A tmpfs, or something else without files of the image.
+    Other,
+}
+
+/// The facts about a container on which a change depends.
+pub(super) struct Ground<'a> {
+    pub(super) account: &'a Account,
+    pub(super) mounts: &'a [Mounted],
+    /// Returns a file of the image.
+    pub(super) find: &'a dyn Fn(&Path) -> Option<Found>,
+    /// Returns a path without symbolic links, as far as it exists.
+    pub(super) resolve: &'a dyn Fn(&Path) -> PathBuf,
+    /// The variables that the entrypoint reads, by which a step can be skipped.
+    pub(super) variables: &'a [String],
+    /// Whether the command can run without the entrypoint.
+    pub(super) has_entrypoint: bool,
+}
+
+/// Directories that belong to no single program. One of their entries can belong to a user.
+const SHARED: [&str; 20] = [
+    "/",
+    "/bin",
+    "/boot",
+    "/etc",
+    "/home",
+    "/lib",
+    "/lib64",
+    "/mnt",
+    "/opt",
+    "/sbin",
+    "/srv",
+    "/usr",
+    "/usr/bin",
+    "/usr/lib",
+    "/usr/local",
+    "/usr/sbin",
+    "/usr/share",
+    "/var",
+    "/var/lib",
+    "/var/log",
+];
+
+/// More directories of this kind.
+const SHARED_TOO: [&str; 3] = ["/var/cache", "/var/spool", "/media"];
+
+/// Directories whose content does not outlive the container.
+const RUNTIME: [&str; 5] = ["/run", "/tmp", "/var/run", "/var/tmp", "/dev/shm"];
+
+/// Directories that have no files of the image.
+const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// Capabilities that a program's file does not get: they are for changing the user, and for files,
+/// which have owners.
+const NOT_FOR_FILES: CapSet = CapSet::of(&[
+    Cap::CHOWN,
+    Cap::DAC_OVERRIDE,
+    Cap::DAC_READ_SEARCH,
+    Cap::FOWNER,
+    Cap::FSETID,
+    Cap::SETGID,
+    Cap::SETPCAP,
+    Cap::SETUID,
+]);
+
+/// Capabilities that the owner of a file does not need.
+const FOR_OWNERS: CapSet =
+    CapSet::of(&[Cap::CHOWN, Cap::DAC_OVERRIDE, Cap::DAC_READ_SEARCH, Cap::FOWNER, Cap::FSETID]);
+
+/// Returns the changes each of which may avoid a refusal, the most welcome first.
+pub(super) fn remedies(denial: &Denial, ground: &Ground<'_>) -> Vec<Change> {
+    // An owner does not help against a seccomp filter or a read-only mount.
+    if !matches!(denial.lock, Lock::Capability | Lock::NoCheck) {
+        return Vec::new();
+    }
+    let is_of_owner = denial.caps.is_empty() || !(denial.caps & FOR_OWNERS).is_empty();
+    let name = denial.object.as_ref().map(|object| object.name.as_str());
+    let mut changes = Vec::new();
+    match (&*denial.system_call, name) {
+        ("bind", _) if denial.caps.contains(Cap::NET_BIND_SERVICE) => changes.push(Change::PORTS),
+        // The range of groups is checked without a capability.
+        ("socket", Some("AF_INET SOCK_DGRAM" | "AF_INET6 SOCK_DGRAM")) => {
+            changes.push(Change::PING);
+        }
+        ("setgroups" | "initgroups", _) => changes.extend(steps(ground)),
+        (call, _) if call.starts_with("setuid") || call.starts_with("setgid") => {
+            changes.extend(steps(ground));
+        }
+        ("setresuid" | "setreuid" | "setresgid" | "setregid", _) => changes.extend(steps(ground)),
+        (call, Some(name)) => {
+            let path = Path::new(name.strip_prefix("unix:").unwrap_or(name));
+            if path.is_absolute() && is_of_owner {
+                changes.extend(of_file(call, path, ground));
+            }
+            if call.contains("chown") {
+                changes.extend(steps(ground));
+            }
+        }
+        _ => {}
+    }
+    if denial.lock == Lock::Capability && denial.program.starts_with('/') {
+        // Each of them would do. Newer ones, with the higher numbers, are for fewer purposes.
+        let cap = (denial.caps - NOT_FOR_FILES).iter().next_back();
+        let program = text(&(ground.resolve)(Path::new(&denial.program)));
+        changes.extend(cap.map(|cap| Change::Capability { cap, program }));
+    }
+    changes
+}
+
+/// Returns the ways to leave out steps of an entrypoint that only root can do.
+fn steps(ground: &Ground<'_>) -> Vec<Change> {
+    let variables = ground.variables.iter().cloned().map(|name| Change::Variable { name });
+    let entrypoint = ground.has_entrypoint.then_some(Change::NoEntrypoint);
+    variables.chain(entrypoint).collect()
+}
+
+/// Returns the directory of the host that a refusal is about, if there is one.
+pub(super) fn of_host<'a>(denial: &Denial, ground: &'a Ground<'_>) -> Option<&'a str> {
+    let path = Path::new(&denial.object.as_ref()?.name);
+    match &mount(&(ground.resolve)(path), ground)?.source {
+        Source::Host(source) => Some(source),
+        _ => None,
+    }
+}
+
+fn mount<'a>(path: &Path, ground: &'a Ground<'_>) -> Option<&'a Mounted> {
+    let above = ground.mounts.iter().filter(|mounted| path.starts_with(&mounted.path));
+    above.max_by_key(|mounted| mounted.path.components().count())
+}
+
+/// Returns the changes of the file or directory that a system call was about.
+fn of_file(call: &str, path: &Path, ground: &Ground<'_>) -> Vec<Change> {
+    let path = (ground.resolve)(path);
+    if KERNEL.iter().any(|kernel| path.starts_with(kernel) && !path.starts_with("/dev/shm")) {
+        return Vec::new();
+    }
+    if let Some(mounted) = mount(&path, ground) {
+        return match &mounted.source {
+            Source::Volume(name) => {
+                vec![Change::Volume { path: text(&mounted.path), name: name.clone() }]
+            }
+            // The files of the host are left alone.
+            _ => Vec::new(),
+        };
+    }
+    let own = |path: &Path| Change::Own { path: text(path), is_recursive: false };
+    // A directory on the way that the user cannot search.
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    let closed = above.iter().find(|directory| {
+        (ground.find)(directory).is_some_and(|found| !permits(&found, 0o1, ground.account))
+    });
+    if let Some(closed) = closed {
+        return vec![own(closed)];
+    }
+    let parent = path.parent().unwrap_or(Path::new("/"));
+    let found = (ground.find)(&path);
+    let is_entry = matches!(
+        call,
+        "unlink" | "unlinkat" | "rmdir" | "rename" | "renameat" | "renameat2" | "link" | "linkat"
+    );
+    match found {
+        Some(found) if !is_entry => {
+            let directory = if found.is_directory { &*path } else { parent };
+            runtime(directory).into_iter().chain([own(&path)]).collect()
+        }
+        _ => of_directory(call, &path, parent, ground),
+    }
+}
+
+/// Returns the changes by which an entry can be created in, or removed from, a directory.
+fn of_directory(call: &str, path: &Path, parent: &Path, ground: &Ground<'_>) -> Vec<Change> {
+    // The first directory above that exists: a program may create several.
+    let exists = |directory: &&Path| (ground.find)(directory).is_some();
+    let above = parent.ancestors().find(exists).unwrap_or(Path::new("/"));
+    let mut changes: Vec<Change> = runtime(above).into_iter().collect();
+    let is_directory = call.starts_with("mkdir") || above != parent;
+    // Other calls fail if the entry exists.
+    let is_created = ["open", "creat", "mkdir"].iter().any(|name| call.starts_with(name));
+    let own = Change::Own { path: text(above), is_recursive: false };
+    if !is_shared(above) {
+        changes.push(own);
+    } else if is_created {
+        let path = path.ancestors().find(|one| one.parent() == Some(above)).unwrap_or(path);
+        changes.push(Change::Create { path: text(path), is_directory });
+    }
+    changes
+}
+
+/// Returns a tmpfs in the place of a directory, if that is for runtime data.
+fn runtime(directory: &Path) -> Option<Change> {
+    let is_runtime = RUNTIME.iter().any(|runtime| directory.starts_with(runtime));
+    is_runtime.then(|| Change::Tmpfs { path: text(directory) })
+}
+
+fn is_shared(path: &Path) -> bool {
+    SHARED.iter().chain(&SHARED_TOO).any(|shared| path == Path::new(shared))
+}
+
+/// Returns whether a file's mode permits access to a user, of whom the groups in /etc/group are not
+/// known.
+fn permits(found: &Found, access: u32, account: &Account) -> bool {
+    let shift = match found {
+        _ if found.owner == account.uid => 6,
+        _ if found.group == account.gid => 3,
+        _ => 0,
+    };
+    found.mode >> shift & access == access
+}
+
+fn text(path: &Path) -> String {
+    path.to_string_lossy().into_owned()
+}
+
+/// Puts the change of a directory with everything below it before those of several of its entries.
+pub(super) fn joined(all: &[Vec<Change>]) -> Vec<Vec<Change>> {
+    const MANY: usize = 3;
+    let parent = |remedies: &[Change]| match remedies.first() {
+        Some(Change::Own { path, is_recursive: false }) => {
+            let parent = Path::new(path).parent()?;
+            (!is_shared(parent)).then(|| text(parent))
+        }
+        _ => None,
+    };
+    let mut entries: BTreeMap<String, BTreeSet<&Change>> = BTreeMap::new();
+    for remedies in all {
+        if let Some(parent) = parent(remedies) {
+            entries.entry(parent).or_default().insert(&remedies[0]);
+        }
+    }
+    let mut joined = Vec::new();
+    for remedies in all {
+        let mut remedies = remedies.clone();
+        let parent = parent(&remedies).filter(|parent| entries[parent].len() >= MANY);
+        if let Some(path) = parent {
+            remedies.insert(0, Change::Own { path, is_recursive: true });
+        }
+        if !joined.contains(&remedies) {
+            joined.push(remedies);
+        }
+    }
+    joined
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::errno::Errno;
+    use serde_json::json;
+
+    use super::*;
+
+    /// The files of an image: path, owner and mode.
+    const FILES: [(&str, u32, u32); 13] = [
+        ("/", 0, 0o755),
+        ("/data", 0, 0o755),
+        ("/etc", 0, 0o755),
+        ("/etc/key", 1000, 0o600),
+        ("/host", 0, 0o755),
+        ("/root", 0, 0o700),
+        ("/root/app", 0, 0o755),
+        ("/run", 0, 0o755),
+        ("/srv/web", 0, 0o755),
+        ("/tmp", 0, 0o1777),
+        ("/var/lib", 0, 0o755),
+        ("/var/lib/nginx", 0, 0o755),
+        ("/var/log", 0, 0o755),
+    ];
+
+    fn denial(call: &str, name: Option<&str>, caps: &[&str], lock: &str) -> Denial {
+        let object = name.map(|name| json!({ "name": name, "file": null }));
+        serde_json::from_value(json!({
+            "system_call": call, "errno": Errno::EACCES as i32, "lock": lock, "caps": caps,
+            "object": object, "program": "/bin/p", "count": 1,
+        }))
+        .unwrap()
+    }
+
+    /// Returns the remedies in words.
+    fn words(denial: &Denial) -> Vec<String> {
+        let find = |path: &Path| {
+            let (name, owner, mode) =
+                FILES.into_iter().find(|(name, ..)| path == Path::new(name))?;
+            let is_directory = name != "/etc/key";
+            Some(Found { is_directory, owner, group: owner, mode })
+        };
+        // /var/run is a symbolic link.
+        let resolve = |path: &Path| match path.strip_prefix("/var/run") {
+            Ok(rest) => Path::new("/run").join(rest),
+            Err(_) => path.to_owned(),
+        };
+        let mounted = |path: &str, source: Source| Mounted { path: path.into(), source };
+        let account = Account { name: None, uid: 33, gid: 33 };
+        let ground = Ground {
+            account: &account,
+            mounts: &[
+                mounted("/host", Source::Host("/outside".to_owned())),
+                mounted("/data", Source::Volume(None)),
+                mounted("/data/deep", Source::Volume(Some("deep".to_owned()))),
+                mounted("/scratch", Source::Other),
+            ],
+            find: &find,
+            resolve: &resolve,
+            variables: &["SKIP_CHOWN".to_owned()],
+            has_entrypoint: true,
+        };
+        remedies(denial, &ground).iter().map(ToString::to_string).collect()
+    }
+
+    /// The system call, its object, the refused capabilities, and the remedies.
+    type Row<'a> = (&'a str, Option<&'a str>, &'a [&'a str], &'a [&'a str]);
+
+    #[test]
+    fn remedies_of_refusals() {
+        let port = "net.ipv4.ip_unprivileged_port_start=0";
+        let ping = "net.ipv4.ping_group_range=0 2147483647";
+        let skip = "SKIP_CHOWN is set, which the entrypoint reads";
+        let alone = "the command runs without the image's entrypoint";
+        let run = "a tmpfs of the user on /run";
+        let nginx = "the user owns /var/lib/nginx";
+        let deep = "the user owns the files of the volume deep on /data/deep";
+        let volume = "a volume whose files the user owns on /data";
+        let files = &["cap_dac_override"][..];
+        #[rustfmt::skip]
+        let rows: [Row<'_>; 31] = [
+            ("openat",    Some("/etc/key"),               files, &["the user owns /etc/key"]),
+            ("chmod",     Some("/etc/key"),               &["cap_fowner"], &["the user owns /etc/key"]),
+            ("mkdir",     Some("/var/lib/nginx/body"),    files, &[nginx]),
+            ("mkdir",     Some("/var/lib/nginx/a/b"),     files, &[nginx]),
+            ("mkdir",     Some("/var/lib/new"),           files, &["the directory /var/lib/new exists, and the user owns it"]),
+            ("mkdir",     Some("/var/lib/new/a"),         files, &["the directory /var/lib/new exists, and the user owns it"]),
+            ("openat",    Some("/var/log/new.log"),       files, &["the file /var/log/new.log exists, and the user owns it"]),
+            ("unlink",    Some("/var/lib/nginx/x"),       files, &[nginx]),
+            ("unlink",    Some("/etc/key"),               files, &[]),
+            ("bind",      Some("unix:/var/lib/x.sock"),   files, &[]),
+            ("openat",    Some("/run/x.pid"),             files, &[run, "the user owns /run"]),
+            ("openat",    Some("/var/run/x.pid"),         files, &[run, "the user owns /run"]),
+            ("mkdir",     Some("/run/x/y"),               files, &[run, "the user owns /run"]),
+            ("chmod",     Some("/run"),                   &["cap_fowner"], &[run, "the user owns /run"]),
+            ("bind",      Some("unix:/run/x.sock"),       files, &[run, "the user owns /run"]),
+            ("openat",    Some("/root/app/x"),            files, &["the user owns /root"]),
+            ("openat",    Some("/data/x"),                files, &[volume]),
+            ("openat",    Some("/data/deep/x/y"),         files, &[deep]),
+            ("openat",    Some("/host/x"),                files, &[]),
+            ("openat",    Some("/scratch/x"),             files, &[]),
+            ("openat",    Some("/proc/sys/x"),            files, &[]),
+            ("openat",    Some("x"),                      files, &[]),
+            ("openat",    None,                           files, &[]),
+            ("bind",      Some("0.0.0.0:80"),             &["cap_net_bind_service"], &[port, "/bin/p has cap_net_bind_service"]),
+            ("socket",    Some("AF_INET SOCK_DGRAM"),     &[],   &[ping]),
+            ("socket",    Some("AF_INET SOCK_RAW"),       &["cap_net_raw"], &["/bin/p has cap_net_raw"]),
+            ("setgroups", None,                           &["cap_setgid"], &[skip, alone]),
+            ("setresuid", Some("user 33"),                &["cap_setuid"], &[skip, alone]),
+            ("chown",     Some("/srv/web"),               &["cap_chown"], &["the user owns /srv/web", skip, alone]),
+            ("mknod",     Some("/srv/web/null"),          &["cap_mknod"], &["/bin/p has cap_mknod"]),
+            ("bpf",       None,                           &["cap_sys_admin", "cap_bpf"], &["/bin/p has cap_bpf"]),
+        ];
+        for (call, name, caps, want) in rows {
+            let lock = if caps.is_empty() { "no-check" } else { "capability" };
+            assert_eq!(words(&denial(call, name, caps, lock)), want, "{call} {name:?}");
+            assert_eq!(words(&denial(call, name, &[], "seccomp")), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn many_files_of_a_directory() {
+        let own = |path: &str, is_recursive| Change::Own { path: path.to_owned(), is_recursive };
+        let one = |path: &str| vec![own(path, false)];
+        let all = ["/srv/w/a", "/srv/w/b", "/srv/w/c", "/srv/x", "/srv/y", "/srv/z", "/srv/z"];
+        let found = joined(&all.map(one));
+        let first: Vec<_> = found.iter().map(|remedies| remedies[0].clone()).collect();
+        let web = own("/srv/w", true);
+        let rest = ["/srv/x", "/srv/y", "/srv/z"].map(|path| own(path, false));
+        assert_eq!(first, [&[web.clone(), web.clone(), web][..], &rest].concat());
+        // The entries are still there, if that does not help.
+        assert_eq!(found[1][1], own("/srv/w/b", false));
+    }
+}

@@ -68,7 +68,7 @@ fn a_service() {
     let machine = Machine::start(dir.path(), &[]);
     let rcap = common::program("rcap").get_program().to_str().unwrap().to_owned();
     let commands = commands("Harden it");
-    assert_eq!(commands.len(), 9);
+    assert_eq!(commands.len(), 8);
     for (command, page) in &commands {
         let script = format!("rcap() {{ {rcap} \"$@\"; }}\nexec 2>&1\n{command}");
         let ran = machine.run(&["bash", "-c", &script]);

@@ -80,11 +80,11 @@ fn clients_are_refused() {
         ("minimize", &["docker", "compose", "start", "x"]),
         ("minimize", &["docker", "-H", "tcp://127.0.0.1:1", "run", "x"]),
         ("minimize", &["nerdctl", "run", "x"]),
-        ("minimize", &["systemctl", "--user", "restart", "x"]),
+        ("minimize", &["systemctl", "--user", "reload", "x"]),
         ("trace",    &["docker", "exec", "x", "y"]),
         ("trace",    &["docker", "--host=ssh://h", "run", "x"]),
         ("trace",    &["kubectl", "run", "x"]),
-        ("trace",    &["sudo", "systemd-run", "id"]),
+        ("trace",    &["sudo", "systemd-run", "--machine", "x", "id"]),
     ];
     for (command, words) in rows {
         let refused = ran(program("rcap").current_dir(&dir).arg(command).arg("--").args(words));

@@ -165,7 +165,8 @@ fn three_services_of_one_file() {
     let written = lab.rcap(&["minimize", "--compose", "compose.yaml", "--write", "web"]);
     assert_eq!(written.status, Some(0), "{written:?}");
     let file = fs::read_to_string(lab.project.join("compose.override.yaml")).unwrap();
-    assert!(file.contains("\n    cap_drop: [ALL]\n    cap_add: [CHOWN, DAC_OVERRIDE]\n"), "{file}");
+    let caps = "    cap_drop: [ALL]\n    privileged: false\n    cap_add: [CHOWN, DAC_OVERRIDE]\n";
+    assert!(file.contains(caps), "{file}");
     let command = "\nTo verify it: rcap verify --compose compose.yaml web\n";
     assert!(written.out.ends_with(command), "{written:?}");
     for options in [&[][..], &["--minimal"]] {

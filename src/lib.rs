@@ -65,9 +65,9 @@
 //! # Features
 //!
 //! - `cli` (default): the programs.
-//! - `settings`: the readers of [`settings`], for Compose files, Kubernetes manifests, systemd
+//! - `settings`: the readers of `settings`, for Compose files, Kubernetes manifests, systemd
 //!   units and others. `cli` enables it.
-//! - `scan`: the module [`scan`], for inventories of machines and images, and their formats. `cli`
+//! - `scan`: the module `scan`, for inventories of machines and images, and their formats. `cli`
 //!   enables it.
 //! - `stacks`: the functions of recorded programs that caused a check, `trace::Options::stacks`.
 //!   `cli` enables it.

@@ -91,6 +91,10 @@ fn clients_are_refused() {
         assert_eq!(refused.status, Some(125), "{refused:?}");
         assert!(refused.err.contains("would not measure it: "), "{refused:?}");
     }
+    let words = ["minimize", "--to", "compose-override", "--", "docker", "run", "x"];
+    let refused = ran(program("rcap").args(words));
+    assert_eq!(refused.status, Some(125), "{refused:?}");
+    assert!(refused.err.contains("requires a service (--compose FILE SERVICE)"), "{refused:?}");
 }
 
 fn a_container_and_not_the_client() {
@@ -181,6 +185,10 @@ fn a_sysctl_for_a_user() {
     assert!(found.out.ends_with(&line), "{found:?}");
     let note = format!("with --sysctl '{sysctl}=0', it requires no capability. The runs prove it.");
     assert!(found.err.contains(&note), "{found:?}");
+    let options = ["minimize", "--expect", "143", "--to", "compose", "--"];
+    let found = rcap(&daemon, &[&options, &command[..]].concat());
+    assert_eq!(found.status, Some(0), "{found:?}");
+    assert!(found.err.contains("The settings lack these options."), "{found:?}");
     // A capability without such a sysctl, and a network whose sysctls are those of the host.
     for words in [
         &["--network", "none", "rcap-test:1", "chown", "5", "/tmp"][..],

@@ -49,7 +49,7 @@ fn here(request: &ScanRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
     if request.json {
         writeln!(io.out, "{}", here::document(&here, &ways))?;
     } else {
-        fit(&here::text(&here, &ways), &mut io.out)?;
+        fit(&here::text(&here, &ways), io.out)?;
     }
     Ok(Exit::SUCCESS)
 }

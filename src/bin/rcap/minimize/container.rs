@@ -7,7 +7,7 @@ use rcap::{
     Cap, CapSet,
     container::{self, Container, Recipe},
     launch::attainable,
-    settings::{Settings, Target, shell_word},
+    settings::{Format, Settings, Target, shell_word},
     tools::{Escaped, Mistake, signals, table::fit},
     trace::{
         Meaning,
@@ -35,6 +35,7 @@ pub(super) fn run(
 ) -> Result<Exit, Failure> {
     check(request)?;
     let Measured { recipe, name, client } = measured;
+    check_format(request.settings.to, recipe)?;
     let place = place(request, recipe)?;
     let shown = Escaped(recipe.to_string().as_bytes()).to_string();
     let client = Escaped(client.as_bytes());
@@ -56,8 +57,11 @@ pub(super) fn run(
     if !found.proved {
         return Ok(exit);
     }
+    let is_incomplete = sysctls.is_some() && request.settings.to.is_some();
     if let Some(words) = proof(&found, way, sysctls) {
-        fit(&format!("\nNote: {}. The runs prove it.", Escaped(words.as_bytes())), io.err)?;
+        let rest = if is_incomplete { " The settings lack these options." } else { "" };
+        let words = Escaped(words.as_bytes());
+        fit(&format!("\nNote: {words}. The runs prove it.{rest}"), io.err)?;
     }
     if let Recipe::Service(service) = &recipe {
         if let Some(place) = &place {
@@ -174,6 +178,17 @@ fn check(request: &MinimizeRequest) -> Result<(), Mistake> {
     let wrong = options.iter().find(|(_, is_given)| *is_given);
     let words = |name| format!("{name} cannot be used for a container, which has its own options");
     wrong.map_or(Ok(()), |(name, _)| Err(Mistake::new(words(name))))
+}
+
+/// Rejects a format whose lines are about a service of Compose.
+fn check_format(to: Option<Format>, recipe: &Recipe) -> Result<(), Mistake> {
+    match (to, recipe) {
+        (None, _) | (_, Recipe::Service(_)) => Ok(()),
+        (Some(format), _) if format != Format::ComposeOverride => Ok(()),
+        _ => Err(Mistake::new(
+            "--to compose-override requires a service (--compose FILE SERVICE); --to compose does not",
+        )),
+    }
 }
 
 /// Warns if the runs share something that they can write to.

@@ -82,6 +82,18 @@ impl Change {
         }
     }
 
+    /// Returns the file that the change is about.
+    pub(super) fn path(&self) -> Option<&str> {
+        match self {
+            Change::Tmpfs { path }
+            | Change::Own { path, .. }
+            | Change::Create { path, .. }
+            | Change::Volume { path, .. }
+            | Change::Capability { program: path, .. } => Some(path),
+            Change::Sysctl { .. } | Change::Variable { .. } | Change::NoEntrypoint => None,
+        }
+    }
+
     /// Returns whether the change leaves out a part of the image or keeps a capability. Such a change
     /// is only tried alone, when no other is left.
     pub(super) const fn is_drastic(&self) -> bool {

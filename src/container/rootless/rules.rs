@@ -152,7 +152,14 @@ pub(super) fn remedies(denial: &Denial, ground: &Ground<'_>) -> Vec<Change> {
         let program = text(&(ground.resolve)(Path::new(&denial.program)));
         changes.extend(cap.map(|cap| Change::Capability { cap, program }));
     }
+    changes.retain(|change| change.path().is_none_or(is_plain));
     changes
+}
+
+/// Returns whether a path has the same meaning in a Dockerfile, an option of an engine, a Compose file
+/// and a shell's here-document. A program chooses the paths that it is refused.
+fn is_plain(path: &str) -> bool {
+    path.chars().all(|char| char.is_alphanumeric() || "/._-+@~ ".contains(char))
 }
 
 /// Returns the ways to leave out steps of an entrypoint that only root can do.
@@ -369,7 +376,10 @@ mod tests {
         let volume = "a volume whose files the user owns on /data";
         let files = &["cap_dac_override"][..];
         #[rustfmt::skip]
-        let rows: [Row<'_>; 31] = [
+        let rows: [Row<'_>; 34] = [
+            ("mkdir",     Some("/var/lib/x\nEND\nid"),    files, &[]),
+            ("openat",    Some("/var/log/a:exec"),        files, &[]),
+            ("openat",    Some("/var/log/$(id)"),         files, &[]),
             ("openat",    Some("/etc/key"),               files, &["the user owns /etc/key"]),
             ("chmod",     Some("/etc/key"),               &["cap_fowner"], &["the user owns /etc/key"]),
             ("mkdir",     Some("/var/lib/nginx/body"),    files, &[nginx]),

@@ -10,7 +10,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::{Delegation, Failed};
+use super::{
+    Delegation, Failed,
+    client::{Known, option},
+};
 use crate::{
     CapSet,
     launch::helper,
@@ -41,7 +44,7 @@ pub struct Bundle {
 }
 
 /// The options of `run`: their names, whether they take a value, and their meaning.
-const OPTIONS: [(&[&str], bool, Meaning); 10] = [
+const OPTIONS: [Known<Meaning>; 10] = [
     (&["--bundle", "-b"], true, Meaning::Bundle),
     (&["--config", "-f"], true, Meaning::Configuration),
     (&["--detach", "-d"], false, Meaning::Detach),
@@ -78,14 +81,10 @@ impl Bundle {
                 names.push(word.clone());
                 continue;
             }
-            let (name, value) = match word.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (&**word, None),
-            };
-            let unknown = || Failed::Unfit(format!("unknown option {name}"));
-            let known = OPTIONS.iter().find(|(names, ..)| names.contains(&name));
-            let (_, is_valued, meaning) = known.ok_or_else(unknown)?;
-            let value = if *is_valued { value.or_else(|| words.next().cloned()) } else { None };
+            let (meaning, value) = option(word, &mut words, &OPTIONS)?;
+            if value.as_deref() == Some("false") {
+                continue;
+            }
             match (meaning, value) {
                 (Meaning::Bundle, Some(value)) => directory = value.into(),
                 (Meaning::Configuration, value) => configuration = value.map(PathBuf::from),

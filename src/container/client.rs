@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use super::Invocation;
+use super::{Failed, Invocation};
 use crate::settings::{after_wrappers, is_valued_global};
 
 /// A program that asks another one to run containers or services.
@@ -165,6 +165,31 @@ impl Delegation {
         }
         None
     }
+}
+
+/// An option of a subcommand: its names, whether it takes a value, and its meaning.
+pub(super) type Known<M> = (&'static [&'static str], bool, M);
+
+/// Returns the meaning and the value of an option. The value may be the next one of `words`.
+///
+/// # Errors
+///
+/// The option is unknown: nothing is known about the word that follows either.
+pub(super) fn option<'a, M: Copy>(
+    word: &str,
+    words: &mut impl Iterator<Item = &'a String>,
+    known: &[Known<M>],
+) -> Result<(M, Option<String>), Failed> {
+    let (name, value) = match word.split_once('=') {
+        Some((name, value)) => (name, Some(value.to_owned())),
+        None => (word, None),
+    };
+    let found = known.iter().find(|(names, ..)| names.contains(&name));
+    let Some((_, is_valued, meaning)) = found else {
+        return Err(Failed::Unfit(format!("unknown option {name}")));
+    };
+    let value = if *is_valued { value.or_else(|| words.next().cloned()) } else { value };
+    Ok((*meaning, value))
 }
 
 /// Returns whether an engine's address is not a socket of this machine. A context other than the

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Failed;
+use super::{
+    Failed,
+    client::{Known, option},
+};
 
 /// The settings of the command line.
 /// (docs.docker.com/reference/cli/docker/compose/run)
@@ -28,7 +31,7 @@ enum Meaning {
 }
 
 /// The options: their names, whether they take a value, and their meaning.
-const OPTIONS: [(&[&str], bool, Meaning); 24] = [
+const OPTIONS: [Known<Meaning>; 24] = [
     (&["--entrypoint"], true, Meaning::Key("entrypoint")),
     (&["--user", "-u"], true, Meaning::Key("user")),
     (&["--workdir", "-w"], true, Meaning::Key("working_dir")),
@@ -66,16 +69,9 @@ impl OneOff {
                 found.command = words.map(|word| escaped(word)).collect();
                 return Ok(found);
             }
-            let (name, value) = match word.split_once('=') {
-                Some((name, value)) => (name, Some(value.to_owned())),
-                None => (&**word, None),
-            };
-            let unknown = || Failed::Unfit(format!("unknown option {name}"));
-            let known = OPTIONS.iter().find(|(names, ..)| names.contains(&name));
-            let (_, is_valued, meaning) = known.ok_or_else(unknown)?;
-            let value = if *is_valued { value.or_else(|| words.next().cloned()) } else { value };
+            let (meaning, value) = option(word, &mut words, &OPTIONS)?;
             if value.as_deref() != Some("false") {
-                found.options.push((*meaning, escaped(&value.unwrap_or_default())));
+                found.options.push((meaning, escaped(&value.unwrap_or_default())));
             }
         }
         Err(Failed::Unfit("no service is named".to_owned()))

@@ -9,6 +9,7 @@ use std::{
     io,
     os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, SystemTime},
 };
 
 use libc::{c_int, c_long, c_uint, c_ulong};
@@ -284,14 +285,14 @@ pub(crate) fn dirents(mut entries: &[u8]) -> impl Iterator<Item = (u8, &CStr)> {
 
 /// Returns the `STATX_ATTR_*` of an open file, whose descriptor may be an `O_PATH` one.
 pub(crate) fn statx_attributes(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    Ok(statx(fd, c"", libc::AT_EMPTY_PATH, 0)?.stx_attributes)
+    Ok(statx(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH, 0)?.stx_attributes)
 }
 
 /// Returns the ID, as in /proc/self/mountinfo, of the mount in which a descriptor was opened.
 /// Before Linux 5.8, returns 0, which is not the ID of a mount.
 #[cfg(feature = "cli")]
 pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
-    Ok(statx(fd, c"", libc::AT_EMPTY_PATH, 0)?.stx_mnt_id)
+    Ok(statx(fd.as_raw_fd(), c"", libc::AT_EMPTY_PATH, 0)?.stx_mnt_id)
 }
 
 /// Returns the mode, owner and group of an entry of `dir` by statx(2), without following a link or
@@ -299,18 +300,18 @@ pub(crate) fn mount_id(fd: BorrowedFd<'_>) -> io::Result<u64> {
 pub(crate) fn mode_and_owner(dir: BorrowedFd<'_>, entry: &CStr) -> io::Result<(u32, u32, u32)> {
     let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_STATX_DONT_SYNC;
     let mask = libc::STATX_TYPE | libc::STATX_MODE | libc::STATX_UID | libc::STATX_GID;
-    let stat = statx(dir, entry, flags, mask)?;
+    let stat = statx(dir.as_raw_fd(), entry, flags, mask)?;
     Ok((stat.stx_mode.into(), stat.stx_uid, stat.stx_gid))
 }
 
 /// statx(2). With a mask of 0, the file system is not asked.
 #[expect(unsafe_code, reason = "std and nix do not have all of its flags and fields")]
-fn statx(dir: BorrowedFd<'_>, entry: &CStr, flags: c_int, mask: c_uint) -> io::Result<libc::statx> {
+fn statx(dir: c_int, entry: &CStr, flags: c_int, mask: c_uint) -> io::Result<libc::statx> {
     // SAFETY: statx is a plain structure of integers, for which zero is a valid value.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     // SAFETY: the kernel reads the NUL-terminated string, and writes one statx, which is live and
     // exclusive.
-    let ret = unsafe { libc::statx(dir.as_raw_fd(), entry.as_ptr(), flags, mask, &raw mut stat) };
+    let ret = unsafe { libc::statx(dir, entry.as_ptr(), flags, mask, &raw mut stat) };
     result(ret.into())?;
     Ok(stat)
 }
@@ -409,20 +410,25 @@ pub(crate) fn pid_t(id: u32) -> c_int {
     c_int::try_from(id).unwrap_or(c_int::MAX)
 }
 
-/// Returns the attributes of a file that are set and supported (`stx_attributes`): statx(2), without
-/// following a symbolic link.
-#[expect(unsafe_code, reason = "nix lacks the call")]
+/// Returns the attributes of a file that are set and supported (`stx_attributes`), without following
+/// a symbolic link.
 pub(crate) fn attributes(path: &CStr) -> io::Result<u64> {
-    let flags = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
-    // SAFETY: a value of integers alone may be zero.
-    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel reads the NUL-terminated path and writes one value.
-    result(unsafe {
-        let at = c_long::from(libc::AT_FDCWD);
-        libc::syscall(libc::SYS_statx, at, path.as_ptr(), flags, 0, &raw mut stat)
-    })?;
+    let stat = statx(libc::AT_FDCWD, path, UNFOLLOWED, 0)?;
     Ok(stat.stx_attributes & stat.stx_attributes_mask)
 }
+
+/// Returns when a file was created, without following a symbolic link. `EOPNOTSUPP` if its file
+/// system does not say. (std knows this with glibc only.)
+pub(crate) fn born(path: &CStr) -> io::Result<SystemTime> {
+    let stat = statx(libc::AT_FDCWD, path, UNFOLLOWED, libc::STATX_BTIME)?;
+    let seconds = u64::try_from(stat.stx_btime.tv_sec).ok();
+    let seconds = seconds.filter(|_| stat.stx_mask & libc::STATX_BTIME != 0);
+    let since = seconds.map(|seconds| Duration::new(seconds, stat.stx_btime.tv_nsec));
+    let time = since.and_then(|since| SystemTime::UNIX_EPOCH.checked_add(since));
+    time.ok_or_else(|| io::Error::from_raw_os_error(libc::EOPNOTSUPP))
+}
+
+const UNFOLLOWED: c_int = libc::AT_SYMLINK_NOFOLLOW | libc::AT_NO_AUTOMOUNT;
 
 /// Returns the result of a raw system call, or its errno.
 fn result(ret: c_long) -> io::Result<c_long> {

@@ -10,9 +10,13 @@ use std::{
         fs::MetadataExt,
     },
     path::{Component, Path, PathBuf},
+    time::{Duration, SystemTime},
 };
 
-use nix::sys::statvfs::{FsFlags, statvfs};
+use nix::sys::{
+    statfs::{PROC_SUPER_MAGIC, statfs},
+    statvfs::{FsFlags, statvfs},
+};
 
 use super::{
     analysis,
@@ -91,12 +95,19 @@ pub(super) struct Finder {
     directory: Option<PathBuf>,
     /// Whether a thread was seen in another root directory than that of this process.
     has_other_root: bool,
+    /// The time at which the recording began.
+    began: Option<SystemTime>,
 }
 
 impl Finder {
+    /// Returns a finder for a recording that begins now.
+    pub(super) fn new() -> Finder {
+        Finder { began: Some(SystemTime::now()), ..Finder::default() }
+    }
+
     /// Returns a finder for children of this process, which begin in its current directory.
     pub(super) fn of_children() -> Finder {
-        Finder { directory: env::current_dir().ok(), ..Finder::default() }
+        Finder { directory: env::current_dir().ok(), ..Finder::new() }
     }
 
     /// Adds the objects of system calls to events. The facts of a moment serve for all of them.
@@ -122,6 +133,9 @@ impl Finder {
             let name = calls::name(*number).unwrap_or_default();
             let target = calls::target(name, call);
             call.object = target.and_then(|target| self.object(*tid, target));
+            if *returned >= 0 && matches!(name, "open" | "openat" | "openat2" | "creat") {
+                call.existed = self.existed(*tid, call);
+            }
             if analysis::is_denied(*returned) {
                 self.examine(*tid, name, *returned, call);
             }
@@ -159,6 +173,14 @@ impl Finder {
             let program = self.programs.get(&tid).filter(|path| path.is_absolute());
             call.withheld = program.and_then(|program| withheld(program, &facts(program)?));
         }
+    }
+
+    /// Returns whether a file that was opened is known to have existed before the recording.
+    fn existed(&mut self, tid: u32, call: &Call) -> bool {
+        let path = call.object.as_ref().map(|object| Path::new(&object.name));
+        let root = self.root(&PathBuf::from(format!("/proc/{tid}")));
+        let (Some(path), Some(root), Some(began)) = (path, root, self.began) else { return false };
+        path.is_absolute() && existed(&root, path, began)
     }
 
     fn object(&mut self, tid: u32, target: Referent) -> Option<Object> {
@@ -232,6 +254,32 @@ impl Finder {
     }
 }
 
+/// Returns whether there was a file with this path before `began`: by its time of birth, or because
+/// nobody can create files in procfs.
+fn existed(root: &Path, path: &Path, began: SystemTime) -> bool {
+    /// The kernel's clock for files may be as old as its timer, 10 ms at most.
+    const TICK: Duration = Duration::from_millis(10);
+    /// The longest chain of links. (`MAXSYMLINKS` in include/linux/namei.h)
+    const LINKS: usize = 40;
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let inside = root.join(path.strip_prefix("/").unwrap_or(&path));
+        // The directory of a process that has ended is not there.
+        let above = inside.ancestors().skip(1).find_map(|directory| statfs(directory).ok());
+        if above.is_some_and(|fs| fs.filesystem_type() == PROC_SUPER_MAGIC) {
+            return true;
+        }
+        let (Ok(target), Some(parent)) = (fs::read_link(&inside), path.parent()) else {
+            let name = CString::new(inside.into_os_string().into_vec());
+            let born = name.ok().and_then(|name| sys::born(&name).ok());
+            let born = born.and_then(|born| born.checked_add(TICK));
+            return born.is_some_and(|born| born < began);
+        };
+        path = parent.join(target);
+    }
+    false
+}
+
 /// Returns the file or its directory if it cannot be changed.
 fn fixed(root: &Path, path: &Path) -> Option<FixedFile> {
     [Some(path), path.parent()].into_iter().flatten().find_map(|path| {
@@ -289,4 +337,36 @@ fn name(path: &Path) -> String {
     };
     let start = (excess + 3..name.len()).find(|&at| name.is_char_boundary(at));
     format!("...{}", &name[start.unwrap_or(name.len())..])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_were_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let in_dir = |name: &str| dir.path().join(name);
+        fs::write(in_dir("file"), "").unwrap();
+        std::os::unix::fs::symlink("file", in_dir("link")).unwrap();
+        std::os::unix::fs::symlink("/proc/self/fd/2", in_dir("stderr")).unwrap();
+        std::os::unix::fs::symlink("loop", in_dir("loop")).unwrap();
+        let born = fs::metadata(in_dir("file")).unwrap().modified().unwrap();
+        let [before, after] = [born - Duration::from_secs(1), born + Duration::from_secs(1)];
+        #[rustfmt::skip]
+        let rows = [
+            (in_dir("file"),                      false, true),
+            (in_dir("link"),                      false, true),
+            (in_dir("missing"),                   false, false),
+            (in_dir("loop"),                      false, false),
+            (in_dir("stderr"),                    true,  true),
+            (PathBuf::from("/proc/self/fd/2"),    true,  true),
+            // No process has this ID.
+            (PathBuf::from("/proc/5000000/fd/2"), true,  true),
+        ];
+        for (path, by_place, by_time) in rows {
+            assert_eq!(existed(Path::new("/"), &path, before), by_place, "{}", path.display());
+            assert_eq!(existed(Path::new("/"), &path, after), by_time, "{}", path.display());
+        }
+    }
 }

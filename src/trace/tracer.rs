@@ -250,7 +250,7 @@ impl Tracer {
             names,
             targets: Vec::new(),
             current: Current::new(Origin::Running, CapSet::empty()),
-            finder: Finder::default(),
+            finder: Finder::new(),
             program: None,
             pulse: PULSE[0],
         })
@@ -299,7 +299,7 @@ impl Tracer {
             names,
             targets: targets.to_vec(),
             current,
-            finder: Finder::default(),
+            finder: Finder::new(),
             program: None,
             pulse: PULSE[0],
         })

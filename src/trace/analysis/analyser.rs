@@ -175,12 +175,9 @@ impl Analyser {
                 if let Some(thread) = self.threads.get_mut(&tid) {
                     thread.stack = None;
                 }
-                self.deny(tid, number, returned, call.as_deref().unwrap_or(&Call::default()));
-                return self.settle(
-                    tid,
-                    Some(returned),
-                    call.as_ref().and_then(|call| call.object.as_ref()),
-                );
+                let call = call.unwrap_or_default();
+                self.deny(tid, number, returned, &call);
+                return self.settle(tid, Some((returned, &call)));
             }
             EventKind::UserStack(user) => {
                 self.stack(tid, user.number, user.stack);
@@ -203,14 +200,14 @@ impl Analyser {
             }
             EventKind::Started { tid: child } => {
                 // An earlier thread had the same ID, and its end was not recorded.
-                let seen = self.settle(child, None, None);
+                let seen = self.settle(child, None);
                 let parent = self.thread(tid);
                 let thread = Thread { open: Vec::new(), ..parent.clone() };
                 self.threads.insert(child, thread);
                 return seen;
             }
             EventKind::Ended => {
-                let seen = self.settle(tid, None, None);
+                let seen = self.settle(tid, None);
                 self.threads.remove(&tid);
                 return seen;
             }
@@ -320,18 +317,20 @@ impl Analyser {
                 && thread.open.last().is_some_and(|last| last.cap == Cap::DAC_READ_SEARCH);
         // The checks of an endless system call are not all kept.
         let goes_on = goes_on && self.thread(tid).open.len() < OPEN;
-        let mut seen = if goes_on { Vec::new() } else { self.settle(tid, None, None) };
+        let mut seen = if goes_on { Vec::new() } else { self.settle(tid, None) };
         let is_worker = open.place.is_worker;
         self.thread(tid).open.push(open);
         // A worker of io_uring never returns from a system call.
         if is_worker {
-            seen.extend(self.settle(tid, None, None));
+            seen.extend(self.settle(tid, None));
         }
         seen
     }
 
     /// Decides the meaning of the checks in a system call that has returned.
-    fn settle(&mut self, tid: u32, returned: Option<i64>, object: Option<&Object>) -> Vec<Seen> {
+    fn settle(&mut self, tid: u32, end: Option<(i64, &Call)>) -> Vec<Seen> {
+        let returned = end.map(|(returned, _)| returned);
+        let existed = end.is_some_and(|(_, call)| call.existed);
         let Some(thread) = self.threads.get_mut(&tid) else { return Vec::new() };
         if thread.open.is_empty() {
             return Vec::new();
@@ -341,7 +340,7 @@ impl Analyser {
         let overridden =
             open.iter().any(|one| one.cap == Cap::DAC_OVERRIDE && one.granted == Some(true));
         let seen = open.into_iter().map(|one| Seen {
-            meaning: rules::meaning(&one, self.held, overridden, returned),
+            meaning: rules::meaning(&one, self.held, overridden, returned, existed),
             time: one.time,
             tid,
             program: Arc::clone(&program),
@@ -354,7 +353,7 @@ impl Analyser {
         });
         let seen: Vec<Seen> = seen.collect();
         for one in &seen {
-            self.count(one, object);
+            self.count(one, end.and_then(|(_, call)| call.object.as_ref()));
         }
         seen
     }
@@ -422,7 +421,7 @@ impl Analyser {
     pub(in crate::trace) fn finish(mut self) -> Analysis {
         let open: Vec<u32> = self.threads.keys().copied().collect();
         for tid in open {
-            self.settle(tid, None, None);
+            self.settle(tid, None);
         }
         // In a recording with a container, events outside of it belong to the runtime.
         let contained = self.origin == Origin::Container

@@ -5,6 +5,7 @@ use crate::trace::record::Symbols;
 
 /// The place in the kernel that made a check.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 #[non_exhaustive]
 pub struct Place {
     /// The function, or empty if unknown.
@@ -23,6 +24,9 @@ pub struct Place {
     /// the parent namespace to map user 0, and looks without asking. (`verify_root_map` in
     /// kernel/user_namespace.c)
     pub(super) maps_users: bool,
+    /// Whether open(2) asked if a file may be created, before it knew whether there is one. If
+    /// there is one, the answer does not matter. (`lookup_open` in fs/namei.c)
+    pub(super) may_create: bool,
 }
 
 impl Place {
@@ -52,8 +56,22 @@ impl Place {
             by_message: functions.iter().any(|name| MESSAGES.contains(name)),
             is_worker: has("io_wq_worker") || has("io_sq_thread"),
             maps_users: has("proc_uid_map_write"),
+            may_create: may_create(functions, symbols),
         }
     }
+}
+
+/// Returns whether open(2) asked if a file may be created in a directory. Compilers make
+/// `may_o_create` and its callers a part of `path_openat`, which asks for the file itself in
+/// `may_open`.
+fn may_create(functions: &[&str], symbols: &Symbols) -> bool {
+    let asks = functions.iter().position(|name| *name == "inode_permission");
+    let caller = asks.and_then(|at| functions.get(at + 1));
+    caller.is_some_and(|name| match *name {
+        "may_o_create" | "lookup_open" | "open_last_lookups" => true,
+        "path_openat" => symbols.has("may_open"),
+        _ => false,
+    })
 }
 
 /// Returns whether overlayfs checked on behalf of the user who mounted it. It accesses its own

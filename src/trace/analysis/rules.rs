@@ -21,7 +21,8 @@ pub enum Meaning {
     /// The kernel checked whether memory may be overcommitted, which affects only the memory
     /// reserved for root. (`cap_vm_enough_memory` in security/commoncap.c)
     Overcommit,
-    /// The kernel checked without auditing, to choose between two ways that both work.
+    /// The kernel checked to choose between two ways that both work: without auditing, or for the
+    /// creation of a file that there was.
     Speculative,
     /// A file system checked on behalf of the user who mounted it.
     Borrowed,
@@ -92,17 +93,19 @@ pub(super) fn lacks_permission(returned: i64) -> bool {
 }
 
 /// Returns the meaning of a check. `overridden` is whether another capability was granted instead,
-/// in the same system call.
+/// in the same system call, and `existed` whether that opened a file that was there before.
 pub(super) fn meaning(
     open: &Open,
     held: CapSet,
     overridden: bool,
     returned: Option<i64>,
+    existed: bool,
 ) -> Meaning {
     let granted = open.granted == Some(true);
     match (open.place.meaning, returned) {
         _ if open.before => Meaning::BeforeTheProgram,
         (Some(rule), _) => rule,
+        _ if open.place.may_create && existed => Meaning::Speculative,
         _ if open.unaudited => Meaning::Speculative,
         _ if granted && !held.contains(open.cap) => Meaning::Borrowed,
         _ if open.other_namespace => Meaning::OtherNamespace,

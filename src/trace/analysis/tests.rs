@@ -2,7 +2,7 @@
 
 use super::{analyser::PIVOT_ROOT, places::is_borrowed, *};
 use crate::trace::{
-    record::{Check, Event, EventKind, Symbols, UserStack},
+    record::{Call, Check, Event, EventKind, Symbols, UserStack},
     stack::{Frame, Stack},
 };
 
@@ -30,6 +30,13 @@ const FUNCTIONS: &[&str] = &[
     "map_write",
     "proc_uid_map_write",
     "mntns_install",
+    "proc_fd_permission",
+    "inode_permission",
+    "may_o_create",
+    "lookup_open",
+    "may_open",
+    "link_path_walk",
+    "path_openat",
 ];
 
 fn stack(names: &[&str]) -> Vec<u64> {
@@ -117,6 +124,31 @@ fn each_rule() {
     ];
     for (kinds, want) in rows {
         assert_eq!(rule_of(&kinds), want, "{kinds:?}");
+    }
+}
+
+/// open(2) asks whether a file may be created before it knows whether there is one.
+#[test]
+fn files_that_were_there() {
+    let opened = |names: &[&str], existed| {
+        let call = Some(Box::new(Call { existed, ..Call::default() }));
+        let returned = EventKind::SystemCall { number: libc::SYS_openat, returned: 3, call };
+        [check(Cap::DAC_OVERRIDE, true, names), returned]
+    };
+    let asks = ["generic_permission", "proc_fd_permission", "inode_permission"];
+    let with = |callers: &[&'static str]| [&asks[..], callers, &["__x64_sys_openat"]].concat();
+    #[rustfmt::skip]
+    let rows = [
+        (with(&["path_openat"]),                  true,  Meaning::Speculative),
+        (with(&["lookup_open", "path_openat"]),   true,  Meaning::Speculative),
+        (with(&["may_o_create", "lookup_open"]),  true,  Meaning::Speculative),
+        (with(&["path_openat"]),                  false, Meaning::Candidate),
+        // Permission for the file, and for a directory above it.
+        (with(&["may_open", "path_openat"]),      true,  Meaning::Candidate),
+        (with(&["link_path_walk", "path_openat"]), true, Meaning::Candidate),
+    ];
+    for (names, existed, want) in rows {
+        assert_eq!(rule_of(&opened(&names, existed)), want, "{names:?} {existed}");
     }
 }
 

@@ -102,6 +102,8 @@ pub(crate) struct Call {
     pub(crate) is_compat: bool,
     /// The object, once it was looked for.
     pub(crate) object: Option<Object>,
+    /// Whether the object, if it was opened, was there before the recording.
+    pub(crate) existed: bool,
     /// The credentials of the thread at the end of the call, or shortly after a denied one if it
     /// still existed.
     pub(crate) process: Option<Box<Credentials>>,

@@ -40,6 +40,11 @@ impl Symbols {
         self.functions.is_empty()
     }
 
+    /// Returns whether there is a function of this name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.functions.iter().any(|(_, at)| self.text[at.start as usize..at.end as usize] == *name)
+    }
+
     /// Returns the function that contains `address`: the last one that begins at or before it.
     pub(crate) fn name(&self, address: u64) -> Option<&str> {
         let at = self.functions.partition_point(|(begin, _)| *begin <= address);

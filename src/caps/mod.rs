@@ -25,7 +25,10 @@ pub use iab::Iab;
 pub use mode::{Mode, UncertainMode};
 pub use names::UnknownCap;
 #[cfg(feature = "cli")]
-pub use names::{likeness, most_alike};
+pub use names::likeness;
+#[cfg(feature = "settings")]
+#[cfg_attr(not(feature = "cli"), expect(unreachable_pub, reason = "only the tools export it"))]
+pub use names::most_alike;
 pub use parse::ParseError;
 pub use securebits::Securebits;
 pub use set::{CapIter, CapSet};

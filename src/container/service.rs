@@ -13,7 +13,7 @@ use super::{
     one_off::OneOff,
     project::{Changes, Project},
 };
-use crate::{CapSet, launch::helper};
+use crate::{CapSet, error::Op, launch::helper};
 
 /// The names under which Compose looks for its file.
 /// (github.com/compose-spec/compose-go, cli/options.go)
@@ -75,6 +75,9 @@ impl Service {
         let is_run = delegation.verb == "run";
         let one_off = is_run.then(|| OneOff::new(&delegation.after)).transpose()?;
         let options = Options::of(&delegation.before);
+        for file in options.files.iter().filter(|file| file.as_os_str() != "-") {
+            fs::metadata(file).map_err(|err| Op::Open.on(&**file, err))?;
+        }
         let directory = options.directory().map_err(|err| Failed::Unfit(err.to_string()))?;
         let (mut project, name) = match &one_off {
             Some(one_off) => resolved(&delegation.before, std::slice::from_ref(&one_off.service))?,
@@ -103,12 +106,16 @@ impl Service {
         })
     }
 
-    /// Returns the command line that starts a service of these files: `docker compose` if that is
+    /// Returns the command line that starts a service of these files, or the only one: `docker compose` if that is
     /// installed, and otherwise `docker-compose`.
     ///
     /// A single file with a name that Compose looks for brings its override file along, as it does
     /// for Compose.
-    pub fn command_line(files: &[PathBuf], project: Option<&str>, service: &str) -> Delegation {
+    pub fn command_line(
+        files: &[PathBuf],
+        project: Option<&str>,
+        service: Option<&str>,
+    ) -> Delegation {
         let mut before = if succeeds(&["docker", "compose", "version"]) {
             vec!["docker".to_owned(), "compose".to_owned()]
         } else {
@@ -130,7 +137,7 @@ impl Service {
             name: format!("{name} up"),
             before,
             verb: "up".to_owned(),
-            after: vec![service.to_owned()],
+            after: service.map(str::to_owned).into_iter().collect(),
         }
     }
 
@@ -536,6 +543,13 @@ mod tests {
         assert_eq!(options.project(Path::new("/else")), "myp");
         assert_eq!(options.directory.as_deref(), Some(Path::new("/d")));
         assert_eq!(engine_words(&options.client), words("docker -H unix:///s"));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let line = ["docker-compose", "-f", "/no/such.yaml", "up"].map(Into::into);
+        let err = Service::new(&Delegation::of(&line).unwrap()).unwrap_err();
+        assert_eq!(err.to_string(), "cannot open /no/such.yaml");
     }
 
     #[test]

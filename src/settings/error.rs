@@ -90,6 +90,14 @@ pub enum SettingsError {
         /// The reason.
         reason: &'static str,
     },
+    /// An option is not known, so that its value, if it has one, is not known either.
+    #[non_exhaustive]
+    UnknownOption {
+        /// The option, with its dashes.
+        option: Box<str>,
+        /// The name of the option that is spelled most like it, without dashes.
+        meant: Option<&'static str>,
+    },
     /// No capability has this name.
     UnknownCap(UnknownCap),
     /// A user, a group or capabilities are not in their grammar.
@@ -209,6 +217,10 @@ impl fmt::Display for SettingsError {
             ),
             SettingsError::Within { subject, .. } => f.write_str(subject),
             SettingsError::Value { value, reason } => write!(f, "{value} {reason}"),
+            SettingsError::UnknownOption { option, meant } => {
+                write!(f, "{option} is not a known option, and may take the next word")?;
+                meant.map_or(Ok(()), |meant| write!(f, "; did you mean --{meant}?"))
+            }
             SettingsError::UnknownCap(err) => err.fmt(f),
             SettingsError::Parse(err) => err.fmt(f),
             SettingsError::Empty => f.write_str("is empty"),

@@ -6,6 +6,7 @@ use super::{
     shell::Word,
     words::{names, user},
 };
+use crate::caps::most_alike;
 
 /// Options with a value. (docker-run(1), podman-run(1))
 const VALUED: &str = "add-host annotation arch attach authfile blkio-weight blkio-weight-device \
@@ -65,6 +66,14 @@ fn is_one_of(list: &str, name: &str) -> bool {
     list.split_ascii_whitespace().any(|one| one == name)
 }
 
+/// Returns the error of an unknown option.
+fn unknown(name: &str) -> SettingsError {
+    const ALIKE: f64 = 0.85;
+    let known = [SWITCHES, VALUED].into_iter().flat_map(str::split_ascii_whitespace);
+    let meant = most_alike(name, known.map(|known| (known, known)), ALIKE);
+    SettingsError::UnknownOption { option: format!("--{name}").into(), meant }
+}
+
 #[cfg(feature = "cli")]
 /// Splits the words after `run` or `create`: the options, with their long names, values and places,
 /// and the place of the image.
@@ -90,10 +99,7 @@ pub(crate) fn split_options(words: &[String]) -> Result<(Vec<LineOption>, usize)
                     at += 1;
                     (long, Some(next(long)?))
                 }
-                None => {
-                    let wrong = "is not a known option, and may take the next word";
-                    return Err(SettingsError::value(word, wrong));
-                }
+                None => return Err(unknown(long)),
             };
             found.push((name.to_owned(), value));
         } else if word.len() > 1 && word.starts_with('-') {
@@ -233,10 +239,7 @@ impl Line {
                         self.assign_next(name, words.get(at))?;
                         at += 1;
                     }
-                    None => {
-                        let wrong = "is not a known option, and may take the next word";
-                        return Err(SettingsError::value(format_args!("--{name}"), wrong));
-                    }
+                    None => return Err(unknown(name)),
                 }
             } else if text.len() > 1 && text.starts_with('-') {
                 at += usize::from(self.read_short(word, words.get(at))?);

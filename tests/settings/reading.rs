@@ -104,6 +104,7 @@ pub(crate) fn sources() {
         ("docker run --cap-add NET_ADMIN,SYS_TIME img", "takes one name for each option"),
         ("podman run --cap-add kill --cap-drop kill img", "both added and dropped"),
         ("docker run --no-such 3 img", "--no-such is not a known option"),
+        ("docker run --cap-ad 3 img", "the next word; did you mean --cap-add?"),
         ("docker exec --privileged c sh", "is not run or create"),
         ("pid:4294967295", "does not exist"),
         (

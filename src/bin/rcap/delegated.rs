@@ -31,11 +31,12 @@ pub(crate) fn recipe(
 ) -> Result<Option<Measured>, Failure> {
     let delegation = match (&*files.compose, words) {
         ([], _) => Delegation::of(words),
-        (_, [service]) => {
-            let (project, service) = (files.project_name.as_deref(), service.to_string_lossy());
-            Some(Service::command_line(&files.compose, project, &service))
+        (_, [] | [_]) => {
+            let service = words.first().map(|service| service.to_string_lossy());
+            let project = files.project_name.as_deref();
+            Some(Service::command_line(&files.compose, project, service.as_deref()))
         }
-        _ => return Err(Mistake::new("--compose requires one SERVICE").into()),
+        _ => return Err(Mistake::new("--compose takes one SERVICE").into()),
     };
     let Some(delegation) = delegation else { return Ok(None) };
     let is_remote = delegation.remote().is_some() || is_remote_by_environment(delegation.client);

@@ -232,12 +232,12 @@ pub(crate) struct MeasureOptions {
     pub(crate) judging: Judging,
     #[command(flatten)]
     pub(crate) service: UnitOptions,
-    /// The program and its arguments, or the service of --compose
+    /// The program and its arguments, or the service of --compose, if there are several
     #[arg(
         value_name = "PROGRAM",
         trailing_var_arg = true,
         conflicts_with_all = ["unit", "user_unit"],
-        required_unless_present_any = ["unit", "user_unit"]
+        required_unless_present_any = ["unit", "user_unit", "compose"]
     )]
     pub(crate) program: Vec<OsString>,
 }
@@ -247,7 +247,7 @@ pub(crate) struct MeasureOptions {
 #[command(
     override_usage = "rcap minimize [OPTION]... [--] PROGRAM [ARG]...\n       \
                       rcap minimize [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
-                      rcap minimize [OPTION]... --compose FILE SERVICE\n       \
+                      rcap minimize [OPTION]... --compose FILE [SERVICE]\n       \
                       rcap minimize [OPTION]... --unit NAME --check COMMAND\n       \
                       rcap minimize --rootless [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...",
     after_help = "The program runs several times, without input, and its output is not shown.\n\n\
@@ -303,7 +303,7 @@ pub(crate) struct MinimizeRequest {
 #[derive(Debug, Parser)]
 #[command(
     override_usage = "rcap verify [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
-                      rcap verify [OPTION]... --compose FILE SERVICE\n       \
+                      rcap verify [OPTION]... --compose FILE [SERVICE]\n       \
                       rcap verify [OPTION]... --caps CAPS|--from SOURCE [--] PROGRAM [ARG]...\n       \
                       rcap verify [OPTION]... --unit NAME --check COMMAND",
     after_help = "It runs once, without input, and its output is not shown. The exit status is 0 if \

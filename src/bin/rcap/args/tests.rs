@@ -161,6 +161,9 @@ fn verify() {
         request(&["--minimal", "--tolerate", "net_admin", "docker", "run", "--minimal", "x"]);
     assert_eq!((got.minimal, got.tolerate), (true, Some(Cap::NET_ADMIN.into())));
     assert_eq!(got.measure.program, ["docker", "run", "--minimal", "x"]);
+    // The service may be the only one.
+    let got: VerifyRequest = request(&["--compose", "a.yaml"]);
+    assert!(got.measure.program.is_empty());
     mistakes::<VerifyRequest>(&[
         (&[], "missing PROGRAM"),
         (&["--caps", "kill", "--from", "docker", "a"], "--caps cannot be used with --from"),

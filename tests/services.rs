@@ -36,6 +36,8 @@ tests! {
         a_unit_of_a_killed_rcap,
         units_that_depend_on_it,
         a_recording_from_the_start;
+    Tracing [MACHINE, "chown"]:
+        a_recording_of_a_unit_that_fails;
 }
 
 /// A server that changes the owner of a file, and listens on port 80.
@@ -453,6 +455,31 @@ fn a_recording_from_the_start() {
     let (report, _) = traced(&["--unit", "web"]);
     let unseen = names(&report["unseen"]);
     assert!(unseen.contains(&"the start of the unit, which --restart records"), "{report}");
+}
+
+/// The report is what shows why it fails.
+fn a_recording_of_a_unit_that_fails() {
+    let dir = directory();
+    let works = "[Service]\nType=oneshot\nExecStart=chown 5 /run\n".to_owned();
+    let fails = format!("{works}CapabilityBoundingSet=~CAP_CHOWN\n");
+    let machine = Machine::start(dir.path(), &[("fails.service", fails), ("works.service", works)]);
+    let ran = rcap(&machine, &["trace", "--json", "--unit", "fails", "--restart", "--yes"]);
+    assert_eq!(ran.status, Some(125), "{ran:?}");
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(names(&report["missing"]), ["cap_chown"], "{report}");
+    assert!(
+        ran.err.ends_with(
+            "fails: it does not run with its own settings: `systemctl status` says why\n"
+        ),
+        "{ran:?}"
+    );
+    assert_clean(&machine);
+    // One that succeeds has ended too.
+    let ran = rcap(&machine, &["trace", "--json", "--unit", "works", "--restart", "--yes"]);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let report: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!(names(&report["candidates"]), ["cap_chown"], "{report}");
+    assert_clean(&machine);
 }
 
 fn units_that_depend_on_it() {

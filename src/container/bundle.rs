@@ -82,12 +82,10 @@ impl Bundle {
                 continue;
             }
             let (meaning, value) = option(word, &mut words, &OPTIONS)?;
-            if value.as_deref() == Some("false") {
-                continue;
-            }
             match (meaning, value) {
                 (Meaning::Bundle, Some(value)) => directory = value.into(),
                 (Meaning::Configuration, value) => configuration = value.map(PathBuf::from),
+                (_, Some(value)) if value == "false" => {}
                 (Meaning::Detach, _) => is_detached = true,
                 (Meaning::Kept, _) => options.push(word.clone()),
                 _ => {}
@@ -367,6 +365,11 @@ mod tests {
             ["--root", "/r", "run", "--no-pivot", "--bundle", directory.to_str().unwrap(), "c"];
         assert_eq!(args, want);
         assert_eq!(found.to_string(), "runc run \u{2026} web");
+        let words = "--detach=false --no-pivot=false web";
+        let found = bundle(dir.path(), words, &configuration(0)).unwrap();
+        let command = found.run("c");
+        assert!(!found.is_detached());
+        assert!(!command.get_args().any(|word| word.as_encoded_bytes().starts_with(b"--no-pivot")));
         let mut joins = configuration(0);
         joins["linux"]["namespaces"][0]["path"] = json!("/proc/1/ns/mnt");
         for (words, configuration, want) in [

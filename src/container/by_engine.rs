@@ -35,7 +35,7 @@ enum Recorded {
 impl Recorded {
     /// Returns what can be recorded of an engine.
     fn of(engine: &Engine, options: &Options) -> Recorded {
-        let daemons = engine.daemons();
+        let daemons = engine.daemons().unwrap_or_default();
         if engine.is_podman() {
             Tracer::new(options).map_or(Recorded::Nothing, |_| Recorded::Client)
         } else if !daemons.is_empty() && Tracer::attach(&daemons, options).is_ok() {

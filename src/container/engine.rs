@@ -271,12 +271,16 @@ impl Engine {
     /// Returns the processes on this machine that start containers for the client: the daemon that
     /// listens on its socket, and containerd. If systemd listens in the place of the daemon, these
     /// are all processes with the names of the daemons. Podman has none.
-    pub fn daemons(&self) -> Vec<Target> {
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Proc::tree`].
+    pub fn daemons(&self) -> crate::Result<Vec<Target>> {
         if self.is_podman {
-            return Vec::new();
+            return Ok(Vec::new());
         }
         let proc = Proc::default();
-        let Ok(tree) = proc.tree() else { return Vec::new() };
+        let tree = proc.tree()?;
         let is_named = |pid: u32, name: &str| {
             proc.status(pid).is_ok_and(|status| status.name.to_str() == Some(name))
         };
@@ -290,7 +294,7 @@ impl Engine {
         if !has_own {
             pids.extend(all("containerd"));
         }
-        pids.into_iter().map(Target::NewContainer).collect()
+        Ok(pids.into_iter().map(Target::NewContainer).collect())
     }
 
     /// Returns the process that listens on the client's socket. (unix(7), `SO_PEERCRED`)

@@ -72,10 +72,26 @@ pub(super) fn restorer(id: &str) -> String {
 }
 
 /// Restores a unit by the service that the timer starts, and removes the timer.
-pub(super) fn restore(unit: &Facts) -> Result<(), Failed> {
-    let name = restorer(unit.id());
-    unit.manager().systemctl(&["start", "--", &format!("{name}.service")])?;
-    unit.manager().systemctl(&["stop", "--", &format!("{name}.timer")]).map(drop)
+///
+/// # Errors
+///
+/// systemctl(1) fails, and the timer will try again; or everything is restored, and the unit does
+/// not run.
+pub(super) fn restore(unit: &Facts, directory: &Path) -> Result<(), Failed> {
+    let (name, manager) = (restorer(unit.id()), unit.manager());
+    let service = format!("{name}.service");
+    let restored = manager.systemctl(&["start", "--", &service]);
+    let is_left = [DROP_IN, UNDO].iter().any(|file| directory.join(file).exists());
+    if restored.is_err() && is_left {
+        return restored.map(drop);
+    }
+    manager.systemctl(&["stop", "--", &format!("{name}.timer")])?;
+    if restored.is_err() {
+        let _ = manager.systemctl(&["reset-failed", "--", &service]);
+        let words = "it does not run with its own settings: `systemctl status` says why";
+        return Err(Failed::Unfit(words.to_owned()));
+    }
+    Ok(())
 }
 
 /// Restores what a session has left whose process was killed. Returns whether there was something.
@@ -88,7 +104,7 @@ pub(super) fn restore_former(unit: &Facts, directory: &Path) -> Result<bool, Fai
     let is_left = |name: &str| directory.join(name).exists();
     let has_timer = is_loaded("timer")?;
     if has_timer {
-        restore(unit)?;
+        restore(unit, directory)?;
     } else if is_left(DROP_IN) || is_left(UNDO) {
         let path = directory.join(DROP_IN);
         let words = "is left from an earlier run, without the timer that restores the unit: remove \
@@ -144,8 +160,13 @@ pub(super) fn script(
             writeln!(script, "rm -f {path}\nrm -rf {}\n{systemctl} daemon-reload", own.join(" "));
     }
     let _ = writeln!(script, "rm -f {UNDO}\ncd /\nrmdir {directory} 2>/dev/null");
-    let end =
-        if is_up { format!("{systemctl} --quiet is-active -- {id}") } else { "true".to_owned() };
+    let is_active = format!("{systemctl} is-active -- {id}");
+    let end = match before.get("Type") {
+        _ if !is_up => "true".to_owned(),
+        // It may have ended well.
+        "oneshot" => format!("{is_active} || [ `{is_active}` = inactive ]"),
+        _ => is_active,
+    };
     script + &end
 }
 

@@ -333,8 +333,8 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// systemctl(1) fails, or the unit does not start. The timer is still there then, so that
-    /// systemd tries again.
+    /// systemctl(1) fails. The timer is still there then, so that systemd tries again. Or the unit
+    /// does not run with its own settings.
     pub fn restore(mut self) -> Result<(), Failed> {
         self.put_back()
     }
@@ -398,7 +398,7 @@ impl Session {
             let _ = fs::remove_dir(&self.place.directory);
             return Ok(());
         }
-        let restored = restore(&self.before);
+        let restored = restore(&self.before, &self.place.directory);
         let _ = fs::remove_dir(&self.place.directory);
         restored
     }

@@ -102,8 +102,10 @@ pub(crate) fn recorded(words: &[OsString]) -> Option<Delegation> {
         }
         _ => false,
     };
-    (is_here && is_of_daemon && !Engine::new(&delegation.before).daemons().is_empty())
-        .then_some(delegation)
+    let daemons = || Engine::new(&delegation.before).daemons();
+    // With an error, the recording says why.
+    let is_recorded = is_here && is_of_daemon && daemons().map_or(true, |all| !all.is_empty());
+    is_recorded.then_some(delegation)
 }
 
 /// Returns whether a program is a client or a runtime whose containers are its descendants.

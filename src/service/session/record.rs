@@ -17,15 +17,18 @@ impl Session {
     /// `goes_on` returns false. `each` is called for each check. The unit is then restarted without
     /// the slice that it has for the recording, and is running, unless it is a [`Scratch`](crate::service::Scratch).
     ///
+    /// Returns the recording, and whether the unit is running again.
+    ///
     /// # Errors
     ///
-    /// Those of [`Session::open`] and [`Session::run`], and those of [`Tracer::attach`].
+    /// Those of [`Session::open`] and [`Session::run`], and those of [`Tracer::attach`]; in the
+    /// result, those of [`Session::restore`].
     pub fn record(
         name: &str,
         conditions: Conditions,
         each: &mut dyn FnMut(&Seen),
         goes_on: &mut dyn FnMut() -> bool,
-    ) -> Result<Recording, Failed> {
+    ) -> Result<(Recording, Result<(), Failed>), Failed> {
         Backend::Bpf.check()?;
         let options = conditions.recording.clone().unwrap_or_default();
         let facts = Facts::of(conditions.manager, name)?;
@@ -56,8 +59,7 @@ impl Session {
         }
         drop(starting);
         let recording = tracer.finish(&mut *each)?;
-        session.restore()?;
-        Ok(recording)
+        Ok((recording, session.restore()))
     }
 }
 

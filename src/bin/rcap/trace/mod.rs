@@ -51,7 +51,7 @@ pub(crate) fn run(request: &TraceRequest, io: &mut Io<'_>) -> Result<Exit, Failu
     if !service::starts(&request.program) {
         delegated::check(&request.program, Measure::Trace)?;
     }
-    let (report, status) = record(request, io)?;
+    let Ended { report, status, again } = record(request, io)?;
     if request.json {
         writeln!(io.out, "{}", json!(report))?;
     } else if request.starting.is_none() {
@@ -62,14 +62,21 @@ pub(crate) fn run(request: &TraceRequest, io: &mut Io<'_>) -> Result<Exit, Failu
         }
         settings::write("rcap trace", request.settings.to, report.candidates, None, io)?;
     }
+    again?;
     Ok(status.map_or(Exit::SUCCESS, exit))
 }
 
+/// A recording that has ended.
+struct Ended {
+    report: Report,
+    /// The status of the program.
+    status: Option<ExitStatus>,
+    /// Whether a unit that was restarted is running again.
+    again: Result<(), Failure>,
+}
+
 /// Records a program from its first instruction, or running processes.
-fn record(
-    request: &TraceRequest,
-    io: &mut Io<'_>,
-) -> Result<(Report, Option<ExitStatus>), Failure> {
+fn record(request: &TraceRequest, io: &mut Io<'_>) -> Result<Ended, Failure> {
     let mut options = request.recording.options(!request.no_outcomes);
     options.stacks = request.stacks;
     // This precedes the program, so that an unwritable file is reported first.
@@ -92,8 +99,10 @@ fn record(
     };
     let mut ignore = |_: &Seen| ();
     let each: &mut dyn FnMut(&Seen) = if request.follow { &mut follow } else { &mut ignore };
+    let mut again = Ok(());
     let (recording, status, words) = if let Some(unit) = restarted {
-        let recording = unit::record(request, &unit, &options, each)?;
+        let recording;
+        (recording, again) = unit::record(request, &unit, &options, each)?;
         let words = unit.measured();
         (recording, None, words.iter().map(|word| word.to_string_lossy().into_owned()).collect())
     } else if request.program.is_empty() {
@@ -118,7 +127,7 @@ fn record(
         })?;
     }
     failed?;
-    Ok((report, status))
+    Ok(Ended { report, status, again })
 }
 
 /// Records the program of the request, or the containers that it asks an engine for. With
@@ -136,7 +145,7 @@ fn program(
     }
     if let Some(asked) = delegated::recorded(&request.program) {
         tell_client(&asked);
-        let daemons = Engine::new(&asked.before).daemons();
+        let daemons = Engine::new(&asked.before).daemons()?;
         let stays = asked.is_detached();
         return follow::client(&daemons, command, stays, &options, request.duration, each);
     }

@@ -45,7 +45,7 @@ pub(super) fn restarted(request: &TraceRequest, io: &mut Io<'_>) -> Result<Optio
     Ok(Some(unit))
 }
 
-/// Restarts a unit and records it.
+/// Restarts a unit and records it. Returns the recording, and whether the unit is running again.
 ///
 /// # Errors
 ///
@@ -55,7 +55,7 @@ pub(super) fn record(
     unit: &Unit,
     options: &Options,
     each: &mut dyn FnMut(&Seen),
-) -> Result<Recording, Failure> {
+) -> Result<(Recording, Result<(), Failure>), Failure> {
     let mut conditions = unit.conditions(Conditions::default());
     conditions.recording = Some(options.clone());
     let begun = Instant::now();
@@ -63,6 +63,7 @@ pub(super) fn record(
         let is_over = request.duration.is_some_and(|duration| begun.elapsed() >= duration);
         !is_over && signals::caught().is_none()
     };
-    Session::record(unit.started(), conditions, each, &mut goes_on)
-        .map_err(|err| failed(&unit.name, err))
+    let failed = |err| failed(&unit.name, err);
+    let recorded = Session::record(unit.started(), conditions, each, &mut goes_on);
+    recorded.map(|(recording, again)| (recording, again.map_err(failed))).map_err(failed)
 }

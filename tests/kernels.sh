@@ -27,6 +27,25 @@ probes() {
     bind='busybox nc -l -p 80 & until grep -qs ":0050 .* 0A " /proc/net/tcp*; do sleep 0.1; done; kill $!'
     case_ bind "$(trace sh -c "$bind" | field candidates)"
     case_ refused "$(trace rcap capsh --drop=cap_chown --shell=/bin/sh -- -c 'chown 6 f' | field missing)"
+    # By BPF programs at the function: objects, denials without a check, stacks, control groups.
+    case_ object "$(trace chown 5 f | grep -o '"name":"[^"]*/f"' | sed 's|"[^"]*/||' | tr -d '"')"
+    mkdir fixed
+    mount -t tmpfs -o ro fixed fixed
+    case_ lock "$(trace touch fixed/f | grep -o '"lock":"[^"]*"' | tr -d '"')"
+    case_ stacks "$(trace --stacks chown 5 f | grep -o '"function":"fchownat"' | tr -d '"')"
+    group=/sys/fs/cgroup/group
+    mkdir $group
+    mkfifo told
+    sh -c "echo \$\$ >$group/cgroup.procs; until test -e begun; do sleep 0.1; done; chown 11 f" &
+    until grep -q . $group/cgroup.procs; do sleep 0.1; done
+    rcap trace --json --cgroup $group 2>told >recorded &
+    exec 3<told
+    read -r _ <&3 # "Recording 1 processes."
+    touch begun
+    wait $!
+    exec 3<&-
+    case_ group "$(field candidates <recorded)"
+    case_ function "$(grep -o '"function":"setattr[^"]*"' recorded | tr -d '"')"
     case_ child "$(trace sh -c '(sleep 0.2; chown 7 f) &' | field candidates)"
     case_ minimum "$(rcap minimize --in-place --json -- sh -c 'chown 8 f && busybox ping -c 1 127.0.0.1' | field minimum)"
     case_ nothing "$(rcap minimize --in-place --json -- true | field minimum)"
@@ -63,6 +82,11 @@ case chown: candidates:cap_chown
 case ping: candidates:cap_net_raw
 case bind: candidates:cap_net_bind_service
 case refused: missing:cap_chown
+case object: name:f
+case lock: lock:read-only
+case stacks: function:fchownat
+case group: candidates:cap_chown
+case function: function:setattr_prepare
 case child: candidates:cap_chown
 case minimum: minimum:cap_chown,cap_net_raw
 case nothing: minimum:

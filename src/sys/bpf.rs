@@ -42,6 +42,8 @@ const BPF_MAP_TYPE_CGROUP_ARRAY: u32 = 8;
 const BPF_MAP_TYPE_LRU_HASH: u32 = 9;
 const BPF_MAP_TYPE_QUEUE: u32 = 22;
 const BPF_PROG_TYPE_RAW_TRACEPOINT: u32 = 17;
+const BPF_PROG_TYPE_TRACING: u32 = 26;
+const BPF_TRACE_FEXIT: u32 = 25;
 
 const BPF_MAP_CREATE: c_int = 0;
 const BPF_MAP_LOOKUP_ELEM: c_int = 1;
@@ -304,24 +306,42 @@ impl Map for Ids {
     }
 }
 
-/// `BPF_PROG_LOAD` for a raw tracepoint program.
+/// Where a program runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// At the raw tracepoint that [`raw_tracepoint_open`] names.
+    RawTracepoint,
+    /// When the function with this ID returns.
+    FunctionExit(u32),
+}
+
+/// `BPF_PROG_LOAD`
 #[expect(unsafe_code, reason = "bpf(2)")]
-pub(crate) fn prog_load(instructions: &[u64], license: &CStr) -> io::Result<OwnedFd> {
+pub(crate) fn prog_load(instructions: &[u64], license: &CStr, place: Place) -> io::Result<OwnedFd> {
     let count = u32::try_from(instructions.len()).unwrap_or(u32::MAX);
-    let attr = Attr::new()
-        .word(0, BPF_PROG_TYPE_RAW_TRACEPOINT)
-        .word(4, count)
-        .long(8, instructions.as_ptr() as u64)
-        .long(16, license.as_ptr() as u64);
+    let attr = match place {
+        Place::RawTracepoint => Attr::new().word(0, BPF_PROG_TYPE_RAW_TRACEPOINT),
+        Place::FunctionExit(function) => {
+            Attr::new().word(0, BPF_PROG_TYPE_TRACING).word(68, BPF_TRACE_FEXIT).word(108, function)
+        }
+    };
+    let attr =
+        attr.word(4, count).long(8, instructions.as_ptr() as u64).long(16, license.as_ptr() as u64);
     // SAFETY: the kernel reads `count` instructions and a string that ends in NUL. The command
     // returns a new descriptor.
     unsafe { descriptor(BPF_PROG_LOAD, &attr) }
 }
 
-/// `BPF_RAW_TRACEPOINT_OPEN`: the program runs while the descriptor is open.
+/// `BPF_RAW_TRACEPOINT_OPEN`: the program runs while the descriptor is open. One for a function has
+/// no name.
 #[expect(unsafe_code, reason = "bpf(2)")]
-pub(crate) fn raw_tracepoint_open(name: &CStr, program: BorrowedFd<'_>) -> io::Result<OwnedFd> {
-    let attr = Attr::new().long(0, name.as_ptr() as u64).fd(8, program);
-    // SAFETY: the kernel reads a string that ends in NUL. The command returns a new descriptor.
+pub(crate) fn raw_tracepoint_open(
+    name: Option<&CStr>,
+    program: BorrowedFd<'_>,
+) -> io::Result<OwnedFd> {
+    let name = name.map_or(0, |name| name.as_ptr() as u64);
+    let attr = Attr::new().long(0, name).fd(8, program);
+    // SAFETY: the kernel reads a string that ends in NUL, if there is one. The command returns a
+    // new descriptor.
     unsafe { descriptor(BPF_RAW_TRACEPOINT_OPEN, &attr) }
 }

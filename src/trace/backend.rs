@@ -24,7 +24,7 @@ pub enum Backend {
     Tracepoint,
     /// Probes of the function `cap_capable` and of its return. (`CONFIG_KPROBE_EVENTS`)
     Kprobe,
-    /// BPF programs at that tracepoint, for control groups only.
+    /// BPF programs at that tracepoint, or at the end of the function, for control groups only.
     Bpf,
 }
 
@@ -71,9 +71,8 @@ impl Backend {
     /// Returns the limits of the backend, in words.
     pub const fn unseen(self) -> &'static [&'static str] {
         match self {
-            Backend::Tracepoint => &[OTHERS],
+            Backend::Tracepoint | Backend::Kprobe => &[OTHERS],
             Backend::Bpf => &[NAMES],
-            Backend::Kprobe => &[OTHERS, INLINED],
         }
     }
 
@@ -111,7 +110,6 @@ pub(super) fn require_initial_pid_namespace() -> Result<()> {
 const OTHERS: &str =
     "processes that another one starts on the program's behalf, such as a daemon for containers";
 const NAMES: &str = "the paths of programs: they go by the names of their threads";
-const INLINED: &str = "cap_setpcap where a process sets its own capabilities or securebits";
 
 impl fmt::Display for Backend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

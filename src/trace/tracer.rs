@@ -50,8 +50,8 @@ pub struct Options {
     /// Whether programs that [`Tracer::start`] starts are clients or runtimes of containers, so that
     /// only checks inside the containers count.
     pub contained: bool,
-    /// Whether the user-space stacks of checks are recorded, with [`Backend::Tracepoint`] and with
-    /// outcomes. (Linux 5.15 and BPF)
+    /// Whether the user-space stacks of checks are recorded, with outcomes, except with
+    /// [`Backend::Bpf`]. (Linux 5.15 and BPF)
     #[cfg(feature = "stacks")]
     pub stacks: bool,
 }
@@ -150,6 +150,10 @@ impl Recording {
                  kernel.kptr_restrict hides its addresses, so no check was set aside for its reason"
                     .to_owned(),
             );
+        }
+        if !analysis.unseen_caps.is_empty() {
+            let words = "where a process sets its own capabilities or securebits";
+            unseen.push(format!("{} {words}", analysis.unseen_caps));
         }
         unseen.extend(analysis.unseen.iter().cloned());
         if analysis.is_cut {
@@ -418,6 +422,7 @@ impl Tracer {
             analysis.unseen.extend(unseen);
             analysis.unseen.extend(self.recorder.unseen_stacks(rest.lost_stacks));
         }
+        analysis.unseen_caps = self.recorder.unseen_caps();
         let mut recording = Recording::new(analysis, rest, self.backend, &self.names.get());
         recording.unseen.extend(self.recorder.unseen(self.outcomes).map(str::to_owned));
         Ok(recording)

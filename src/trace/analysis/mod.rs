@@ -185,10 +185,12 @@ pub struct Analysis {
     pub missing: CapSet,
     /// All checks, merged by capability, meaning, function and program.
     pub needs: Vec<Need>,
-    /// The system calls that were denied. Only the backend `tracepoint` sees all of them.
+    /// The system calls that were denied. Only recordings of processes with BPF see all of them.
     pub denials: Vec<Denial>,
     /// Requirements that the kernel checks without an event, with the calls that show it, in words.
     pub unseen: Vec<String>,
+    /// Capabilities that the kernel can have checked without a record.
+    pub unseen_caps: CapSet,
     /// Whether a path was shortened, or too many rows had different programs.
     pub is_cut: bool,
 }

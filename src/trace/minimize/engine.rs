@@ -400,6 +400,7 @@ impl<T: Trial> Minimizer<T> {
         if let Some(gap) = observed.gap {
             return Err(Stop::Unfit(Unfit::Incomplete(gap)));
         }
+        self.plan.unseen |= observed.analysis.unseen_caps;
         let (failures, passed) = if is_baseline {
             let failures = broken(self.plan.expect, &observed);
             let passed = failures.is_empty();

@@ -119,7 +119,8 @@ pub struct Plan {
     pub keep: CapSet,
     /// The capabilities that a verification does not count as missing.
     pub tolerate: CapSet,
-    /// Capabilities whose checks the recording cannot see.
+    /// Capabilities whose checks the runs' recordings cannot see. The search adds those of
+    /// [`Analysis::unseen_caps`].
     pub unseen: CapSet,
     /// The exit status of success.
     pub expect: i32,

@@ -27,7 +27,7 @@ use crate::{
     launch::{Launcher, Place, program},
     proc::Proc,
     trace::{
-        Backend, Exit, Options, Tracer,
+        Exit, Options, Tracer,
         overlay::Overlay,
         run::{Ended, HealthCheck, Run, shell},
     },
@@ -135,14 +135,6 @@ impl Program {
         cancelled: Box<dyn FnMut() -> bool>,
     ) -> crate::Result<Program> {
         Ok(Program { setup, tracer: Tracer::new(options)?, cancelled, runs: 0 })
-    }
-
-    /// Returns the capabilities whose checks the recording cannot see.
-    pub fn unseen(&self) -> CapSet {
-        match self.tracer.backend() {
-            Backend::Kprobe => crate::Cap::SETPCAP.into(),
-            _ => CapSet::empty(),
-        }
     }
 
     fn reset(&self) -> Result<(), Failed> {

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Call, Event, EventKind, UserStack,
-    programs::{self, low, run},
+    programs::{self, low, run, run_at_checks},
 };
 use crate::{
     Op, Result,
@@ -19,7 +19,7 @@ use crate::{
     sys::bpf::{Counter, Queue, Scratch, Table},
 };
 
-mod btf;
+mod layout;
 mod mappings;
 mod program;
 #[cfg(feature = "cli")]
@@ -28,7 +28,7 @@ mod writes;
 #[cfg(feature = "cli")]
 pub(crate) use writes::RefusedWrites;
 
-use btf::Layout;
+use layout::Layout;
 use mappings::MappingRecorder;
 use program::{
     ALL_REGISTERS, ARGUMENTS, CHECK, CODE_SEGMENT, END, ENTERED, FRAME_POINTER, INSTRUCTION, KNOWN,
@@ -98,7 +98,7 @@ impl CallRecorder {
             // The ends first: no check is without one.
             run(c"sys_exit", &program::end(&maps))?,
             run(c"sys_enter", &program::begin(&maps))?,
-            run(c"cap_capable", &program::check(&maps))?,
+            run_at_checks(|hook| program::check(&maps, hook))?.0,
         ];
         Ok(CallRecorder {
             maps,

@@ -21,7 +21,7 @@ use nix::sys::{
 use super::{
     Check, Event, EventKind, MARK, Rest,
     processes::settled,
-    programs::{self, low, run},
+    programs::{self, Hook, low, run, run_at_checks},
 };
 use crate::{
     Error, Op, Result,
@@ -48,6 +48,7 @@ pub(crate) struct CgroupRecorder {
     /// The processes that were in the groups, with the path of the group of each.
     members: HashMap<u32, Vec<u8>>,
     has_left: bool,
+    sees_inlined: bool,
     /// The programs run while these descriptors are open.
     links: Vec<OwnedFd>,
 }
@@ -82,7 +83,7 @@ impl CgroupRecorder {
     /// # Errors
     ///
     /// `EPERM` without `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`. `ENOENT` if the kernel
-    /// lacks the tracepoint. `EBADF` for a directory that is not in the unified hierarchy.
+    /// has neither the tracepoint nor a description of the function. `EBADF` for a directory that is not in the unified hierarchy.
     /// [`TraceError::NoMark`] if nothing is recorded.
     pub(crate) fn new(cgroups: &[PathBuf], outcomes: bool) -> Result<CgroupRecorder> {
         let failed = |err: io::Error| Op::LoadBpf.thread(err);
@@ -90,7 +91,7 @@ impl CgroupRecorder {
         let count = i16::try_from(cgroups.len()).ok().filter(|count| (1..=64).contains(count));
         let count = count.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let maps = Maps::new(count).map_err(failed)?;
-        let links = run_programs(&maps, outcomes).map_err(failed)?;
+        let (links, hook) = run_programs(&maps, outcomes).map_err(failed)?;
         make_mark(&maps)?;
         for (at, path) in (0..).zip(cgroups) {
             record_group(&maps, at, path)?;
@@ -104,10 +105,16 @@ impl CgroupRecorder {
             groups: cgroups.iter().cloned().map(Target::Cgroup).collect(),
             members: HashMap::new(),
             has_left: false,
+            sees_inlined: hook == Hook::Tracepoint,
             links,
         };
         recorder.living();
         Ok(recorder)
+    }
+
+    /// Returns whether every call of the function is seen, also where the compiler inlined it.
+    pub(crate) fn sees_inlined(&self) -> bool {
+        self.sees_inlined
     }
 
     /// Returns the processes that are in the groups now. Call this function regularly: a process
@@ -217,15 +224,16 @@ impl Maps {
     }
 }
 
-/// Attaches the programs to their tracepoints. They run while the returned descriptors are open.
-fn run_programs(maps: &Maps, outcomes: bool) -> io::Result<Vec<OwnedFd>> {
+/// Attaches the programs. They run while the returned descriptors are open.
+fn run_programs(maps: &Maps, outcomes: bool) -> io::Result<(Vec<OwnedFd>, Hook)> {
     let mut links = vec![run(c"sched_process_exit", &program::exit(maps))?];
     // Exits are recorded first, so that every check has one.
     if outcomes {
         links.push(run(c"sys_exit", &program::system_call(maps))?);
     }
-    links.push(run(c"cap_capable", &program::check(maps))?);
-    Ok(links)
+    let (link, hook) = run_at_checks(|hook| program::check(maps, hook))?;
+    links.push(link);
+    Ok((links, hook))
 }
 
 /// Returns the path of the group in the unified hierarchy, from the text of `/proc/PID/cgroup`. An

@@ -9,9 +9,10 @@ use std::{
 };
 
 use super::{Backend, Gap, Target, tracer::Options};
-use crate::{Error, Result, error::TraceError, launch::Launcher};
+use crate::{Cap, CapSet, Error, Result, error::TraceError, launch::Launcher};
 
 mod assembly;
+mod btf;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod calls;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
@@ -42,7 +43,7 @@ pub(crate) use self::calls::RefusedWrites;
 pub(super) use self::event::{Change, Mapping};
 
 /// The number of the capability in the recorder's mark, the first check of a recording.
-const MARK: u32 = crate::Cap::SETPCAP.number() as u32;
+const MARK: u32 = Cap::SETPCAP.number() as u32;
 
 /// The end of a recording.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,6 +124,16 @@ impl Recorder {
         }
     }
 
+    /// Returns the capabilities whose checks this recorder does not all see: the compiler inlines
+    /// them where a process sets its own capabilities or securebits.
+    pub(super) fn unseen_caps(&self) -> CapSet {
+        let sees_inlined = match self {
+            Recorder::Processes(recorder) => recorder.sees_inlined(),
+            Recorder::Cgroups(recorder) => recorder.sees_inlined(),
+        };
+        if sees_inlined { CapSet::empty() } else { Cap::SETPCAP.into() }
+    }
+
     /// Returns whether a recorded thread may have changed its root or current directory.
     pub(super) fn has_moved(&self) -> bool {
         !matches!(self, Recorder::Processes(recorder) if !recorder.has_moved())
@@ -133,11 +144,10 @@ impl Recorder {
         match self {
             Recorder::Processes(recorder) if recorder.sees_stacks() => (lost > 0)
                 .then(|| format!("the user-space stacks of {lost} checks, which came too fast")),
-            _ => Some(
-                "user-space stacks, which require the tracepoint, BPF programs and \
-                 perf_event_open(2)"
-                    .to_owned(),
-            ),
+            _ => {
+                let words = "user-space stacks, which require BPF programs and perf_event_open(2)";
+                Some(words.to_owned())
+            }
         }
     }
 

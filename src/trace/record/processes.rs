@@ -59,7 +59,7 @@ pub(crate) struct ProcessRecorder {
     calls: Option<CallRecorder>,
     // The order of these fields matters: a probe must exist while an instance uses it.
     instance: Instance,
-    _probes: Option<Probes>,
+    probes: Option<Probes>,
     _tracefs: Tracefs,
 }
 
@@ -100,6 +100,11 @@ impl ProcessRecorder {
         self.calls.is_some()
     }
 
+    /// Returns whether every call of the function is seen, also where the compiler inlined it.
+    pub(crate) fn sees_inlined(&self) -> bool {
+        self.probes.is_none()
+    }
+
     /// Returns whether a recorded thread may have changed its root or current directory.
     pub(crate) fn has_moved(&self) -> bool {
         self.calls.as_ref().is_none_or(CallRecorder::has_moved)
@@ -133,9 +138,8 @@ impl ProcessRecorder {
         let answer = probes.as_ref().map(Probes::answer);
         let formats = Formats::of(&tracefs, &check, answer.as_deref())?;
         // Without BPF, the end of every system call is recorded.
-        let is_best = options.outcomes && matches!(backend, Backend::Tracepoint);
         let stacks = options.records_stacks();
-        let calls = if is_best { CallRecorder::new(stacks).ok() } else { None };
+        let calls = if options.outcomes { CallRecorder::new(stacks).ok() } else { None };
         let outcomes = options.outcomes && calls.is_none();
         let settings = enable(&instance, &check, answer, outcomes)?;
         let readers = instance.readers()?.into_iter().map(|reader| (reader, Vec::new())).collect();
@@ -151,7 +155,7 @@ impl ProcessRecorder {
             settings,
             instance,
             calls,
-            _probes: probes,
+            probes,
             _tracefs: tracefs,
         })
     }

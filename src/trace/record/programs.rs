@@ -6,14 +6,90 @@ use std::{
     os::fd::{AsFd, OwnedFd},
 };
 
-use super::Check;
-use crate::sys::bpf;
+use super::{
+    Check,
+    assembly::{Code, R1, R2, R3, R6, call},
+    btf::{self, Types},
+};
+use crate::sys::bpf::{self, Place};
+
+/// Only programs under the kernel's license may call its functions for tracing.
+const LICENSE: &CStr = c"Dual MIT/GPL";
 
 /// Runs a program at the raw tracepoint `name` while the returned descriptor is open.
 pub(super) fn run(name: &CStr, instructions: &[u64]) -> io::Result<OwnedFd> {
-    // Only programs under the kernel's license may call its functions for tracing.
-    let loaded = bpf::prog_load(instructions, c"Dual MIT/GPL")?;
-    bpf::raw_tracepoint_open(name, loaded.as_fd())
+    let loaded = bpf::prog_load(instructions, LICENSE, Place::RawTracepoint)?;
+    bpf::raw_tracepoint_open(Some(name), loaded.as_fd())
+}
+
+/// Where programs see the kernel's checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hook {
+    /// The tracepoint cap_capable, whose arguments are the credentials, the user namespace in
+    /// question, that of the credentials, the capability and the result.
+    /// (include/trace/events/capability.h)
+    Tracepoint,
+    /// The end of the function cap_capable, whose arguments are the credentials, the user namespace
+    /// in question, the capability and options; the result follows. (security/commoncap.c)
+    Function {
+        /// The offset of the user namespace in `struct cred`.
+        user_ns: i32,
+    },
+}
+
+impl Hook {
+    /// Returns the function of the running kernel with its ID, if the kernel describes it.
+    fn function() -> Option<(Hook, u32)> {
+        let bytes = btf::of_kernel().ok()?;
+        let types = Types::new(&bytes)?;
+        let user_ns = i32::try_from(*types.offsets("cred", &["user_ns"])?.first()?).ok()?;
+        Some((Hook::Function { user_ns }, types.function("cap_capable")?))
+    }
+
+    /// Returns the offset of the capability in the arguments.
+    pub(super) fn cap(self) -> i16 {
+        match self {
+            Hook::Tracepoint => 24,
+            Hook::Function { .. } => 16,
+        }
+    }
+}
+
+/// Runs a program at each check while the returned descriptor is open: at the tracepoint, or in
+/// kernels without it at the function. `build` returns the instructions.
+///
+/// # Errors
+///
+/// `ENOENT` if the kernel has neither.
+pub(super) fn run_at_checks(build: impl Fn(Hook) -> Vec<u64>) -> io::Result<(OwnedFd, Hook)> {
+    match run(c"cap_capable", &build(Hook::Tracepoint)) {
+        Err(err) if err.raw_os_error() == Some(libc::ENOENT) => {
+            let (hook, id) = Hook::function().ok_or(err)?;
+            let loaded = bpf::prog_load(&build(hook), LICENSE, Place::FunctionExit(id))?;
+            Ok((bpf::raw_tracepoint_open(None, loaded.as_fd())?, hook))
+        }
+        link => Ok((link?, Hook::Tracepoint)),
+    }
+}
+
+impl Code {
+    /// Stores four words at `frame + to`: the capability, the answer, the user namespace in
+    /// question, and that of the credentials. R6 has the arguments of the hook.
+    pub(super) fn facts(&mut self, hook: Hook, to: i16) -> &mut Code {
+        let (answer, namespace) = (32, 8);
+        for (argument, at) in [(hook.cap(), 0), (answer, 8), (namespace, 16)] {
+            self.load(R1, R6, argument).store(to + at, R1);
+        }
+        match hook {
+            Hook::Tracepoint => self.load(R1, R6, 16).store(to + 24, R1),
+            Hook::Function { user_ns } => self
+                .address(R1, to + 24)
+                .set(R2, 8)
+                .load(R3, R6, 0)
+                .add(R3, user_ns)
+                .call(call::PROBE_READ_KERNEL),
+        }
+    }
 }
 
 /// Returns the lower half of a word: the thread ID of a pair, or an int.

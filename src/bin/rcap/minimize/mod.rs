@@ -128,7 +128,6 @@ fn minimizer(
     plan.stateful = request.in_place;
     let cancelled = Box::new(|| signals::caught().is_some());
     let program = Program::new(setup, &request.recording.options(true), cancelled)?;
-    plan.unseen = program.unseen();
     Ok(Minimizer::new(plan, program))
 }
 

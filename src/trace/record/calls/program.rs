@@ -6,10 +6,13 @@
     reason = "offsets and lengths are small constants"
 )]
 
-use super::btf::{CREDENTIALS, Layout};
+use super::layout::{CREDENTIALS, Layout};
 use crate::{
     sys::bpf::{Counter, Map, Queue, Scratch, Table},
-    trace::record::assembly::{Code, R0, R1, R2, R3, R4, R6, R7, R8, R9, R10, call},
+    trace::record::{
+        assembly::{Code, R0, R1, R2, R3, R4, R6, R7, R8, R9, R10, call},
+        programs::Hook,
+    },
 };
 
 /// The end of a system call in 64-bit words: the time, the ids of process and thread, the result,
@@ -193,8 +196,8 @@ pub(super) fn exit(maps: &Maps) -> Vec<u64> {
     code.finish()
 }
 
-/// At the tracepoint cap_capable. Its arguments are those in the program for control groups.
-pub(super) fn check(maps: &Maps) -> Vec<u64> {
+/// At a check.
+pub(super) fn check(maps: &Maps, hook: Hook) -> Vec<u64> {
     let mut code = Code::default();
     code.copy(R6, R1).member(maps);
     code.store_value(COMM, 0).store_value(COMM + 8, 0);
@@ -215,7 +218,7 @@ pub(super) fn check(maps: &Maps) -> Vec<u64> {
     code.or(R7, OPEN).store_at(R8, 0, R7).bump(&maps.open, 1);
     code.land([is_open]);
     if let Some((queue, scratch)) = &maps.stacks {
-        user_stack(&mut code, queue, scratch, &maps.lost_stacks);
+        user_stack(&mut code, queue, scratch, &maps.lost_stacks, hook);
     }
     code.end();
     code.land([worker]);
@@ -224,9 +227,7 @@ pub(super) fn check(maps: &Maps) -> Vec<u64> {
     }
     code.call(call::KTIME_GET_NS).store(EVENT, R0);
     code.call(call::GET_CURRENT_PID_TGID).store(EVENT + 8, R0);
-    for (argument, at) in [(3, 2), (4, 3), (1, 4), (2, 5)] {
-        code.load(R1, R6, 8 * argument).store(EVENT + 8 * at, R1);
-    }
+    code.facts(hook, EVENT + 16);
     code.copy(R1, R6).address(R2, EVENT + 48).set(R3, 8 * STACK as i32).set(R4, 0);
     code.call(call::GET_STACK);
     code.map(R1, &maps.checks).address(R2, EVENT).set(R3, 0).call(call::MAP_PUSH_ELEM);
@@ -245,14 +246,20 @@ fn credentials(code: &mut Code, layout: &Layout, to: i32) {
     code.load(R3, R10, VALUE).add(R3, layout.start() as i32).call(call::PROBE_READ_KERNEL);
 }
 
-/// Reports the user-space stack of the current task. R6 has the arguments of cap_capable.
-fn user_stack(code: &mut Code, queue: &Queue<USER_STACK>, scratch: &Scratch, lost: &Counter) {
+/// Reports the user-space stack of the current task. R6 has the arguments of the hook.
+fn user_stack(
+    code: &mut Code,
+    queue: &Queue<USER_STACK>,
+    scratch: &Scratch,
+    lost: &Counter,
+    hook: Hook,
+) {
     const REGISTERS_AT: i16 = 24;
     const MEMORY_AT: i32 = REGISTERS_AT as i32 + 8 * ALL_REGISTERS as i32;
     code.store_value(TID, 0).look_up(scratch, TID).end_if(R0, 0).copy(R9, R0);
     code.call(call::KTIME_GET_NS).store_at(R9, 0, R0);
     code.call(call::GET_CURRENT_PID_TGID).store_at(R9, 8, R0);
-    code.load(R1, R6, 24).store_at(R9, 16, R1);
+    code.load(R1, R6, hook.cap()).store_at(R9, 16, R1);
     code.call(call::GET_CURRENT_TASK_BTF).copy(R1, R0).call(call::TASK_PT_REGS).copy(R3, R0);
     code.copy(R1, R9).add(R1, REGISTERS_AT.into()).set(R2, 8 * ALL_REGISTERS as i32);
     code.call(call::PROBE_READ_KERNEL);

@@ -2,7 +2,10 @@
 
 use crate::{
     sys::bpf::{Cgroups, Counter, Ids, Map, Queue},
-    trace::record::assembly::{Code, R0, R1, R2, R3, R4, R6, R7, call},
+    trace::record::{
+        assembly::{Code, R0, R1, R2, R3, R4, R6, R7, call},
+        programs::Hook,
+    },
 };
 
 /// The words of a check: the time, the process and thread IDs, the capability, the result, the user
@@ -82,10 +85,8 @@ impl Code {
     }
 }
 
-/// At the tracepoint cap_capable, whose arguments are the credentials, the user namespace in
-/// question, that of the credentials, the capability and the result.
-/// (include/trace/events/capability.h)
-pub(super) fn check(maps: &Maps) -> Vec<u64> {
+/// At a check.
+pub(super) fn check(maps: &Maps, hook: Hook) -> Vec<u64> {
     let mut code = Code::default();
     code.copy(R6, R1);
     let is_in = |code: &mut Code, group: i16| {
@@ -97,9 +98,7 @@ pub(super) fn check(maps: &Maps) -> Vec<u64> {
     code.process().remove(&maps.members).end_unless(R0, 0).count(&maps.left).end();
     code.land(inside).process().insert(&maps.members);
     code.land([mark]).process().event(CHECK);
-    for (argument, at) in [(3, 2), (4, 3), (1, 4), (2, 5)] {
-        code.load(R1, R6, 8 * argument).store(word(at), R1);
-    }
+    code.facts(hook, word(2));
     code.address(R1, word(6)).set(R2, 16).call(call::GET_CURRENT_COMM);
     let stack = i32::try_from(8 * STACK).unwrap_or(0);
     code.copy(R1, R6).address(R2, word(8)).set(R3, stack).set(R4, 0).call(call::GET_STACK);

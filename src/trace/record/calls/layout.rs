@@ -1,9 +1,12 @@
-//! Where the kernel keeps the credentials of a task, by its own description of its types.
-//! (Documentation/bpf/btf.rst)
+//! Where the kernel keeps the credentials of a task.
 
-use std::fs;
-
-use crate::{CapSet, CapState, exec::Credentials, proc::Ids, securebits::Securebits};
+use crate::{
+    CapSet, CapState,
+    exec::Credentials,
+    proc::Ids,
+    securebits::Securebits,
+    trace::record::btf::{self, Types},
+};
 
 /// How many bytes of `struct cred` are read, from its member `uid` on.
 pub(super) const CREDENTIALS: usize = 128;
@@ -37,7 +40,7 @@ const MEMBERS: [&str; 14] = [
 impl Layout {
     /// Returns the layout of the running kernel, or `None` if it does not describe its types.
     pub(super) fn load() -> Option<Layout> {
-        Layout::parse(&fs::read("/sys/kernel/btf/vmlinux").ok()?)
+        Layout::parse(&btf::of_kernel().ok()?)
     }
 
     fn parse(bytes: &[u8]) -> Option<Layout> {
@@ -84,81 +87,6 @@ impl Layout {
     }
 }
 
-/// The types of a kernel.
-struct Types<'a> {
-    types: &'a [u8],
-    names: &'a [u8],
-}
-
-impl<'a> Types<'a> {
-    fn new(bytes: &'a [u8]) -> Option<Types<'a>> {
-        const MAGIC: u16 = 0xeb9f;
-        let magic = u16::from_ne_bytes(*bytes.first_chunk()?);
-        let [header, types, types_length, names, names_length] =
-            [4, 8, 12, 16, 20].map(|at| word(bytes, at));
-        let section = |at: Option<u32>, length: Option<u32>| {
-            let start = (header? as usize).checked_add(at? as usize)?;
-            bytes.get(start..start.checked_add(length? as usize)?)
-        };
-        let (types, names) = (section(types, types_length)?, section(names, names_length)?);
-        (magic == MAGIC).then_some(Types { types, names })
-    }
-
-    fn name(&self, at: u32) -> &'a [u8] {
-        let rest = self.names.get(at as usize..).unwrap_or_default();
-        rest.split(|&byte| byte == 0).next().unwrap_or_default()
-    }
-
-    /// Returns the offsets of members in the first structure with this name that has all of them.
-    fn offsets(&self, structure: &str, members: &[&str]) -> Option<Vec<u32>> {
-        const STRUCT: u32 = 4;
-        let mut rest = self.types;
-        while let Some((head, after)) = rest.split_at_checked(12) {
-            let (name, info) = (word(head, 0)?, word(head, 4)?);
-            let (kind, count) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-            let (more, next) = after.split_at_checked(extra(kind, count)?)?;
-            rest = next;
-            if kind != STRUCT || self.name(name) != structure.as_bytes() {
-                continue;
-            }
-            // The upper bits are the size of a bit field.
-            let mask = if info >> 31 == 1 { 0x00ff_ffff } else { u32::MAX };
-            let offset = |wanted: &&str| {
-                let mut all = more.chunks_exact(12);
-                let found = all.find(|one| {
-                    word(one, 0).is_some_and(|name| self.name(name) == wanted.as_bytes())
-                });
-                Some((word(found?, 8)? & mask) / 8)
-            };
-            if let Some(offsets) = members.iter().map(offset).collect() {
-                return Some(offsets);
-            }
-        }
-        None
-    }
-}
-
-fn word(bytes: &[u8], at: usize) -> Option<u32> {
-    Some(u32::from_ne_bytes(*bytes.get(at..)?.first_chunk()?))
-}
-
-/// Returns the length of what follows the head of a type of a kind. (include/uapi/linux/btf.h)
-fn extra(kind: u32, count: usize) -> Option<usize> {
-    Some(match kind {
-        // Pointers, forward declarations, names and qualifiers of types, functions, floats
-        2 | 7..=12 | 16 | 18 => 0,
-        // Integers, variables, tags
-        1 | 14 | 17 => 4,
-        // Arrays
-        3 => 12,
-        // Structures, unions, sections, enumerations of 64 bits
-        4 | 5 | 15 | 19 => 12 * count,
-        // Enumerations, prototypes of functions
-        6 | 13 => 8 * count,
-        _ => return None,
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +107,7 @@ mod tests {
                 types.extend([name(member), 1, offset * 8]);
             }
         }
+        types.extend([name("cap_capable"), 12 << 24 | 1, 1]);
         let types: Vec<u8> = types.iter().flat_map(|word| word.to_ne_bytes()).collect();
         let length = |bytes: &[u8]| u32::try_from(bytes.len()).unwrap();
         let header = [24, 0, length(&types), length(&types), length(&names)];
@@ -204,6 +133,8 @@ mod tests {
         assert!(found.no_new_privs);
         assert_eq!(layout.credentials(&ids, 1), None);
         assert_eq!(Layout::parse(&described(&task, &cred[1..])), None);
+        let types = Types::new(&bytes).unwrap();
+        assert_eq!((types.function("cap_capable"), types.function("cred")), (Some(4), None));
         for end in 0..bytes.len() {
             let _ = Layout::parse(&bytes[..end]);
         }

@@ -46,6 +46,12 @@ probes() {
     exec 3<&-
     case_ group "$(field candidates <recorded)"
     case_ function "$(grep -o '"function":"setattr[^"]*"' recorded | tr -d '"')"
+    mount -t securityfs securityfs /sys/kernel/security
+    cp "$(command -v busybox)" busybox-confined
+    echo "profile confined $PWD/busybox-confined { $PWD/busybox-confined mr, }" | apparmor_parser -a
+    locks() { grep -o '"errno":[0-9]*,"lock":"[^"]*"' | tr -d '"'; }
+    case_ file "$(trace ./busybox-confined cat f | locks)"
+    case_ capability "$(trace ./busybox-confined chroot / | locks)"
     case_ child "$(trace sh -c '(sleep 0.2; chown 7 f) &' | field candidates)"
     case_ minimum "$(rcap minimize --in-place --json -- sh -c 'chown 8 f && busybox ping -c 1 127.0.0.1' | field minimum)"
     case_ nothing "$(rcap minimize --in-place --json -- true | field minimum)"
@@ -87,6 +93,8 @@ case lock: lock:read-only
 case stacks: function:fchownat
 case group: candidates:cap_chown
 case function: function:setattr_prepare
+case file: errno:13,lock:apparmor
+case capability: errno:1,lock:apparmor
 case child: candidates:cap_chown
 case minimum: minimum:cap_chown,cap_net_raw
 case nothing: minimum:

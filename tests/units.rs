@@ -4,7 +4,7 @@ mod common;
 
 use std::{
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
@@ -304,27 +304,31 @@ const PACKAGES: &str = "anacron apache2 apt-cacher-ng arpwatch atd at avahi-daem
     zabbix-agent";
 
 /// Downloads the packages, once for all runs, and returns the directory of their units.
-fn downloaded() -> std::path::PathBuf {
-    let root = Path::new(env!("CARGO_TARGET_TMPDIR")).join("units-of-debian");
-    if root.join("done").exists() {
-        return root.join("units");
+fn downloaded() -> PathBuf {
+    let cache = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    let units = cache.join("debian-units");
+    if units.exists() {
+        return units;
     }
-    fs::create_dir_all(root.join("debs")).unwrap();
-    fs::create_dir_all(root.join("units")).unwrap();
+    // Another run may do the same.
+    let own = tempfile::tempdir_in(cache).unwrap();
+    let [debs, tree, new] = ["debs", "tree", "units"].map(|name| own.path().join(name));
+    for directory in [&debs, &new] {
+        fs::create_dir(directory).unwrap();
+    }
     for package in PACKAGES.split_ascii_whitespace() {
         // Not every release has each of them.
         let mut download = Command::new("apt-get");
-        download.args(["-qq", "download", package]).current_dir(root.join("debs"));
+        download.args(["-qq", "download", package]).current_dir(&debs);
         let _ = ran(download.stdin(Stdio::null()));
     }
-    for deb in fs::read_dir(root.join("debs")).unwrap() {
+    for deb in fs::read_dir(&debs).unwrap() {
         let deb = deb.unwrap().path();
-        let at = root.join("tree");
         let mut extract = Command::new("dpkg-deb");
-        extract.arg("-x").arg(&deb).arg(&at);
+        extract.arg("-x").arg(&deb).arg(&tree);
         assert_eq!(ran(extract.stdin(Stdio::null())).status, Some(0), "{}", deb.display());
         for directory in ["lib/systemd/system", "usr/lib/systemd/system"] {
-            for entry in fs::read_dir(at.join(directory)).into_iter().flatten() {
+            for entry in fs::read_dir(tree.join(directory)).into_iter().flatten() {
                 let path = entry.unwrap().path();
                 let name = path.file_name().unwrap().to_owned();
                 let is_service = path.extension().is_some_and(|end| end == "service");
@@ -332,15 +336,15 @@ fn downloaded() -> std::path::PathBuf {
                 if is_service && is_file {
                     let mut text = format!("# {}\n", deb.file_name().unwrap().display());
                     text.push_str(&fs::read_to_string(&path).unwrap());
-                    fs::write(root.join("units").join(name), text).unwrap();
+                    fs::write(new.join(name), text).unwrap();
                 }
             }
         }
-        fs::remove_dir_all(&at).unwrap();
+        fs::remove_dir_all(&tree).unwrap();
     }
-    fs::remove_dir_all(root.join("debs")).unwrap();
-    fs::write(root.join("done"), "").unwrap();
-    root.join("units")
+    let renamed = fs::rename(&new, &units);
+    assert!(renamed.is_ok() || units.exists(), "{renamed:?}");
+    units
 }
 
 /// The units of Debian's packages, beside what systemd has resolved of them.

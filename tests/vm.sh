@@ -24,7 +24,7 @@ mkdir -p "$work"
 
 # The programs that the tests name.
 packages=netcat-openbsd,iputils-ping,tcpdump,runc,crun,busybox-static,util-linux,bsdutils,mount
-packages=$packages,iproute2,libcap2-bin,python3-minimal
+packages=$packages,iproute2,libcap2-bin,python3-minimal,apparmor
 # shellcheck disable=SC1091 # every system has this file
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 

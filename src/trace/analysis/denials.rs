@@ -32,9 +32,13 @@ pub enum Lock {
     Immutable,
     /// The executed file has capabilities that the bounding set lacks, and the effective bit.
     FileCaps,
+    /// An AppArmor profile, which reports the denial to the audit system too.
+    #[cfg_attr(feature = "serde", serde(rename = "apparmor"))]
+    AppArmor,
     /// The program had restricted itself by Landlock, and no capability was checked.
     Landlock,
-    /// The kernel made no check of a capability: a security module, the limits of the call itself,
+    /// The kernel made no check of a capability: another security module, an AppArmor profile that
+    /// denies without a record, the limits of the call itself,
     /// or something that is not recorded.
     NoCheck,
 }
@@ -50,6 +54,7 @@ impl Lock {
             Lock::Noexec => "a mount with the option noexec",
             Lock::Immutable => "an immutable or append-only file",
             Lock::FileCaps => "the file's capabilities, which the bounding set lacks",
+            Lock::AppArmor => "an AppArmor profile",
             Lock::Landlock => "the Landlock rules of the program",
             Lock::NoCheck => "no capability check was seen",
         }
@@ -140,6 +145,9 @@ pub(super) fn lock(number: i64, errno: i32, call: &Call, open: &[Open]) -> (Lock
         refused.filter(|one| one.place.meaning.is_none()).map(|one| one.cap).collect();
     if !caps.is_empty() {
         return (Lock::Capability, caps);
+    }
+    if call.is_denied_by_apparmor {
+        return (Lock::AppArmor, CapSet::empty());
     }
     if call.began == Some(false) {
         return (Lock::Seccomp, CapSet::empty());

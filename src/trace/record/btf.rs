@@ -37,20 +37,23 @@ impl<'a> Types<'a> {
         let mut rest = self.types;
         std::iter::from_fn(move || {
             let (head, after) = rest.split_at_checked(12)?;
-            let (name, info) = (word(head, 0)?, word(head, 4)?);
+            let [name, info, of] = [word(head, 0)?, word(head, 4)?, word(head, 8)?];
             let kind = info >> 24 & 0x1f;
             let (members, next) = after.split_at_checked(extra(kind, (info & 0xffff) as usize)?)?;
             rest = next;
-            Some(Type { name: self.name(name), kind, is_packed: info >> 31 == 1, members })
+            Some(Type { name: self.name(name), kind, is_packed: info >> 31 == 1, of, members })
         })
     }
 
-    /// Returns the ID of a function.
-    pub(super) fn function(&self, name: &str) -> Option<u32> {
+    /// Returns the ID of a function, and the number of its arguments.
+    pub(super) fn function(&self, name: &str) -> Option<(u32, usize)> {
         const FUNC: u32 = 12;
+        const PROTOTYPE: u32 = 13;
         let is_it = |one: &Type<'_>| one.kind == FUNC && one.name == name.as_bytes();
         // Type 0 is void, and not among them.
-        (1..).zip(self.all()).find(|(_, one)| is_it(one)).map(|(id, _)| id)
+        let (id, one) = (1..).zip(self.all()).find(|(_, one)| is_it(one))?;
+        let prototype = self.all().nth((one.of as usize).checked_sub(1)?)?;
+        (prototype.kind == PROTOTYPE).then_some((id, prototype.members.len() / 8))
     }
 
     /// Returns the offsets of members in the first structure with this name that has all of them.
@@ -79,6 +82,8 @@ struct Type<'a> {
     kind: u32,
     /// Whether the offsets of its members have the sizes of bit fields.
     is_packed: bool,
+    /// The size, or the ID of the type that it refers to.
+    of: u32,
     members: &'a [u8],
 }
 

@@ -11,7 +11,7 @@ use std::{
 
 use super::{
     Call, Event, EventKind, UserStack,
-    programs::{self, low, run, run_at_checks},
+    programs::{self, low, run, run_at_checks, run_at_ends},
 };
 use crate::{
     Op, Result,
@@ -31,8 +31,9 @@ pub(crate) use writes::RefusedWrites;
 use layout::Layout;
 use mappings::MappingRecorder;
 use program::{
-    ALL_REGISTERS, ARGUMENTS, CHECK, CODE_SEGMENT, END, ENTERED, FRAME_POINTER, INSTRUCTION, KNOWN,
-    LANDLOCKED, LINK, Maps, NUMBER, OBJECT, RAW, SEGMENT, STACK_POINTER, TEXT, USER_STACK,
+    ALL_REGISTERS, APPARMOR, ARGUMENTS, CHECK, CODE_SEGMENT, END, ENTERED, FRAME_POINTER,
+    INSTRUCTION, KNOWN, LANDLOCKED, LINK, Maps, NUMBER, OBJECT, RAW, SEGMENT, STACK_POINTER, TEXT,
+    USER_STACK,
 };
 
 /// The recorder of calls.
@@ -92,7 +93,7 @@ impl CallRecorder {
             .lines()
             .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() != "0"));
         maps.filtered.set(u64::from(is_filtered))?;
-        let links = vec![
+        let mut links = vec![
             run(c"sched_process_exit", &program::exit(&maps))?,
             run(c"task_newtask", &program::started(&maps))?,
             // The ends first: no check is without one.
@@ -100,6 +101,10 @@ impl CallRecorder {
             run(c"sys_enter", &program::begin(&maps))?,
             run_at_checks(|hook| program::check(&maps, hook))?.0,
         ];
+        if fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n") {
+            let denied = |result| program::denied_by_apparmor(&maps, result);
+            links.extend(run_at_ends("aa_audit", denied).ok());
+        }
         Ok(CallRecorder {
             maps,
             pending: Vec::new(),
@@ -219,6 +224,7 @@ fn end(words: &[u64; END]) -> Event {
         arguments: ARGUMENTS.map(register),
         began: (state & KNOWN != 0).then_some(state & ENTERED != 0),
         is_restricted: state & LANDLOCKED != 0,
+        is_denied_by_apparmor: state & APPARMOR != 0,
         is_compat: SEGMENT.is_some_and(|at| register(at) & 0xffff != USER_CS),
         ..Call::default()
     };

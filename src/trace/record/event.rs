@@ -84,6 +84,7 @@ impl Check {
 
 /// A system call, and the memory that its arguments refer to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(crate) struct Call {
     pub(crate) arguments: [u64; 6],
     /// The strings at the first two arguments, up to 255 bytes; empty if they are not known.
@@ -94,6 +95,8 @@ pub(crate) struct Call {
     pub(crate) began: Option<bool>,
     /// Whether the thread has restricted itself by Landlock.
     pub(crate) is_restricted: bool,
+    /// Whether AppArmor has denied something in it, and did so aloud.
+    pub(crate) is_denied_by_apparmor: bool,
     /// The file's capabilities that its bounding set lacks, if it executes a file.
     pub(crate) beyond: CapSet,
     /// Whether no_new_privs has kept its program from the file's privileges, in words.

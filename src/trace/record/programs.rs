@@ -43,7 +43,8 @@ impl Hook {
         let bytes = btf::of_kernel().ok()?;
         let types = Types::new(&bytes)?;
         let user_ns = i32::try_from(*types.offsets("cred", &["user_ns"])?.first()?).ok()?;
-        Some((Hook::Function { user_ns }, types.function("cap_capable")?))
+        let (id, arguments) = types.function("cap_capable")?;
+        (arguments == 4).then_some((Hook::Function { user_ns }, id))
     }
 
     /// Returns the offset of the capability in the arguments.
@@ -53,6 +54,28 @@ impl Hook {
             Hook::Function { .. } => 16,
         }
     }
+}
+
+/// Runs a program at each end of the function with this ID while the returned descriptor is open.
+fn run_after(function: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
+    let loaded = bpf::prog_load(instructions, LICENSE, Place::FunctionExit(function))?;
+    bpf::raw_tracepoint_open(None, loaded.as_fd())
+}
+
+/// Runs a program at each end of a function while the returned descriptor is open. `build` takes the
+/// offset of the result, and returns the instructions.
+///
+/// # Errors
+///
+/// `ENOENT` if the kernel does not describe the function.
+pub(super) fn run_at_ends(
+    function: &str,
+    build: impl FnOnce(i16) -> Vec<u64>,
+) -> io::Result<OwnedFd> {
+    let bytes = btf::of_kernel()?;
+    let found = Types::new(&bytes).and_then(|types| types.function(function));
+    let (id, arguments) = found.ok_or(io::ErrorKind::NotFound)?;
+    run_after(id, &build(8 * i16::try_from(arguments).unwrap_or(0)))
 }
 
 /// Runs a program at each check while the returned descriptor is open: at the tracepoint, or in
@@ -65,8 +88,7 @@ pub(super) fn run_at_checks(build: impl Fn(Hook) -> Vec<u64>) -> io::Result<(Own
     match run(c"cap_capable", &build(Hook::Tracepoint)) {
         Err(err) if err.raw_os_error() == Some(libc::ENOENT) => {
             let (hook, id) = Hook::function().ok_or(err)?;
-            let loaded = bpf::prog_load(&build(hook), LICENSE, Place::FunctionExit(id))?;
-            Ok((bpf::raw_tracepoint_open(None, loaded.as_fd())?, hook))
+            Ok((run_after(id, &build(hook))?, hook))
         }
         link => Ok((link?, Hook::Tracepoint)),
     }

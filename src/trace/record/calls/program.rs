@@ -36,11 +36,13 @@ pub(super) const MEMORY: usize = 8192;
 const PIECE: usize = 512;
 
 /// The state of a thread: a check was made in the system call that it is in; the system call began;
-/// the beginnings of its system calls are seen; it restricts itself by Landlock.
+/// the beginnings of its system calls are seen; it restricts itself by Landlock; AppArmor has denied
+/// something in the system call.
 pub(super) const OPEN: i32 = 1;
 pub(super) const ENTERED: i32 = 2;
 pub(super) const KNOWN: i32 = 4;
 pub(super) const LANDLOCKED: i32 = 8;
+pub(super) const APPARMOR: i32 = 16;
 
 /// The ranges of struct pt_regs that are read, by offset and number of words, and where the first
 /// two arguments are among the words that are read. (arch/*/include/asm/ptrace.h)
@@ -156,6 +158,13 @@ impl Code {
         self.bump(&maps.lost, 1).land([added])
     }
 
+    /// Notes in the state at R8 that the end of the system call is to be reported.
+    fn open(&mut self, maps: &Maps) -> &mut Code {
+        self.load(R7, R8, 0).copy(R1, R7).and(R1, OPEN);
+        let is_open = self.jump_unless(R1, 0);
+        self.or(R7, OPEN).store_at(R8, 0, R7).bump(&maps.open, 1).land([is_open])
+    }
+
     /// Adds to a counter.
     fn bump(&mut self, counter: &Counter, by: i32) -> &mut Code {
         self.store_value(TID, 0).look_up(counter, TID);
@@ -213,10 +222,7 @@ pub(super) fn check(maps: &Maps, hook: Hook) -> Vec<u64> {
         code.push(0x77, R7, 0, 0, 32);
         code.jump_if(R7, prefix)
     };
-    code.load(R7, R8, 0).copy(R1, R7).and(R1, OPEN);
-    let is_open = code.jump_unless(R1, 0);
-    code.or(R7, OPEN).store_at(R8, 0, R7).bump(&maps.open, 1);
-    code.land([is_open]);
+    code.open(maps);
     if let Some((queue, scratch)) = &maps.stacks {
         user_stack(&mut code, queue, scratch, &maps.lost_stacks, hook);
     }
@@ -232,6 +238,17 @@ pub(super) fn check(maps: &Maps, hook: Hook) -> Vec<u64> {
     code.call(call::GET_STACK);
     code.map(R1, &maps.checks).address(R2, EVENT).set(R3, 0).call(call::MAP_PUSH_ELEM);
     code.end_if(R0, 0).bump(&maps.lost, 1);
+    code.finish()
+}
+
+/// At the end of AppArmor's function that records what a profile does not allow, which returns an
+/// error if it is denied. A denial without a record does not come this way.
+/// (security/apparmor/audit.c)
+pub(super) fn denied_by_apparmor(maps: &Maps, result: i16) -> Vec<u64> {
+    let mut code = Code::default();
+    // R7 = the result, by a 32-bit move.
+    code.load(R7, R1, result).push(0xbc, R7, R7, 0, 0).end_if(R7, 0).member(maps).open(maps);
+    code.load(R1, R8, 0).or(R1, APPARMOR).store_at(R8, 0, R1);
     code.finish()
 }
 

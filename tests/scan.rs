@@ -382,7 +382,9 @@ fn sockets() {
     assert_eq!(ours.len(), 4, "{ours:?}");
     let reachable = |port: u64| {
         let mut all = json["sockets"].as_array().unwrap().iter();
-        all.find(|socket| socket["port"] == port).map(|socket| socket["reachable"].clone())
+        let is_it =
+            |socket: &&Value| socket["port"] == port && socket["network_namespace"] == space;
+        all.find(is_it).map(|socket| socket["reachable"].clone())
     };
     assert_eq!(reachable(8080), Some(true.into()));
     assert_ne!(reachable(8081), Some(true.into()));

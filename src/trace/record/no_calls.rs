@@ -50,7 +50,7 @@ pub(crate) enum RefusedWrites {}
 #[cfg(feature = "cli")]
 impl RefusedWrites {
     pub(crate) fn new(_cgroup: &std::path::Path) -> Result<RefusedWrites> {
-        Err(crate::Op::LoadBpf.thread(io::ErrorKind::Unsupported.into()))
+        Err(crate::Op::LoadBpf.thread(io::Error::from(io::ErrorKind::Unsupported)))
     }
 
     pub(crate) fn poll(&mut self) -> Result<()> {

@@ -267,7 +267,7 @@ fn an_override_file_that_cannot_work() {
     assert!(!lab.project.join("compose.override.yaml").exists());
     for (args, words) in [
         (&["minimize", "--compose", "compose.yaml", "nosuch"][..], "no service nosuch, only job"),
-        (&["minimize", "--compose", "compose.yaml", "job", "x"], "--compose requires one SERVICE"),
+        (&["minimize", "--compose", "compose.yaml", "job", "x"], "--compose takes one SERVICE"),
         (&["minimize", "--compose", "nosuch.yaml", "job"], "nosuch.yaml"),
         (&["minimize", "--write", "--", "true"], "--write requires --unit or a service of Compose"),
         (&["verify", "--", "docker-compose", "start", "job"], "would not measure it"),

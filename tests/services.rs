@@ -331,7 +331,9 @@ fn the_settings_of_a_unit_verified() {
 /// `--write` and `--undo`.
 fn a_drop_in_that_stays() {
     let dir = directory();
-    let machine = Machine::start(dir.path(), &web());
+    let refused = "/etc/systemd/system/picky.service.d/50-rcap.conf";
+    let picky = format!("[Service]\nExecStartPre=test ! -e {refused}\nExecStart=sleep infinity\n");
+    let machine = Machine::start(dir.path(), &[web(), vec![("picky.service", picky)]].concat());
     machine.run(&["systemctl", "start", "web"]);
     let all = bounding(&machine, "web");
     let file = "/etc/systemd/system/web.service.d/50-rcap.conf";
@@ -351,12 +353,13 @@ fn a_drop_in_that_stays() {
     assert_eq!(machine.property("web", "ActiveState"), "active");
 
     // A service that does not work with the written file alone.
-    let check = format!("test ! -e {file} && {CHECK}");
-    let args =
-        ["minimize", "--unit", "web", "--yes", "--write", "--timeout", "3s", "--settle", "100ms"];
-    let failed = rcap(&machine, &[&args[..], &["--check", &check]].concat());
+    let args = ["minimize", "--yes", "--write", "--settle", "100ms"];
+    let active = ["--check", "systemctl is-active picky", "--unit", "picky"];
+    let failed = rcap(&machine, &[&args[..], &active].concat());
     assert_eq!(failed.status, Some(1), "{failed:?}");
     assert!(failed.err.contains("removed again: with it, "), "{failed:?}");
+    assert_eq!(machine.run(&["test", "-e", refused]).status, Some(1));
+    let args = [&args[..], &["--unit", "web"]].concat();
     // One that another file overrules.
     let write = "mkdir -p $(dirname $0) && printf \"$1\" > $0 && systemctl daemon-reload";
     let other = "/etc/systemd/system/web.service.d/override.conf";
@@ -392,13 +395,16 @@ fn a_unit_of_a_killed_rcap() {
     };
     let name = program("rcap").get_program().to_str().unwrap().to_owned();
     for (signal, after) in
-        [(Signal::SIGKILL, "1s"), (Signal::SIGKILL, "1h"), (Signal::SIGINT, "1h")]
+        [(Signal::SIGKILL, "10s"), (Signal::SIGKILL, "1h"), (Signal::SIGINT, "1h")]
     {
         let args =
             ["minimize", "--yes", "--unit", "web", "--restore-after", after, "--settle", "1s"];
         let mut rcap = machine.command(&[&[&*name], &args[..], &["--check", CHECK]].concat());
         let mut child = rcap.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        wait_until(is_in_trial);
+        wait_until(|| {
+            assert_eq!(child.try_wait().unwrap(), None);
+            is_in_trial()
+        });
         // nsenter(1) waits for its child.
         let children = format!("/proc/{0}/task/{0}/children", child.id());
         let pid = std::fs::read_to_string(children).unwrap().trim().parse().unwrap();

@@ -377,13 +377,13 @@ const PATIENCE: Duration = Duration::from_secs(600);
 
 /// Waits until a condition is true.
 #[track_caller]
-pub(crate) fn wait_until(is_so: impl Fn() -> bool) {
+pub(crate) fn wait_until(mut is_so: impl FnMut() -> bool) {
     wait_for(|| is_so().then_some(()));
 }
 
 /// Waits for a value.
 #[track_caller]
-pub(crate) fn wait_for<T>(find: impl Fn() -> Option<T>) -> T {
+pub(crate) fn wait_for<T>(mut find: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         match find() {

@@ -118,7 +118,7 @@ pub(super) fn a_copy_of_a_unit() {
         ("web",   1,   "with all capabilities it exits with status 1"),
     ];
     for (unit, status, words) in rows {
-        let args = ["minimize", "--copy", "--timeout", "2s", "--unit", unit, "--check", CHECK];
+        let args = ["minimize", "--copy", "--unit", unit, "--check", CHECK];
         let refused = rcap(&machine, &args);
         assert_eq!(refused.status, Some(status), "{refused:?}");
         assert!(refused.err.contains(words), "{refused:?}");

@@ -9,7 +9,12 @@ use std::{
     thread,
 };
 
-use rcap::{Cap, CapSet, CapState, proc::Kind, securebits::Securebits, threads::Limits};
+use rcap::{
+    Cap, CapSet, CapState,
+    proc::{Kind, Status},
+    securebits::Securebits,
+    threads::Limits,
+};
 
 use super::{KEEP, Stop, assert_limited, beside, common, statuses};
 
@@ -147,7 +152,9 @@ pub(crate) fn threads_that_are_cancelled() {
 #[expect(clippy::exit, unsafe_code, reason = "the first thread ends, and not the process")]
 pub(crate) fn a_first_thread_that_has_ended() {
     thread::spawn(|| {
-        let first = || statuses().remove(0);
+        // Its ID is not the lowest one if process IDs have begun again.
+        let is_first = |status: &Status| status.pid == std::process::id();
+        let first = || statuses().into_iter().find(is_first).unwrap();
         common::wait_until(|| first().kind == Kind::Zombie);
         let result = Limits::to(KEEP).apply();
         let is_limited = CapState::current().unwrap().permitted == KEEP;

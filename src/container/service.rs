@@ -106,8 +106,8 @@ impl Service {
         })
     }
 
-    /// Returns the command line that starts a service of these files, or the only one: `docker compose` if that is
-    /// installed, and otherwise `docker-compose`.
+    /// Returns the command line that starts a service of these files, or the only one:
+    /// `docker compose` if that is installed, and otherwise `docker-compose`.
     ///
     /// A single file with a name that Compose looks for brings its override file along, as it does
     /// for Compose.

@@ -270,8 +270,10 @@ fn existed(root: &Path, path: &Path, began: SystemTime) -> bool {
             return true;
         }
         let (Ok(target), Some(parent)) = (fs::read_link(&inside), path.parent()) else {
+            // In a directory, O_TMPFILE creates a file.
+            let is_file = fs::symlink_metadata(&inside).is_ok_and(|stat| !stat.is_dir());
             let name = CString::new(inside.into_os_string().into_vec());
-            let born = name.ok().and_then(|name| sys::born(&name).ok());
+            let born = name.ok().filter(|_| is_file).and_then(|name| sys::born(&name).ok());
             let born = born.and_then(|born| born.checked_add(TICK));
             return born.is_some_and(|born| born < began);
         };
@@ -358,6 +360,7 @@ mod tests {
             (in_dir("file"),                      false, true),
             (in_dir("link"),                      false, true),
             (in_dir("missing"),                   false, false),
+            (dir.path().to_owned(),               false, false),
             (in_dir("loop"),                      false, false),
             (in_dir("stderr"),                    true,  true),
             (PathBuf::from("/proc/self/fd/2"),    true,  true),

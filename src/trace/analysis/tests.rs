@@ -152,6 +152,19 @@ fn files_that_were_there() {
     }
 }
 
+/// AppArmor is named unless a capability was refused too.
+#[test]
+fn denied_by_apparmor() {
+    let chown = ["setattr_prepare", "__x64_sys_fchownat"];
+    let call = Some(Box::new(Call { is_denied_by_apparmor: true, ..Call::default() }));
+    let denied = EventKind::SystemCall { number: 1, returned: -13, call };
+    let lock = |granted| {
+        analyse(CapSet::NAMED, &[check(Cap::CHOWN, granted, &chown), denied.clone()]).denials[0]
+            .lock
+    };
+    assert_eq!([lock(true), lock(false)], [Lock::AppArmor, Lock::Capability]);
+}
+
 /// The checks of Linux 6.18 in an overlay on a tmpfs.
 #[test]
 fn overlays() {

@@ -82,8 +82,9 @@ impl CgroupRecorder {
     ///
     /// # Errors
     ///
-    /// `EPERM` without `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`. `ENOENT` if the kernel
-    /// has neither the tracepoint nor a description of the function. `EBADF` for a directory that is not in the unified hierarchy.
+    /// `EPERM` without `CAP_BPF` and `CAP_PERFMON`, or `CAP_SYS_ADMIN`. `ENOENT` if the kernel has
+    /// neither the tracepoint nor a description of the function. `EBADF` for a directory that is not
+    /// in the unified hierarchy.
     /// [`TraceError::NoMark`] if nothing is recorded.
     pub(crate) fn new(cgroups: &[PathBuf], outcomes: bool) -> Result<CgroupRecorder> {
         let failed = |err: io::Error| Op::LoadBpf.thread(err);

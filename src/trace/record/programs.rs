@@ -67,7 +67,7 @@ fn run_after(function: u32, instructions: &[u64]) -> io::Result<OwnedFd> {
 ///
 /// # Errors
 ///
-/// `ENOENT` if the kernel does not describe the function.
+/// [`io::ErrorKind::NotFound`] if the kernel does not describe the function.
 pub(super) fn run_at_ends(
     function: &str,
     build: impl FnOnce(i16) -> Vec<u64>,

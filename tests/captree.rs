@@ -4,7 +4,7 @@ mod common;
 
 use std::{
     fs,
-    io::Read,
+    io::{Read, Write},
     path::Path,
     process::{Command, Stdio},
     sync::mpsc,
@@ -356,6 +356,9 @@ fn a_thread_that_differs() {
     let tid = is_ready.recv().unwrap();
     let mut child =
         Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    // execve(2) releases the parent before the process has its new name.
+    child.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+    child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
     let tree = ran(program("captree").arg(pid.to_string()));
     let name = fs::read_to_string("/proc/self/comm").unwrap();
     let name = name.trim();

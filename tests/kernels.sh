@@ -82,6 +82,44 @@ probes() {
     echo end of the recording
 }
 
+# In the machine, for SELinux: its policy denies two permissions to everybody.
+denials_by_selinux() {
+    PATH=$TARGET/debug:$PATH
+    cd "$(mktemp -d)"
+    touch f
+    cat >policy.conf <<'END'
+class process
+class file
+class capability
+sid kernel
+sid security
+sid unlabeled
+class process { transition dyntransition }
+class file { link }
+class capability { chown }
+type t;
+allow t t:process { transition dyntransition };
+role r;
+role r types t;
+user u roles r;
+sid kernel u:r:t
+sid security u:r:t
+sid unlabeled u:r:t
+END
+    checkpolicy -U allow -o policy policy.conf >&2
+    mount -t selinuxfs selinuxfs /sys/fs/selinux
+    dd if=policy of=/sys/fs/selinux/load bs=1M 2>/dev/null
+    lock() { rcap trace --json "$@" 2>/dev/null | grep -o '"errno":[0-9]*,"lock":"[^"]*"' | tr -d '"'; }
+    echo "case permissive: $(lock chown 5 f)"
+    echo 1 >/sys/fs/selinux/enforce
+    echo "case file: $(lock ln f g)"
+    echo "case capability: $(lock chown 6 f)"
+}
+
+known_of_selinux="case permissive: 
+case file: errno:13,lock:selinux
+case capability: errno:1,lock:selinux"
+
 known="case backend: yes:  check, by the kprobe
 case true: candidates:
 case chown: candidates:cap_chown
@@ -129,6 +167,10 @@ run_tests() {
 case ${1-} in
 probes)
     for suite in bookworm trixie; do compare_probes "$suite"; done
+    RCAP_VM_PARAMETERS=security=selinux tests/vm.sh trixie \
+        bash -c "$(declare -f denials_by_selinux); denials_by_selinux" | tee "$work/selinux.output"
+    diff <(echo "$known_of_selinux") <(grep '^case ' "$work/selinux.output")
+    echo "== SELinux as it should be"
     ;;
 tests)
     # The tests that trace, and those of other kernel interfaces.

@@ -8,7 +8,8 @@
 # programs and the tests have the same paths as on this machine. The command starts in the
 # repository, without a network, and TARGET is Cargo's target directory. Changes are lost. Kernels
 # and the root file system are cached in target/vm. This script needs root and the packages that
-# .ci/run installs. RCAP_VM_LIMIT is the time limit in seconds.
+# .ci/run installs. RCAP_VM_LIMIT is the time limit in seconds, and RCAP_VM_PARAMETERS are
+# additional parameters of the kernel.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 suite=${1-}
@@ -24,7 +25,7 @@ mkdir -p "$work"
 
 # The programs that the tests name.
 packages=netcat-openbsd,iputils-ping,tcpdump,runc,crun,busybox-static,util-linux,bsdutils,mount
-packages=$packages,iproute2,libcap2-bin,python3-minimal,apparmor
+packages=$packages,iproute2,libcap2-bin,python3-minimal,apparmor,checkpolicy
 # shellcheck disable=SC1091 # every system has this file
 release=$(. /etc/os-release && echo "$VERSION_CODENAME")
 
@@ -195,7 +196,7 @@ boot() {
         -kernel "$kernel/vmlinuz" -initrd "$work/$suite.initramfs" \
         -drive "file=$root,if=virtio,format=raw,snapshot=on" \
         -drive "file=$work/$suite.image,if=virtio,format=raw,snapshot=on" \
-        -append "console=ttyS0 panic=-1 oops=panic quiet mitigations=off" </dev/null &
+        -append "console=ttyS0 panic=-1 oops=panic quiet mitigations=off ${RCAP_VM_PARAMETERS-}" </dev/null &
     qemu=$!
     trap 'kill "$qemu" 2>/dev/null' EXIT
     # An emulated machine occasionally hangs while it boots.

@@ -35,11 +35,14 @@ pub enum Lock {
     /// An AppArmor profile, which reports the denial to the audit system too.
     #[cfg_attr(feature = "serde", serde(rename = "apparmor"))]
     AppArmor,
+    /// The SELinux policy, which reports the denial to the audit system too.
+    #[cfg_attr(feature = "serde", serde(rename = "selinux"))]
+    SeLinux,
     /// The program had restricted itself by Landlock, and no capability was checked.
     Landlock,
-    /// The kernel made no check of a capability: another security module, an AppArmor profile that
-    /// denies without a record, the limits of the call itself,
-    /// or something that is not recorded.
+    /// The kernel made no check of a capability: another security module, a policy of AppArmor
+    /// or SELinux that denies without a record, the limits of the call itself, or something that is
+    /// not recorded.
     NoCheck,
 }
 
@@ -55,6 +58,7 @@ impl Lock {
             Lock::Immutable => "an immutable or append-only file",
             Lock::FileCaps => "the file's capabilities, which the bounding set lacks",
             Lock::AppArmor => "an AppArmor profile",
+            Lock::SeLinux => "the SELinux policy",
             Lock::Landlock => "the Landlock rules of the program",
             Lock::NoCheck => "no capability check was seen",
         }
@@ -148,6 +152,9 @@ pub(super) fn lock(number: i64, errno: i32, call: &Call, open: &[Open]) -> (Lock
     }
     if call.is_denied_by_apparmor {
         return (Lock::AppArmor, CapSet::empty());
+    }
+    if call.is_denied_by_selinux {
+        return (Lock::SeLinux, CapSet::empty());
     }
     if call.began == Some(false) {
         return (Lock::Seccomp, CapSet::empty());

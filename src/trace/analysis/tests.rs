@@ -152,17 +152,21 @@ fn files_that_were_there() {
     }
 }
 
-/// AppArmor is named unless a capability was refused too.
+/// A security module is named unless a capability was refused too.
 #[test]
-fn denied_by_apparmor() {
+fn denied_by_a_security_module() {
     let chown = ["setattr_prepare", "__x64_sys_fchownat"];
-    let call = Some(Box::new(Call { is_denied_by_apparmor: true, ..Call::default() }));
-    let denied = EventKind::SystemCall { number: 1, returned: -13, call };
-    let lock = |granted| {
-        analyse(CapSet::NAMED, &[check(Cap::CHOWN, granted, &chown), denied.clone()]).denials[0]
-            .lock
-    };
-    assert_eq!([lock(true), lock(false)], [Lock::AppArmor, Lock::Capability]);
+    let apparmor = Call { is_denied_by_apparmor: true, ..Call::default() };
+    let selinux = Call { is_denied_by_selinux: true, ..Call::default() };
+    for (call, module) in [(apparmor, Lock::AppArmor), (selinux, Lock::SeLinux)] {
+        let call = Some(Box::new(call));
+        let denied = EventKind::SystemCall { number: 1, returned: -13, call };
+        let lock = |granted| {
+            let events = [check(Cap::CHOWN, granted, &chown), denied.clone()];
+            analyse(CapSet::NAMED, &events).denials[0].lock
+        };
+        assert_eq!([lock(true), lock(false)], [module, Lock::Capability]);
+    }
 }
 
 /// The checks of Linux 6.18 in an overlay on a tmpfs.

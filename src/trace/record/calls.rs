@@ -11,6 +11,7 @@ use std::{
 
 use super::{
     Call, Event, EventKind, UserStack,
+    btf::{self, Types},
     programs::{self, low, run, run_at_checks, run_at_ends},
 };
 use crate::{
@@ -32,8 +33,8 @@ use layout::Layout;
 use mappings::MappingRecorder;
 use program::{
     ALL_REGISTERS, APPARMOR, ARGUMENTS, CHECK, CODE_SEGMENT, END, ENTERED, FRAME_POINTER,
-    INSTRUCTION, KNOWN, LANDLOCKED, LINK, Maps, NUMBER, OBJECT, RAW, SEGMENT, STACK_POINTER, TEXT,
-    USER_STACK,
+    INSTRUCTION, KNOWN, LANDLOCKED, LINK, Maps, NUMBER, OBJECT, RAW, SEGMENT, SELINUX,
+    STACK_POINTER, TEXT, USER_STACK,
 };
 
 /// The recorder of calls.
@@ -104,6 +105,9 @@ impl CallRecorder {
         if fs::read("/sys/module/apparmor/parameters/enabled").is_ok_and(|text| text == b"Y\n") {
             let denied = |result| program::denied_by_apparmor(&maps, result);
             links.extend(run_at_ends("aa_audit", denied).ok());
+        }
+        if fs::read_to_string("/proc/filesystems").is_ok_and(|text| text.contains("selinuxfs")) {
+            links.extend(run_at_denials_by_selinux(&maps).ok());
         }
         Ok(CallRecorder {
             maps,
@@ -212,6 +216,17 @@ impl CallRecorder {
     }
 }
 
+fn run_at_denials_by_selinux(maps: &Maps) -> io::Result<OwnedFd> {
+    let kernel = btf::of_kernel()?;
+    let offsets =
+        Types::new(&kernel).and_then(|types| types.offsets("selinux_audit_data", &["result"]));
+    let result = offsets.and_then(|offsets| i32::try_from(offsets[0]).ok());
+    run(
+        c"selinux_audited",
+        &program::denied_by_selinux(maps, result.ok_or(io::ErrorKind::NotFound)?),
+    )
+}
+
 /// The segment of 64-bit code. (arch/x86/include/asm/segment.h)
 const USER_CS: u64 = 0x33;
 
@@ -225,6 +240,7 @@ fn end(words: &[u64; END]) -> Event {
         began: (state & KNOWN != 0).then_some(state & ENTERED != 0),
         is_restricted: state & LANDLOCKED != 0,
         is_denied_by_apparmor: state & APPARMOR != 0,
+        is_denied_by_selinux: state & SELINUX != 0,
         is_compat: SEGMENT.is_some_and(|at| register(at) & 0xffff != USER_CS),
         ..Call::default()
     };

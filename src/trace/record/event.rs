@@ -97,6 +97,8 @@ pub(crate) struct Call {
     pub(crate) is_restricted: bool,
     /// Whether AppArmor has denied something in it, and did so aloud.
     pub(crate) is_denied_by_apparmor: bool,
+    /// Whether SELinux has denied something in it, and did so aloud.
+    pub(crate) is_denied_by_selinux: bool,
     /// The file's capabilities that its bounding set lacks, if it executes a file.
     pub(crate) beyond: CapSet,
     /// Whether no_new_privs has kept its program from the file's privileges, in words.

@@ -36,13 +36,14 @@ pub(super) const MEMORY: usize = 8192;
 const PIECE: usize = 512;
 
 /// The state of a thread: a check was made in the system call that it is in; the system call began;
-/// the beginnings of its system calls are seen; it restricts itself by Landlock; AppArmor has denied
-/// something in the system call.
+/// the beginnings of its system calls are seen; it restricts itself by Landlock; AppArmor or SELinux
+/// has denied something in the system call.
 pub(super) const OPEN: i32 = 1;
 pub(super) const ENTERED: i32 = 2;
 pub(super) const KNOWN: i32 = 4;
 pub(super) const LANDLOCKED: i32 = 8;
 pub(super) const APPARMOR: i32 = 16;
+pub(super) const SELINUX: i32 = 32;
 
 /// The ranges of struct pt_regs that are read, by offset and number of words, and where the first
 /// two arguments are among the words that are read. (arch/*/include/asm/ptrace.h)
@@ -165,6 +166,12 @@ impl Code {
         self.or(R7, OPEN).store_at(R8, 0, R7).bump(&maps.open, 1).land([is_open])
     }
 
+    /// Notes in the state of the current task that a module has denied something, if R7 is not 0.
+    fn denied_by(&mut self, module: i32, maps: &Maps) -> &mut Code {
+        self.end_if(R7, 0).member(maps).open(maps);
+        self.load(R1, R8, 0).or(R1, module).store_at(R8, 0, R1)
+    }
+
     /// Adds to a counter.
     fn bump(&mut self, counter: &Counter, by: i32) -> &mut Code {
         self.store_value(TID, 0).look_up(counter, TID);
@@ -247,8 +254,17 @@ pub(super) fn check(maps: &Maps, hook: Hook) -> Vec<u64> {
 pub(super) fn denied_by_apparmor(maps: &Maps, result: i16) -> Vec<u64> {
     let mut code = Code::default();
     // R7 = the result, by a 32-bit move.
-    code.load(R7, R1, result).push(0xbc, R7, R7, 0, 0).end_if(R7, 0).member(maps).open(maps);
-    code.load(R1, R8, 0).or(R1, APPARMOR).store_at(R8, 0, R1);
+    code.load(R7, R1, result).push(0xbc, R7, R7, 0, 0).denied_by(APPARMOR, maps);
+    code.finish()
+}
+
+/// At the tracepoint selinux_audited, which has `struct selinux_audit_data`, with the result at this
+/// offset: an error if something is denied. A denial without a record does not come this way.
+/// (security/selinux/avc.c)
+pub(super) fn denied_by_selinux(maps: &Maps, result: i32) -> Vec<u64> {
+    let mut code = Code::default();
+    code.load(R3, R1, 0).add(R3, result).store_value(VALUE, 0).address(R1, VALUE).set(R2, 4);
+    code.call(call::PROBE_READ_KERNEL).load(R7, R10, VALUE).denied_by(SELINUX, maps);
     code.finish()
 }
 

@@ -4,13 +4,20 @@ mod common;
 
 use std::{
     fs,
+    io::{BufRead as _, BufReader},
     os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::Path,
     process::{Command, Stdio},
 };
 
 use common::{Ran, directory, program, ran, which};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::{
+    sys::{
+        resource::{UsageWho, getrusage},
+        signal::{Signal, kill},
+    },
+    unistd::Pid,
+};
 use serde_json::{Value, json};
 
 tests! {
@@ -34,6 +41,7 @@ tests! {
         output_is_opened_by_another_user,
         kept_and_dropped,
         interrupted_in_each_run,
+        a_first_run_that_does_not_end,
         a_set_uid_program;
     Tracing ["setpriv"]:
         left_running;
@@ -481,6 +489,28 @@ fn interrupted_in_each_run() {
         assert_eq!(object["proved"], false, "{last}");
         assert_eq!(object["runs"].as_array().unwrap().len(), last - 1, "{object}");
     }
+}
+
+fn a_first_run_that_does_not_end() {
+    let begin = |args: &[&str]| {
+        let mut command = program("rcap");
+        command.arg("minimize").args(args).args(["--", "sleep", "1000"]).env_remove(LIBRARIES);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let limited = begin(&["--timeout", "12s"]);
+    let mut endless = begin(&[]);
+    let mut errors = BufReader::new(endless.stderr.take().unwrap());
+    let mut words = String::new();
+    while !words.contains("limits each run.") {
+        assert_ne!(errors.read_line(&mut words).unwrap(), 0, "{words}");
+    }
+    assert!(words.contains("The first run has not ended yet. For a server, --check"), "{words}");
+    kill(Pid::from_raw(endless.id().cast_signed()), Signal::SIGINT).unwrap();
+    assert_eq!(endless.wait().unwrap().code(), Some(130));
+    let limited = limited.wait_with_output().unwrap();
+    let words = String::from_utf8(limited.stderr).unwrap();
+    assert_eq!(limited.status.code(), Some(1), "{words}");
+    assert!(!words.contains("The first run"), "{words}");
 }
 
 fn a_hundred_threads() {

@@ -1,8 +1,8 @@
 //! `rcap harden`: finds the protections of systemd with which a service works, by restarting it.
 
 use std::{
-    io::{self, IsTerminal, Write},
-    time::Duration,
+    io::Write,
+    time::{Duration, Instant},
 };
 
 use rcap::{
@@ -20,10 +20,10 @@ use rcap::{
 use serde_json::{Value, json};
 
 use super::{
-    Escaped, Exit, Io, Stream,
+    Escaped, Exit, Io,
     args::HardenRequest,
     failure::Failure,
-    minimize::show_progress,
+    progress::Progress,
     service::{Unit, failed, open, undo, write},
 };
 
@@ -120,8 +120,9 @@ fn capabilities(
     if !is_recorded {
         plan.unseen = service.most();
     }
+    let progress = Progress::new(request.json);
     let mut minimizer = Minimizer::new(plan, &mut service);
-    let ended = minimizer.search(&mut show_progress(request.json));
+    let ended = minimizer.search(&mut |run| progress.show(run));
     let found = minimizer.found();
     match ended {
         Err(Stop::Failed(err)) => Err(failed(err)),
@@ -150,20 +151,17 @@ fn search(
     session: &mut Session,
     limit: Duration,
 ) -> Result<Hardened, Ended> {
-    let is_shown = io::stderr().is_terminal() && !request.json;
+    let progress = Progress::new(request.json);
     harden(now, |lines| {
         let settings = [caps, lines].concat();
+        let begun = Instant::now();
         let seen = session.run(&settings, Some(limit)).map_err(Ended::Failed)?;
         if seen.end == End::Interrupted {
             return Err(Ended::Interrupted);
         }
         let tried = Tried::of(&seen, session.refused_writes(), request.expect.into());
-        if is_shown {
-            let verdict = tried.failure.as_deref().unwrap_or("passed");
-            let words = format!("with {} lines: {}", lines.len(), Escaped(verdict.as_bytes()));
-            // A closed standard error does not stop the search.
-            let _ = fit(&words, &mut Stream::stderr());
-        }
+        let verdict = Escaped(tried.failure.as_deref().unwrap_or("passed").as_bytes());
+        progress.add(begun.elapsed(), &format!("with {} lines: {verdict}", lines.len()));
         Ok(tried)
     })
 }

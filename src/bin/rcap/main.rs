@@ -16,6 +16,7 @@ mod man;
 mod minimize;
 mod new_file;
 mod oci;
+mod progress;
 mod report;
 mod restore;
 mod run;

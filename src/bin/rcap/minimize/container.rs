@@ -11,15 +11,15 @@ use rcap::{
     tools::{Escaped, Mistake, signals, table::fit},
     trace::{
         Meaning,
-        minimize::{Found, Minimizer, Run, Stop, Unfit},
+        minimize::{Found, Minimizer, Stop, Unfit},
     },
 };
 
 use super::{
-    Exit, Failure, Io, MinimizeRequest, compose,
+    Exit, Failure, Io, MinimizeRequest, Progress, compose,
     delegated::{self, Measured},
     print::Network,
-    print_found, settings, show_progress,
+    print_found, settings,
 };
 use crate::new_file;
 
@@ -92,23 +92,23 @@ fn search_in_turn(
     measured: &Measured,
     io: &mut Io<'_>,
 ) -> Result<Searched, Failure> {
-    let mut show = show_progress(request.json);
+    let progress = Progress::new(request.json);
     let Measured { recipe, name, .. } = measured;
     let withheld = request.drop.unwrap_or_default();
     let most = recipe.most().map_err(|err| delegated::container_failed(name, err))?;
     let (most, all) = (most - withheld, attainable()? - withheld);
-    let mut searched = search(request, name, recipe, most, io, &mut show)?;
+    let mut searched = search(request, name, recipe, most, io, &progress)?;
     if let (true, Some(failure)) = (most != all, searched.failure()) {
         let failure = Escaped(failure.as_bytes());
         let words = format!("With the default capabilities, {failure}. Trying all capabilities.");
         fit(&words, io.err)?;
-        searched = search(request, name, recipe, all, io, &mut show)?;
+        searched = search(request, name, recipe, all, io, &progress)?;
     }
     if let (Some(_), Some(_)) = (searched.failure(), &searched.way)
         && let Some((other, options)) = with_sysctls(recipe, &searched.found)
     {
         fit(&format!("Trying {options}, with which the capability is not required."), io.err)?;
-        let again = search(request, name, &other, most, io, &mut show);
+        let again = search(request, name, &other, most, io, &progress);
         searched.sysctls = Some(options);
         // The engine may refuse the option.
         if let Ok(again) = again
@@ -236,12 +236,12 @@ fn search(
     recipe: &Recipe,
     most: CapSet,
     io: &mut Io<'_>,
-    progress: &mut dyn FnMut(&Run),
+    progress: &Progress,
 ) -> Result<Searched, Failure> {
     let setup = request.measure.judging.container();
-    let cancelled = Box::new(|| signals::caught().is_some());
+    let interruption = progress.interruption(&request.measure.judging);
     let options = request.recording.options(true);
-    let container = Container::new(recipe.clone(), most, setup, options, cancelled);
+    let container = Container::new(recipe.clone(), most, setup, options, interruption);
     let container = container.map_err(|err| delegated::container_failed(name, err))?;
     warn_of_shared("rcap minimize", &container, io)?;
     let most = container.most();
@@ -255,7 +255,7 @@ fn search(
         plan.unseen = most;
     }
     let mut minimizer = Minimizer::new(plan, container);
-    let ended = minimizer.search(progress);
+    let ended = minimizer.search(&mut |run| progress.show(run));
     let (found, recipe) = (minimizer.found(), recipe.clone());
     Ok(Searched { found, ended, way, sysctls: None, recipe })
 }

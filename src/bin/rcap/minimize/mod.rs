@@ -1,16 +1,14 @@
 //! `rcap minimize`: finds the smallest set of capabilities with which a program works, by running
 //! it.
 
-use std::{
-    ffi::OsString,
-    io::{self, IsTerminal, Write},
-};
+use std::{ffi::OsString, io::Write};
 
 use super::{
-    Exit, Io, Stream,
+    Exit, Io,
     args::MinimizeRequest,
     delegated::{self, Measure},
     failure::Failure,
+    progress::Progress,
     run::look_up,
     service, settings,
 };
@@ -19,7 +17,7 @@ use rcap::{
     launch::attainable,
     settings::Format,
     tools::{Mistake, signals, table::fit},
-    trace::minimize::{self, Found, Minimizer, Program, Run, Setup, Stop, init_process},
+    trace::minimize::{self, Found, Minimizer, Program, Setup, Stop, init_process},
 };
 
 mod compose;
@@ -66,15 +64,15 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
             "warning: with --in-place, a run sees what earlier ones did; --reset undoes that",
         )?;
     }
-    let mut show = show_progress(request.json);
+    let progress = Progress::new(request.json);
     signals::catch()?;
-    let (mut found, mut ended) = search(request, request.net, &mut show)?;
+    let (mut found, mut ended) = search(request, request.net, &progress)?;
     let mut network = if request.net { Network::Compared } else { Network::Shared };
     // Effects on the machine's network are permanent, so they can only be compared in private
     // networks.
     let is_doubtful = (found.used() - found.minimum - found.keep).contains(Cap::NET_ADMIN);
     if found.proved && is_doubtful && network == Network::Shared && !request.in_place {
-        match search(request, true, &mut show)? {
+        match search(request, true, &progress)? {
             (private, Ok(())) if private.minimum.is_superset(found.minimum) => {
                 (found, network) = (private, Network::Private);
             }
@@ -101,10 +99,10 @@ type Searched = (Found, Result<(), Stop<minimize::Failed>>);
 fn search(
     request: &MinimizeRequest,
     private_network: bool,
-    progress: &mut dyn FnMut(&Run),
+    progress: &Progress,
 ) -> Result<Searched, Failure> {
-    let mut minimizer = minimizer(request, private_network)?;
-    let ended = minimizer.search(progress);
+    let mut minimizer = minimizer(request, private_network, progress)?;
+    let ended = minimizer.search(&mut |run| progress.show(run));
     Ok((minimizer.found(), ended))
 }
 
@@ -112,6 +110,7 @@ fn search(
 fn minimizer(
     request: &MinimizeRequest,
     private_network: bool,
+    progress: &Progress,
 ) -> Result<Minimizer<Program>, Failure> {
     let mut setup = Setup::new(request.measure.program.clone());
     setup.identity = request.user.as_ref().map(look_up).transpose()?;
@@ -126,8 +125,8 @@ fn minimizer(
     let mut plan = judging.plan(attainable()? - request.drop.unwrap_or_default(), request.keep);
     plan.strict = request.strict;
     plan.stateful = request.in_place;
-    let cancelled = Box::new(|| signals::caught().is_some());
-    let program = Program::new(setup, &request.recording.options(true), cancelled)?;
+    let interruption = progress.interruption(judging);
+    let program = Program::new(setup, &request.recording.options(true), interruption)?;
     Ok(Minimizer::new(plan, program))
 }
 
@@ -170,17 +169,4 @@ fn report(
         _ => {}
     }
     Ok(())
-}
-
-/// Returns what is called for each run. It prints a line on a terminal.
-pub(crate) fn show_progress(is_json: bool) -> impl FnMut(&Run) + use<> {
-    let is_shown = io::stderr().is_terminal() && !is_json;
-    let mut number = 0;
-    move |run| {
-        number += 1;
-        if is_shown {
-            // A closed standard error does not stop the search.
-            let _ = fit(&print::progress(number, run), &mut Stream::stderr());
-        }
-    }
 }

@@ -37,13 +37,6 @@ pub(super) enum Network {
     OfService,
 }
 
-/// A run that has ended.
-pub(super) fn progress(number: usize, run: &Run) -> String {
-    let set = if run.is_baseline { "all".to_owned() } else { set_words(run.set) };
-    let verdict = if run.passed { "passed" } else { "failed" };
-    format!("run {number}, {:.1} s: {verdict} with {set}", run.time.as_secs_f64())
-}
-
 pub(super) fn print(
     found: &Found,
     network: Network,

@@ -1,10 +1,7 @@
 //! `rcap minimize --rootless`: the changes with which a container works without capabilities, as a
 //! user other than root.
 
-use std::{
-    ffi::OsString,
-    io::{self, IsTerminal, Write},
-};
+use std::{ffi::OsString, io::Write};
 
 use rcap::{
     container::{Account, Answer, Change, Container, Needed, Recipe, Rootless, Tried},
@@ -15,8 +12,8 @@ use rcap::{
 };
 use serde_json::{Value, json};
 
-use super::{Exit, Failure, Io, MinimizeRequest, container::warn_of_shared, delegated};
-use crate::{Stream, delegated::Measured};
+use super::{Exit, Failure, Io, MinimizeRequest, Progress, container::warn_of_shared, delegated};
+use crate::delegated::Measured;
 
 /// The version of the layout of `--json`.
 const SCHEMA: u32 = 1;
@@ -40,20 +37,15 @@ pub(super) fn run(
     signals::catch()?;
     let measure = &request.measure;
     let judging = &measure.judging;
-    let cancelled = Box::new(|| signals::caught().is_some());
+    let progress = Progress::new(request.json);
+    let interruption = progress.interruption(judging);
     let options = request.recording.options(true);
-    let container = Container::as_given(recipe.clone(), judging.container(), options, cancelled);
+    let container = Container::as_given(recipe.clone(), judging.container(), options, interruption);
     let container = container.map_err(failed)?;
     warn_of_shared("rcap minimize", &container, io)?;
     let rootless = Rootless::new(container, judging.expect.into(), judging.timeout);
     let Some(mut rootless) = rootless.map_err(failed)? else { return Ok(Exit::INTERRUPTED) };
-    let is_shown = io::stderr().is_terminal() && !request.json;
-    let answer = rootless.search(&mut |number, tried| {
-        if is_shown {
-            // A closed standard error does not stop the search.
-            let _ = fit(&progress(number, tried), &mut Stream::stderr());
-        }
-    });
+    let answer = rootless.search(&mut |_, tried| progress.add(tried.time, &in_words(tried)));
     let Some(answer) = answer.map_err(failed)? else { return Ok(Exit::INTERRUPTED) };
     if request.json {
         writeln!(io.out, "{}", to_json(&request.measure.program, &answer))?;
@@ -85,14 +77,13 @@ fn check(request: &MinimizeRequest) -> Result<(), Mistake> {
     wrong.map_or(Ok(()), |(name, _)| Err(Mistake::new(words(name))))
 }
 
-fn progress(number: usize, tried: &Tried) -> String {
+fn in_words(tried: &Tried) -> String {
     let changes = match tried.changes.len() {
         1 => "1 change".to_owned(),
         number => format!("{number} changes"),
     };
     let verdict = tried.failure.as_deref().unwrap_or("passed");
-    let seconds = tried.time.as_secs_f64();
-    format!("run {number}, {seconds:.1} s: with {changes}: {}", Escaped(verdict.as_bytes()))
+    format!("with {changes}: {}", Escaped(verdict.as_bytes()))
 }
 
 fn user(account: &Account) -> String {

@@ -10,9 +10,8 @@ use rcap::{
 use serde_json::json;
 
 use super::{
-    Exit, Failure, Io, MinimizeRequest,
+    Exit, Failure, Io, MinimizeRequest, Progress,
     print::{self, Network},
-    show_progress,
 };
 use crate::args::UnitOptions;
 use crate::service::{Unit, failed, open, undo, write};
@@ -57,8 +56,9 @@ pub(super) fn run(
     if !is_recorded {
         plan.unseen = most;
     }
+    let progress = Progress::new(request.json);
     let mut minimizer = Minimizer::new(plan, &mut service);
-    let ended = minimizer.search(&mut show_progress(request.json));
+    let ended = minimizer.search(&mut |run| progress.show(run));
     let found = minimizer.found();
     let settings = service.settings(found.minimum);
     let session = service.into_session();

@@ -9,6 +9,7 @@ use super::{Failure, Io, Subject, VerifyRequest};
 use crate::{
     delegated::{Measured, container_failed},
     minimize::warn_of_shared,
+    progress::Progress,
 };
 
 /// Returns the container of a command line or of a service, with its own options.
@@ -19,16 +20,17 @@ use crate::{
 pub(super) fn subject(
     request: &VerifyRequest,
     measured: &Measured,
+    progress: &Progress,
     io: &mut Io<'_>,
 ) -> Result<Subject<Container>, Failure> {
     check(request)?;
     let shown = Escaped(measured.recipe.to_string().as_bytes()).to_string();
     fit(&format!("Verifying the container of `{shown}`."), io.err)?;
     signals::catch()?;
-    let cancelled = Box::new(|| signals::caught().is_some());
+    let interruption = progress.interruption(&request.measure.judging);
     let options = request.recording.options(true);
     let (recipe, setup) = (measured.recipe.clone(), request.measure.judging.container());
-    let trial = Container::as_given(recipe, setup, options, cancelled);
+    let trial = Container::as_given(recipe, setup, options, interruption);
     let trial = trial.map_err(|err| container_failed(&measured.name, err))?;
     warn_of_shared("rcap verify", &trial, io)?;
     let given = trial.most();

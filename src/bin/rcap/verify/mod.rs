@@ -11,7 +11,7 @@ use super::{
     args::VerifyRequest,
     delegated::{self, Measure},
     failure::Failure,
-    minimize::show_progress,
+    progress::Progress,
     run::look_up,
     service, source,
 };
@@ -21,7 +21,7 @@ use rcap::{
     securebits::Securebits,
     settings::{Context, Settings},
     tools::{Mistake, signals, table::fit},
-    trace::minimize::{self, Minimizer, Program, Setup, Stop, Trial},
+    trace::minimize::{self, Minimizer, Program, Run, Setup, Stop, Trial},
 };
 
 mod container;
@@ -51,23 +51,24 @@ impl<T> Subject<T> {
 ///
 /// [`Failure`]
 pub(crate) fn run(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
+    let progress = Progress::new(request.json);
     if let Some(unit) = service::Unit::of(&request.measure.service, &request.measure.program)? {
         let mut subject = unit::subject(request, &unit, io)?;
         let failed = |err| service::failed(&unit.name, err);
         let words = unit.measured();
-        let exit = verify(request, &words, subject.by_reference(), io, failed);
+        let exit = verify(request, &words, subject.by_reference(), &progress, io, failed);
         subject.trial.into_session().restore().map_err(failed)?;
         return exit;
     }
     if let Some(measured) = delegated::recipe(&request.measure.program, &request.measure.files)? {
-        let subject = container::subject(request, &measured, io)?;
-        return verify(request, &request.measure.program, subject, io, |err| {
+        let subject = container::subject(request, &measured, &progress, io)?;
+        return verify(request, &request.measure.program, subject, &progress, io, |err| {
             delegated::container_failed(&measured.name, err)
         });
     }
     delegated::check(&request.measure.program, Measure::Minimize)?;
-    let subject = program(request, io)?;
-    verify(request, &request.measure.program, subject, io, |err| match err {
+    let subject = program(request, &progress, io)?;
+    verify(request, &request.measure.program, subject, &progress, io, |err| match err {
         minimize::Failed::Run(err) => err.into(),
         err => Failure::subject(request.measure.program[0].display(), err),
     })
@@ -78,6 +79,7 @@ fn verify<T: Trial>(
     request: &VerifyRequest,
     words: &[OsString],
     subject: Subject<T>,
+    progress: &Progress,
     io: &mut Io<'_>,
     failed: impl Fn(T::Error) -> Failure,
 ) -> Result<Exit, Failure> {
@@ -87,7 +89,7 @@ fn verify<T: Trial>(
     plan.unseen = unseen;
     plan.stateful = is_stateful;
     let mut minimizer = Minimizer::new(plan, trial);
-    let mut show = show_progress(request.json);
+    let mut show = |run: &Run| progress.show(run);
     let verified = if request.minimal {
         minimizer.verify_minimal(&mut show)
     } else {
@@ -114,7 +116,11 @@ fn verify<T: Trial>(
 }
 
 /// Returns a program with the capabilities of `--caps`, or with the settings of `--from`.
-fn program(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Subject<Program>, Failure> {
+fn program(
+    request: &VerifyRequest,
+    progress: &Progress,
+    io: &mut Io<'_>,
+) -> Result<Subject<Program>, Failure> {
     request.measure.judging.check_program()?;
     let settings = match (&request.caps, &request.from) {
         (Some(caps), _) => Settings::new(*caps),
@@ -146,7 +152,7 @@ fn program(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Subject<Program>,
         return Err(Failure::NotHeld { caps: lacking, set: "bounding set" });
     }
     signals::catch()?;
-    let cancelled = Box::new(|| signals::caught().is_some());
-    let trial = Program::new(setup, &request.recording.options(true), cancelled)?;
+    let interruption = progress.interruption(&request.measure.judging);
+    let trial = Program::new(setup, &request.recording.options(true), interruption)?;
     Ok(Subject { given, unseen: CapSet::empty(), trial, is_stateful: false })
 }

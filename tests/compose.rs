@@ -30,6 +30,7 @@ tests! {
         the_same_container_as_compose_starts,
         an_override_file_that_cannot_work,
         one_container_of_a_service,
+        a_sysctl_for_the_user_of_a_service,
         nothing_is_left_of_a_project;
 }
 
@@ -126,6 +127,17 @@ impl Lab {
         state.ends_with(" healthy") && state.starts_with("running") || state == "exited 0"
     }
 
+    /// Starts a service, waits until it is healthy, and returns the status of its process.
+    fn healthy(&self, service: &str) -> String {
+        assert_eq!(self.compose(&["up", "-d", service]).status, Some(0));
+        let id = self.compose(&["ps", "-q", service]).out.trim().to_owned();
+        let field =
+            |format: &str| self.daemon.docker(&["inspect", format, &id]).out.trim().to_owned();
+        wait_until(|| field("--format={{.State.Health.Status}}") == "healthy");
+        let pid = field("--format={{.State.Pid}}");
+        fs::read_to_string(format!("/proc/{pid}/status")).unwrap()
+    }
+
     fn down(&self) {
         let down = self.compose(&["down", "-v", "-t", "0"]);
         assert_eq!(down.status, Some(0), "{down:?}");
@@ -174,12 +186,7 @@ fn three_services_of_one_file() {
         assert_eq!(verified.status, Some(0), "{verified:?}");
     }
     // Compose finds the file, and the service is healthy with nothing but the minimum.
-    assert_eq!(lab.compose(&["up", "-d"]).status, Some(0));
-    let id = lab.compose(&["ps", "-q", "web"]).out.trim().to_owned();
-    let field = |format: &str| lab.daemon.docker(&["inspect", format, &id]).out.trim().to_owned();
-    wait_until(|| field("--format={{.State.Health.Status}}") == "healthy");
-    let pid = field("--format={{.State.Pid}}");
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let status = lab.healthy("web");
     assert!(status.contains("\nCapBnd:\t0000000000000003\n"), "{status}");
     assert!(status.contains("\nNoNewPrivs:\t0\n"), "{status}");
     lab.down();
@@ -328,6 +335,33 @@ fn one_container_of_a_service() {
         assert_eq!(ended.status, Some(status), "{caps}: {ended:?}");
         lab.down();
     }
+    assert_eq!(lab.left(), "");
+}
+
+/// Docker gives a user other than root no capabilities, and none is needed with a sysctl, which is in
+/// the override file.
+fn a_sysctl_for_the_user_of_a_service() {
+    let file = r#"services:
+  web:
+    image: rcap-test:1
+    user: "1000"
+    network_mode: none
+    sysctls: {net.ipv4.ip_unprivileged_port_start: "1024"}
+    command: httpd -f -p 80 -h /
+    healthcheck: {test: "wget -q -O /dev/null http://127.0.0.1/bin/busybox", interval: 1s}
+"#;
+    let dir = directory();
+    let lab = Lab::new(dir.path(), file);
+    assert!(!lab.works("web", &["NET_BIND_SERVICE"]));
+    let written = lab.rcap(&["minimize", "--compose", "compose.yaml", "--write", "web"]);
+    assert_eq!(written.status, Some(0), "{written:?}");
+    assert!(written.out.starts_with("Minimum: none\n"), "{written:?}");
+    let note = "with --sysctl 'net.ipv4.ip_unprivileged_port_start=0', it requires no capability";
+    assert!(written.err.contains(note), "{written:?}");
+    // Compose finds the file, and the service is healthy without a capability.
+    let status = lab.healthy("web");
+    assert!(status.contains("\nCapBnd:\t0000000000000000\n"), "{status}");
+    lab.down();
     assert_eq!(lab.left(), "");
 }
 

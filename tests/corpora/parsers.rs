@@ -22,12 +22,28 @@ use rcap::{
     trace::report::{Merged, Report},
 };
 
+// The readers of what the kernel records are private.
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "../../src/trace/record/btf.rs"]
+mod btf;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "../../src/trace/record/format.rs"]
+mod format;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "../../src/trace/record/page.rs"]
+mod page;
+#[allow(dead_code, reason = "not all of it is used here")]
+#[path = "../../src/trace/record/symbols.rs"]
+mod symbols;
+
 /// A function that parses the bytes of a corpus.
 pub type Parser = fn(&[u8]);
 
 /// All functions by their names. Each has a corpus, `tests/data/corpora/NAME`.
 pub const TARGETS: &[(&str, Parser)] = &[
     ("baseline", baseline),
+    ("btf", btf),
+    ("events", events),
     ("external", external),
     ("ignore", ignore),
     ("image", image),
@@ -38,6 +54,7 @@ pub const TARGETS: &[(&str, Parser)] = &[
     ("settings", settings),
     ("source", source),
     ("status", status),
+    ("symbols", symbols),
     ("texts", texts),
     ("xattr", xattr),
 ];
@@ -241,4 +258,36 @@ fn image_at(path: &Path) {
     drop(sarif::document(scan::RULES, &findings));
     drop(table::table(&inventory, &findings));
     drop(Baseline::new(&inventory, &findings).to_text());
+}
+
+/// The kernel's description of its types and functions, `/sys/kernel/btf/vmlinux`.
+pub fn btf(bytes: &[u8]) {
+    if let Some(types) = btf::Types::new(bytes) {
+        print(&types.function("cap_capable"));
+        print(&types.offsets("cred", &["uid", "user_ns"]));
+    }
+}
+
+/// The file `format` of an event, a NUL, and a page of the ring buffer.
+pub fn events(bytes: &[u8]) {
+    let Some(end) = bytes.iter().position(|&byte| byte == 0) else { return };
+    let format = text(&bytes[..end]).and_then(format::Format::parse);
+    let (Some(format), Some(page)) = (format, page::Page::parse(&bytes[end + 1..])) else { return };
+    print(&page.lost);
+    for page::Record { data, .. } in page.records() {
+        for name in ["common_pid", "cap", "ret", "filename", "caller"] {
+            print(&(format.unsigned(data, name), format.signed(data, name)));
+            print(&(format.text(data, name), format.words(data, name).map(Iterator::count)));
+        }
+    }
+}
+
+/// The addresses of kernel functions, `/proc/kallsyms`.
+pub fn symbols(bytes: &[u8]) {
+    let Some(text) = text(bytes) else { return };
+    let symbols = symbols::Symbols::parse(text);
+    print(&(symbols.is_empty(), symbols.has("cap_capable")));
+    for address in [0, 0xffff_ffff_8100_0010, u64::MAX] {
+        print(&symbols.name(address));
+    }
 }

@@ -57,10 +57,11 @@ impl<'a> Page<'a> {
                 };
                 let word = || rest.get(4..8).and_then(|word| word.try_into().ok());
                 let word = || word().map(u32::from_ne_bytes);
+                let counted = || usize::try_from(word()?).ok()?.checked_add(4);
                 let (length, data) = match kind {
                     // The rest of the page, or an abandoned place.
                     29 if delta == 0 => return None,
-                    29 => (4 + usize::try_from(word()?).ok()?, None),
+                    29 => (counted()?, None),
                     30 => {
                         time = time.wrapping_add(u64::from(word()?) << 27).wrapping_add(delta);
                         rest = rest.get(8..)?;
@@ -73,7 +74,7 @@ impl<'a> Page<'a> {
                         continue;
                     }
                     0 => {
-                        let length = 4 + usize::try_from(word()?).ok()?;
+                        let length = counted()?;
                         (length, Some(rest.get(8..length)?))
                     }
                     words => {

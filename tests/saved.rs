@@ -44,6 +44,8 @@ tests! {
         what_keeps_them;
     Root [DEBIAN, "chroot mount unshare"]:
         the_hook_of_apt;
+    Root [DEBIAN, "chroot mount rpm rpmbuild unshare"]:
+        the_hook_of_rpm;
     Root [SYSTEMD]:
         the_path_unit;
 }
@@ -321,6 +323,25 @@ fn examples() -> Vec<&'static str> {
     blocks.map(|block| block.split(".Ed").next().unwrap()).collect()
 }
 
+/// Runs a shell script in which `$root` is a Debian with rcap, and `$0` the directory.
+fn in_a_debian(dir: &Path, script: &str) -> Ran {
+    fs::copy(program("rcap").get_program(), dir.join("rcap")).unwrap();
+    let place = dir.join("place");
+    fs::create_dir(&place).unwrap();
+    // The Debian is shared by the tests: what they write is in a file system of their own.
+    let script = format!(
+        "set -e; mount --make-rprivate /; mount -t tmpfs tmpfs $2; mkdir $2/u $2/w $2/r
+        mount -t overlay -o lowerdir=$1,upperdir=$2/u,workdir=$2/w overlay $2/r; root=$2/r
+        mount -t proc proc $root/proc; mkdir $root/etc/rcap; cp $0/rcap $root/usr/bin
+        {script}"
+    );
+    let mut unshare = Command::new("unshare");
+    unshare.args(["-m", "--propagation", "private", "sh", "-c", &script]);
+    let ran = ran(unshare.arg(dir).arg(debian()).arg(&place).stdin(Stdio::null()));
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    ran
+}
+
 /// An upgrade by apt replaces the file, and the hook of the man page puts its capabilities back.
 fn the_hook_of_apt() {
     let hook = examples().into_iter().find(|text| text.contains("DPkg::Post-Invoke")).unwrap();
@@ -344,12 +365,7 @@ fn the_hook_of_apt() {
     };
     ["1", "2"].into_iter().for_each(package);
     fs::write(dir.path().join("90rcap"), hook).unwrap();
-    fs::copy(program("rcap").get_program(), dir.path().join("rcap")).unwrap();
-    // The Debian is shared by the tests: what they write is in a file system of their own.
-    let script = "set -e; mount --make-rprivate /; mount -t tmpfs tmpfs $2; mkdir $2/u $2/w $2/r
-        mount -t overlay -o lowerdir=$1,upperdir=$2/u,workdir=$2/w overlay $2/r; root=$2/r
-        mkdir -p $root/new $root/etc/rcap; mount --bind -o ro $0 $root/new
-        mount -t proc proc $root/proc; cp $0/rcap $root/usr/bin
+    let script = "mkdir $root/new; mount --bind -o ro $0 $root/new
         chroot $root /bin/sh -ec 'PATH=/usr/sbin:/usr/bin:/sbin:/bin
             apt-get install -qy /new/1.deb; rcap setcap cap_net_raw=ep /usr/bin/rcap-server
             rcap save /usr/bin/rcap-server > /etc/rcap/caps.txt
@@ -358,15 +374,49 @@ fn the_hook_of_apt() {
             rcap getcap /usr/bin/rcap-server; rcap setcap -r /usr/bin/rcap-server
             rm /etc/apt/apt.conf.d/90rcap; apt-get install -qy --reinstall /new/2.deb
             rcap getcap -v /usr/bin/rcap-server'";
-    let place = dir.path().join("place");
-    fs::create_dir(&place).unwrap();
-    let mut unshare = Command::new("unshare");
-    unshare.args(["-m", "--propagation", "private", "sh", "-c", script]);
-    let ran = ran(unshare.arg(dir.path()).arg(debian()).arg(&place).stdin(Stdio::null()));
-    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let ran = in_a_debian(dir.path(), script);
     assert!(ran.out.contains("changed: 1, unchanged: 0"), "{ran:?}");
     assert!(ran.out.contains("\n2\n/usr/bin/rcap-server cap_net_raw=ep\n"), "{ran:?}");
     // Without the hook, the capabilities are gone.
+    assert!(ran.out.ends_with("\n/usr/bin/rcap-server\n"), "{ran:?}");
+}
+
+/// An upgrade by rpm replaces the file, and the file trigger of the man page puts its capabilities
+/// back.
+fn the_hook_of_rpm() {
+    let hook = examples().into_iter().find(|text| text.contains("%transfiletriggerin")).unwrap();
+    let dir = directory();
+    let package = |name: &str, version: &str, rest: &str| {
+        let text = format!(
+            "Name: {name}\nVersion: {version}\nRelease: 1\nSummary: a package\nLicense: none\n\
+             BuildArch: noarch\n%description\na package\n{rest}"
+        );
+        let path = dir.path().join(format!("{name}-{version}.spec"));
+        fs::write(&path, text).unwrap();
+        let top = format!("--define=_topdir {}", dir.path().join("rpmbuild").display());
+        // Scripts that compress and strip are not needed.
+        let plain = "--define=__os_install_post %{nil}";
+        let mut build = Command::new("rpmbuild");
+        let built = ran(build.args(["-bb", "--quiet", &top, plain]).arg(path).stdin(Stdio::null()));
+        assert_eq!(built.status, Some(0), "{built:?}");
+    };
+    let files = "%install\nmkdir -p %{buildroot}/usr/bin\n\
+                 echo %{version} > %{buildroot}/usr/bin/rcap-server\n%files\n/usr/bin/rcap-server\n";
+    ["1", "2"].into_iter().for_each(|version| package("rcap-server", version, files));
+    package("rcap-hook", "1", &format!("{hook}%files\n"));
+    let script = "cd $0/rpmbuild/RPMS/noarch; rpm() { command rpm --root $root --nodeps \"$@\"; }
+        inside() { chroot $root /usr/bin/env PATH=/usr/bin:/bin rcap \"$@\"; }
+        rpm -i rcap-server-1-1.noarch.rpm; inside setcap cap_net_raw=ep /usr/bin/rcap-server
+        inside save /usr/bin/rcap-server > $root/etc/rcap/caps.txt
+        rpm -i rcap-hook-1-1.noarch.rpm
+        rpm -U rcap-server-2-1.noarch.rpm; cat $root/usr/bin/rcap-server
+        inside getcap /usr/bin/rcap-server; inside setcap -r /usr/bin/rcap-server
+        rpm -e rcap-hook; rpm -U --replacepkgs rcap-server-2-1.noarch.rpm
+        inside getcap -v /usr/bin/rcap-server";
+    let ran = in_a_debian(dir.path(), script);
+    assert!(ran.out.contains("changed: 1, unchanged: 0"), "{ran:?}");
+    assert!(ran.out.contains("2\n/usr/bin/rcap-server cap_net_raw=ep\n"), "{ran:?}");
+    // Without the trigger, the capabilities are gone.
     assert!(ran.out.ends_with("\n/usr/bin/rcap-server\n"), "{ran:?}");
 }
 

@@ -1,4 +1,4 @@
-//! What is said while programs are measured.
+//! The progress of measurements, as it is shown.
 
 use std::{
     cell::Cell,

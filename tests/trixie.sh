@@ -2,10 +2,12 @@
 # Runs tests beside the engines of Debian 13: Docker 26.1, Compose 2.26, Podman 5.4, runc 1.1.15,
 # crun 1.21 and systemd 257.
 #
-#     tests/trixie.sh [TEST [FILTER...]]
+#     tests/trixie.sh
+#     tests/trixie.sh [--recording] TEST [FILTER...]
 #     tests/trixie.sh -- COMMAND [ARG...]
 #
-# TEST is the name of a file in tests/ [default: each one of `tests` below]. RCAP_TRIXIE is the
+# TEST is the name of a file in tests/ [default: each one of `tests` below, and two tests that
+# record]. With --recording, the tests run in the PID namespace of the machine. RCAP_TRIXIE is the
 # root directory of a Debian 13 that has the packages below; without it, debootstrap creates one in
 # Cargo's target directory. The directory is only read: the tests, or the command, run in an overlay
 # of it, in a tmpfs, in namespaces that end with them. They have no network. This script needs root.
@@ -17,7 +19,7 @@ skip=(--skip names_for_compose --skip units_of_debian)
 # These record, which is not possible in a PID namespace.
 skip+=(--skip three_services_of_one_file --skip the_same_container_as_compose_starts
     --skip an_override_file_that_cannot_work --skip one_container_of_a_service
-    --skip nothing_is_left_of_a_project)
+    --skip a_sysctl_for_the_user_of_a_service --skip nothing_is_left_of_a_project)
 
 packages="docker.io docker-cli docker-compose podman runc crun conmon netavark systemd busybox-static"
 packages="$packages util-linux libcap2-bin mount tar"
@@ -87,9 +89,15 @@ if [ ! -d "$root" ]; then
     mv "$root.new" "$root"
 fi
 in_trixie() {
-    unshare -m -p -f --kill-child -u -i -C -n --propagation private \
+    unshare -m -f --kill-child "${namespaces[@]}" -u -i -n --propagation private \
         "$0" --in-namespaces "$target" "$root" "$at" "$@"
 }
+namespaces=(-p -C)
+is_all=$([ $# -gt 0 ] || echo yes)
+if [ "${1-}" = --recording ]; then
+    shift
+    namespaces=() skip=()
+fi
 at=$(mktemp -d)
 trap 'rmdir "$at"' EXIT
 if [ "${1-}" = -- ]; then
@@ -111,4 +119,8 @@ while read -r file <&3; do
     in_trixie "$file" "${skip[@]}" "$@" </dev/null || status=$?
     say "$(basename "$file"): $SECONDS seconds"
 done 3<"$target/trixie.tests"
+if [ -n "$is_all" ]; then
+    "$0" --recording measured a_pod_of_podman || status=$?
+    "$0" --recording compose three_services_of_one_file || status=$?
+fi
 exit "$status"

@@ -271,12 +271,11 @@ fn check(words: &[u64; CHECK]) -> Event {
     Event { time, tid: low(thread), kind: EventKind::Check(check) }
 }
 
-/// The user-space stack of a check, unless it is that of a kernel thread or a 32-bit program.
+/// The user-space stack of a check, unless it is that of a kernel thread.
 fn user_stack(words: &[u64; USER_STACK]) -> Option<Event> {
     let (&[time, thread, cap], rest) = words.split_first_chunk()?;
     let (registers, memory) = rest.split_at_checked(ALL_REGISTERS)?;
     let register = |at: usize| registers.get(at).copied().unwrap_or_default();
-    let is_64_bit = CODE_SEGMENT.is_none_or(|at| register(at) & 0xffff == USER_CS);
     let stack = UserStack {
         number: low(cap),
         process: high(thread),
@@ -285,10 +284,11 @@ fn user_stack(words: &[u64; USER_STACK]) -> Option<Event> {
         frame: register(FRAME_POINTER),
         link: LINK.map(register),
         memory: memory.to_vec(),
+        is_compat: CODE_SEGMENT.is_some_and(|at| register(at) & 0xffff != USER_CS),
         stack: None,
     };
     let kind = EventKind::UserStack(Box::new(stack));
-    (is_64_bit && register(INSTRUCTION) != 0).then_some(Event { time, tid: low(thread), kind })
+    (register(INSTRUCTION) != 0).then_some(Event { time, tid: low(thread), kind })
 }
 
 /// The lower half of a word, as an int.

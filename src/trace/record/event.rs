@@ -129,6 +129,8 @@ pub(crate) struct UserStack {
     pub(crate) link: Option<u64>,
     /// The memory from the stack pointer on, as words.
     pub(crate) memory: Vec<u64>,
+    /// Whether the program is a 32-bit one, whose stack is not looked at.
+    pub(crate) is_compat: bool,
     /// The frames, once they were looked for.
     pub(crate) stack: Option<Arc<Stack>>,
 }

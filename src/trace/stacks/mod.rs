@@ -50,6 +50,8 @@ pub(super) struct Resolver {
     known: HashMap<(u32, Vec<u64>), Arc<Stack>>,
     /// Whether changes of mappings were lost.
     is_incomplete: bool,
+    /// Whether a 32-bit program has made a check.
+    has_compat: bool,
 }
 
 impl fmt::Debug for Resolver {
@@ -78,6 +80,10 @@ impl Resolver {
         events.retain_mut(|Event { tid, kind, .. }| match kind {
             EventKind::Memory(change) => {
                 self.change(*tid, change);
+                false
+            }
+            EventKind::UserStack(user) if user.is_compat => {
+                self.has_compat = true;
                 false
             }
             EventKind::UserStack(user) => {
@@ -201,7 +207,8 @@ impl Resolver {
              tables for unwinding and without frame pointers"
                 .to_owned()
         });
-        nameless.into_iter().chain(lost).chain(cut).collect()
+        let compat = self.has_compat.then(|| "the user-space stacks of 32-bit programs".to_owned());
+        nameless.into_iter().chain(lost).chain(cut).chain(compat).collect()
     }
 }
 
@@ -248,4 +255,21 @@ fn registers(user: &UserStack, unwinder: &Unwinder) -> UnwindRegsAarch64 {
         framehop::aarch64::PtrAuthMask::from_max_known_address(unwinder.max_known_code_address());
     let link = user.link.unwrap_or_default();
     UnwindRegsAarch64::new_with_ptr_auth_mask(mask, link, user.pointer, user.frame)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stacks_of_32_bit_programs() {
+        let user = UserStack { is_compat: true, ..UserStack::default() };
+        let kind = EventKind::UserStack(Box::new(user));
+        let mut events = vec![Event { time: 1, tid: 1, kind }];
+        let mut resolver = Resolver::default();
+        resolver.resolve(&mut events);
+        assert_eq!(events, []);
+        let unseen = resolver.name(&mut Analysis::default());
+        assert_eq!(unseen, ["the user-space stacks of 32-bit programs"]);
+    }
 }

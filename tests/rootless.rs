@@ -34,6 +34,8 @@ tests! {
         a_python_server,
         nginx,
         the_page;
+    Tracing ["busybox conmon crun mount podman runc tar unshare"]:
+        an_image_of_podman;
 }
 
 /// A server that reads a key of another user, and then becomes www-data.
@@ -137,6 +139,52 @@ fn only_of_containers() {
     assert!(of_program.err.contains("--rootless requires a container"), "{of_program:?}");
     let kept = refused(&["--rootless", "--keep", "chown", "--", "docker", "run", "x"]);
     assert!(kept.err.contains("--keep cannot be used with --rootless"), "{kept:?}");
+}
+
+/// An image is built with Podman, and its printed lines are run. Without an overlay, the files of an
+/// image are not known.
+fn an_image_of_podman() {
+    let dir = directory();
+    let root = root_file_system(dir.path());
+    fs::write(root.join("key"), "secret\n").unwrap();
+    fs::set_permissions(root.join("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let configuration = "[containers]\ndefault_ulimits = [\"nofile=1024:1024\", \
+                         \"nproc=1024:1024\"]\npids_limit = 0\n";
+    fs::write(dir.path().join("conf"), configuration).unwrap();
+    // Each script has mounts and a network of its own.
+    let inside = |script: &str, arg: &str| {
+        let mut command = Command::new("unshare");
+        command.env("CONTAINERS_CONF", dir.path().join("conf"));
+        command.env("RCAP", program("rcap").get_program()).arg("-mn");
+        ran(command.args(["sh", "-ec", script]).arg(dir.path()).arg(arg).stdin(Stdio::null()))
+    };
+    let script = "mount --make-rprivate /
+        runtime=runc; if [ -e /sys/fs/cgroup/cgroup.controllers ]; then runtime=crun; fi
+        set -- podman --root $0/$1 --runroot $0/run --storage-driver $1 \
+            --cgroup-manager cgroupfs --runtime $runtime
+        tar -C $0/rootfs -c . | \"$@\" import - rcap-test:1 >/dev/null 2>&1
+        $RCAP minimize --rootless --json -- \"$@\" run --network none --rm rcap-test:1 \
+            sh -c 'cat /key /proc/self/status && touch /tmp/f'";
+    let found = inside(script, "overlay");
+    assert_eq!((found.status, found.err.contains("does not tell")), (Some(0), false), "{found:?}");
+    let answer: Value = serde_json::from_str(&found.out).unwrap();
+    let changes = answer["changes"].as_array().unwrap().iter();
+    let changes: Vec<&str> = changes.map(|change| change["words"].as_str().unwrap()).collect();
+    assert_eq!(changes, ["a tmpfs of the user on /tmp", "the user owns /key"], "{answer}");
+    let commands = answer["commands"].as_array().unwrap().iter();
+    let commands: Vec<&str> = commands.map(|command| command.as_str().unwrap()).collect();
+    let printed = inside(&commands.join("\n"), "");
+    assert_eq!(printed.status, Some(0), "{commands:?}: {printed:?}");
+    let uid = answer["user"]["uid"].as_u64().unwrap();
+    let uid = format!("\nUid:\t{uid}\t");
+    for line in [&uid, "secret\n", "\nCapBnd:\t0000000000000000\n", "\nNoNewPrivs:\t1\n"] {
+        assert!(printed.out.contains(line), "{line:?}: {printed:?}");
+    }
+    let left = inside(&commands.last().unwrap().replace(" run ", " ps --all --quiet #"), "");
+    assert_eq!((left.status, &*left.out), (Some(0), ""), "{left:?}");
+    let unknown = inside(script, "vfs");
+    let words = "the engine does not tell where the files of the image are";
+    assert!(unknown.err.contains(words), "{unknown:?}");
 }
 
 /// The key belongs to the user, and the port is free for all.

@@ -402,7 +402,9 @@ fn the_hook_of_rpm() {
     };
     let files = "%install\nmkdir -p %{buildroot}/usr/bin\n\
                  echo %{version} > %{buildroot}/usr/bin/rcap-server\n%files\n/usr/bin/rcap-server\n";
-    ["1", "2"].into_iter().for_each(|version| package("rcap-server", version, files));
+    for version in ["1", "2"] {
+        package("rcap-server", version, files);
+    }
     package("rcap-hook", "1", &format!("{hook}%files\n"));
     let script = "cd $0/rpmbuild/RPMS/noarch; rpm() { command rpm --root $root --nodeps \"$@\"; }
         inside() { chroot $root /usr/bin/env PATH=/usr/bin:/bin rcap \"$@\"; }

@@ -171,6 +171,11 @@ fn the_command_line_of_another_user() {
     }
     let volumes = [("vol".to_owned(), "copy".to_owned())].into();
     let run = invocation("docker run --rm -u 0 -p 80:80 web a");
+    let account = Account { name: None, uid: 33, gid: 34 };
+    let tmpfs = Change::Tmpfs { path: "/run".to_owned() };
+    let of_podman = Edits::new(&account, "33", &[&tmpfs], &[], true, |_, _| String::new());
+    let line = invocation("podman run web").with_edits(&of_podman);
+    assert!(line.contains(" --tmpfs '/run:U,mode=0755' web"), "{line}");
     let words = run.create(Some(CapSet::empty()), "l", &volumes, false, Some(&edits(None)));
     let want = want.replace('\'', "").replace("vol:", "copy:").replace(" new ", " web ");
     assert_eq!(words.join(" "), format!("create --label=l --publish=80:80 {want}"));

@@ -41,8 +41,10 @@ impl Edits {
             match change {
                 Change::Tmpfs { path } => {
                     let Account { uid, gid, .. } = account;
-                    let options = format!("uid={uid},gid={gid},mode=0755");
-                    edits.tmpfs.insert(path.clone(), options);
+                    // Podman only knows the user of the container.
+                    let owner =
+                        if is_podman { "U".to_owned() } else { format!("uid={uid},gid={gid}") };
+                    edits.tmpfs.insert(path.clone(), format!("{owner},mode=0755"));
                 }
                 Change::Sysctl { name, value } => {
                     edits.sysctls.insert((*name).to_owned(), (*value).to_owned());

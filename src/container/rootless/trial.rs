@@ -161,6 +161,12 @@ impl Rootless {
         }))
     }
 
+    /// Returns whether the engine tells where the files of the image are. Otherwise a search does not
+    /// know them, and gives the user new directories only.
+    pub fn sees_files(&self) -> bool {
+        self.files.is_some()
+    }
+
     /// Returns the user.
     pub fn account(&self) -> &Account {
         &self.account

@@ -45,6 +45,11 @@ pub(super) fn run(
     warn_of_shared("rcap minimize", &container, io)?;
     let rootless = Rootless::new(container, judging.expect.into(), judging.timeout);
     let Some(mut rootless) = rootless.map_err(failed)? else { return Ok(Exit::INTERRUPTED) };
+    if !rootless.sees_files() {
+        let words = "the engine does not tell where the files of the image are: their owners are \
+                     not known, and stay as they are";
+        io.complain_in_words("rcap minimize", words)?;
+    }
     let answer = rootless.search(&mut |_, tried| progress.add(tried.time, &in_words(tried)));
     let Some(answer) = answer.map_err(failed)? else { return Ok(Exit::INTERRUPTED) };
     if request.json {

@@ -7,6 +7,7 @@ use std::{
     os::{fd::AsFd, unix::process::CommandExt},
     path::{Path, PathBuf},
     process::{Child, Command},
+    thread,
     time::Duration,
 };
 
@@ -124,6 +125,10 @@ impl ProcessRecorder {
     /// with [`Backend::Bpf`], which a `CgroupRecorder` supports.
     pub(crate) fn new(backend: Backend, options: &Options) -> Result<ProcessRecorder> {
         require_initial_pid_namespace()?;
+        // Tracefs mostly waits for the kernel meanwhile.
+        let stacks = options.records_stacks();
+        let load = || thread::Builder::new().spawn(move || CallRecorder::new(stacks)).ok();
+        let loading = if options.outcomes { load() } else { None };
         let tracefs = Tracefs::open()?;
         let instance = tracefs.instance(options.kilobytes)?;
         let probes = match backend {
@@ -138,8 +143,7 @@ impl ProcessRecorder {
         let answer = probes.as_ref().map(Probes::answer);
         let formats = Formats::of(&tracefs, &check, answer.as_deref())?;
         // Without BPF, the end of every system call is recorded.
-        let stacks = options.records_stacks();
-        let calls = if options.outcomes { CallRecorder::new(stacks).ok() } else { None };
+        let calls = loading.and_then(|loading| loading.join().ok()?.ok());
         let outcomes = options.outcomes && calls.is_none();
         let settings = enable(&instance, &check, answer, outcomes)?;
         let readers = instance.readers()?.into_iter().map(|reader| (reader, Vec::new())).collect();

@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Tests rcap on Debian's kernels, in an emulated machine. (tests/vm.sh)
 #
-#     tests/kernels.sh probes          compare tracing with probes with known results, on Linux 6.1
-#                                      and 6.12, which lack the tracepoint
+#     tests/kernels.sh probes          compare tracing with probes and denials by security modules
+#                                      with known results, and run some cases of tests/exec.rs, on
+#                                      Linux 6.1 and 6.12, which lack the tracepoint
 #     tests/kernels.sh tests [SUITE]   run the tests that trace, on the newest kernel or that of SUITE
 #
 # The first command leaves the kernels' events in target/vm/SUITE.events, for tests/data.
@@ -70,6 +71,7 @@ probes() {
     kill -9 $!
     trace true >/dev/null
     case_ left "$(cat t/kprobe_events; ls t/instances)"
+    case_ exec "$(RCAP_REQUIRE=1 RCAP_EXEC_CASES=50 "$TARGET/debug/deps/exec-"* | grep -o 'ok. 5 passed; 0 failed')"
     # The test that prints events is one of the library.
     events() {
         for file in "$TARGET/debug/deps/rcap-"*; do
@@ -137,7 +139,8 @@ case child: candidates:cap_chown
 case minimum: minimum:cap_chown,cap_net_raw
 case nothing: minimum:
 case attached: candidates:cap_chown
-case left: "
+case left: 
+case exec: ok. 5 passed; 0 failed"
 
 compare_probes() {
     local suite=$1 answers

@@ -246,8 +246,12 @@ fn the_same_container_as_compose_starts() {
         environment.sort_by_key(Value::to_string);
         one["Config"]["Healthcheck"]["Interval"].take();
         // The names of volumes and of links have the project's.
-        for list in ["Binds", "Links", "Mounts"] {
-            one["HostConfig"][list].take();
+        one["HostConfig"]["Links"].take();
+        for list in ["Binds", "Mounts"] {
+            let text = one["HostConfig"][list].to_string();
+            let (start, end) = (text.find("rcap-"), text.find("shop_data"));
+            let of_project = start.zip(end).map(|(start, end)| start..end).unwrap_or_default();
+            one["HostConfig"][list] = text.replace(&text[of_project], "").into();
         }
         (one["Config"].clone(), one["HostConfig"].clone())
     });

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Tests rcap on Debian's kernels, in an emulated machine. (tests/vm.sh)
 #
-#     tests/kernels.sh probes          compare tracing with probes and denials by security modules
-#                                      with known results, and run some cases of tests/exec.rs, on
-#                                      Linux 6.1 and 6.12, which lack the tracepoint
+#     tests/kernels.sh probes          compare tracing with probes with known results, and run some
+#                                      cases of tests/exec.rs, on Linux 6.1 and 6.12, which lack the
+#                                      tracepoint; and denials by SELinux, on 6.12
 #     tests/kernels.sh tests [SUITE]   run the tests that trace, on the newest kernel or that of SUITE
 #
 # The first command leaves the kernels' events in target/vm/SUITE.events, for tests/data.

@@ -494,7 +494,7 @@ fn interrupted_in_each_run() {
 fn a_first_run_that_does_not_end() {
     let begin = |args: &[&str]| {
         let mut command = program("rcap");
-        command.arg("minimize").args(args).args(["--", "sleep", "1000"]).env_remove(LIBRARIES);
+        command.arg("minimize").args(args).args(["--", "sleep", "30"]).env_remove(LIBRARIES);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     };
     let limited = begin(&["--timeout", "12s"]);

@@ -184,7 +184,7 @@ fn an_image_of_podman() {
     assert_eq!((left.status, &*left.out), (Some(0), ""), "{left:?}");
     let unknown = inside(script, "vfs");
     let words = "the engine does not tell where the files of the image are";
-    assert!(unknown.err.contains(words), "{unknown:?}");
+    assert_eq!((unknown.status, unknown.err.contains(words)), (Some(0), true), "{unknown:?}");
 }
 
 /// The key belongs to the user, and the port is free for all.

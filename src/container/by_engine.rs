@@ -195,6 +195,13 @@ impl ByEngine {
         self.has_health_check.then(|| ("the HEALTHCHECK".to_owned(), line))
     }
 
+    /// Returns whether every run has a limit of time.
+    pub(super) fn is_limited(&self) -> bool {
+        let Setup { check, check_in, .. } = &self.setup;
+        let is_checked = check.is_some() || check_in.is_some() || self.has_health_check;
+        is_checked || self.recipe.may_be_server()
+    }
+
     /// Copies the named volumes.
     fn copies(&self) -> Result<Copies<'_>, Failed> {
         let mut copies = Copies { engine: &self.engine, names: BTreeMap::new() };
@@ -400,8 +407,7 @@ impl ByEngine {
         let (mut tracer, mut child) = self.recorded.start(client, &self.options)?;
         let named = self.check(id);
         let mut check = named.as_ref().map(|(_, line)| HealthCheck::new(line));
-        let is_limited = check.is_some() || self.recipe.may_be_server();
-        let limit = attempt.limit.or(is_limited.then_some(Duration::from_secs(120)));
+        let limit = attempt.limit.or(self.is_limited().then_some(Duration::from_secs(120)));
         let watch = Watch::new(check.as_mut(), self.setup.settle, limit);
         let is_inside = self.setup.check.is_none();
         let over = wait(&mut child, tracer.as_mut(), watch, is_inside, cancelled)?;

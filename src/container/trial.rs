@@ -157,6 +157,15 @@ impl Container {
         }
     }
 
+    /// Returns whether every run has a limit of time: something shows that the container works, or it
+    /// is one that Compose starts in the background.
+    pub fn is_limited(&self) -> bool {
+        match &self.way {
+            Way::Engine(trial) => trial.is_limited(),
+            Way::Runtime(_) => false,
+        }
+    }
+
     /// Returns whether the checks of the kernel are recorded. Otherwise the search starts from all
     /// capabilities.
     pub fn is_recorded(&self) -> bool {

@@ -67,11 +67,12 @@ pub(crate) fn run(request: &HardenRequest, io: &mut Io<'_>) -> Result<Exit, Fail
     let now = Protections::of(session.before()).map_err(failed)?;
     let facts = session.before().clone();
     let before = exposed(&facts, io)?;
-    let Some((found, caps, mut session)) = capabilities(request, session)? else {
+    let progress = Progress::new(request.json);
+    let Some((found, caps, mut session)) = capabilities(request, session, &progress)? else {
         return Ok(Exit::INTERRUPTED);
     };
     let limit = request.timeout.unwrap_or_else(|| limit(request, &found));
-    let hardened = match search(request, &now, &caps, &mut session, limit) {
+    let hardened = match search(request, &now, &caps, &mut session, limit, &progress) {
         Ok(hardened) => hardened,
         Err(Ended::Failed(err)) => return Err(failed(err)),
         Err(Ended::Interrupted) => return Ok(Exit::INTERRUPTED),
@@ -112,6 +113,7 @@ pub(crate) fn run(request: &HardenRequest, io: &mut Io<'_>) -> Result<Exit, Fail
 fn capabilities(
     request: &HardenRequest,
     session: Session,
+    progress: &Progress,
 ) -> Result<Option<(Found, Vec<String>, Session)>, Failure> {
     let failed = |err| failed(&request.unit, err);
     let is_recorded = session.is_recorded();
@@ -120,7 +122,6 @@ fn capabilities(
     if !is_recorded {
         plan.unseen = service.most();
     }
-    let progress = Progress::new(request.json);
     let mut minimizer = Minimizer::new(plan, &mut service);
     let ended = minimizer.search(&mut |run| progress.show(run));
     let found = minimizer.found();
@@ -150,8 +151,8 @@ fn search(
     caps: &[String],
     session: &mut Session,
     limit: Duration,
+    progress: &Progress,
 ) -> Result<Hardened, Ended> {
-    let progress = Progress::new(request.json);
     harden(now, |lines| {
         let settings = [caps, lines].concat();
         let begun = Instant::now();

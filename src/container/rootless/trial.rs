@@ -161,8 +161,8 @@ impl Rootless {
         }))
     }
 
-    /// Returns whether the engine tells where the files of the image are. Otherwise a search does not
-    /// know them, and gives the user new directories only.
+    /// Returns whether the engine tells where the files of the image are. Otherwise a search
+    /// does not know them, and its changes may create files that exist.
     pub fn sees_files(&self) -> bool {
         self.files.is_some()
     }

@@ -32,9 +32,9 @@ pub(crate) use writes::RefusedWrites;
 use layout::Layout;
 use mappings::MappingRecorder;
 use program::{
-    ALL_REGISTERS, APPARMOR, ARGUMENTS, CHECK, CODE_SEGMENT, END, ENTERED, FRAME_POINTER,
-    INSTRUCTION, KNOWN, LANDLOCKED, LINK, Maps, NUMBER, OBJECT, RAW, SEGMENT, SELINUX,
-    STACK_POINTER, TEXT, USER_STACK,
+    ALL_REGISTERS, APPARMOR, ARGUMENTS, CHECK, CODE, END, ENTERED, FRAME_POINTER, INSTRUCTION,
+    KNOWN, LANDLOCKED, LINK, Maps, NUMBER, OBJECT, RAW, SEGMENT, SELINUX, STACK_POINTER, TEXT,
+    USER_STACK,
 };
 
 /// The recorder of calls.
@@ -276,6 +276,7 @@ fn user_stack(words: &[u64; USER_STACK]) -> Option<Event> {
     let (&[time, thread, cap], rest) = words.split_first_chunk()?;
     let (registers, memory) = rest.split_at_checked(ALL_REGISTERS)?;
     let register = |at: usize| registers.get(at).copied().unwrap_or_default();
+    let (at, bits, native) = CODE;
     let stack = UserStack {
         number: low(cap),
         process: high(thread),
@@ -284,7 +285,7 @@ fn user_stack(words: &[u64; USER_STACK]) -> Option<Event> {
         frame: register(FRAME_POINTER),
         link: LINK.map(register),
         memory: memory.to_vec(),
-        is_compat: CODE_SEGMENT.is_some_and(|at| register(at) & 0xffff != USER_CS),
+        is_compat: register(at) & bits != native,
         stack: None,
     };
     let kind = EventKind::UserStack(Box::new(stack));

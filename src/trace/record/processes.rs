@@ -125,10 +125,24 @@ impl ProcessRecorder {
     /// with [`Backend::Bpf`], which a `CgroupRecorder` supports.
     pub(crate) fn new(backend: Backend, options: &Options) -> Result<ProcessRecorder> {
         require_initial_pid_namespace()?;
-        // Tracefs mostly waits for the kernel meanwhile.
         let stacks = options.records_stacks();
-        let load = || thread::Builder::new().spawn(move || CallRecorder::new(stacks)).ok();
-        let loading = if options.outcomes { load() } else { None };
+        let load = || CallRecorder::new(stacks).ok();
+        if !options.outcomes {
+            return ProcessRecorder::set_up(backend, options, || None);
+        }
+        // Tracefs mostly waits for the kernel meanwhile.
+        thread::scope(|scope| match thread::Builder::new().spawn_scoped(scope, load) {
+            Ok(loading) => ProcessRecorder::set_up(backend, options, || loading.join().ok()?),
+            Err(_) => ProcessRecorder::set_up(backend, options, load),
+        })
+    }
+
+    /// `calls` returns the recorder of calls, if there is one.
+    fn set_up(
+        backend: Backend,
+        options: &Options,
+        calls: impl FnOnce() -> Option<CallRecorder>,
+    ) -> Result<ProcessRecorder> {
         let tracefs = Tracefs::open()?;
         let instance = tracefs.instance(options.kilobytes)?;
         let probes = match backend {
@@ -143,7 +157,7 @@ impl ProcessRecorder {
         let answer = probes.as_ref().map(Probes::answer);
         let formats = Formats::of(&tracefs, &check, answer.as_deref())?;
         // Without BPF, the end of every system call is recorded.
-        let calls = loading.and_then(|loading| loading.join().ok()?.ok());
+        let calls = calls();
         let outcomes = options.outcomes && calls.is_none();
         let settings = enable(&instance, &check, answer, outcomes)?;
         let readers = instance.readers()?.into_iter().map(|reader| (reader, Vec::new())).collect();

@@ -243,6 +243,9 @@ fn search(
     let options = request.recording.options(true);
     let container = Container::new(recipe.clone(), most, setup, options, interruption);
     let container = container.map_err(|err| delegated::container_failed(name, err))?;
+    if container.is_limited() {
+        progress.set_limited();
+    }
     warn_of_shared("rcap minimize", &container, io)?;
     let most = container.most();
     let way = container.way_of_user();

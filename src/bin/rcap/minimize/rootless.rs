@@ -42,12 +42,17 @@ pub(super) fn run(
     let options = request.recording.options(true);
     let container = Container::as_given(recipe.clone(), judging.container(), options, interruption);
     let container = container.map_err(failed)?;
+    if container.is_limited() {
+        progress.set_limited();
+    }
     warn_of_shared("rcap minimize", &container, io)?;
     let rootless = Rootless::new(container, judging.expect.into(), judging.timeout);
     let Some(mut rootless) = rootless.map_err(failed)? else { return Ok(Exit::INTERRUPTED) };
+    // It has run as it is.
+    progress.set_limited();
     if !rootless.sees_files() {
-        let words = "the engine does not tell where the files of the image are: their owners are \
-                     not known, and stay as they are";
+        let words = "the engine does not tell where the files of the image are: a change may \
+                     create a file that exists";
         io.complain_in_words("rcap minimize", words)?;
     }
     let answer = rootless.search(&mut |_, tried| progress.add(tried.time, &in_words(tried)));

@@ -32,6 +32,9 @@ pub(super) fn subject(
     let (recipe, setup) = (measured.recipe.clone(), request.measure.judging.container());
     let trial = Container::as_given(recipe, setup, options, interruption);
     let trial = trial.map_err(|err| container_failed(&measured.name, err))?;
+    if trial.is_limited() {
+        progress.set_limited();
+    }
     warn_of_shared("rcap verify", &trial, io)?;
     let given = trial.most();
     let mut unseen = rcap::CapSet::empty();

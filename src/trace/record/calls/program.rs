@@ -61,8 +61,9 @@ mod arch {
     pub(in super::super) const FRAME_POINTER: usize = 4;
     pub(in super::super) const INSTRUCTION: usize = 16;
     pub(in super::super) const LINK: Option<usize> = None;
-    /// The segment of code, by which 32-bit programs are recognized.
-    pub(in super::super) const CODE_SEGMENT: Option<usize> = Some(17);
+    /// The register by which 32-bit programs are recognized, the bits in it, and those of a 64-bit
+    /// program: the segment of code. (arch/x86/include/asm/segment.h)
+    pub(in super::super) const CODE: (usize, u64, u64) = (17, 0xffff, 0x33);
 }
 
 #[cfg(target_arch = "aarch64")]
@@ -78,12 +79,13 @@ mod arch {
     pub(in super::super) const FRAME_POINTER: usize = 29;
     pub(in super::super) const INSTRUCTION: usize = 32;
     pub(in super::super) const LINK: Option<usize> = Some(30);
-    pub(in super::super) const CODE_SEGMENT: Option<usize> = None;
+    /// PSR_MODE32_BIT of pstate. (arch/arm64/include/uapi/asm/ptrace.h)
+    pub(in super::super) const CODE: (usize, u64, u64) = (33, 0x10, 0);
 }
 
 pub(super) use arch::{
-    ALL_REGISTERS, ARGUMENTS, CODE_SEGMENT, FRAME_POINTER, INSTRUCTION, LINK, NUMBER, REGISTERS,
-    SEGMENT, STACK_POINTER, WORDS,
+    ALL_REGISTERS, ARGUMENTS, CODE, FRAME_POINTER, INSTRUCTION, LINK, NUMBER, REGISTERS, SEGMENT,
+    STACK_POINTER, WORDS,
 };
 
 /// The system calls that change the root or current directory.
@@ -259,8 +261,8 @@ pub(super) fn denied_by_apparmor(maps: &Maps, result: i16) -> Vec<u64> {
 }
 
 /// At the tracepoint selinux_audited, which has `struct selinux_audit_data`, with the result at this
-/// offset: an error if something is denied. A denial without a record does not come this way.
-/// (security/selinux/avc.c)
+/// offset: an error if something is denied. A denial for which the audit system has no record does
+/// not come this way. (security/selinux/avc.c)
 pub(super) fn denied_by_selinux(maps: &Maps, result: i32) -> Vec<u64> {
     let mut code = Code::default();
     code.load(R3, R1, 0).add(R3, result).store_value(VALUE, 0).address(R1, VALUE).set(R2, 4);

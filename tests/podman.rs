@@ -53,15 +53,17 @@ fn write(dir: &Path, name: &str, text: &str) -> String {
 fn lines() {
     let dir = directory();
     let root = root_file_system(dir.path());
-    // With the unified hierarchy alone, and with storage of its own.
+    // With the unified hierarchy alone, and with storage of its own. Podman can lose the output of a
+    // container that ends at once, so it goes to a file.
     let script = "set -e; umount -l /sys/fs/cgroup; mount -t cgroup2 none /sys/fs/cgroup\n\
         dir=$0; podman() { command podman --root $dir/store --runroot $dir/run --storage-driver vfs \
         --cgroup-manager cgroupfs --runtime crun \"$@\"; }\n\
         tar -C $dir/rootfs -c . | podman import - rcap-test:1 >/dev/null 2>&1\n\
         tar -C $dir/rootfs -c . | podman import --change \"$LABEL\" - rcap-test:2 >/dev/null 2>&1\n\
-        while read -r options; do podman run --rm --network none --cgroups=disabled \
-        --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 $options cat /proc/self/status; \
-        echo ====; done";
+        mkdir -m 777 $dir/out; n=0\n\
+        while read -r options; do n=$((n + 1)); podman run --rm --network none --cgroups=disabled \
+        --ulimit nofile=1024:1024 --ulimit nproc=1024:1024 -v $dir/out:/out $options \
+        sh -c \"cat /proc/self/status >/out/$n\"; cat $dir/out/$n; echo ====; done";
     let mut lines: Vec<String> = [
         "",
         "--cap-add net_raw,sys_time",

@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     env,
     ffi::{CString, OsStr},
-    fs,
+    fs, io,
     os::unix::{
         ffi::{OsStrExt, OsStringExt},
         fs::MetadataExt,
@@ -238,19 +238,20 @@ impl Finder {
     /// The root directory of a thread, if it is known.
     fn root(&mut self, proc: &Path) -> Option<PathBuf> {
         let root = proc.join("root");
-        let own = || fs::metadata("/").map(|stat| (stat.dev(), stat.ino()));
-        let of_thread = fs::metadata(&root).map(|stat| (stat.dev(), stat.ino()));
-        let namespace = |proc: &Path| fs::read_link(proc.join("ns/mnt"));
-        match of_thread {
-            Ok(of_thread) => {
-                let is_own = own().is_ok_and(|own| own == of_thread)
-                    && namespace(proc).ok() == namespace(Path::new("/proc/self")).ok();
-                self.has_other_root |= !is_own;
-                Some(if is_own { PathBuf::from("/") } else { root })
-            }
-            // It has ended. In another root directory, the path is another file.
-            Err(_) => (!self.has_other_root).then(|| PathBuf::from("/")),
+        let facts = |root: &Path, proc: &Path| -> io::Result<_> {
+            let stat = fs::metadata(root)?;
+            Ok((stat.dev(), stat.ino(), fs::read_link(proc.join("ns/mnt"))?))
+        };
+        let of_thread = facts(&root, proc);
+        // It can end between the two.
+        if of_thread.is_err() && fs::metadata(&root).is_err() {
+            // In another root directory, the path is another file.
+            return (!self.has_other_root).then(|| PathBuf::from("/"));
         }
+        let own = facts(Path::new("/"), Path::new("/proc/self"));
+        let is_own = own.ok().zip(of_thread.ok()).is_some_and(|(own, other)| own == other);
+        self.has_other_root |= !is_own;
+        Some(if is_own { PathBuf::from("/") } else { root })
     }
 }
 
@@ -344,6 +345,20 @@ fn name(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn threads_that_end() {
+        let mut finder = Finder::new();
+        for _ in 0..300 {
+            let mut child = std::process::Command::new("true").spawn().unwrap();
+            let proc = PathBuf::from(format!("/proc/{}", child.id()));
+            let waits = std::thread::spawn(move || child.wait().unwrap());
+            while !waits.is_finished() {
+                assert_eq!(finder.root(&proc), Some("/".into()));
+            }
+        }
+        assert!(!finder.has_other_root);
+    }
 
     #[test]
     fn files_that_were_there() {

@@ -167,6 +167,8 @@ fn an_image_of_podman() {
             sh -c 'cat /key /proc/self/status && touch /tmp/f'";
     let found = inside(script, "overlay");
     assert_eq!((found.status, found.err.contains("does not tell")), (Some(0), false), "{found:?}");
+    // All runs but the first have a limit.
+    assert!(!found.err.contains("has not ended"), "{found:?}");
     let answer: Value = serde_json::from_str(&found.out).unwrap();
     let changes = answer["changes"].as_array().unwrap().iter();
     let changes: Vec<&str> = changes.map(|change| change["words"].as_str().unwrap()).collect();

@@ -121,7 +121,10 @@ while read -r file <&3; do
     say "$(basename "$file"): $SECONDS seconds"
 done 3<"$target/trixie.tests"
 if [ -n "$is_all" ] && [[ " ${RCAP_EXCEPT-} " != *" tracing "* ]]; then
-    "$0" --recording measured a_pod_of_podman || status=$?
-    "$0" --recording compose three_services_of_one_file || status=$?
+    for test in "measured a_pod_of_podman" "compose three_services_of_one_file"; do
+        # A test that does not exist passes.
+        # shellcheck disable=SC2086 # they are two words
+        "$0" --recording $test | tee /dev/stderr | grep '^test result: ok. 1 passed' >/dev/null || status=$?
+    done
 fi
 exit "$status"

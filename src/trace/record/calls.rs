@@ -220,7 +220,7 @@ fn run_at_denials_by_selinux(maps: &Maps) -> io::Result<OwnedFd> {
     let kernel = btf::of_kernel()?;
     let offsets =
         Types::new(&kernel).and_then(|types| types.offsets("selinux_audit_data", &["result"]));
-    let result = offsets.and_then(|offsets| i32::try_from(offsets[0]).ok());
+    let result = offsets.and_then(|offsets| i32::try_from(*offsets.first()?).ok());
     run(
         c"selinux_audited",
         &program::denied_by_selinux(maps, result.ok_or(io::ErrorKind::NotFound)?),

@@ -50,7 +50,7 @@ pub(super) struct Resolver {
     known: HashMap<(u32, Vec<u64>), Arc<Stack>>,
     /// Whether changes of mappings were lost.
     is_incomplete: bool,
-    /// Whether a 32-bit program has made a check.
+    /// Whether a 32-bit program has made a check in this recording.
     has_compat: bool,
 }
 
@@ -207,7 +207,8 @@ impl Resolver {
              tables for unwinding and without frame pointers"
                 .to_owned()
         });
-        let compat = self.has_compat.then(|| "the user-space stacks of 32-bit programs".to_owned());
+        let has_compat = std::mem::take(&mut self.has_compat);
+        let compat = has_compat.then(|| "the user-space stacks of 32-bit programs".to_owned());
         nameless.into_iter().chain(lost).chain(cut).chain(compat).collect()
     }
 }
@@ -271,5 +272,6 @@ mod tests {
         assert_eq!(events, []);
         let unseen = resolver.name(&mut Analysis::default());
         assert_eq!(unseen, ["the user-space stacks of 32-bit programs"]);
+        assert_eq!(resolver.name(&mut Analysis::default()), [""; 0]);
     }
 }

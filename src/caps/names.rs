@@ -169,7 +169,8 @@ mod tests {
             let got = CapSet::from_names(text, all).map_err(|err| err.name().to_owned());
             assert_eq!(got, want.map_err(str::to_owned), "{text}");
         }
-        let err = CapSet::from_names(&"x".repeat(1 << 24), all).unwrap_err();
+        let length = if cfg!(miri) { 1 << 10 } else { 1 << 24 };
+        let err = CapSet::from_names(&"x".repeat(length), all).unwrap_err();
         assert_eq!(err.to_string(), format!("unknown capability {:?}...", "x".repeat(40)));
     }
 

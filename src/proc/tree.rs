@@ -215,8 +215,9 @@ mod tests {
 
     #[test]
     fn a_chain_of_many() {
-        let pairs: Vec<_> = (1..30_000).map(|pid| (pid, pid - 1)).collect();
-        assert_eq!(tree(&pairs).walk(&[1]).last(), Some((29_998, 29_999)));
+        let last = if cfg!(miri) { 19 } else { 29_999 };
+        let pairs: Vec<_> = (1..=last).map(|pid| (pid, pid - 1)).collect();
+        assert_eq!(tree(&pairs).walk(&[1]).last(), Some((last as usize - 1, last)));
     }
 
     proptest! {

@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{BufRead, BufReader},
     os::unix::fs::symlink,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -32,7 +33,9 @@ tests! {
         processes_that_enter_a_container,
         nothing_is_left_behind;
     Tracing ["busybox conmon crun mount podman tar umount unshare"]: a_container_of_podman;
-    Tracing ["busybox conmon crun mount podman runc tar unshare"]: a_pod_of_podman;
+    Tracing ["busybox conmon crun mount podman runc tar unshare"]:
+        a_pod_of_podman,
+        a_container_of_several;
     Tracing [DOCKER, "setcap"]: a_file_capability_of_a_user;
 }
 
@@ -308,22 +311,39 @@ fn a_container_of_podman() {
     assert_eq!(lines.last(), Some(&"failed 125"), "{ran:?}");
 }
 
-/// A pod whose container ends, one that is a server, and two containers in one pod.
-const PODS: [(&str, &str); 3] = [
+/// A pod whose container ends, and one that is a server.
+const PODS: [(&str, &str); 2] = [
     ("job", "[/bin/sh, -c, 'touch /tmp/f; chown 5 /tmp/f']"),
     ("server", "[/bin/sh, -c, 'touch /tmp/f; chown 5 /tmp/f && touch /tmp/ready; sleep 1000']"),
-    ("two", "[/bin/cat]}, {name: d, image: 'localhost/rcap-test:1'"),
 ];
 
-/// `podman kube play`, compared with what it starts by hand.
-fn a_pod_of_podman() {
-    let dir = directory();
-    let root = root_file_system(dir.path());
+/// Runs a script in a directory with images for pods. `$@` is Podman with its own storage.
+fn with_podman(dir: &Path, script: &str) -> Ran {
+    let root = root_file_system(dir);
     // The first process of a pod ends on a signal that it handles.
     fs::write(root.join("end"), "trap 'exit 0' TERM\nsleep 1000 & wait\n").unwrap();
     let configuration = "[engine]\ninfra_image = \"localhost/rcap-pause:1\"\n[containers]\n\
         default_ulimits = [\"nofile=1024:1024\", \"nproc=1024:1024\"]\npids_limit = 0\n";
-    fs::write(dir.path().join("conf"), configuration).unwrap();
+    fs::write(dir.join("conf"), configuration).unwrap();
+    let start = "set -e; cd $0; mount --make-rprivate /\n\
+        runtime=runc; if [ -e /sys/fs/cgroup/cgroup.controllers ]; then runtime=crun; fi\n\
+        set -- podman --root $0/store --runroot $0/run --storage-driver vfs \
+            --cgroup-manager cgroupfs --runtime $runtime\n\
+        tar -C rootfs -c . | \"$@\" import - rcap-test:1 >/dev/null 2>&1\n\
+        tar -C rootfs -c . | \"$@\" import --change 'ENTRYPOINT [\"/bin/sh\",\"/end\"]' - \
+            rcap-pause:1 >/dev/null 2>&1\n";
+    let left =
+        "echo left: $(\"$@\" pod ls --quiet; \"$@\" ps --all --quiet; \"$@\" volume ls --quiet)\n";
+    let mut command = Command::new("unshare");
+    command.env("RCAP", program("rcap").get_program());
+    command.env("CONTAINERS_CONF", dir.join("conf"));
+    let script = [start, script, left].concat();
+    ran(command.args(["-m", "-n", "sh", "-c", &script]).arg(dir))
+}
+
+/// `podman kube play`, compared with what it starts by hand.
+fn a_pod_of_podman() {
+    let dir = directory();
     for (name, command) in PODS {
         let policy = if name == "job" { "Never" } else { "Always" };
         let text = format!(
@@ -333,28 +353,16 @@ fn a_pod_of_podman() {
         );
         fs::write(dir.path().join(format!("{name}.yaml")), text).unwrap();
     }
-    let script = "set -e; cd $0; mount --make-rprivate /\n\
-        runtime=runc; if [ -e /sys/fs/cgroup/cgroup.controllers ]; then runtime=crun; fi\n\
-        set -- podman --root $0/store --runroot $0/run --storage-driver vfs \
-            --cgroup-manager cgroupfs --runtime $runtime\n\
-        tar -C rootfs -c . | \"$@\" import - rcap-test:1 >/dev/null 2>&1\n\
-        tar -C rootfs -c . | \"$@\" import --change 'ENTRYPOINT [\"/bin/sh\",\"/end\"]' - \
-            rcap-pause:1 >/dev/null 2>&1\n\
+    let script = "\
         $RCAP minimize --json -- \"$@\" kube play job.yaml\n\
         $RCAP minimize --json --check-in 'cat /tmp/ready' -- \"$@\" play kube server.yaml\n\
-        for name in server two; do\n\
-            $RCAP minimize -- \"$@\" kube play $name.yaml 2>&1 >/dev/null | tail -n 1\n\
-        done\n\
+        $RCAP minimize -- \"$@\" kube play server.yaml 2>&1 >/dev/null | tail -n 1\n\
         for add in '' CHOWN; do\n\
             sed \"s/name: c,/&  securityContext: {capabilities: {drop: [ALL], add: [$add]}},/\" \
                 job.yaml >hand.yaml\n\
             \"$@\" kube play hand.yaml >/dev/null; \"$@\" wait job-c; \"$@\" pod rm -f -t 0 job >/dev/null\n\
-        done\n\
-        echo left: $(\"$@\" pod ls --quiet; \"$@\" ps --all --quiet)\n";
-    let mut command = Command::new("unshare");
-    command.env("RCAP", program("rcap").get_program());
-    command.env("CONTAINERS_CONF", dir.path().join("conf"));
-    let ran = ran(command.args(["-m", "-n", "sh", "-c", script]).arg(dir.path()));
+        done\n";
+    let ran = with_podman(dir.path(), script);
     assert_eq!(ran.status, Some(0), "{ran:?}");
     let lines: Vec<&str> = ran.out.lines().collect();
     for found in &lines[..2] {
@@ -363,8 +371,82 @@ fn a_pod_of_podman() {
         assert_eq!(result, (&serde_json::json!(["cap_chown"]), &true.into()));
     }
     assert!(lines[2].contains("--check-in"), "{ran:?}");
-    assert!(lines[3].contains("not exactly one container"), "{ran:?}");
-    assert_eq!(lines[4..], ["1", "0", "left:"], "{ran:?}");
+    assert_eq!(lines[3..], ["1", "0", "left:"], "{ran:?}");
+}
+
+/// Containers that need each other: `work` needs the file of `first` and that `side` is running,
+/// which never stops to use `CAP_CHOWN`.
+const SEVERAL: &str = "
+kind: Pod
+metadata: {name: several}
+spec:
+  restartPolicy: Never
+  hostNetwork: true
+  volumes: [{name: claim, persistentVolumeClaim: {claimName: shared}}]
+  initContainers:
+  - name: first
+    image: localhost/rcap-test:1
+    command: [/bin/sh, -c, 'test ! -e /s/f && touch /s/f && chown 5 /s/f']
+    volumeMounts: [{name: claim, mountPath: /s}]
+  containers:
+  - name: work
+    image: localhost/rcap-test:1
+    command: [/bin/sh, -c, 'until test -e /s/side; do sleep 0.1; done; echo 1 >>/s/f']
+    volumeMounts: [{name: claim, mountPath: /s}]
+  - name: side
+    image: localhost/rcap-test:1
+    command: [/bin/sh, -c, 'touch /s/side; while chown 6 /s/side; do sleep 0.01; done']
+    volumeMounts: [{name: claim, mountPath: /s}]
+";
+
+/// A container of a pod with several, beside the others.
+fn a_container_of_several() {
+    let dir = directory();
+    fs::write(dir.path().join("several.yaml"), SEVERAL).unwrap();
+    fs::write(dir.path().join("hanging.yaml"), SEVERAL.replace("test ! -e", "sleep 1000; "))
+        .unwrap();
+    let endless = SEVERAL.replace("echo 1 >>/s/f", "sleep 1000");
+    fs::write(dir.path().join("endless.yaml"), endless).unwrap();
+    let script = "\
+        ln -s busybox rootfs/bin/test\n\
+        for name in work first; do\n\
+            $RCAP minimize --json -c $name -- \"$@\" kube play several.yaml\n\
+        done\n\
+        for options in '' '-c other'; do\n\
+            $RCAP verify $options -- \"$@\" kube play several.yaml 2>&1 >/dev/null | tail -n 1\n\
+        done\n\
+        for name in first work; do\n\
+            if [ $name = first ]; then file=hanging.yaml signal=TERM; fi\n\
+            if [ $name = work ]; then file=endless.yaml signal=KILL; fi\n\
+            $RCAP minimize -c work -- \"$@\" kube play $file >/dev/null 2>&1 & pid=$!\n\
+            until \"$@\" ps --format '{{.Names}}' | grep -q -- -$name; do sleep 0.1; done\n\
+            kill -$signal $pid\n\
+            wait $pid || echo $? $(\"$@\" ps --all --quiet | grep -c .)\n\
+        done\n\
+        $RCAP verify --json --container work -- \"$@\" kube play several.yaml || echo $?\n\
+        \"$@\" volume rm shared >/dev/null\n";
+    let ran = with_podman(dir.path(), script);
+    assert_eq!(ran.status, Some(0), "{ran:?}");
+    let lines: Vec<&str> = ran.out.lines().collect();
+    let capability = |found: &str, list: &str| -> Vec<String> {
+        let found: Value = serde_json::from_str(found).unwrap();
+        let caps = found[list].as_array().unwrap().iter();
+        caps.map(|cap| cap.get("cap").unwrap_or(cap).as_str().unwrap().to_owned()).collect()
+    };
+    // The other container's use of cap_chown is not that of `work`.
+    for list in ["minimum", "verdicts"] {
+        assert_eq!(capability(lines[0], list), ["cap_dac_override"], "{ran:?}");
+        assert_eq!(capability(lines[1], list), ["cap_chown"], "{ran:?}");
+    }
+    let choice = "choose one of first, work, side with --container";
+    assert!(lines[2].ends_with(choice) && lines[2].contains("several containers"), "{ran:?}");
+    assert!(lines[3].ends_with(choice) && lines[3].contains("no container other"), "{ran:?}");
+    // After an interruption, nothing is left; the next measurement removes what a killed one left.
+    assert_eq!(lines[4..6], ["130 0", "137 4"], "{ran:?}");
+    let verified: Value = serde_json::from_str(lines[6]).unwrap();
+    assert_eq!(verified["missing"], serde_json::json!([]), "{verified}");
+    assert!(!verified["superfluous"].to_string().contains("cap_dac_override"), "{verified}");
+    assert_eq!(lines[7..], ["1", "left:"], "{ran:?}");
 }
 
 /// Returns the capabilities that a report has as candidates: those of the program, and those of

@@ -351,6 +351,10 @@ fn notes(over: Over, settle: Duration) -> Vec<String> {
     (over == Over::Settled).then(words).into_iter().collect()
 }
 
+fn interrupted() -> Observation {
+    Observation { end: End::Interrupted, ..Observation::default() }
+}
+
 /// Returns whether a container that is not running has never run, because the runtime could not execute
 /// its program.
 fn has_not_begun(state: &Value) -> bool {
@@ -367,7 +371,6 @@ impl Trial for ByEngine {
     type Error = Failed;
 
     fn run(&mut self, attempt: &Attempt) -> Result<Observation, Failed> {
-        let interrupted = || Observation { end: End::Interrupted, ..Observation::default() };
         if (self.cancelled)() {
             return Ok(interrupted());
         }
@@ -400,6 +403,9 @@ impl ByEngine {
         let created =
             Created::new(engine, &self.recipe, caps, copied, self.has_health_check, edits)?;
         let id = &*created.id;
+        if !self.recipe.start_others(engine, cancelled)? {
+            return Ok(interrupted());
+        }
         let failed = |err| Op::Fork.thread(err);
         let (capture, [out, err]) = Capture::start().map_err(failed)?;
         let mut client = self.engine.command(&["start", "--attach", id]);

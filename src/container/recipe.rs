@@ -16,7 +16,7 @@ pub enum Recipe {
     Run(Invocation),
     /// A service of a Compose file.
     Service(Service),
-    /// The container of a pod that Podman plays.
+    /// A container of a pod that Podman plays.
     Manifest(Manifest),
     /// A bundle that an OCI runtime runs.
     Bundle(Bundle),
@@ -105,14 +105,28 @@ impl Creation {
         }
     }
 
+    /// Starts everything that a container runs beside, after it was created. Returns whether it was
+    /// not cancelled.
+    pub(super) fn start_others(
+        &self,
+        engine: &Engine,
+        cancelled: &mut dyn FnMut() -> bool,
+    ) -> Result<bool, Failed> {
+        match self {
+            Creation::Run(_) | Creation::Service(_) => Ok(true),
+            Creation::Manifest(manifest) => manifest.start_others(engine, cancelled),
+        }
+    }
+
     /// Returns the named volumes that each run gets a copy of, given the facts of a container.
     pub(super) fn volumes(&self, facts: &Value) -> Result<Vec<String>, Failed> {
         match self {
-            Creation::Run(_) | Creation::Manifest(_) => {
+            Creation::Run(_) => {
                 let named = mounts(facts).filter(|mount| is_named(mount));
                 Ok(named.filter_map(|mount| mount["Name"].as_str().map(str::to_owned)).collect())
             }
             Creation::Service(service) => service.volumes(),
+            Creation::Manifest(manifest) => Ok(manifest.volumes()),
         }
     }
 
@@ -147,8 +161,9 @@ impl Creation {
             mount["RW"] == true && (is_bind || is_named(mount) && uses_real_volumes)
         };
         let shares = match self {
-            Creation::Run(_) | Creation::Manifest(_) => false,
+            Creation::Run(_) => false,
             Creation::Service(service) => service.shares_volumes(),
+            Creation::Manifest(manifest) => manifest.is_stateful(uses_real_volumes),
         };
         shares || mounts(facts).any(is_shared)
     }

@@ -136,7 +136,9 @@ fn completing(command: Command) -> Command {
         match arg.get_id().as_str() {
             "unit" => return arg.value_parser(names(&["@UNITS@"])),
             "user_unit" => return arg.value_parser(names(&["@USER_UNITS@"])),
-            "container" => return arg.value_parser(names(&["@CONTAINERS@"])),
+            "container" if !matches!(&*command_name, "minimize" | "verify") => {
+                return arg.value_parser(names(&["@CONTAINERS@"]));
+            }
             "syscall" => {
                 return arg.value_parser(known(|uses| {
                     uses.system_calls.iter().map(|(name, _)| *name).collect()

@@ -10,7 +10,7 @@ use rcap::{
     tools::Mistake,
 };
 
-use super::{args::ComposeFiles, failure::Failure};
+use super::{args::MeasureOptions, failure::Failure};
 
 /// A command that measures a program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,24 +20,26 @@ pub(crate) enum Measure {
 }
 
 /// Returns the way to create the container that is measured in the place of its client: that of
-/// `docker run`, `podman run`, Compose or an OCI runtime on this machine.
+/// `docker run`, `podman run`, `podman kube play`, Compose or an OCI runtime on this machine.
 ///
 /// # Errors
 ///
-/// [`Failure`] for a wrong command line or Compose file.
-pub(crate) fn recipe(
-    words: &[OsString],
-    files: &ComposeFiles,
-) -> Result<Option<Measured>, Failure> {
-    let delegation = match (&*files.compose, words) {
-        ([], _) => Delegation::of(words),
-        (_, [] | [_]) => {
+/// [`Failure`] for a wrong command line, Compose file or manifest.
+pub(crate) fn recipe(measure: &MeasureOptions) -> Result<Option<Measured>, Failure> {
+    let MeasureOptions { files, container, .. } = measure;
+    let delegation = match (&*files.compose, &*measure.program) {
+        ([], words) => Delegation::of(words),
+        (_, words @ ([] | [_])) => {
             let service = words.first().map(|service| service.to_string_lossy());
             let project = files.project_name.as_deref();
             Some(Service::command_line(&files.compose, project, service.as_deref()))
         }
         _ => return Err(Mistake::new("--compose takes one SERVICE").into()),
     };
+    let is_pod = |one: &Delegation| one.client == Client::Podman && one.verb == "play";
+    if container.is_some() && !delegation.as_ref().is_some_and(is_pod) {
+        return Err(Mistake::new("--container requires `podman kube play`").into());
+    }
     let Some(delegation) = delegation else { return Ok(None) };
     let is_remote = delegation.remote().is_some() || is_remote_by_environment(delegation.client);
     let starts = ["up", "create", "run"].contains(&&*delegation.verb);
@@ -47,8 +49,8 @@ pub(crate) fn recipe(
         Client::Docker | Client::Podman if delegation.is_run() => {
             Recipe::Run(Invocation::new(&delegation)?)
         }
-        Client::Podman if delegation.verb == "play" => {
-            let manifest = Manifest::new(&delegation);
+        Client::Podman if is_pod(&delegation) => {
+            let manifest = Manifest::new(&delegation, container.as_deref());
             Recipe::Manifest(manifest.map_err(|err| container_failed(&delegation.name, err))?)
         }
         Client::Compose if starts && is_docker => {

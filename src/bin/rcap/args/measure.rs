@@ -228,6 +228,10 @@ impl Judging {
 pub(crate) struct MeasureOptions {
     #[command(flatten)]
     pub(crate) files: ComposeFiles,
+    /// Measure this container of the pod of `podman kube play`, if the pod has several
+    #[arg(short, long, value_name = "NAME",
+          conflicts_with_all = ["unit", "user_unit", "compose"])]
+    pub(crate) container: Option<String>,
     #[command(flatten)]
     pub(crate) judging: Judging,
     #[command(flatten)]

@@ -16,7 +16,7 @@ use clap::{Command, Parser};
 use rcap::tools::Mistake;
 
 pub(crate) use inventory::{CheckRequest, RestoreRequest, SaveRequest, ScanRequest};
-pub(crate) use measure::{ComposeFiles, Judging, MinimizeRequest, TraceRequest, VerifyRequest};
+pub(crate) use measure::{Judging, MeasureOptions, MinimizeRequest, TraceRequest, VerifyRequest};
 pub(crate) use requests::{
     CompletionsRequest, DecodeRequest, DiffRequest, ExplainRequest, ExportRequest, HookRequest,
     ManRequest, ReportRequest, RunRequest, RuntimeRequest, SuggestRequest, WhyRequest,

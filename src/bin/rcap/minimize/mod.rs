@@ -41,7 +41,7 @@ pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Fa
     if let Some(unit) = service::Unit::of(&request.measure.service, &request.measure.program)? {
         return unit::run(request, &unit, io);
     }
-    if let Some(measured) = delegated::recipe(&request.measure.program, &request.measure.files)? {
+    if let Some(measured) = delegated::recipe(&request.measure)? {
         return if request.rootless {
             rootless::run(request, &measured, io)
         } else {

@@ -60,7 +60,7 @@ pub(crate) fn run(request: &VerifyRequest, io: &mut Io<'_>) -> Result<Exit, Fail
         subject.trial.into_session().restore().map_err(failed)?;
         return exit;
     }
-    if let Some(measured) = delegated::recipe(&request.measure.program, &request.measure.files)? {
+    if let Some(measured) = delegated::recipe(&request.measure)? {
         let subject = container::subject(request, &measured, &progress, io)?;
         return verify(request, &request.measure.program, subject, &progress, io, |err| {
             delegated::container_failed(&measured.name, err)

@@ -31,7 +31,8 @@ tests! {
         an_override_file_that_cannot_work,
         one_container_of_a_service,
         a_sysctl_for_the_user_of_a_service,
-        nothing_is_left_of_a_project;
+        nothing_is_left_of_a_project,
+        a_service_of_a_command_line;
 }
 
 /// Three services with different needs: a server with a health check that depends on another one,
@@ -394,4 +395,96 @@ fn nothing_is_left_of_a_project() {
     assert_ne!(lab.left(), "");
     assert_eq!(lab.minimum(&["--compose", "compose.yaml", "job"]), ["cap_net_raw"]);
     assert_eq!(lab.left(), "");
+}
+
+/// Options of `docker run`, most of which have a key in Compose.
+#[rustfmt::skip]
+const OPTIONS: &[&str] = &[
+    "--name=shop-1", "-p", "127.0.0.1:8080:80/tcp", "-v", "data:/data", "-v", "/etc:/e:ro",
+    "--mount", "type=tmpfs,dst=/m,tmpfs-size=1048576", "--tmpfs", "/run:size=1m",
+    "-e", "A=x$y", "-e", "B", "--user", "0:7", "--hostname", "h", "-w", "/tmp", "--read-only",
+    "--init=false", "--sysctl", "net.ipv4.ip_unprivileged_port_start=1024", "--ulimit",
+    "nofile=64:99", "--device", "/dev/null:/dev/n:r", "--security-opt", "no-new-privileges",
+    "--group-add", "9", "--restart", "on-failure:3", "-l", "a=b$c", "-l", "d", "--add-host",
+    "else:10.0.0.1", "--dns", "10.0.0.2", "-m", "64m", "--pids-limit", "50", "--shm-size", "1m",
+    "--cpu-shares", "5", "--stop-signal", "INT", "--stop-timeout", "3", "--log-driver", "json-file",
+    "--log-opt", "max-size=1m", "--oom-score-adj", "7", "--no-healthcheck",
+    "--network", "net", "--network-alias", "other", "-it",
+    "--entrypoint", "sh",
+];
+
+/// The facts about a container that options decide.
+#[rustfmt::skip]
+const FACTS: &[&str] = &[
+    "/Config/Hostname", "/Config/User", "/Config/Env", "/Config/Cmd", "/Config/Entrypoint",
+    "/Config/WorkingDir", "/Config/Image", "/Config/StopSignal", "/Config/StopTimeout",
+    "/Config/Tty", "/Config/OpenStdin", "/Config/ExposedPorts", "/Config/Labels/a",
+    "/Config/Labels/d", "/Config/Healthcheck/Test", "/Name",
+    "/HostConfig/CapAdd", "/HostConfig/CapDrop", "/HostConfig/Privileged",
+    "/HostConfig/PortBindings", "/HostConfig/ReadonlyRootfs", "/HostConfig/SecurityOpt",
+    "/HostConfig/Tmpfs", "/HostConfig/Sysctls", "/HostConfig/Devices", "/HostConfig/Ulimits",
+    "/HostConfig/GroupAdd", "/HostConfig/ExtraHosts", "/HostConfig/Dns", "/HostConfig/Memory",
+    "/HostConfig/PidsLimit", "/HostConfig/ShmSize", "/HostConfig/CpuShares", "/HostConfig/Init",
+    "/HostConfig/RestartPolicy", "/HostConfig/OomScoreAdj", "/HostConfig/LogConfig",
+    "/HostConfig/PidMode", "/HostConfig/UTSMode", "/HostConfig/NetworkMode",
+];
+
+/// The service that `--to compose` prints is the container of the command line.
+fn a_service_of_a_command_line() {
+    let dir = directory();
+    let lab = Lab::new(dir.path(), "");
+    assert_eq!(lab.daemon.docker(&["network", "create", "net"]).status, Some(0));
+    let program = ["rcap-test:1", "-c", "touch /data/f$A; chown 5 /data/f$A"];
+    let left_out = ["--rm", "--cidfile", "id"];
+    let found = [&["minimize", "--to", "compose", "--", "docker", "run"], &left_out[..]].concat();
+    let found = lab.rcap(&[&found[..], OPTIONS, &program].concat());
+    assert_eq!(found.status, Some(0), "{found:?}");
+    let first = "# Left out, because Compose has no key for it: --rm, --cidfile \"id\"\n";
+    assert!(found.out.starts_with(first), "{found:?}");
+    assert!(found.out.contains("    cap_drop: [ALL]\n    cap_add: [CHOWN]\n"), "{found:?}");
+    fs::write(lab.project.join("compose.yaml"), &found.out).unwrap();
+    let config = lab.compose(&["config"]);
+    assert_eq!(config.status, Some(0), "{config:?}\n{}", found.out);
+    let facts = || {
+        let text = lab.daemon.docker(&["inspect", "shop-1"]).out;
+        let all: Value = serde_json::from_str(&text).unwrap();
+        let of = |path: &&str| {
+            let mut fact = all[0].pointer(path).cloned().unwrap_or_default();
+            // Compose gives variables in another order, and one without a value as it is.
+            if let Some(list) = fact.as_array_mut() {
+                list.retain(|one| one != "B");
+                list.sort_by_key(Value::to_string);
+            }
+            let is_empty = ["[]", "{}"].contains(&&*fact.to_string());
+            let fact = if is_empty { Value::Null } else { fact };
+            // Clients have both names of a capability.
+            format!("{path} = {fact}").replace("CAP_", "")
+        };
+        let mut mounts: Vec<String> = Vec::new();
+        for mount in all[0]["Mounts"].as_array().unwrap() {
+            let fields = ["Type", "Name", "Source", "Destination", "RW"];
+            mounts.push(fields.map(|field| mount[field].to_string()).join(" "));
+        }
+        mounts.sort();
+        let networks = all[0]["NetworkSettings"]["Networks"].as_object().unwrap();
+        let aliases = networks["net"]["Aliases"].to_string().contains("\"other\"");
+        (FACTS.iter().map(of).collect::<Vec<_>>(), mounts, networks.len(), aliases)
+    };
+    let create = [&["create", "--cap-drop=ALL", "--cap-add=CHOWN"], OPTIONS, &program].concat();
+    let created = lab.daemon.docker(&create);
+    assert_eq!(created.status, Some(0), "{created:?}");
+    let by_hand = facts();
+    assert_eq!(lab.daemon.docker(&["rm", "shop-1"]).status, Some(0));
+    let up = lab.compose(&["up", "-d"]);
+    assert_eq!(up.status, Some(0), "{up:?}");
+    assert_eq!(facts(), by_hand);
+    assert_eq!(lab.daemon.docker(&["wait", "shop-1"]).out, "0\n");
+    lab.down();
+    // A restriction that Compose cannot express is an error before anything runs.
+    let network = ["--network", "name=net,driver-opt=a=b", "rcap-test:1", "true"];
+    let refused =
+        lab.rcap(&[&["minimize", "--to", "compose", "--", "docker", "run"], &network[..]].concat());
+    assert_eq!(refused.status, Some(125), "{refused:?}");
+    assert!(refused.err.contains("no equivalent in Compose"), "{refused:?}");
+    assert!(!refused.err.contains("Measuring"), "{refused:?}");
 }

@@ -188,10 +188,15 @@ fn a_sysctl_for_a_user() {
     assert!(found.out.ends_with(&line), "{found:?}");
     let note = format!("with --sysctl '{sysctl}=0', it requires no capability. The runs prove it.");
     assert!(found.err.contains(&note), "{found:?}");
-    let options = ["minimize", "--expect", "143", "--to", "compose", "--"];
-    let found = rcap(&daemon, &[&options, &command[..]].concat());
-    assert_eq!(found.status, Some(0), "{found:?}");
-    assert!(found.err.contains("The settings lack these options."), "{found:?}");
+    // A service of Compose has the options of the command line.
+    for (format, lacks) in [("docker", true), ("compose", false)] {
+        let options = ["minimize", "--expect", "143", "--to", format, "--"];
+        let found = rcap(&daemon, &[&options, &command[..]].concat());
+        assert_eq!(found.status, Some(0), "{found:?}");
+        assert_eq!(found.err.contains("The settings lack these options."), lacks, "{found:?}");
+        let sysctl = format!("    sysctls:\n      {sysctl}: \"0\"\n");
+        assert_eq!(found.out.contains(&sysctl), !lacks, "{found:?}");
+    }
     // A capability without such a sysctl, and a network whose sysctls are those of the host.
     for words in [
         &["--network", "none", "rcap-test:1", "chown", "5", "/tmp"][..],

@@ -37,7 +37,7 @@ const REPLACED: [&str; 10] = [
 ];
 
 /// Options that grant capabilities.
-const CAPS: [&str; 3] = ["cap-add", "cap-drop", "privileged"];
+pub(super) const CAPS: [&str; 3] = ["cap-add", "cap-drop", "privileged"];
 
 impl Invocation {
     /// Takes a command line apart.
@@ -71,6 +71,19 @@ impl Invocation {
         &self.words[self.image]
     }
 
+    pub(super) fn is_podman(&self) -> bool {
+        self.client == Client::Podman
+    }
+
+    pub(super) fn options(&self) -> &[LineOption] {
+        &self.options
+    }
+
+    /// Returns the words after the image.
+    pub(super) fn arguments(&self) -> &[String] {
+        &self.words[self.image + 1..]
+    }
+
     /// Returns the values of an option.
     pub(super) fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         let named = self.options.iter().filter(move |option| option.name == name);
@@ -93,7 +106,7 @@ impl Invocation {
         if self.has("privileged") {
             return Ok(all);
         }
-        let profile = if self.client == Client::Podman { Profile::Podman } else { Profile::Docker };
+        let profile = if self.is_podman() { Profile::Podman } else { Profile::Docker };
         let mut most = profile.given();
         for value in self.values("cap-add") {
             most |= CapSet::from_names(value, all)?;
@@ -129,7 +142,7 @@ impl Invocation {
         }
         if has_health_check {
             // Podman leaves the repetition to systemd, and may not find it.
-            let interval = if self.client == Client::Podman { "disable" } else { "1s" };
+            let interval = if self.is_podman() { "disable" } else { "1s" };
             words.push(format!("--health-interval={interval}"));
         }
         words.extend(set.into_iter().flat_map(cap_options));

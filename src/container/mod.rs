@@ -10,6 +10,7 @@ mod bundle;
 mod by_engine;
 mod by_runtime;
 mod client;
+mod composed;
 mod engine;
 mod invocation;
 mod manifest;

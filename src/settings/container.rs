@@ -182,7 +182,7 @@ pub(super) fn no_new_privs(option: &str) -> Option<Result<bool, SettingsError>> 
 
 /// Returns a boolean as engines parse one. (strconv.ParseBool of Go)
 #[cfg(feature = "settings")]
-pub(super) fn parse_bool(value: &str) -> Option<bool> {
+pub(crate) fn parse_bool(value: &str) -> Option<bool> {
     match value {
         "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
         "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),

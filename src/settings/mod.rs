@@ -28,12 +28,13 @@ pub use profile::{Profile, combine};
 pub use read::{Context, read, read_in, select};
 #[cfg(feature = "settings")]
 pub use source::Source;
-#[cfg(feature = "cli")]
-pub(crate) use text::few;
 pub use text::shell_word;
+#[cfg(feature = "cli")]
+pub(crate) use text::{few, quoted};
 pub use user::{Id, User};
 #[cfg(feature = "cli")]
 pub(crate) use {
+    container::parse_bool,
     document::parse as documents,
     line::{LineOption, is_valued_global, split_options},
     systemd::{

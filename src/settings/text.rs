@@ -23,7 +23,7 @@ pub(super) fn list(caps: CapSet, spell: impl Fn(Cap) -> String, separator: &str)
 
 /// Returns a string of JSON, which is one of YAML too. The writers do not use serde, which the
 /// library depends on only to read.
-pub(super) fn quoted(text: &str) -> String {
+pub(crate) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for char in text.chars() {
         match char {

@@ -4,7 +4,7 @@ use std::io::Write;
 
 use rcap::{
     Cap, CapSet,
-    settings::{Format, Settings, Target, User},
+    settings::{Format, Settings, Target, User, Written},
 };
 
 use super::{Io, Stream, failure::Failure};
@@ -65,7 +65,15 @@ pub(crate) fn write_for(
     io: &mut Io<'_>,
 ) -> Result<(), Failure> {
     let Some(format) = to else { return Ok(()) };
-    let written = format.export(settings, target)?;
+    print(name, &format.export(settings, target)?, io)
+}
+
+/// Writes settings to standard output, and their caveats to standard error.
+///
+/// # Errors
+///
+/// [`Failure`] for an error of a stream.
+pub(crate) fn print(name: &str, written: &Written, io: &mut Io<'_>) -> Result<(), Failure> {
     if io.out_terminal {
         writeln!(io.out)?;
     }

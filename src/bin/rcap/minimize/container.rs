@@ -57,7 +57,9 @@ pub(super) fn run(
     if !found.proved {
         return Ok(exit);
     }
-    let is_incomplete = sysctls.is_some() && request.settings.to.is_some();
+    // A service of Compose has the options of the command line.
+    let is_whole = matches!(recipe, Recipe::Run(_)) && request.settings.to == Some(Format::Compose);
+    let is_incomplete = sysctls.is_some() && request.settings.to.is_some() && !is_whole;
     if let Some(words) = proof(&found, way, sysctls) {
         let rest = if is_incomplete { " The settings lack these options." } else { "" };
         let words = Escaped(words.as_bytes());
@@ -180,14 +182,20 @@ fn check(request: &MinimizeRequest) -> Result<(), Mistake> {
     wrong.map_or(Ok(()), |(name, _)| Err(Mistake::new(words(name))))
 }
 
-/// Rejects a format whose lines are about a service of Compose.
-fn check_format(to: Option<Format>, recipe: &Recipe) -> Result<(), Mistake> {
+/// Rejects a format whose lines are about a service of Compose, and a command line that a service
+/// cannot express.
+fn check_format(to: Option<Format>, recipe: &Recipe) -> Result<(), Failure> {
     match (to, recipe) {
-        (None, _) | (_, Recipe::Service(_)) => Ok(()),
-        (Some(format), _) if format != Format::ComposeOverride => Ok(()),
-        _ => Err(Mistake::new(
+        (Some(Format::Compose), Recipe::Run(invocation)) => {
+            invocation.compose(CapSet::empty())?;
+            Ok(())
+        }
+        (Some(Format::ComposeOverride), Recipe::Service(_)) => Ok(()),
+        (Some(Format::ComposeOverride), _) => Err(Mistake::new(
             "--to compose-override requires a service (--compose FILE SERVICE); --to compose does not",
-        )),
+        )
+        .into()),
+        _ => Ok(()),
     }
 }
 
@@ -305,6 +313,9 @@ fn report(
             writeln!(io.out, "\n{:#}", bundle.capabilities(found.minimum))?;
         }
         _ => {}
+    }
+    if let (Some(Format::Compose), Recipe::Run(invocation)) = (to, recipe) {
+        return settings::print("rcap minimize", &invocation.compose(found.minimum)?, io);
     }
     let mut target = Target::default();
     target.is_measured = true;

@@ -28,7 +28,10 @@ use denials::{
     objects_of_checks, other_locks, refused_by_a_filter, refused_by_landlock, what_was_refused,
 };
 use rings::{a_ring_that_is_polled, workers_of_io_uring};
-use running::{a_control_group_by_either_backend, a_running_process, a_unit, unused_in_a_unit};
+use running::{
+    a_control_group_by_either_backend, a_running_process, a_unit, denials_in_a_control_group,
+    unused_in_a_unit,
+};
 use saved::{a_recording_that_runs, saved_and_merged, what_is_saved_is_a_new_file};
 use serde_json::Value;
 use stacks::{functions_of_a_short_program, functions_that_caused_a_check, names_of_functions};
@@ -75,6 +78,8 @@ tests! {
         nothing_is_left_behind;
     Tracing ["chattr mount unshare"]:
         other_locks;
+    Tracing ["mount setpriv unshare"]:
+        denials_in_a_control_group;
     Tracing ["python3"]:
         refused_by_landlock,
         buffers_grow,

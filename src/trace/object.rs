@@ -97,6 +97,10 @@ pub(super) struct Finder {
     has_other_root: bool,
     /// The time at which the recording began.
     began: Option<SystemTime>,
+    /// Whether the threads are in control groups, so that programs are known by their names.
+    is_of_groups: bool,
+    /// Whether the threads are known here by other IDs, if at all.
+    is_elsewhere: bool,
 }
 
 impl Finder {
@@ -110,6 +114,18 @@ impl Finder {
         Finder { directory: env::current_dir().ok(), ..Finder::new() }
     }
 
+    /// Returns a finder for a recording of control groups. `is_elsewhere` is whether this process is
+    /// not in the initial PID namespace, from which the IDs are.
+    pub(super) fn of_groups(is_elsewhere: bool) -> Finder {
+        Finder { is_of_groups: true, is_elsewhere, ..Finder::new() }
+    }
+
+    /// Returns the directory of a thread in procfs.
+    fn directory_of(&self, tid: u32) -> PathBuf {
+        // No thread has the ID 0.
+        PathBuf::from(format!("/proc/{}", if self.is_elsewhere { 0 } else { tid }))
+    }
+
     /// Adds the objects of system calls to events. The facts of a moment serve for all of them.
     /// `has_moved` is whether a thread may have changed its root or current directory.
     pub(super) fn find(&mut self, events: &mut [Event], has_moved: bool) {
@@ -118,13 +134,13 @@ impl Finder {
             self.directory = None;
         }
         for Event { tid, kind, .. } in events {
-            if let EventKind::Exec { path } = kind {
+            if let (EventKind::Exec { path }, false) = (&kind, self.is_of_groups) {
                 if self.programs.len() >= FILES {
                     self.programs.clear();
                 }
                 let directory = fs::read_link(format!("/proc/{tid}/cwd")).ok();
                 let directory = directory.or_else(|| self.directory.clone()).unwrap_or_default();
-                let path = directory.join(&*path).components().collect();
+                let path = directory.join(path).components().collect();
                 self.programs.insert(*tid, path);
             }
             let EventKind::SystemCall { number, returned, call: Some(call) } = kind else {
@@ -146,12 +162,12 @@ impl Finder {
     fn examine(&mut self, tid: u32, name: &str, returned: i64, call: &mut Call) {
         if call.process.is_none() {
             // The securebits of another thread cannot be read.
-            let status = Proc::default().status(tid).ok();
+            let status = Proc::default().status(tid).ok().filter(|_| !self.is_elsewhere);
             call.process =
                 status.map(|status| Box::new(Credentials::of(&status, Securebits::empty())));
         }
         let Some(process) = &call.process else { return };
-        let root = self.root(&PathBuf::from(format!("/proc/{tid}")));
+        let root = self.root(&self.directory_of(tid));
         let Some(root) = root else { return };
         let facts = |path: &Path| {
             let program = Program::below(&root, path).ok()?;
@@ -178,13 +194,13 @@ impl Finder {
     /// Returns whether a file that was opened is known to have existed before the recording.
     fn existed(&mut self, tid: u32, call: &Call) -> bool {
         let path = call.object.as_ref().map(|object| Path::new(&object.name));
-        let root = self.root(&PathBuf::from(format!("/proc/{tid}")));
+        let root = self.root(&self.directory_of(tid));
         let (Some(path), Some(root), Some(began)) = (path, root, self.began) else { return false };
         path.is_absolute() && existed(&root, path, began)
     }
 
     fn object(&mut self, tid: u32, target: Referent) -> Option<Object> {
-        let proc = PathBuf::from(format!("/proc/{tid}"));
+        let proc = self.directory_of(tid);
         match target {
             Referent::Other(name) => Some(Object::new(name)),
             Referent::Process(0) => Some(Object::new("itself".to_owned())),
@@ -237,6 +253,9 @@ impl Finder {
 
     /// The root directory of a thread, if it is known.
     fn root(&mut self, proc: &Path) -> Option<PathBuf> {
+        if self.is_elsewhere {
+            return None;
+        }
         let root = proc.join("root");
         let facts = |root: &Path, proc: &Path| -> io::Result<_> {
             let stat = fs::metadata(root)?;

@@ -294,6 +294,10 @@ impl Tracer {
         let mut current = Current::new(origin, held);
         let threads = |pid: &u32| Proc::default().threads(*pid).unwrap_or_default();
         current.inside = inside.iter().flat_map(threads).collect();
+        let finder = match recorder {
+            Recorder::Processes(_) => Finder::new(),
+            Recorder::Cgroups(_) => Finder::of_groups(require_initial_pid_namespace().is_err()),
+        };
         Ok(Tracer {
             recorder,
             backend,
@@ -303,7 +307,7 @@ impl Tracer {
             names,
             targets: targets.to_vec(),
             current,
-            finder: Finder::new(),
+            finder,
             program: None,
             pulse: PULSE[0],
         })

@@ -1,8 +1,14 @@
 //! Recordings of processes that are already running.
 
-use std::{collections::BTreeMap, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeMap,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     common::{Followed, directory, program, ran, unified, until_exists, wait_until},
@@ -99,6 +105,53 @@ pub(crate) fn a_control_group_by_either_backend() {
     assert_eq!(rows(&bpf).into_values().collect::<Vec<_>>(), [2], "{bpf}");
     assert_eq!(names(&bpf["candidates"]), ["cap_chown", "cap_sys_chroot"]);
     assert_eq!(bpf["lost"], 0);
+}
+
+/// Denials in a control group have an object and a reason, also without a check of a capability.
+pub(crate) fn denials_in_a_control_group() {
+    let group = unified().join(format!("rcap-test-{}", std::process::id()));
+    fs::create_dir(&group).unwrap();
+    let dir = directory();
+    let [key, fixed, file] = ["key", "fixed", "fixed/f"].map(|name| dir.path().join(name));
+    fs::write(&key, "").unwrap();
+    fs::create_dir(&fixed).unwrap();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+    let script = format!(
+        "echo $$ > {}/cgroup.procs; {}\n\
+         unshare -m sh -c 'mount -t tmpfs -o ro fixed {} && exec touch {}'\n\
+         setpriv --reuid 65534 --clear-groups cat {}",
+        group.display(),
+        until_exists(&dir.path().join("go")),
+        fixed.display(),
+        file.display(),
+        key.display(),
+    );
+    let mut child = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).spawn().unwrap();
+    wait_until(|| has_processes(&group));
+    let recording = followed(&["--cgroup", group.to_str().unwrap()]);
+    go(dir.path());
+    child.wait().unwrap();
+    let report = recording.report();
+    fs::remove_dir(&group).unwrap();
+    let of = |program: &str| {
+        let mut refused = report["refused"].as_array().unwrap().iter();
+        let found = refused.find(|one| one["program"] == program).unwrap_or(&Value::Null);
+        ["system_call", "lock", "caps"]
+            .map(|key| found[key].clone())
+            .into_iter()
+            .chain([found["object"]["name"].clone()])
+            .collect::<Vec<_>>()
+    };
+    let none: [&str; 0] = [];
+    let want = |lock: &str, caps: &[&str], path: &Path| {
+        vec![json!("openat"), json!(lock), json!(caps), json!(path.to_str().unwrap())]
+    };
+    let caps = ["cap_dac_override", "cap_dac_read_search"];
+    assert_eq!(of("cat"), want("capability", &caps, &key), "{report}");
+    assert_eq!(of("touch"), want("read-only", &none, &file), "{report}");
+    let unseen = report["unseen"].to_string();
+    assert!(!unseen.contains("objects of system calls"), "{unseen}");
 }
 
 fn has_processes(group: &Path) -> bool {

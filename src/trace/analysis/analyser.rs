@@ -221,6 +221,10 @@ impl Analyser {
     fn enter(&mut self, tid: u32, number: i64) {
         /// The function of the kernel that checks whether a mount namespace may be entered.
         const ENTERS: &str = "mntns_install";
+        // systemd does it too, for the mount namespace of a service.
+        if self.origin == Origin::Service {
+            return;
+        }
         let may_exec = self.origin == Origin::Container || self.has_started;
         let thread = self.thread(tid);
         let entry = if number == PIVOT_ROOT {

@@ -6,7 +6,7 @@
 use std::{
     collections::{HashMap, HashSet},
     fs, io,
-    os::fd::OwnedFd,
+    os::fd::{AsFd, OwnedFd},
 };
 
 use super::{
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     Op, Result,
     launch::above_standard,
-    sys::bpf::{Counter, Queue, Scratch, Table},
+    sys::bpf::{Cgroups, Counter, Queue, Scratch, Table},
 };
 
 mod layout;
@@ -33,8 +33,8 @@ use layout::Layout;
 use mappings::MappingRecorder;
 use program::{
     ALL_REGISTERS, APPARMOR, ARGUMENTS, CHECK, CODE, END, ENTERED, FRAME_POINTER, INSTRUCTION,
-    KNOWN, LANDLOCKED, LINK, Maps, NUMBER, OBJECT, RAW, SEGMENT, SELINUX, STACK_POINTER, TEXT,
-    USER_STACK,
+    KNOWN, LANDLOCKED, LINK, Maps, NAME, NUMBER, OBJECT, RAW, SEGMENT, SELINUX, STACK_POINTER,
+    TEXT, USER_STACK,
 };
 
 /// The recorder of calls.
@@ -72,12 +72,39 @@ impl CallRecorder {
     ///
     /// The kernel or a lockdown does not allow it.
     pub(crate) fn new(stacks: bool) -> io::Result<CallRecorder> {
+        CallRecorder::load(stacks, None, &["/proc/thread-self/status".to_owned()])
+    }
+
+    /// Returns a recorder of the threads in control groups, whose checks another one reports. These
+    /// processes are in them.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`CallRecorder::new`].
+    pub(crate) fn of_groups(groups: &[OwnedFd], processes: &[u32]) -> io::Result<CallRecorder> {
+        let count = i16::try_from(groups.len()).map_err(|_| io::ErrorKind::InvalidInput)?;
+        let listed = Cgroups::new(u32::from(count.unsigned_abs()))?;
+        for (at, group) in (0..).zip(groups) {
+            listed.set(at, group.as_fd())?;
+        }
+        let statuses: Vec<String> =
+            processes.iter().map(|pid| format!("/proc/{pid}/status")).collect();
+        CallRecorder::load(false, Some((listed, count)), &statuses)
+    }
+
+    /// Loads the programs. The files are the statuses of threads that may have a filter.
+    fn load(
+        stacks: bool,
+        groups: Option<(Cgroups, i16)>,
+        statuses: &[String],
+    ) -> io::Result<CallRecorder> {
         let mappings = stacks.then(MappingRecorder::new).transpose()?;
         let user_stacks =
             || Ok::<_, io::Error>((Queue::new(STACKS)?, Scratch::new(program::STACK_SCRATCH)?));
         let maps = Maps {
             tasks: Table::new(TASKS)?,
             roots: Table::new(TASKS)?,
+            groups,
             ends: Queue::new(ENDS)?,
             objects: Queue::new(OBJECTS)?,
             checks: Queue::new(CHECKS)?,
@@ -90,9 +117,12 @@ impl CallRecorder {
             moved: Counter::new()?,
             lost: Counter::new()?,
         };
-        let is_filtered = fs::read_to_string("/proc/thread-self/status")?
-            .lines()
-            .any(|line| line.strip_prefix("Seccomp:").is_some_and(|mode| mode.trim() != "0"));
+        // One that cannot be read has ended.
+        let texts = statuses.iter().filter_map(|path| fs::read_to_string(path).ok());
+        let is_filtered = { texts }.any(|text| {
+            let mut modes = text.lines().filter_map(|line| line.strip_prefix("Seccomp:"));
+            modes.any(|mode| mode.trim() != "0")
+        });
         maps.filtered.set(u64::from(is_filtered))?;
         let mut links = vec![
             run(c"sched_process_exit", &program::exit(&maps))?,
@@ -257,7 +287,8 @@ fn refer(call: &mut Call, object: &[u64; OBJECT], layout: Option<&Layout>) {
     let text = |at: usize| bytes[at..at + TEXT].split(|&byte| byte == 0).next().unwrap_or(&[]);
     call.texts = [text(0), text(TEXT)].map(<[u8]>::to_vec);
     call.bytes = bytes[2 * TEXT..].first_chunk().copied();
-    let (_, task) = bytes.split_at(2 * TEXT + RAW);
+    let (name, task) = bytes[2 * TEXT + RAW..].split_at(NAME);
+    call.name = name.split(|&byte| byte == 0).next().unwrap_or_default().to_vec();
     let flags = task.first_chunk().map(|flags| u64::from_ne_bytes(*flags));
     call.process = layout
         .zip(flags)

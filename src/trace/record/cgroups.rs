@@ -20,6 +20,7 @@ use nix::sys::{
 
 use super::{
     Check, Event, EventKind, MARK, Rest,
+    calls::CallRecorder,
     processes::settled,
     programs::{self, Hook, low, run, run_at_checks},
 };
@@ -35,15 +36,17 @@ use crate::{
 
 mod program;
 
-use program::{CHECK, Maps, STACK};
+use program::{CHECK, Maps};
 
 /// Records the checks for processes in control groups, including processes that enter them later.
 #[derive(Debug)]
 pub(crate) struct CgroupRecorder {
     maps: Maps,
     /// The last known name of each thread.
-    programs: HashMap<u32, [u64; 2]>,
-    pending: Vec<Event>,
+    programs: HashMap<u32, Vec<u8>>,
+    pending: Vec<Named>,
+    /// The recorder of the ends of system calls, if this kernel and the options permit it.
+    calls: Option<CallRecorder>,
     groups: Vec<Target>,
     /// The processes that were in the groups, with the path of the group of each.
     members: HashMap<u32, Vec<u8>>,
@@ -52,6 +55,9 @@ pub(crate) struct CgroupRecorder {
     /// The programs run while these descriptors are open.
     links: Vec<OwnedFd>,
 }
+
+/// An event, and the name of its thread, if it is known.
+type Named = (Event, Vec<u8>);
 
 /// The maximum number of pending checks, and of pending exits of system calls. Together they take
 /// 42 megabytes, and hold a burst of 100,000 checks.
@@ -69,7 +75,7 @@ impl CgroupRecorder {
     /// mounted.
     pub(crate) fn check() -> Result<()> {
         let root = unified().ok_or(Error::Trace(TraceError::NoBackend))?;
-        match CgroupRecorder::new(&[root], true) {
+        match CgroupRecorder::new(&[root], false) {
             Err(err) if err.raw_os_error() == Some(libc::ENOENT) => {
                 Err(Error::Trace(TraceError::NoBackend))
             }
@@ -92,18 +98,29 @@ impl CgroupRecorder {
         let count = i16::try_from(cgroups.len()).ok().filter(|count| (1..=64).contains(count));
         let count = count.ok_or_else(|| failed(io::ErrorKind::InvalidInput.into()))?;
         let maps = Maps::new(count).map_err(failed)?;
-        let (links, hook) = run_programs(&maps, outcomes).map_err(failed)?;
+        let open = |path: &PathBuf| File::open(path).map_err(|err| Op::Open.on(&**path, err));
+        let directories = cgroups.iter().map(|path| open(path).map(OwnedFd::from));
+        let directories = directories.collect::<Result<Vec<_>>>()?;
+        let groups: Vec<Target> = cgroups.iter().cloned().map(Target::Cgroup).collect();
+        let calls = outcomes.then(|| {
+            let living = groups.iter().filter_map(|group| group.processes().ok());
+            CallRecorder::of_groups(&directories, &living.flatten().collect::<Vec<_>>()).ok()
+        });
+        let calls = calls.flatten();
+        let (links, hook) = run_programs(&maps, outcomes && calls.is_none()).map_err(failed)?;
         make_mark(&maps)?;
-        for (at, path) in (0..).zip(cgroups) {
-            record_group(&maps, at, path)?;
+        for (at, directory) in (0..).zip(&directories) {
+            maps.groups.set(at, directory.as_fd()).map_err(failed)?;
         }
         let mark = Check { number: MARK, granted: Some(false), ..Check::default() };
+        let mark = Event { time: 0, tid: 0, kind: EventKind::Check(mark) };
         let mut recorder = CgroupRecorder {
             maps,
             programs: HashMap::new(),
             // Each check has its own user namespace, so the mark has none.
-            pending: vec![Event { time: 0, tid: 0, kind: EventKind::Check(mark) }],
-            groups: cgroups.iter().cloned().map(Target::Cgroup).collect(),
+            pending: vec![(mark, Vec::new())],
+            calls,
+            groups,
             members: HashMap::new(),
             has_left: false,
             sees_inlined: hook == Hook::Tracepoint,
@@ -116,6 +133,16 @@ impl CgroupRecorder {
     /// Returns whether every call of the function is seen, also where the compiler inlined it.
     pub(crate) fn sees_inlined(&self) -> bool {
         self.sees_inlined
+    }
+
+    /// Returns whether the objects of system calls are seen, and denials without a check.
+    pub(crate) fn sees_calls(&self) -> bool {
+        self.calls.is_some()
+    }
+
+    /// Returns whether a recorded thread may have changed its root or current directory.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.calls.as_ref().is_none_or(CallRecorder::has_moved)
     }
 
     /// Returns the processes that are in the groups now. Call this function regularly: a process
@@ -150,14 +177,15 @@ impl CgroupRecorder {
     pub(crate) fn drain(&mut self) -> Result<Vec<Event>> {
         // Events that are being written are left for the next call.
         let until = settled()?;
-        let mut events = self.read()?;
-        let end = events.partition_point(|event| event.time <= until);
+        let calls = self.calls.as_mut().map(|calls| calls.take_until(until)).transpose()?;
+        let mut events = self.read(calls.unwrap_or_default())?;
+        let end = events.partition_point(|(event, _)| event.time <= until);
         self.pending = events.split_off(end);
-        Ok(events)
+        Ok(self.with_programs(events))
     }
 
-    /// Returns all events in time order.
-    fn read(&mut self) -> Result<Vec<Event>> {
+    /// Returns all events in time order, with the ends of these system calls.
+    fn read(&mut self, calls: Vec<Event>) -> Result<Vec<Named>> {
         let failed = |err| Op::ReadTrace.thread(err);
         let mut events = std::mem::take(&mut self.pending);
         // New events may arrive all the time, so the number is limited.
@@ -170,14 +198,35 @@ impl CgroupRecorder {
                 returned: i64::from_ne_bytes(returned.to_ne_bytes()),
                 call: None,
             };
-            events.push(Event { time, tid: low(thread), kind });
+            events.push((Event { time, tid: low(thread), kind }, Vec::new()));
         }
         for _ in 0..ENTRIES {
             let Some(words) = self.maps.checks.pop().map_err(failed)? else { break };
-            self.read_check(&words, &mut events);
+            events.push(check(&words));
         }
-        events.sort_by_key(|event| event.time);
+        events.extend(calls.into_iter().map(|event| {
+            let name = match &event.kind {
+                EventKind::SystemCall { call: Some(call), .. } => call.name.clone(),
+                _ => Vec::new(),
+            };
+            (event, name)
+        }));
+        events.sort_by_key(|(event, _)| event.time);
         Ok(events)
+    }
+
+    /// Adds an event for the program of a thread whose name has changed.
+    fn with_programs(&mut self, events: Vec<Named>) -> Vec<Event> {
+        let mut all = Vec::with_capacity(events.len());
+        for (event, name) in events {
+            if !name.is_empty() && self.programs.get(&event.tid) != Some(&name) {
+                self.programs.insert(event.tid, name.clone());
+                let kind = EventKind::Exec { path: OsString::from_vec(name) };
+                all.push(Event { time: event.time, tid: event.tid, kind });
+            }
+            all.push(event);
+        }
+        all
     }
 
     /// Ends the recording, and returns the remaining events and the gaps.
@@ -188,25 +237,24 @@ impl CgroupRecorder {
     pub(crate) fn stop(&mut self) -> Result<Rest> {
         self.living();
         self.links.clear();
-        let events = self.read()?;
+        let calls = self.calls.as_mut().map(CallRecorder::stop).transpose()?;
+        let (calls, [lost_calls, _]) = calls.unwrap_or_default();
+        let events = self.read(calls)?;
+        let events = self.with_programs(events);
         let count = |counter: &Counter| counter.get().map_err(|err| Op::ReadTrace.thread(err));
         self.has_left |= count(&self.maps.left)? > 0;
         let gaps = if self.has_left { vec![Gap::LeftCgroup] } else { Vec::new() };
-        Ok(Rest { events, lost: Some(count(&self.maps.lost)?), lost_stacks: 0, gaps })
+        let lost = count(&self.maps.lost)?.saturating_add(lost_calls);
+        Ok(Rest { events, lost: Some(lost), lost_stacks: 0, gaps })
     }
+}
 
-    /// Decodes a check, and adds an event for its program if the program has changed.
-    fn read_check(&mut self, words: &[u64; CHECK], events: &mut Vec<Event>) {
-        let (head, stack) = words.split_at(CHECK - STACK);
-        let &[time, thread, cap, answer, namespace, own, first, second] = head else { return };
-        let (tid, comm) = (low(thread), [first, second]);
-        if self.programs.insert(tid, comm) != Some(comm) {
-            let path = OsString::from_vec(name(comm));
-            events.push(Event { time, tid, kind: EventKind::Exec { path } });
-        }
-        let check = programs::check([cap, answer, namespace, own], stack);
-        events.push(Event { time, tid, kind: EventKind::Check(check) });
-    }
+/// Decodes a check.
+fn check(words: &[u64; CHECK]) -> Named {
+    let (&[time, thread, cap, answer, namespace, own, first, second], stack) =
+        words.split_first_chunk().unwrap_or((&[0; 8], &[]));
+    let check = programs::check([cap, answer, namespace, own], stack);
+    (Event { time, tid: low(thread), kind: EventKind::Check(check) }, name([first, second]))
 }
 
 impl Maps {
@@ -246,16 +294,12 @@ fn unified_group(text: &[u8]) -> Option<Vec<u8>> {
     Some(path.strip_suffix(b" (deleted)").unwrap_or(path).to_vec())
 }
 
-/// Records the control group of a directory at this index.
-fn record_group(maps: &Maps, at: u32, path: &Path) -> Result<()> {
-    let group = File::open(path).map_err(|err| Op::Open.on(path, err))?;
-    maps.groups.set(at, group.as_fd()).map_err(|err| Op::LoadBpf.thread(err))
-}
-
 /// Records all processes until this one has made its mark, and removes what was recorded.
 fn make_mark(maps: &Maps) -> Result<()> {
     let at = u32::from(maps.count.unsigned_abs());
-    record_group(maps, at, &unified().ok_or(Error::Trace(TraceError::NoBackend))?)?;
+    let root = unified().ok_or(Error::Trace(TraceError::NoBackend))?;
+    let group = File::open(&root).map_err(|err| Op::Open.on(&*root, err))?;
+    maps.groups.set(at, group.as_fd()).map_err(|err| Op::LoadBpf.thread(err))?;
     // The capability does not exist, so the call fails, but the kernel checks first.
     let _ = sys::capbset_drop(u8::MAX);
     maps.groups.clear(at).map_err(|err| Op::LoadBpf.thread(err))?;

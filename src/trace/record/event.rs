@@ -109,6 +109,8 @@ pub(crate) struct Call {
     pub(crate) object: Option<Object>,
     /// Whether the object, if it was opened, was there before the recording.
     pub(crate) existed: bool,
+    /// The name of the thread, up to 15 bytes; empty if it is not known.
+    pub(crate) name: Vec<u8>,
     /// The credentials of the thread at the end of the call, or shortly after a denied one if it
     /// still existed.
     pub(crate) process: Option<Box<Credentials>>,

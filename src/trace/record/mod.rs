@@ -62,7 +62,7 @@ pub(super) struct Rest {
 #[derive(Debug)]
 pub(super) enum Recorder {
     Processes(Box<ProcessRecorder>),
-    Cgroups(CgroupRecorder),
+    Cgroups(Box<CgroupRecorder>),
 }
 
 impl Recorder {
@@ -96,7 +96,7 @@ impl Recorder {
         match (cgroups, options.backend) {
             (Some(cgroups), None | Some(Backend::Bpf)) => {
                 match CgroupRecorder::new(&cgroups, options.outcomes) {
-                    Ok(recorder) => Ok((Recorder::Cgroups(recorder), Backend::Bpf)),
+                    Ok(recorder) => Ok((Recorder::Cgroups(Box::new(recorder)), Backend::Bpf)),
                     Err(err) if options.backend.is_some() => Err(err),
                     // If the programs cannot be loaded, recording by process ID may still work.
                     Err(err) => match Backend::best() {
@@ -118,9 +118,8 @@ impl Recorder {
                 "the objects of system calls, denials by seccomp filters, and the checks of \
                  io_uring's worker threads, which require BPF programs",
             ),
-            Recorder::Cgroups(_) => {
-                Some("the objects of system calls, and denials without a capability check")
-            }
+            Recorder::Cgroups(recorder) => (!recorder.sees_calls())
+                .then_some("the objects of system calls, and denials without a capability check"),
         }
     }
 
@@ -136,7 +135,10 @@ impl Recorder {
 
     /// Returns whether a recorded thread may have changed its root or current directory.
     pub(super) fn has_moved(&self) -> bool {
-        !matches!(self, Recorder::Processes(recorder) if !recorder.has_moved())
+        match self {
+            Recorder::Processes(recorder) => recorder.has_moved(),
+            Recorder::Cgroups(recorder) => recorder.has_moved(),
+        }
     }
 
     /// Returns which user-space stacks this recorder does not see, in words. So many had no place.

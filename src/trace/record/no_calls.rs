@@ -1,7 +1,7 @@
 //! The layout of registers is not known on this architecture: tracefs records the ends of all
 //! system calls, without what they refer to.
 
-use std::io;
+use std::{io, os::fd::OwnedFd};
 
 use super::Event;
 use crate::{Result, sys::bpf::Table};
@@ -11,6 +11,10 @@ pub(crate) enum CallRecorder {}
 
 impl CallRecorder {
     pub(crate) fn new(_stacks: bool) -> io::Result<CallRecorder> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn of_groups(_groups: &[OwnedFd], _processes: &[u32]) -> io::Result<CallRecorder> {
         Err(io::ErrorKind::Unsupported.into())
     }
 

@@ -8,10 +8,10 @@ use std::{
 
 use super::{
     Check,
-    assembly::{Code, R1, R2, R3, R6, call},
+    assembly::{Code, R0, R1, R2, R3, R6, call},
     btf::{self, Types},
 };
-use crate::sys::bpf::{self, Place};
+use crate::sys::bpf::{self, Cgroups, Place};
 
 /// Only programs under the kernel's license may call its functions for tracing.
 const LICENSE: &CStr = c"Dual MIT/GPL";
@@ -95,6 +95,12 @@ pub(super) fn run_at_checks(build: impl Fn(Hook) -> Vec<u64>) -> io::Result<(Own
 }
 
 impl Code {
+    /// Returns a jump that is taken if the current task is in the control group at this index.
+    pub(super) fn is_under(&mut self, groups: &Cgroups, at: i16) -> usize {
+        self.map(R1, groups).set(R2, at.into()).call(call::CURRENT_TASK_UNDER_CGROUP);
+        self.jump_if(R0, 1)
+    }
+
     /// Stores four words at `frame + to`: the capability, the answer, the user namespace in
     /// question, and that of the credentials. R6 has the arguments of the hook.
     pub(super) fn facts(&mut self, hook: Hook, to: i16) -> &mut Code {

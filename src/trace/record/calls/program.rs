@@ -8,7 +8,7 @@
 
 use super::layout::{CREDENTIALS, Layout};
 use crate::{
-    sys::bpf::{Counter, Map, Queue, Scratch, Table},
+    sys::bpf::{Cgroups, Counter, Map, Queue, Scratch, Table},
     trace::record::{
         assembly::{Code, R0, R1, R2, R3, R4, R6, R7, R8, R9, R10, call},
         programs::Hook,
@@ -18,11 +18,12 @@ use crate::{
 /// The end of a system call in 64-bit words: the time, the ids of process and thread, the result,
 /// the state of the thread, and the registers of [`REGISTERS`].
 pub(super) const END: usize = 4 + WORDS;
-/// The object of an end: its time and IDs, two strings of [`TEXT`] bytes, [`RAW`] bytes, the flags
-/// of the task, and its credentials.
-pub(super) const OBJECT: usize = 2 + (2 * TEXT + RAW + 8 + CREDENTIALS) / 8;
+/// The object of an end: its time and IDs, two strings of [`TEXT`] bytes, [`RAW`] bytes, the name of
+/// the thread, the flags of the task, and its credentials.
+pub(super) const OBJECT: usize = 2 + (2 * TEXT + RAW + NAME + 8 + CREDENTIALS) / 8;
 pub(super) const TEXT: usize = 256;
 pub(super) const RAW: usize = 32;
+pub(super) const NAME: usize = 16;
 /// A check by a worker of io_uring: the time, the ids, the capability, the answer, the user
 /// namespace in question, that of the credentials, and the stack.
 pub(super) const CHECK: usize = 6 + STACK;
@@ -120,6 +121,8 @@ pub(super) struct Maps {
     pub(super) tasks: Table,
     /// Threads that are to be recorded, by their ids.
     pub(super) roots: Table,
+    /// The control groups whose threads are to be recorded instead, and their number.
+    pub(super) groups: Option<(Cgroups, i16)>,
     pub(super) ends: Queue<END>,
     pub(super) objects: Queue<OBJECT>,
     pub(super) checks: Queue<CHECK>,
@@ -145,9 +148,14 @@ impl Code {
     fn member(&mut self, maps: &Maps) -> &mut Code {
         self.call(call::GET_CURRENT_TASK).store(KEY, R0).look_up(&maps.tasks, KEY).copy(R8, R0);
         let found = self.jump_unless(R8, 0);
-        self.call(call::GET_CURRENT_PID_TGID);
-        // R0 = the id of the thread, by a 32-bit move.
-        self.push(0xbc, R0, R0, 0, 0).store(TID, R0).look_up(&maps.roots, TID).end_if(R0, 0);
+        if let Some((groups, count)) = &maps.groups {
+            let inside: Vec<usize> = (0..*count).map(|at| self.is_under(groups, at)).collect();
+            self.end().land(inside);
+        } else {
+            self.call(call::GET_CURRENT_PID_TGID);
+            // R0 = the id of the thread, by a 32-bit move.
+            self.push(0xbc, R0, R0, 0, 0).store(TID, R0).look_up(&maps.roots, TID).end_if(R0, 0);
+        }
         self.store_value(VALUE, 0).add_task(maps).look_up(&maps.tasks, KEY).copy(R8, R0);
         self.end_if(R8, 0);
         self.land([found])
@@ -218,6 +226,11 @@ pub(super) fn exit(maps: &Maps) -> Vec<u64> {
 pub(super) fn check(maps: &Maps, hook: Hook) -> Vec<u64> {
     let mut code = Code::default();
     code.copy(R6, R1).member(maps);
+    if maps.groups.is_some() {
+        // Their recorder reports all checks.
+        code.open(maps);
+        return code.finish();
+    }
     code.store_value(COMM, 0).store_value(COMM + 8, 0);
     code.address(R1, COMM).set(R2, 16).call(call::GET_CURRENT_COMM);
     // "iou-wrk-PID" and "iou-sqp-PID": kernel threads, whose calls have no end.
@@ -397,8 +410,9 @@ pub(super) fn end(maps: &Maps) -> Vec<u64> {
         code.call(function);
         to += length as i32;
     }
+    code.copy(R1, R9).add(R1, to).set(R2, NAME as i32).call(call::GET_CURRENT_COMM);
     if let Some(layout) = &maps.layout {
-        credentials(&mut code, layout, to);
+        credentials(&mut code, layout, to + NAME as i32);
     }
     // An object that has no place is not known.
     code.push_value(&maps.objects, AFTER_END);

@@ -89,12 +89,9 @@ impl Code {
 pub(super) fn check(maps: &Maps, hook: Hook) -> Vec<u64> {
     let mut code = Code::default();
     code.copy(R6, R1);
-    let is_in = |code: &mut Code, group: i16| {
-        code.map(R1, &maps.groups).set(R2, group.into()).call(call::CURRENT_TASK_UNDER_CGROUP);
-        code.jump_if(R0, 1)
-    };
-    let inside: Vec<usize> = (0..maps.count).map(|group| is_in(&mut code, group)).collect();
-    let mark = is_in(&mut code, maps.count);
+    let inside: Vec<usize> =
+        (0..maps.count).map(|group| code.is_under(&maps.groups, group)).collect();
+    let mark = code.is_under(&maps.groups, maps.count);
     code.process().remove(&maps.members).end_unless(R0, 0).count(&maps.left).end();
     code.land(inside).process().insert(&maps.members);
     code.land([mark]).process().event(CHECK);

@@ -94,6 +94,8 @@ pub mod file;
 pub mod knowledge;
 pub mod launch;
 pub mod proc;
+#[cfg(feature = "cli")]
+pub mod rootless;
 #[cfg(feature = "scan")]
 pub mod scan;
 #[cfg(feature = "cli")]

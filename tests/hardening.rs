@@ -10,7 +10,7 @@ use common::{
 };
 
 tests! {
-    Tracing [MACHINE, "curl python3 systemd-analyze"]:
+    Tracing [MACHINE, "curl python3 systemd-analyze useradd"]:
         a_service;
 }
 
@@ -67,9 +67,9 @@ fn a_service() {
     let dir = directory();
     let machine = Machine::start(dir.path(), &[]);
     let rcap = common::program("rcap").get_program().to_str().unwrap().to_owned();
-    let commands = commands("Harden it");
-    assert_eq!(commands.len(), 8);
-    for (command, page) in &commands {
+    let commands = [commands("Harden it"), commands("Run a service without root")];
+    assert_eq!(commands.each_ref().map(Vec::len), [8, 13]);
+    for (command, page) in commands.iter().flatten() {
         let script = format!("rcap() {{ {rcap} \"$@\"; }}\nexec 2>&1\n{command}");
         let ran = machine.run(&["bash", "-c", &script]);
         assert_eq!(ran.status, Some(0), "{command}: {}", ran.out);

@@ -17,6 +17,7 @@ const LAYERS: &[&[&str]] = &[
     &["thread", "proc", "file"],
     &["exec", "launch"],
     &["trace", "settings", "knowledge"],
+    &["rootless"],
     &["scan", "container", "service"],
     &["tools"],
 ];

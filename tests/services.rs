@@ -2,6 +2,8 @@
 //! test's own, compared with the same units restarted by hand.
 
 mod common;
+#[path = "services/rootless.rs"]
+mod rootless;
 #[path = "services/scratch.rs"]
 mod scratch;
 
@@ -15,6 +17,9 @@ use common::{
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
+};
+use rootless::{
+    a_service_that_keeps_a_capability, a_service_without_capabilities, copies_of_a_killed_rcap,
 };
 use scratch::{a_copy_of_a_unit, a_dynamic_user, a_service_of_systemd_run, a_unit_of_a_user};
 use serde_json::Value;
@@ -36,6 +41,10 @@ tests! {
         a_unit_of_a_killed_rcap,
         units_that_depend_on_it,
         a_recording_from_the_start;
+    Tracing [MACHINE, "cp find python3 systemd-tmpfiles xargs"]:
+        a_service_without_capabilities,
+        a_service_that_keeps_a_capability,
+        copies_of_a_killed_rcap;
     Tracing [MACHINE, "chown"]:
         a_recording_of_a_unit_that_fails;
 }

@@ -9,11 +9,12 @@ use std::{
 
 use serde_json::Value;
 
-use super::{Account, Edits, Engine, Failed, Setup, recipe::Creation, view};
+use super::{Edits, Engine, Failed, Setup, recipe::Creation, view};
 use crate::{
     Cap, CapSet, Op,
     launch::Launcher,
     proc::Proc,
+    rootless::Account,
     settings::{self, Context, InputFormat},
     trace::{
         Exit, Options, Target, Tracer,

@@ -12,8 +12,10 @@ use std::{
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use serde_json::Value;
 
-use super::{Account, own_volume};
-use crate::{Error, launch::helper, proc::Proc, settings::after_wrappers, trace::Target};
+use super::own_volume;
+use crate::{
+    Error, launch::helper, proc::Proc, rootless::Account, settings::after_wrappers, trace::Target,
+};
 
 /// The label of all containers and volumes that a measurement has made. Its value is the process.
 pub(super) const LABEL: &str = "io.rcap.run";

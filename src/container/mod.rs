@@ -29,8 +29,8 @@ pub use invocation::Invocation;
 use invocation::bare;
 pub use manifest::Manifest;
 pub use recipe::Recipe;
-pub use rootless::{Account, Answer, Change, Needed, Rootless, Tried};
 use rootless::{Edits, own_volume};
+pub use rootless::{ImageLines, Rootless};
 pub use service::Service;
 pub use trial::{Container, Setup};
 

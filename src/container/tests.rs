@@ -1,7 +1,10 @@
 use std::{collections::BTreeMap, ffi::OsString};
 
-use super::{Account, Change, Client, Delegation, Edits, Invocation};
-use crate::{Cap, CapSet};
+use super::{Client, Delegation, Edits, Invocation};
+use crate::{
+    Cap, CapSet,
+    rootless::{Account, Change},
+};
 
 fn words(text: &str) -> Vec<OsString> {
     text.split(' ').map(OsString::from).collect()

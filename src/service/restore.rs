@@ -13,6 +13,7 @@ use nix::fcntl::{Flock, FlockArg};
 
 use super::{
     Facts, Failed,
+    copies::Copies,
     scratch::{directories, is_scratch},
 };
 use crate::settings::shell_word;
@@ -151,6 +152,7 @@ pub(super) fn script(
         let _ = writeln!(script, "{systemctl} start -- {}", names.join(" "));
     }
     let _ = writeln!(script, "{systemctl} stop -- '{}' 2>/dev/null", slices());
+    script.push_str(&Copies::removal(before.id()));
     if is_scratch(before.id()) {
         let path = shell_word(before.get("FragmentPath"));
         let own = directories(before.id());

@@ -296,7 +296,7 @@ impl Session {
     }
 
     /// Starts the timer, or starts it again if a quarter of its time has passed.
-    fn renew(&mut self) -> Result<(), Failed> {
+    pub(super) fn renew(&mut self) -> Result<(), Failed> {
         let after = self.conditions.restore_after;
         if self.armed.is_some_and(|armed| armed.elapsed() < after / 4) {
             return Ok(());

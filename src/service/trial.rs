@@ -23,11 +23,7 @@ impl Service {
     /// `ExecStart=+`: the settings of the unit do not apply to its program.
     pub fn new(session: Session) -> Result<Service, Failed> {
         let facts = session.before();
-        if is_fully_privileged(facts) {
-            let words = "ExecStart=+ runs the program with every capability, whatever the unit's \
-                         settings are: remove the + first";
-            return Err(Failed::Unfit(words.to_owned()));
-        }
+        require_settings(facts)?;
         let [bounding, ambient] =
             ["CapabilityBoundingSet", "AmbientCapabilities"].map(|key| set(facts.get(key)));
         let bounding = bounding & CapSet::supported();
@@ -73,6 +69,16 @@ impl Trial for Service {
 /// Returns the capabilities in a property.
 fn set(value: &str) -> CapSet {
     unit_words(value).0.iter().map(|word| unit_capability(word)).collect()
+}
+
+/// Returns an error if the settings of a unit do not apply to its program.
+pub(super) fn require_settings(facts: &Facts) -> Result<(), Failed> {
+    if is_fully_privileged(facts) {
+        let words = "ExecStart=+ runs the program with every capability, whatever the unit's \
+                     settings are: remove the + first";
+        return Err(Failed::Unfit(words.to_owned()));
+    }
+    Ok(())
 }
 
 /// Returns whether the first command has the prefix `+`.

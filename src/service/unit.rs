@@ -49,7 +49,7 @@ const STATUSES: [(&str, &str); 12] = [
 
 impl Facts {
     /// The properties that are read.
-    pub(super) const PROPERTIES: [&str; 27] = [
+    pub(super) const PROPERTIES: [&str; 31] = [
         "ActiveState",
         "AmbientCapabilities",
         "BoundBy",
@@ -62,15 +62,19 @@ impl Facts {
         "ExecMainStatus",
         "ExecStartEx",
         "FragmentPath",
+        "Group",
         "Id",
         "InvocationID",
         "LoadState",
         "MainPID",
         "NeedDaemonReload",
+        "PIDFile",
         "RefuseManualStart",
         "RefuseManualStop",
         "RequiredBy",
         "Result",
+        "RootDirectory",
+        "RootImage",
         "StatusText",
         "SubState",
         "Transient",

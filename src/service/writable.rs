@@ -92,7 +92,7 @@ fn is_of_system(path: &Path) -> bool {
 }
 
 /// Returns a path as one word of a unit. (systemd.syntax(7), systemd.unit(5), "Specifiers")
-fn word(path: &str) -> String {
+pub(super) fn word(path: &str) -> String {
     let path = path.replace('%', "%%");
     if !path.contains([' ', '"', '\'', '\\', ';']) {
         return path;

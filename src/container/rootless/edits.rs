@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use super::{Account, Change};
-use crate::{CapSet, settings::LineOption};
+use crate::{
+    CapSet,
+    rootless::{Account, Change},
+    settings::LineOption,
+};
 
 /// Settings that take the place of those of a command line or a Compose file.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -61,7 +64,7 @@ impl Edits {
                     // Podman makes it ambient, and Docker leaves it to the program's file.
                     edits.allows_new_privileges |= !is_podman;
                 }
-                Change::Own { .. } | Change::Create { .. } => {}
+                Change::Group { .. } | Change::Own { .. } | Change::Create { .. } => {}
             }
         }
         edits

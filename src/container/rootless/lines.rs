@@ -1,7 +1,9 @@
 //! The changes as lines of a Dockerfile.
 
-use super::{Account, Change};
-use crate::settings::shell_word;
+use crate::{
+    rootless::{Account, Change},
+    settings::shell_word,
+};
 
 /// The image on which a Dockerfile is based.
 #[derive(Clone, Debug)]

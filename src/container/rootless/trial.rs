@@ -1,77 +1,36 @@
 //! A container that runs with some changes, and the search with it.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
-    Account, Change, Edits,
-    files::{self, Files},
+    Edits,
     lines::{self, Base},
-    rules::{self, Ground, Mounted, Source},
-    search::{Outcome, Searched, search},
 };
 use crate::{
-    CapSet,
     container::{Container, Engine, Failed, by_engine::ByEngine, recipe::Creation, view},
+    rootless::{
+        Account, Answer, Change, Changes, Files, Ground, Mounted, Outcome, Place, Runs, Source,
+        Tried, all_remedies, chosen, failure, variables,
+    },
     trace::{
         Analysis,
-        denial::{Denial, Lock},
-        minimize::{Attempt, End, Observation, Trial},
+        minimize::{Attempt, End, Trial},
     },
 };
 
-/// A run with some changes.
+/// The lines that make the changes of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Tried {
-    /// The changes.
-    pub changes: Vec<Change>,
-    /// The failure in words, if it did not work.
-    pub failure: Option<String>,
-    /// The duration.
-    pub time: Duration,
-}
-
-/// A change, and the failure of a run with all others of the result.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Needed {
-    /// The change.
-    pub change: Change,
-    /// The failure, or empty if no set of changes was enough.
-    pub failure: String,
-}
-
-/// The answer of [`Rootless::search`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Answer {
-    /// The user.
-    pub account: Account,
-    /// The way in which the user was chosen, in words.
-    pub origin: &'static str,
-    /// The changes with which it works, or those of the last run if it does not.
-    pub changes: Vec<Needed>,
-    /// The capabilities that a program keeps.
-    pub caps: CapSet,
-    /// The failure of the last run, if it did not work.
-    pub failure: Option<String>,
-    /// Whether it worked with the changes first, and then did not.
-    pub is_flaky: bool,
-    /// The refusals of the last run, in words.
-    pub refused: Vec<String>,
-    /// The capabilities that were refused in the last run.
-    pub missing: CapSet,
-    /// All runs as this user.
-    pub runs: Vec<Tried>,
-    /// The Dockerfile, if it works and files of the image change.
+pub struct ImageLines {
+    /// The Dockerfile, if files of the image change.
     pub dockerfile: Option<String>,
-    /// The commands that build the image, prepare volumes and run the container, if it works.
+    /// The commands that build the image, prepare volumes and run the container.
     pub commands: Vec<String>,
     /// The keys of a service of Compose.
     pub compose: Value,
@@ -95,7 +54,6 @@ pub struct Rootless {
     built: BTreeMap<String, String>,
     expect: i32,
     limit: Duration,
-    runs: Vec<Tried>,
     /// The checks of the last run, in which there was a container.
     last: Analysis,
 }
@@ -131,8 +89,14 @@ impl Rootless {
         let image = facts["Config"]["Image"].as_str().unwrap_or_default().to_owned();
         let of_image = container.engine.inspect_image(&image)?;
         let files = view::image(&of_image).ok().map(Files::new);
-        let (user, origin) = chosen(container.user.as_deref(), files.as_ref(), &seen);
-        let account = account(files.as_ref(), &user);
+        let none = || ("65532".to_owned(), "a user without files in the image");
+        let (user, origin) = chosen(container.user.as_deref(), &seen).unwrap_or_else(none);
+        let account = |user: &str| account(files.as_ref(), user);
+        // A number without an entry would have the group of root.
+        let is_unknown = user.parse::<u32>().is_ok() && account(&user).name.is_none();
+        let user =
+            if is_unknown && container.user.is_none() { format!("{user}:{user}") } else { user };
+        let account = account(&user);
         let words = |key: &str| -> Vec<String> {
             let list = facts["Config"][key].as_array().into_iter().flatten();
             list.filter_map(|word| word.as_str().map(str::to_owned)).collect()
@@ -149,13 +113,12 @@ impl Rootless {
             base: Base { image, has_user, is_podman },
             has_entrypoint: !entrypoint.is_empty() && !command.is_empty(),
             command,
-            variables: script.map(|text| files::variables(&text)).unwrap_or_default(),
+            variables: script.map(|text| variables(&text)).unwrap_or_default(),
             mounts: mounts(facts, &container.recipe),
             files,
             built: BTreeMap::new(),
             expect,
             limit: timeout.unwrap_or(longest),
-            runs: Vec::new(),
             last: Analysis::default(),
             container,
         }))
@@ -183,28 +146,17 @@ impl Rootless {
     pub fn search(
         &mut self,
         progress: &mut dyn FnMut(usize, &Tried),
-    ) -> Result<Option<Answer>, Failed> {
-        let searched = search(|changes| {
-            let begun = Instant::now();
-            let outcome = self.attempt(changes)?;
-            let tried = Tried {
-                changes: changes.iter().cloned().collect(),
-                failure: outcome.failure.clone(),
-                time: begun.elapsed(),
-            };
-            self.runs.push(tried.clone());
-            progress(self.runs.len(), &tried);
-            Ok(outcome)
-        });
-        match searched {
-            Ok(searched) => Ok(Some(self.answer(searched))),
-            Err(None) => Ok(None),
-            Err(Some(err)) => Err(err),
-        }
+    ) -> Result<Option<Answer<ImageLines>>, Failed> {
+        let runs = Runs::search(|changes| self.attempt(changes), progress)?;
+        let Some(runs) = runs else { return Ok(None) };
+        let lines = |changes: &[&Change]| self.lines(changes);
+        let answer =
+            self.with_ground(&[], |ground| runs.answer(self.origin, &self.last, ground, lines));
+        Ok(Some(answer))
     }
 
     /// Runs the container with these changes. An error without a reason is an interruption.
-    fn attempt(&mut self, changes: &BTreeSet<Change>) -> Result<Outcome, Option<Failed>> {
+    fn attempt(&mut self, changes: &Changes) -> Result<Outcome, Option<Failed>> {
         let changes: Vec<&Change> = changes.iter().collect();
         let unfit = |failure: String| Outcome { failure: Some(failure), remedies: Vec::new() };
         let mut edits = self.edits(&changes);
@@ -231,7 +183,12 @@ impl Rootless {
             return Err(None);
         }
         let failure = failure(&seen, self.expect);
-        let remedies = if failure.is_some() { self.remedies(&seen.analysis) } else { Vec::new() };
+        let remedies = match failure {
+            Some(_) => {
+                self.with_ground(&changes, |ground| all_remedies(&seen.analysis.denials, ground))
+            }
+            None => Vec::new(),
+        };
         self.last = seen.analysis;
         Ok(Outcome { failure, remedies })
     }
@@ -258,60 +215,33 @@ impl Rootless {
         Ok(Some(image))
     }
 
-    fn remedies(&self, analysis: &Analysis) -> Vec<Vec<Change>> {
-        self.with_ground(|ground| {
-            let all = analysis.denials.iter().map(|denial| rules::remedies(denial, ground));
-            rules::joined(&all.filter(|remedies| !remedies.is_empty()).collect::<Vec<_>>())
-        })
-    }
-
-    fn with_ground<T>(&self, of: impl FnOnce(&Ground<'_>) -> T) -> T {
+    fn with_ground<T>(&self, changes: &[&Change], of: impl FnOnce(&Ground<'_>) -> T) -> T {
         let files = self.files.as_ref();
         of(&Ground {
             account: &self.account,
-            mounts: &self.mounts,
+            changes,
             find: &|path| files?.find(path),
             resolve: &|path| files.map_or_else(|| path.to_owned(), |files| files.resolve(path)),
-            variables: &self.variables,
-            has_entrypoint: self.has_entrypoint,
+            place: Place::Container {
+                mounts: &self.mounts,
+                variables: &self.variables,
+                has_entrypoint: self.has_entrypoint,
+            },
         })
     }
 
-    fn answer(&mut self, searched: Searched) -> Answer {
-        let Searched { changes, failure, is_flaky } = searched;
-        let list: Vec<&Change> = changes.iter().map(|(change, _)| change).collect();
-        let mut edits = self.edits(&list);
-        let text = lines::dockerfile(&self.base, &self.account, &self.user, &list, None);
+    fn lines(&self, changes: &[&Change]) -> ImageLines {
+        let mut edits = self.edits(changes);
+        let text = lines::dockerfile(&self.base, &self.account, &self.user, changes, None);
         // The lines for an image that Compose builds are the last ones of its own Dockerfile.
         let is_built = self.container.recipe.is_built();
         let own = |text: String| text.split_once('\n').map(|(_, rest)| rest.to_owned());
         let text = if is_built { text.and_then(own) } else { text };
         edits.image = text.as_ref().filter(|_| !is_built).map(|_| lines::derived(&self.base.image));
-        let refused = |denial: &Denial| denial.lock == Lock::Capability;
-        let missing = self.last.denials.iter().filter(|denial| refused(denial));
-        let missing = missing.fold(CapSet::empty(), |all, denial| all | denial.caps);
-        let mut words: Vec<String> = self.with_ground(|ground| {
-            self.last.denials.iter().map(|denial| refusal(denial, ground)).collect()
-        });
-        words.dedup();
-        let works = failure.is_none();
-        let text = text.filter(|_| works);
-        let commands = works.then(|| self.commands(&edits, text.as_deref(), &list));
-        let compose = if works { edits.service() } else { Map::new() };
-        let changes = changes.into_iter().map(|(change, failure)| Needed { change, failure });
-        Answer {
-            account: self.account.clone(),
-            origin: self.origin,
-            changes: changes.collect(),
-            caps: if works { edits.caps } else { CapSet::empty() },
-            failure,
-            is_flaky,
-            refused: words,
-            missing,
-            runs: std::mem::take(&mut self.runs),
+        ImageLines {
+            commands: self.commands(&edits, text.as_deref(), changes),
+            compose: Value::Object(edits.service()),
             dockerfile: text,
-            commands: commands.unwrap_or_default(),
-            compose: Value::Object(compose),
         }
     }
 
@@ -379,57 +309,6 @@ fn account(files: Option<&Files>, user: &str) -> Account {
         gid: 0,
     };
     files.map_or_else(none, |files| files.account(user))
-}
-
-/// Returns the most visible failure of a run in words.
-fn failure(seen: &Observation, expect: i32) -> Option<String> {
-    seen.failures(expect).first().map(|failure| failure.with_message(&seen.message))
-}
-
-/// Returns a refusal in words.
-fn refusal(denial: &Denial, ground: &Ground<'_>) -> String {
-    let name = denial.object.as_ref().map(|object| format!(" {}", object.name)).unwrap_or_default();
-    let why = match denial.lock {
-        Lock::Capability => format!("needs {}", denial.caps),
-        lock => lock.about().to_owned(),
-    };
-    let host = rules::of_host(denial, ground);
-    let host = host.map(|host| format!(" ({host} of the host; its owner is not changed)"));
-    let program = denial.program.rsplit('/').next().unwrap_or_default();
-    let errno = nix::errno::Errno::from_raw(denial.errno);
-    format!("{errno:?} {}{name}: {why}{} [{program}]", denial.system_call, host.unwrap_or_default())
-}
-
-/// Returns the user for a container, as it is given to an engine, and the way in which it was chosen.
-/// `own` is the container's own user, unless that is root.
-fn chosen(own: Option<&str>, files: Option<&Files>, seen: &Observation) -> (String, &'static str) {
-    match (own, become_user(seen)) {
-        (Some(user), _) => (user.to_owned(), "its own user"),
-        (None, Some(uid)) => {
-            // A number without an entry in /etc/passwd would have the group of root.
-            let is_known = account(files, &uid.to_string()).name.is_some();
-            let user = if is_known { uid.to_string() } else { format!("{uid}:{uid}") };
-            (user, "the user that its processes become")
-        }
-        (None, None) => ("65532:65532".to_owned(), "a user without files in the image"),
-    }
-}
-
-/// Returns the user that most processes of a run have, or that a program has become, if that is not
-/// root.
-fn become_user(seen: &Observation) -> Option<u32> {
-    let mut numbers: BTreeMap<u32, usize> = BTreeMap::new();
-    for process in seen.effects.processes.keys().filter(|process| process.users[1] != 0) {
-        *numbers.entry(process.users[1]).or_default() += 1;
-    }
-    // The least ID of those that most processes have.
-    let most = numbers.iter().max_by_key(|(uid, number)| (**number, std::cmp::Reverse(**uid)));
-    let asked = || {
-        let objects = seen.analysis.needs.iter().flat_map(|need| &need.objects);
-        let mut ids = objects.filter_map(|object| object.name.strip_prefix("user ")?.parse().ok());
-        ids.find(|uid| *uid != 0)
-    };
-    most.map(|(uid, _)| *uid).or_else(asked)
 }
 
 /// Returns the mounts of a container.

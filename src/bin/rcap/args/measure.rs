@@ -253,7 +253,8 @@ pub(crate) struct MeasureOptions {
                       rcap minimize [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
                       rcap minimize [OPTION]... --compose FILE [SERVICE]\n       \
                       rcap minimize [OPTION]... --unit NAME --check COMMAND\n       \
-                      rcap minimize --rootless [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...",
+                      rcap minimize --rootless [OPTION]... [--] docker run [OPTION]... IMAGE [ARG]...\n       \
+                      rcap minimize --rootless [OPTION]... --unit NAME --check COMMAND",
     after_help = "The program runs several times, without input, and its output is not shown.\n\n\
                   Example: rcap minimize -- ping -c 1 127.0.0.1"
 )]
@@ -267,8 +268,8 @@ pub(crate) struct MinimizeRequest {
     /// Remove the drop-in file that --write has written
     #[arg(long, conflicts_with_all = ["write", "check", "copy"])]
     pub(crate) undo: bool,
-    /// Find the changes with which a container works as a non-root user without capabilities
-    #[arg(long, conflicts_with = "unit")]
+    /// Find the changes with which a container or a unit works as a non-root user without capabilities
+    #[arg(long, conflicts_with_all = ["copy", "user_unit"])]
     pub(crate) rootless: bool,
     /// Also keep capabilities whose refusal the program tolerates
     #[arg(long)]
@@ -282,7 +283,7 @@ pub(crate) struct MinimizeRequest {
     /// Give each run a private network, and compare its state
     #[arg(long, conflicts_with = "in_place")]
     pub(crate) net: bool,
-    /// Run as a user, with ambient capabilities
+    /// Run as a user, with ambient capabilities; with --rootless and --unit, the user to try
     #[arg(long, value_name = "NAME")]
     pub(crate) user: Option<User>,
     /// Set no_new_privs

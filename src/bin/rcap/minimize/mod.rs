@@ -39,17 +39,24 @@ pub(crate) fn init(argv: &[OsString]) -> Option<Exit> {
 /// [`Failure`]
 pub(crate) fn run(request: &MinimizeRequest, io: &mut Io<'_>) -> Result<Exit, Failure> {
     if let Some(unit) = service::Unit::of(&request.measure.service, &request.measure.program)? {
-        return unit::run(request, &unit, io);
+        return if request.rootless {
+            rootless::run_unit(request, &unit, io)
+        } else {
+            unit::run(request, &unit, io)
+        };
     }
     if let Some(measured) = delegated::recipe(&request.measure)? {
         return if request.rootless {
-            rootless::run(request, &measured, io)
+            rootless::run_container(request, &measured, io)
         } else {
             container::run(request, &measured, io)
         };
     }
     if request.rootless {
-        return Err(Mistake::new("--rootless requires a container or a service of Compose").into());
+        return Err(Mistake::new(
+            "--rootless requires a container, a service of Compose or a unit",
+        )
+        .into());
     }
     if request.write {
         return Err(Mistake::new("--write requires --unit or a service of Compose").into());

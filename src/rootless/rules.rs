@@ -1,5 +1,5 @@
 //! The changes that would have avoided a refusal, as a function of the refused system call and the
-//! files of the image.
+//! files.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,11 +12,11 @@ use crate::{
     trace::denial::{Denial, Lock},
 };
 
-/// A user of an image.
+/// A user of an image or of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Account {
-    /// The name in the image's /etc/passwd.
+    /// The name in /etc/passwd.
     pub name: Option<String>,
     /// The user ID.
     pub uid: u32,
@@ -24,25 +24,25 @@ pub struct Account {
     pub gid: u32,
 }
 
-/// A file of the image.
+/// A file of the image or of the machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Found {
-    pub(super) is_directory: bool,
-    pub(super) owner: u32,
-    pub(super) group: u32,
-    pub(super) mode: u32,
+pub(crate) struct Found {
+    pub(crate) is_directory: bool,
+    pub(crate) owner: u32,
+    pub(crate) group: u32,
+    pub(crate) mode: u32,
 }
 
 /// A place at which something is mounted in the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Mounted {
-    pub(super) path: PathBuf,
-    pub(super) source: Source,
+pub(crate) struct Mounted {
+    pub(crate) path: PathBuf,
+    pub(crate) source: Source,
 }
 
 /// The source of a mount.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Source {
+pub(crate) enum Source {
     /// A directory of the host.
     Host(String),
     /// A volume, with its name unless that is random.
@@ -51,18 +51,61 @@ pub(super) enum Source {
     Other,
 }
 
-/// The facts about a container on which a change depends.
-pub(super) struct Ground<'a> {
-    pub(super) account: &'a Account,
-    pub(super) mounts: &'a [Mounted],
-    /// Returns a file of the image.
-    pub(super) find: &'a dyn Fn(&Path) -> Option<Found>,
+/// The facts on which a change depends.
+pub(crate) struct Ground<'a> {
+    pub(crate) account: &'a Account,
+    /// The changes of the run.
+    pub(crate) changes: &'a [&'a Change],
+    /// Returns a file as it is without changes.
+    pub(crate) find: &'a dyn Fn(&Path) -> Option<Found>,
     /// Returns a path without symbolic links, as far as it exists.
-    pub(super) resolve: &'a dyn Fn(&Path) -> PathBuf,
-    /// The variables that the entrypoint reads, by which a step can be skipped.
-    pub(super) variables: &'a [String],
-    /// Whether the command can run without the entrypoint.
-    pub(super) has_entrypoint: bool,
+    pub(crate) resolve: &'a dyn Fn(&Path) -> PathBuf,
+    pub(crate) place: Place<'a>,
+}
+
+/// The place in which a program runs.
+pub(crate) enum Place<'a> {
+    /// A container, which has kernel parameters and a copy of the image's files of its own.
+    Container {
+        mounts: &'a [Mounted],
+        /// The variables that the entrypoint reads, by which a step can be skipped.
+        variables: &'a [String],
+        /// Whether the command can run without the entrypoint.
+        has_entrypoint: bool,
+    },
+    /// A service of the machine, whose files and kernel parameters are those of other programs too.
+    Service {
+        /// Returns the name of a group.
+        group: &'a dyn Fn(u32) -> Option<String>,
+    },
+}
+
+impl Ground<'_> {
+    /// Returns a file as it is in the run.
+    fn found(&self, path: &Path) -> Option<Found> {
+        let Account { uid, gid, .. } = *self.account;
+        let mut found = (self.find)(path);
+        for change in self.changes {
+            match change {
+                Change::Own { path: owned, is_recursive }
+                    if path == Path::new(owned) || *is_recursive && path.starts_with(owned) =>
+                {
+                    found = found.map(|found| Found { owner: uid, group: gid, ..found });
+                }
+                Change::Create { path: created, is_directory } if path == Path::new(created) => {
+                    let mode = if *is_directory { 0o755 } else { 0o644 };
+                    let is_directory = *is_directory;
+                    found = Some(Found { is_directory, owner: uid, group: gid, mode });
+                }
+                _ => {}
+            }
+        }
+        found
+    }
+
+    fn is_service(&self) -> bool {
+        matches!(self.place, Place::Service { .. })
+    }
 }
 
 /// Directories that belong to no single program. One of their entries can belong to a user.
@@ -95,8 +138,40 @@ const SHARED_TOO: [&str; 3] = ["/var/cache", "/var/spool", "/media"];
 /// Directories whose content does not outlive the container.
 const RUNTIME: [&str; 5] = ["/run", "/tmp", "/var/run", "/var/tmp", "/dev/shm"];
 
-/// Directories that have no files of the image.
+/// Directories that only have files of the kernel.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
+
+/// The beginnings of paths on the machine that only root owns: another owner could become root.
+const OF_ROOT: [&str; 28] = [
+    "/bin",
+    "/boot",
+    "/etc/apt",
+    "/etc/bash",
+    "/etc/cron",
+    "/etc/dpkg",
+    "/etc/environment",
+    "/etc/group",
+    "/etc/gshadow",
+    "/etc/init",
+    "/etc/ld.so",
+    "/etc/modprobe",
+    "/etc/pam",
+    "/etc/passwd",
+    "/etc/profile",
+    "/etc/rc.local",
+    "/etc/security",
+    "/etc/shadow",
+    "/etc/ssh",
+    "/etc/sub",
+    "/etc/sudo",
+    "/etc/systemd",
+    "/etc/udev",
+    "/lib",
+    "/root",
+    "/sbin",
+    "/usr",
+    "/var/spool/cron",
+];
 
 /// Capabilities that a program's file does not get: they are for changing the user, and for files,
 /// which have owners.
@@ -116,7 +191,7 @@ const FOR_OWNERS: CapSet =
     CapSet::of(&[Cap::CHOWN, Cap::DAC_OVERRIDE, Cap::DAC_READ_SEARCH, Cap::FOWNER, Cap::FSETID]);
 
 /// Returns the changes each of which may avoid a refusal, the most welcome first.
-pub(super) fn remedies(denial: &Denial, ground: &Ground<'_>) -> Vec<Change> {
+fn remedies(denial: &Denial, ground: &Ground<'_>) -> Vec<Change> {
     // An owner does not help against a seccomp filter or a read-only mount.
     if !matches!(denial.lock, Lock::Capability | Lock::NoCheck) {
         return Vec::new();
@@ -125,10 +200,12 @@ pub(super) fn remedies(denial: &Denial, ground: &Ground<'_>) -> Vec<Change> {
     let name = denial.object.as_ref().map(|object| object.name.as_str());
     let mut changes = Vec::new();
     match (&*denial.system_call, name) {
-        ("bind", _) if denial.caps.contains(Cap::NET_BIND_SERVICE) => changes.push(Change::PORTS),
+        ("bind", _) if denial.caps.contains(Cap::NET_BIND_SERVICE) => {
+            changes.extend((!ground.is_service()).then_some(Change::PORTS));
+        }
         // The range of groups is checked without a capability.
         ("socket", Some("AF_INET SOCK_DGRAM" | "AF_INET6 SOCK_DGRAM")) => {
-            changes.push(Change::PING);
+            changes.extend((!ground.is_service()).then_some(Change::PING));
         }
         ("setgroups" | "initgroups", _) => changes.extend(steps(ground)),
         (call, _) if call.starts_with("setuid") || call.starts_with("setgid") => {
@@ -146,10 +223,15 @@ pub(super) fn remedies(denial: &Denial, ground: &Ground<'_>) -> Vec<Change> {
         }
         _ => {}
     }
-    if denial.lock == Lock::Capability && denial.program.starts_with('/') {
+    let is_known = denial.program.starts_with('/') || ground.is_service();
+    if denial.lock == Lock::Capability && is_known {
         // Each of them would do. Newer ones, with the higher numbers, are for fewer purposes.
         let cap = (denial.caps - NOT_FOR_FILES).iter().next_back();
-        let program = text(&(ground.resolve)(Path::new(&denial.program)));
+        // The ambient capabilities of a service are those of all its programs.
+        let program = match ground.place {
+            Place::Service { .. } => denial.program.clone(),
+            Place::Container { .. } => text(&(ground.resolve)(Path::new(&denial.program))),
+        };
         changes.extend(cap.map(|cap| Change::Capability { cap, program }));
     }
     changes.retain(|change| change.path().is_none_or(is_plain));
@@ -164,9 +246,11 @@ fn is_plain(path: &str) -> bool {
 
 /// Returns the ways to leave out steps of an entrypoint that only root can do.
 fn steps(ground: &Ground<'_>) -> Vec<Change> {
-    let variables = ground.variables.iter().cloned().map(|name| Change::Variable { name });
-    let entrypoint = ground.has_entrypoint.then_some(Change::NoEntrypoint);
-    variables.chain(entrypoint).collect()
+    let Place::Container { variables, has_entrypoint, .. } = ground.place else {
+        return Vec::new();
+    };
+    let variables = variables.iter().cloned().map(|name| Change::Variable { name });
+    variables.chain(has_entrypoint.then_some(Change::NoEntrypoint)).collect()
 }
 
 /// Returns the directory of the host that a refusal is about, if there is one.
@@ -179,7 +263,8 @@ pub(super) fn of_host<'a>(denial: &Denial, ground: &'a Ground<'_>) -> Option<&'a
 }
 
 fn mount<'a>(path: &Path, ground: &'a Ground<'_>) -> Option<&'a Mounted> {
-    let above = ground.mounts.iter().filter(|mounted| path.starts_with(&mounted.path));
+    let Place::Container { mounts, .. } = ground.place else { return None };
+    let above = mounts.iter().filter(|mounted| path.starts_with(&mounted.path));
     above.max_by_key(|mounted| mounted.path.components().count())
 }
 
@@ -198,18 +283,18 @@ fn of_file(call: &str, path: &Path, ground: &Ground<'_>) -> Vec<Change> {
             _ => Vec::new(),
         };
     }
-    let own = |path: &Path| Change::Own { path: text(path), is_recursive: false };
     // A directory on the way that the user cannot search.
     let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
     above.reverse();
-    let closed = above.iter().find(|directory| {
-        (ground.find)(directory).is_some_and(|found| !permits(&found, 0o1, ground.account))
+    let closed = above.iter().find_map(|directory| {
+        let found = ground.found(directory)?;
+        (!permits(&found, 0o1, ground.account)).then(|| access(directory, &found, ground))
     });
     if let Some(closed) = closed {
-        return vec![own(closed)];
+        return closed;
     }
     let parent = path.parent().unwrap_or(Path::new("/"));
-    let found = (ground.find)(&path);
+    let found = ground.found(&path);
     let is_entry = matches!(
         call,
         "unlink" | "unlinkat" | "rmdir" | "rename" | "renameat" | "renameat2" | "link" | "linkat"
@@ -217,39 +302,75 @@ fn of_file(call: &str, path: &Path, ground: &Ground<'_>) -> Vec<Change> {
     match found {
         Some(found) if !is_entry => {
             let directory = if found.is_directory { &*path } else { parent };
-            runtime(directory).into_iter().chain([own(&path)]).collect()
+            let access = access(&path, &found, ground);
+            runtime(directory, ground).into_iter().chain(access).collect()
         }
         _ => of_directory(call, &path, parent, ground),
     }
 }
 
+/// Returns the changes that give access to a file or directory that exists.
+fn access(path: &Path, found: &Found, ground: &Ground<'_>) -> Vec<Change> {
+    let group = match ground.place {
+        // It permits more to its group than to others.
+        Place::Service { group }
+            if found.group != 0 && found.mode >> 3 & 0o7 & !(found.mode & 0o7) != 0 =>
+        {
+            group(found.group).map(|name| Change::Group { name })
+        }
+        _ => None,
+    };
+    let own = Change::Own { path: text(path), is_recursive: false };
+    let own = can_own(path, ground).then_some(own);
+    group.into_iter().chain(created(path, ground)).chain(own).collect()
+}
+
+/// Returns the creation of an entry of a directory for runtime data, which a service finds empty when
+/// the machine has started.
+fn created(path: &Path, ground: &Ground<'_>) -> Option<Change> {
+    let is_runtime = |one: &Path| RUNTIME.iter().any(|runtime| one == Path::new(runtime));
+    let top = path.ancestors().find(|one| one.parent().is_some_and(is_runtime))?;
+    let is_directory = top != path || ground.found(path)?.is_directory;
+    ground.is_service().then(|| Change::Create { path: text(top), is_directory })
+}
+
+/// Returns whether a user may own a file or directory. On the machine, other programs have it too.
+fn can_own(path: &Path, ground: &Ground<'_>) -> bool {
+    let is_of_root = || OF_ROOT.iter().any(|begin| text(path).starts_with(begin));
+    !ground.is_service() || !(is_of_root() || is_shared(path, ground))
+}
+
 /// Returns the changes by which an entry can be created in, or removed from, a directory.
 fn of_directory(call: &str, path: &Path, parent: &Path, ground: &Ground<'_>) -> Vec<Change> {
     // The first directory above that exists: a program may create several.
-    let exists = |directory: &&Path| (ground.find)(directory).is_some();
+    let exists = |directory: &&Path| ground.found(directory).is_some();
     let above = parent.ancestors().find(exists).unwrap_or(Path::new("/"));
-    let mut changes: Vec<Change> = runtime(above).into_iter().collect();
+    let mut changes: Vec<Change> = runtime(above, ground).into_iter().collect();
     let is_directory = call.starts_with("mkdir") || above != parent;
     // Other calls fail if the entry exists.
     let is_created = ["open", "creat", "mkdir"].iter().any(|name| call.starts_with(name));
-    let own = Change::Own { path: text(above), is_recursive: false };
-    if !is_shared(above) {
-        changes.push(own);
+    if !is_shared(above, ground) {
+        let found = ground.found(above);
+        changes.extend(found.map(|found| access(above, &found, ground)).into_iter().flatten());
     } else if is_created {
         let path = path.ancestors().find(|one| one.parent() == Some(above)).unwrap_or(path);
-        changes.push(Change::Create { path: text(path), is_directory });
+        let create = Change::Create { path: text(path), is_directory };
+        changes.extend(can_own(path, ground).then_some(create));
     }
     changes
 }
 
 /// Returns a tmpfs in the place of a directory, if that is for runtime data.
-fn runtime(directory: &Path) -> Option<Change> {
+fn runtime(directory: &Path, ground: &Ground<'_>) -> Option<Change> {
     let is_runtime = RUNTIME.iter().any(|runtime| directory.starts_with(runtime));
-    is_runtime.then(|| Change::Tmpfs { path: text(directory) })
+    (is_runtime && !ground.is_service()).then(|| Change::Tmpfs { path: text(directory) })
 }
 
-fn is_shared(path: &Path) -> bool {
-    SHARED.iter().chain(&SHARED_TOO).any(|shared| path == Path::new(shared))
+/// Returns whether a directory belongs to no single program. A container has its own ones for runtime
+/// data.
+fn is_shared(path: &Path, ground: &Ground<'_>) -> bool {
+    let is = |shared: &&str| path == Path::new(shared);
+    SHARED.iter().chain(&SHARED_TOO).any(is) || ground.is_service() && RUNTIME.iter().any(is)
 }
 
 /// Returns whether a file's mode permits access to a user, of whom the groups in /etc/group are not
@@ -267,13 +388,19 @@ fn text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// Puts the change of a directory with everything below it before those of several of its entries.
-pub(super) fn joined(all: &[Vec<Change>]) -> Vec<Vec<Change>> {
+/// Returns the remedies of several refusals. The change of a directory with everything below it comes
+/// before those of several of its entries.
+pub(crate) fn all_remedies(denials: &[Denial], ground: &Ground<'_>) -> Vec<Vec<Change>> {
+    let all = denials.iter().map(|denial| remedies(denial, ground));
+    joined(&all.filter(|remedies| !remedies.is_empty()).collect::<Vec<_>>(), ground)
+}
+
+fn joined(all: &[Vec<Change>], ground: &Ground<'_>) -> Vec<Vec<Change>> {
     const MANY: usize = 3;
     let parent = |remedies: &[Change]| match remedies.first() {
         Some(Change::Own { path, is_recursive: false }) => {
             let parent = Path::new(path).parent()?;
-            (!is_shared(parent)).then(|| text(parent))
+            (can_own(parent, ground) && !is_shared(parent, ground)).then(|| text(parent))
         }
         _ => None,
     };
@@ -304,16 +431,19 @@ mod tests {
 
     use super::*;
 
-    /// The files of an image: path, owner and mode.
-    const FILES: [(&str, u32, u32); 13] = [
+    /// The files: path, owner and mode.
+    const FILES: [(&str, u32, u32); 16] = [
         ("/", 0, 0o755),
         ("/data", 0, 0o755),
         ("/etc", 0, 0o755),
         ("/etc/key", 1000, 0o600),
+        ("/etc/shadow", 42, 0o640),
+        ("/etc/ssl/private", 112, 0o710),
         ("/host", 0, 0o755),
         ("/root", 0, 0o700),
         ("/root/app", 0, 0o755),
         ("/run", 0, 0o755),
+        ("/run/old.pid", 0, 0o644),
         ("/srv/web", 0, 0o755),
         ("/tmp", 0, 0o1777),
         ("/var/lib", 0, 0o755),
@@ -330,12 +460,16 @@ mod tests {
         .unwrap()
     }
 
-    /// Returns the remedies in words.
-    fn words(denial: &Denial) -> Vec<String> {
+    /// Returns what `of` returns for a container, or for a service of the machine.
+    fn with_ground<T>(
+        is_service: bool,
+        changes: &[&Change],
+        of: impl FnOnce(&Ground<'_>) -> T,
+    ) -> T {
         let find = |path: &Path| {
             let (name, owner, mode) =
                 FILES.into_iter().find(|(name, ..)| path == Path::new(name))?;
-            let is_directory = name != "/etc/key";
+            let is_directory = !["/etc/key", "/etc/shadow", "/run/old.pid"].contains(&name);
             Some(Found { is_directory, owner, group: owner, mode })
         };
         // /var/run is a symbolic link.
@@ -344,21 +478,28 @@ mod tests {
             Err(_) => path.to_owned(),
         };
         let mounted = |path: &str, source: Source| Mounted { path: path.into(), source };
-        let account = Account { name: None, uid: 33, gid: 33 };
-        let ground = Ground {
-            account: &account,
-            mounts: &[
-                mounted("/host", Source::Host("/outside".to_owned())),
-                mounted("/data", Source::Volume(None)),
-                mounted("/data/deep", Source::Volume(Some("deep".to_owned()))),
-                mounted("/scratch", Source::Other),
-            ],
-            find: &find,
-            resolve: &resolve,
-            variables: &["SKIP_CHOWN".to_owned()],
-            has_entrypoint: true,
+        let mounts = [
+            mounted("/host", Source::Host("/outside".to_owned())),
+            mounted("/data", Source::Volume(None)),
+            mounted("/data/deep", Source::Volume(Some("deep".to_owned()))),
+            mounted("/scratch", Source::Other),
+        ];
+        let variables = ["SKIP_CHOWN".to_owned()];
+        let group = |gid| (gid != 1000).then(|| format!("group{gid}"));
+        let place = if is_service {
+            Place::Service { group: &group }
+        } else {
+            Place::Container { mounts: &mounts, variables: &variables, has_entrypoint: true }
         };
-        remedies(denial, &ground).iter().map(ToString::to_string).collect()
+        let account = Account { name: None, uid: 33, gid: 33 };
+        of(&Ground { account: &account, changes, find: &find, resolve: &resolve, place })
+    }
+
+    /// Returns the remedies in words.
+    fn words(denial: &Denial, is_service: bool) -> Vec<String> {
+        with_ground(is_service, &[], |ground| {
+            remedies(denial, ground).iter().map(ToString::to_string).collect()
+        })
     }
 
     /// The system call, its object, the refused capabilities, and the remedies.
@@ -414,8 +555,65 @@ mod tests {
         ];
         for (call, name, caps, want) in rows {
             let lock = if caps.is_empty() { "no-check" } else { "capability" };
-            assert_eq!(words(&denial(call, name, caps, lock)), want, "{call} {name:?}");
-            assert_eq!(words(&denial(call, name, &[], "seccomp")), [""; 0]);
+            assert_eq!(words(&denial(call, name, caps, lock), false), want, "{call} {name:?}");
+            assert_eq!(words(&denial(call, name, &[], "seccomp"), false), [""; 0]);
+        }
+    }
+
+    #[test]
+    fn remedies_of_a_service() {
+        let nginx = "the user owns /var/lib/nginx";
+        let files = &["cap_dac_override"][..];
+        #[rustfmt::skip]
+        let rows: [Row<'_>; 18] = [
+            ("openat",    Some("/etc/key"),               files, &["the user owns /etc/key"]),
+            ("mkdir",     Some("/var/lib/nginx/body"),    files, &[nginx]),
+            ("openat",    Some("/var/log/new.log"),       files, &["the file /var/log/new.log exists, and the user owns it"]),
+            // Directories for runtime data are those of other services too.
+            ("openat",    Some("/run/x.pid"),             files, &["the file /run/x.pid exists, and the user owns it"]),
+            ("mkdir",     Some("/run/x/y"),               files, &["the directory /run/x exists, and the user owns it"]),
+            ("openat",    Some("/run/old.pid"),           files, &["the file /run/old.pid exists, and the user owns it", "the user owns /run/old.pid"]),
+            ("bind",      Some("unix:/run/x.sock"),       files, &[]),
+            ("chmod",     Some("/run"),                   &["cap_fowner"], &[]),
+            // A group that has access gives no other one.
+            ("openat",    Some("/etc/ssl/private/x"),     files, &["the user is in the group group112", "the user owns /etc/ssl/private"]),
+            ("openat",    Some("/etc/shadow"),            files, &["the user is in the group group42"]),
+            // These files are root's.
+            ("openat",    Some("/root/app/x"),            files, &[]),
+            ("openat",    Some("/etc/cron.d/x"),          files, &[]),
+            ("openat",    Some("/etc/ld.so.preload"),     files, &[]),
+            ("openat",    Some("/usr/lib/x"),             files, &[]),
+            // A kernel parameter is the machine's.
+            ("bind",      Some("0.0.0.0:80"),             &["cap_net_bind_service"], &["/bin/p has cap_net_bind_service"]),
+            ("socket",    Some("AF_INET SOCK_DGRAM"),     &[],   &[]),
+            ("setgroups", None,                           &["cap_setgid"], &[]),
+            ("chown",     Some("/srv/web"),               &["cap_chown"], &["the user owns /srv/web"]),
+        ];
+        for (call, name, caps, want) in rows {
+            let lock = if caps.is_empty() { "no-check" } else { "capability" };
+            assert_eq!(words(&denial(call, name, caps, lock), true), want, "{call} {name:?}");
+        }
+    }
+
+    /// A refusal below a directory that the user owns by now has other remedies.
+    #[test]
+    fn remedies_beside_other_changes() {
+        let own = |path: &str, is_recursive| Change::Own { path: path.to_owned(), is_recursive };
+        let create = Change::Create { path: "/var/lib/new".to_owned(), is_directory: true };
+        let closed = own("/root", false);
+        #[rustfmt::skip]
+        let rows: [(&str, Option<&Change>, &str); 5] = [
+            ("/root/app",       None,          "the user owns /root"),
+            ("/root/app",       Some(&closed), "the user owns /root/app"),
+            ("/root/app/x",     Some(&closed), "the user owns /root/app"),
+            ("/var/lib/new/x",  None,          "the directory /var/lib/new exists, and the user owns it"),
+            ("/var/lib/new/x",  Some(&create), "the user owns /var/lib/new"),
+        ];
+        for (path, change, want) in rows {
+            let denial = denial("openat", Some(path), &["cap_dac_override"], "capability");
+            let changes: Vec<&Change> = change.into_iter().collect();
+            let found = with_ground(false, &changes, |ground| remedies(&denial, ground));
+            assert_eq!(found[0].to_string(), want, "{path} {change:?}");
         }
     }
 
@@ -424,7 +622,7 @@ mod tests {
         let own = |path: &str, is_recursive| Change::Own { path: path.to_owned(), is_recursive };
         let one = |path: &str| vec![own(path, false)];
         let all = ["/srv/w/a", "/srv/w/b", "/srv/w/c", "/srv/x", "/srv/y", "/srv/z", "/srv/z"];
-        let found = joined(&all.map(one));
+        let found = with_ground(false, &[], |ground| joined(&all.map(one), ground));
         let first: Vec<_> = found.iter().map(|remedies| remedies[0].clone()).collect();
         let web = own("/srv/w", true);
         let rest = ["/srv/x", "/srv/y", "/srv/z"].map(|path| own(path, false));

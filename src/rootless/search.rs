@@ -7,11 +7,11 @@ use crate::trace::minimize::minimal_of;
 
 /// The result of a run with some changes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Outcome {
+pub(crate) struct Outcome {
     /// The failure in words, if it did not work.
-    pub(super) failure: Option<String>,
+    pub(crate) failure: Option<String>,
     /// For each refusal, the changes that may avoid it, the most welcome first.
-    pub(super) remedies: Vec<Vec<Change>>,
+    pub(crate) remedies: Vec<Vec<Change>>,
 }
 
 /// The result of the search.
@@ -26,7 +26,8 @@ pub(super) struct Searched {
     pub(super) is_flaky: bool,
 }
 
-type Changes = BTreeSet<Change>;
+/// The changes of a run.
+pub(crate) type Changes = BTreeSet<Change>;
 
 /// The most runs until one works.
 const ROUNDS: usize = 32;

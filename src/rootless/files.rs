@@ -1,4 +1,4 @@
-//! The files of an image.
+//! The files of an image, or of the machine.
 
 use std::{
     collections::VecDeque,
@@ -16,8 +16,8 @@ use nix::{
 
 use super::rules::{Account, Found};
 
-/// The root directory of an image, which is only read.
-pub(super) struct Files {
+/// A root directory, which is only read.
+pub(crate) struct Files {
     root: OwnedFd,
 }
 
@@ -25,7 +25,7 @@ pub(super) struct Files {
 const BYTES: u64 = 1 << 20;
 
 impl Files {
-    pub(super) fn new(root: OwnedFd) -> Files {
+    pub(crate) fn new(root: OwnedFd) -> Files {
         Files { root }
     }
 
@@ -37,7 +37,7 @@ impl Files {
     }
 
     /// Returns the facts about a file, at the end of all symbolic links.
-    pub(super) fn find(&self, path: &Path) -> Option<Found> {
+    pub(crate) fn find(&self, path: &Path) -> Option<Found> {
         let stat = fstat(self.open(path, OFlag::O_PATH)?).ok()?;
         Some(Found {
             is_directory: stat.st_mode & libc::S_IFMT == libc::S_IFDIR,
@@ -48,7 +48,7 @@ impl Files {
     }
 
     /// Returns a path without symbolic links, as far as it exists in the image.
-    pub(super) fn resolve(&self, path: &Path) -> PathBuf {
+    pub(crate) fn resolve(&self, path: &Path) -> PathBuf {
         const LINKS: usize = 40;
         let mut left: VecDeque<OsString> = parts(path).collect();
         let mut done = PathBuf::from("/");
@@ -77,7 +77,7 @@ impl Files {
     }
 
     /// Returns the first bytes of a file as text.
-    pub(super) fn read(&self, path: &Path) -> Option<String> {
+    pub(crate) fn read(&self, path: &Path) -> Option<String> {
         let file = File::from(self.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK)?);
         let mut bytes = Vec::new();
         file.metadata().ok().filter(std::fs::Metadata::is_file)?;
@@ -86,7 +86,7 @@ impl Files {
     }
 
     /// Returns the user with this name or number.
-    pub(super) fn account(&self, user: &str) -> Account {
+    pub(crate) fn account(&self, user: &str) -> Account {
         let passwd = self.read(Path::new("/etc/passwd")).unwrap_or_default();
         account(user, &passwd)
     }
@@ -122,7 +122,7 @@ fn account(user: &str, passwd: &str) -> Account {
 
 /// Returns the variables of a shell script by which a step that only root can do is skipped, such as
 /// `SKIP_DROP_PRIVS`.
-pub(super) fn variables(script: &str) -> Vec<String> {
+pub(crate) fn variables(script: &str) -> Vec<String> {
     const SKIP: [&str; 4] = ["SKIP", "NO", "DISABLE", "WITHOUT"];
     const STEP: [&str; 10] = [
         "CHOWN",

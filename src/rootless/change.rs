@@ -1,13 +1,13 @@
-//! The changes with which a container can do without capabilities.
+//! The changes with which a container or a service can do without capabilities.
 
 use std::fmt;
 
 use crate::Cap;
 
-/// A change of an image or of a container's settings, in the place of a capability.
+/// A change of files or settings, in the place of a capability.
 ///
-/// The order is that of preference: those that need no new image come first, and those that leave
-/// out a part of the image or keep a capability come last.
+/// The order is that of preference: those that change no files come first, and those that leave
+/// out a part of an image or keep a capability come last.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Change {
@@ -23,14 +23,19 @@ pub enum Change {
         /// The value.
         value: &'static str,
     },
-    /// A file or directory of the image that the user owns.
+    /// Membership of a group that has access to files.
+    Group {
+        /// The name.
+        name: String,
+    },
+    /// A file or directory that the user owns.
     Own {
         /// The path.
         path: String,
         /// Whether everything below it is included.
         is_recursive: bool,
     },
-    /// A file or directory that is created in the image, and that the user owns.
+    /// A file or directory that is created, and that the user owns.
     Create {
         /// The path.
         path: String,
@@ -62,7 +67,7 @@ pub enum Change {
 
 impl Change {
     /// The number of the port from which on every user can bind one.
-    pub(in crate::container) const PORTS: Change =
+    pub(crate) const PORTS: Change =
         Change::Sysctl { name: "net.ipv4.ip_unprivileged_port_start", value: "0" };
     /// The groups that can send ICMP echo requests.
     pub(super) const PING: Change =
@@ -73,6 +78,7 @@ impl Change {
         match self {
             Change::Tmpfs { .. } => "tmpfs",
             Change::Sysctl { .. } => "sysctl",
+            Change::Group { .. } => "group",
             Change::Own { .. } => "own",
             Change::Create { .. } => "create",
             Change::Volume { .. } => "volume",
@@ -90,8 +96,16 @@ impl Change {
             | Change::Create { path, .. }
             | Change::Volume { path, .. }
             | Change::Capability { program: path, .. } => Some(path),
-            Change::Sysctl { .. } | Change::Variable { .. } | Change::NoEntrypoint => None,
+            Change::Sysctl { .. }
+            | Change::Group { .. }
+            | Change::Variable { .. }
+            | Change::NoEntrypoint => None,
         }
+    }
+
+    /// Returns the capability that remains.
+    pub(super) const fn cap(&self) -> Option<Cap> {
+        if let Change::Capability { cap, .. } = self { Some(*cap) } else { None }
     }
 
     /// Returns whether the change leaves out a part of the image or keeps a capability. Such a change
@@ -106,6 +120,7 @@ impl fmt::Display for Change {
         match self {
             Change::Tmpfs { path } => write!(f, "a tmpfs of the user on {path}"),
             Change::Sysctl { name, value } => write!(f, "{name}={value}"),
+            Change::Group { name } => write!(f, "the user is in the group {name}"),
             Change::Own { path, is_recursive: false } => write!(f, "the user owns {path}"),
             Change::Own { path, is_recursive: true } => {
                 write!(f, "the user owns {path} and everything below it")

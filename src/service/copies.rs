@@ -1,0 +1,258 @@
+//! Copies of files that a unit has in the place of the machine's, with another owner.
+
+use std::{
+    fs::{self, DirBuilder, File, OpenOptions},
+    io::{self, Write},
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+use nix::{
+    fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2},
+    sys::stat::fstat,
+    unistd::{Gid, Uid, fchownat},
+};
+
+use super::{Failed, manager::output, writable::word};
+use crate::{
+    rootless::{Account, Change},
+    settings::shell_word,
+};
+
+/// The list of the files that were created to mount copies on them.
+const CREATED: &str = "created";
+
+/// Copies of files and directories, which are removed when this value is dropped. If the process is
+/// killed, the script that restores the unit removes them.
+#[derive(Debug)]
+pub(super) struct Copies {
+    directory: PathBuf,
+    /// Each copy, and the file in whose place it is.
+    binds: Vec<[PathBuf; 2]>,
+    /// Empty files and directories of the machine on which copies are mounted.
+    created: Vec<PathBuf>,
+}
+
+/// Work that goes on while a copy is made.
+type Pulse<'a> = &'a mut dyn FnMut() -> Result<(), Failed>;
+
+impl Copies {
+    /// Copies the files of these changes for a unit, and makes the changes there.
+    ///
+    /// # Errors
+    ///
+    /// A file cannot be copied or changed, or `pulse` fails.
+    pub(super) fn make(
+        id: &str,
+        changes: &[&Change],
+        account: &Account,
+        pulse: Pulse<'_>,
+    ) -> Result<Copies, Failed> {
+        let directory = directory(id);
+        let mut copies = Copies { directory, binds: Vec::new(), created: Vec::new() };
+        let mut files: Vec<(&Path, &Change)> = changes
+            .iter()
+            .filter_map(|change| match change {
+                Change::Own { path, .. } | Change::Create { path, .. } => {
+                    Some((Path::new(path), *change))
+                }
+                _ => None,
+            })
+            .collect();
+        if files.is_empty() {
+            return Ok(copies);
+        }
+        // A directory comes before its entries.
+        files.sort_by_key(|(path, _)| *path);
+        let made = DirBuilder::new().mode(0o700).create(&copies.directory);
+        made.map_err(|err| failed(&copies.directory, &err))?;
+        for (path, change) in files {
+            copies.add(path, change, account, pulse)?;
+        }
+        Ok(copies)
+    }
+
+    fn add(
+        &mut self,
+        path: &Path,
+        change: &Change,
+        account: &Account,
+        pulse: Pulse<'_>,
+    ) -> Result<(), Failed> {
+        let failed = |err: io::Error| failed(path, &err);
+        let is_inside = |[_, from]: &&[PathBuf; 2]| path.starts_with(from);
+        let [to, from] = if let Some(bind) = self.binds.iter().find(is_inside) {
+            bind.clone()
+        } else {
+            let bind = [self.directory.join(self.binds.len().to_string()), path.to_owned()];
+            if let Change::Create { is_directory, .. } = change {
+                if fs::symlink_metadata(path).is_err() {
+                    self.reserve(path, *is_directory).map_err(failed)?;
+                }
+                create(&bind[0], *is_directory).map_err(failed)?;
+            } else {
+                copy(path, &bind[0], pulse)?;
+            }
+            self.binds.push(bind.clone());
+            bind
+        };
+        let inner = path.strip_prefix(&from).unwrap_or(path);
+        let top = open(&to).map_err(failed)?;
+        if let (Change::Create { is_directory, .. }, Some(name)) = (change, inner.file_name()) {
+            let parent = below(&top, inner.parent().unwrap_or(inner)).map_err(failed)?;
+            create(&in_directory(&parent).join(name), *is_directory).map_err(failed)?;
+        }
+        let file = match below(&top, inner) {
+            // A directory that is created is empty.
+            Err(err) if err.kind() == io::ErrorKind::NotFound && !inner.as_os_str().is_empty() => {
+                return Ok(());
+            }
+            file => file.map_err(failed)?,
+        };
+        let (uid, gid) = (Uid::from_raw(account.uid), Gid::from_raw(account.gid));
+        fchownat(&file, "", Some(uid), Some(gid), AtFlags::AT_EMPTY_PATH)
+            .map_err(|errno| failed(errno.into()))?;
+        if let Change::Own { is_recursive: true, .. } = change {
+            let owner = format!("{uid}:{gid}");
+            let all = in_directory(&file).join(".").display().to_string();
+            run("chown", &["--recursive", "--no-dereference", "--", &owner, &all], pulse)?;
+        }
+        Ok(())
+    }
+
+    /// Returns the lines of the section `[Service]`. `pid_file` is that of the unit.
+    pub(super) fn lines(&self, pid_file: &str) -> Vec<String> {
+        let mut lines = Vec::new();
+        for [to, from] in &self.binds {
+            let bind = format!("{}:{}", to.display(), from.display());
+            lines.push(format!("BindPaths={}", word(&bind)));
+            // systemd reads the file outside of the unit's namespace.
+            if let Ok(inner) = Path::new(pid_file).strip_prefix(from) {
+                let path = if inner.as_os_str().is_empty() { to.clone() } else { to.join(inner) };
+                lines.push(format!("PIDFile={}", path.display()));
+            }
+        }
+        lines
+    }
+
+    /// Returns the lines of a shell script that removes the copies of a unit.
+    pub(super) fn removal(id: &str) -> String {
+        let directory = directory(id);
+        let created = shell_word(&directory.join(CREATED).display().to_string());
+        let directory = shell_word(&directory.display().to_string());
+        format!(
+            "[ -e {created} ] && xargs -r -0 -a {created} -I P find P -maxdepth 0 -empty -delete\n\
+             rm -rf {directory}\n"
+        )
+    }
+
+    /// Creates an empty file or directory of the machine, if no other user can do that there.
+    fn reserve(&mut self, path: &Path, is_directory: bool) -> io::Result<()> {
+        let parent = open(path.parent().unwrap_or(path))?;
+        let stat = fstat(&parent)?;
+        if stat.st_uid != 0 || stat.st_mode & 0o002 != 0 {
+            return Err(io::Error::other("other users can write to its directory"));
+        }
+        let place = in_directory(&parent).join(path.file_name().unwrap_or_default());
+        let list = self.directory.join(CREATED);
+        let mut list = OpenOptions::new().create(true).append(true).mode(0o600).open(list)?;
+        list.write_all(&[path.as_os_str().as_encoded_bytes(), b"\0"].concat())?;
+        self.created.push(path.to_owned());
+        create(&place, is_directory)
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        for path in &self.created {
+            let is_empty = |stat: fs::Metadata| stat.is_file() && stat.len() == 0;
+            if fs::symlink_metadata(path).is_ok_and(is_empty) {
+                let _ = fs::remove_file(path);
+            } else {
+                let _ = fs::remove_dir(path);
+            }
+        }
+        let _ = fs::remove_dir_all(&self.directory);
+    }
+}
+
+/// Returns the directory of a unit's copies.
+fn directory(id: &str) -> PathBuf {
+    Path::new("/var/lib").join(format!("rcap-trial-{id}"))
+}
+
+fn failed(path: &Path, err: &io::Error) -> Failed {
+    Failed::Unfit(format!("{}: {err}", path.display()))
+}
+
+/// Opens a file by a path without symbolic links.
+fn open(path: &Path) -> io::Result<OwnedFd> {
+    below(&File::open("/")?.into(), path.strip_prefix("/").unwrap_or(path))
+}
+
+/// Opens a file below another one, which a link cannot lead out of.
+fn below(above: &OwnedFd, path: &Path) -> io::Result<OwnedFd> {
+    if path.as_os_str().is_empty() {
+        return above.try_clone();
+    }
+    let how = OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC);
+    let how = how.resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS);
+    Ok(openat2(above, path, how)?)
+}
+
+/// Returns a path of an open directory, for children too.
+fn in_directory(directory: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), directory.as_raw_fd()))
+}
+
+fn create(path: &Path, is_directory: bool) -> io::Result<()> {
+    if is_directory {
+        return DirBuilder::new().mode(0o755).create(path);
+    }
+    OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map(drop)
+}
+
+/// Copies a file or directory with owners, modes and attributes.
+fn copy(from: &Path, to: &Path, pulse: Pulse<'_>) -> Result<(), Failed> {
+    let [from, to] = [from, to].map(|path| path.display().to_string());
+    let options = ["--archive", "--no-target-directory", "--reflink=auto", "--", &from, &to];
+    run("cp", &options, pulse)
+}
+
+/// Runs a client.
+fn run(client: &str, args: &[&str], pulse: Pulse<'_>) -> Result<(), Failed> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    thread::scope(|scope| {
+        let running = scope.spawn(|| output(client, args).map(drop));
+        while !running.is_finished() {
+            pulse()?;
+            thread::sleep(PAUSE);
+        }
+        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings() {
+        let bind = |to: &str, from: &str| [to, from].map(PathBuf::from);
+        let copies = Copies {
+            directory: PathBuf::from("/none"),
+            binds: vec![bind("/c/0", "/run/a.pid"), bind("/c/1", "/var/lib/a b")],
+            created: Vec::new(),
+        };
+        let binds = ["BindPaths=/c/0:/run/a.pid", "BindPaths=\"/c/1:/var/lib/a b\""];
+        assert_eq!(copies.lines(""), binds);
+        assert_eq!(copies.lines("/run/a.pid"), [binds[0], "PIDFile=/c/0", binds[1]]);
+        assert_eq!(copies.lines("/var/lib/a b/p"), [binds[0], binds[1], "PIDFile=/c/1/p"]);
+        assert!(!Copies::removal("a\\x2db@c.service").contains(['$', ';']));
+    }
+}

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Minimizes or hardens services of Debian's packages beside systemd, writes each drop-in file, and
-# removes it.
+# removes it; or runs them as another user without capabilities, and pastes the printed lines.
 #
-#     tests/services.sh [minimize | harden] [SERVICE...]
+#     tests/services.sh [minimize | harden | rootless] [SERVICE...]
 #
 # RCAP_SERVICES is the root directory of a Debian that has the packages below; without it,
 # debootstrap creates one of RCAP_SUITE [default: bookworm] in Cargo's target directory. The directory is only read: the services run
@@ -43,7 +43,7 @@ boot() {
     mount -t proc proc "$at/proc"
     mount -t sysfs -o ro sysfs "$at/sys"
     mount -t cgroup2 none "$at/sys/fs/cgroup"
-    for name in run dev tmp; do mount -t tmpfs tmpfs "$at/$name"; done
+    for name in run dev tmp; do mount -t tmpfs -o mode=755 tmpfs "$at/$name"; done
     mkdir "$at"/dev/{shm,pts}
     chmod 1777 "$at/dev/shm" "$at/tmp"
     mount -t devpts -o newinstance,ptmxmode=666 devpts "$at/dev/pts"
@@ -124,6 +124,42 @@ measure() {
     sed -n '/: left out/s/^/    /p' "$file"
 }
 
+# Pastes the lines of `rcap minimize --rootless`, and restarts the service with nothing else.
+rootless() {
+    local name=$1 unit=$2 check=$3 works=no user=() found main
+    local file=$out/$name.rootless
+    [ "$name" != postgres ] || unit=${unit/\*/$(on ls /usr/lib/postgresql)}
+    # These have no user but root.
+    [[ " cron rsyslog python " != *" $name "* ]] || user=(--user daemon)
+    check="bash -c '${check//\'/\'\\\'\'}'"
+    on rcap minimize --rootless --unit "$unit" "${user[@]}" --json --yes --settle 1s --check "$check" \
+        >"$file" 2>"$file.err" || true
+    found=$(python3 - "$file" 2>/dev/null <<'END'
+import json, sys
+found = json.load(open(sys.argv[1]))
+words = [change["words"] for change in found["changes"]]
+print("; ".join(words) or "none", "" if found["works"] else "(does not work: %s)" % found["failure"])
+END
+    ) || { say "$name: $(tail -n 1 "$file.err")" && return; }
+    [[ $found != *"(does not work"* ]] || { printf '%-9s %-6s %s\n' "$name" - "$found" && return; }
+    python3 - "$file" >"$file.sh" <<'END'
+import json, shlex, sys
+found = json.load(open(sys.argv[1]))
+print("\n".join(found["commands"]))
+for key in ["unit", "tmpfiles"]:
+    path, text = found[key]["path"], found[key]["text"]
+    if text:
+        print(f"mkdir -p $(dirname {shlex.quote(path)}); printf %s {shlex.quote(text)} > {shlex.quote(path)}")
+        print(f"[ {key} != tmpfiles ] || systemd-tmpfiles --create {shlex.quote(path)}")
+END
+    on systemctl stop "$unit" 2>/dev/null || true
+    on sh -e -c "$(cat "$file.sh")" && on systemctl daemon-reload &&
+        on systemctl restart "$unit" 2>/dev/null && sleep 2 && on sh -c "$check" >/dev/null 2>&1 && works=yes
+    main=$(on systemctl show --property MainPID --value "$unit")
+    printf '%-9s %-6s %s\n' "$name" "$works" "$found"
+    on grep -E '^(Uid|CapPrm|CapBnd|NoNewPrivs)' "/proc/$main/status" 2>/dev/null | paste -sd ' ' | sed 's/^/    /' || true
+}
+
 # Prints everything that rcap may change.
 state() {
     on systemctl show "$1" | grep -E '^(ActiveState|DropInPaths|CapabilityBoundingSet|Protect|Private|Restrict|SystemCall|UMask|ReadWrite)'
@@ -136,7 +172,7 @@ fi
 command=minimize
 options=(--unit)
 case ${1-} in
-    minimize | harden)
+    minimize | harden | rootless)
         command=$1
         [ "$1" = minimize ] || options=()
         shift
@@ -164,10 +200,17 @@ for _ in $(seq 100); do
     pid=$(cat "/proc/$manager/task/$manager/children") && pid=${pid%% *}
     [ -n "$pid" ] && on systemctl is-active -q rcap.target 2>/dev/null && break
 done
-[ "$command" = minimize ] && found=MINIMUM || found=EXPOSURE
-printf '%-9s %-70s %-6s %-6s %s\n' SERVICE $found WORKS BEFORE RUNS
+one=measure
+case $command in
+    minimize) printf '%-9s %-70s %-6s %-6s %s\n' SERVICE MINIMUM WORKS BEFORE RUNS ;;
+    harden) printf '%-9s %-70s %-6s %-6s %s\n' SERVICE EXPOSURE WORKS BEFORE RUNS ;;
+    rootless)
+        printf '%-9s %-6s %s\n' SERVICE WORKS CHANGES
+        one=rootless
+        ;;
+esac
 while read -r name unit check; do
-    if [ $# = 0 ] || [[ " $* " == *" $name "* ]]; then measure "$name" "$unit" "$check" </dev/null; fi
+    if [ $# = 0 ] || [[ " $* " == *" $name "* ]]; then $one "$name" "$unit" "$check" </dev/null; fi
 done <<<"$services"
 for file in run/systemd/system run/systemd/transient; do
     left=$(on ls "/$file" 2>/dev/null || true)

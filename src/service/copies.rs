@@ -90,13 +90,17 @@ impl Copies {
             bind.clone()
         } else {
             let bind = [self.directory.join(self.binds.len().to_string()), path.to_owned()];
+            let is_there = fs::symlink_metadata(path).is_ok();
             if let Change::Create { is_directory, .. } = change {
-                if fs::symlink_metadata(path).is_err() {
+                if !is_there {
                     self.reserve(path, *is_directory).map_err(failed)?;
                 }
                 create(&bind[0], *is_directory).map_err(failed)?;
-            } else {
+            } else if is_there {
                 copy(path, &bind[0], pulse)?;
+            } else {
+                // The last run has removed it.
+                return Ok(());
             }
             self.binds.push(bind.clone());
             bind

@@ -119,7 +119,7 @@ mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 none sys/fs/cgroup
 for name in run dev usr/lib/systemd/system etc/systemd/system; do
     mkdir -p $name
-    mount -t tmpfs tmpfs $name
+    mount -t tmpfs -o mode=755 tmpfs $name
 done
 mknod -m 666 dev/null c 1 3
 mknod -m 666 dev/zero c 1 5

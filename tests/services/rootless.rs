@@ -38,7 +38,7 @@ fn check(port: u16) -> String {
 /// Starts a machine with the server and its files.
 fn machine(dir: &std::path::Path, port: u16) -> Machine {
     let machine = Machine::start(dir, &[("web.service", server(port))]);
-    let files = "chmod 755 /run; umask 077; echo key > /etc/rcap-key; mkdir -p /srv/rcap; echo 1 > /srv/rcap/state";
+    let files = "umask 077; echo key > /etc/rcap-key; mkdir -p /srv/rcap; echo 1 > /srv/rcap/state";
     assert_eq!(machine.run(&["sh", "-c", files]).status, Some(0));
     machine
 }

@@ -7,7 +7,12 @@ use std::{
 
 use nix::unistd::{Gid, Group, Uid, User};
 
-use super::{Failed, Session, copies::Copies, trial::require_settings, writable::word};
+use super::{
+    Failed, Session,
+    copies::Copies,
+    trial::{keeps_user, require_settings},
+    writable::word,
+};
 use crate::{
     CapSet,
     rootless::{
@@ -69,6 +74,11 @@ impl Rootless {
         }
         let facts = session.before().clone();
         require_settings(&facts)?;
+        if keeps_user(&facts) {
+            let words =
+                "ExecStart=! runs the program as root, whatever User= is: remove the ! first";
+            return Err(unfit(words));
+        }
         if ["RootDirectory", "RootImage"].iter().any(|key| !facts.get(key).is_empty()) {
             return Err(unfit("it has a root directory of its own"));
         }

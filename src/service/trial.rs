@@ -83,8 +83,19 @@ pub(super) fn require_settings(facts: &Facts) -> Result<(), Failed> {
 
 /// Returns whether the first command has the prefix `+`.
 fn is_fully_privileged(facts: &Facts) -> bool {
+    start_flags(facts).contains("privileged")
+}
+
+/// Returns whether the first command has the prefix `!` or `!!`, with which `User=` does not apply.
+pub(super) fn keeps_user(facts: &Facts) -> bool {
+    let flags = start_flags(facts);
+    flags.contains("no-setuid") || flags.contains("ambient")
+}
+
+/// Returns the flags of the first command.
+fn start_flags(facts: &Facts) -> &str {
     let flags = facts.get("ExecStartEx").split_once("flags=").map_or("", |(_, rest)| rest);
-    flags.split(" ;").next().unwrap_or(flags).contains("privileged")
+    flags.split(" ;").next().unwrap_or(flags)
 }
 
 #[cfg(test)]
@@ -95,15 +106,16 @@ mod tests {
     fn prefixes() {
         #[rustfmt::skip]
         let rows = [
-            ("{ path=/bin/a ; argv[]=/bin/a ; flags= ; start_time=[n/a] }",             false),
-            ("{ path=/bin/a ; argv[]=/bin/a ; flags=privileged ; start_time=[n/a] }",   true),
-            ("{ path=/bin/a ; argv[]=/bin/a ; flags=no-setuid ; start_time=[n/a] }",    false),
-            ("{ path=/bin/a ; argv[]=/bin/a ; flags=ignore-failure privileged ; x }",   true),
-            ("",                                                                        false),
+            ("{ path=/bin/a ; argv[]=/bin/a ; flags= ; start_time=[n/a] }",             [false, false]),
+            ("{ path=/bin/a ; argv[]=/bin/a ; flags=privileged ; start_time=[n/a] }",   [true,  false]),
+            ("{ path=/bin/a ; argv[]=/bin/a ; flags=no-setuid ; start_time=[n/a] }",    [false, true]),
+            ("{ path=/bin/a ; argv[]=/bin/a ; flags=ambient ; start_time=[n/a] }",      [false, true]),
+            ("{ path=/bin/a ; argv[]=/bin/a ; flags=ignore-failure privileged ; x }",   [true,  false]),
+            ("",                                                                        [false, false]),
         ];
         for (value, want) in rows {
             let facts = Facts::parse(&format!("ExecStartEx={value}\n"));
-            assert_eq!(is_fully_privileged(&facts), want, "{value}");
+            assert_eq!([is_fully_privileged(&facts), keeps_user(&facts)], want, "{value}");
         }
     }
 }

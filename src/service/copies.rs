@@ -1,6 +1,7 @@
 //! Copies of files that a unit has in the place of the machine's, with another owner.
 
 use std::{
+    fmt::Write as _,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::{
@@ -144,6 +145,11 @@ impl Copies {
         lines
     }
 
+    /// Returns a shell command that runs `check` with the copies, unless there are none.
+    pub(super) fn check(&self, check: &str) -> Option<String> {
+        (!self.binds.is_empty()).then(|| format!("exec {}", with_binds(&self.binds, check)))
+    }
+
     /// Returns the lines of a shell script that removes the copies of a unit.
     pub(super) fn removal(id: &str) -> String {
         let directory = directory(id);
@@ -183,6 +189,18 @@ impl Drop for Copies {
         }
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+/// Returns a command that runs another one of the shell in a mount namespace, with copies in the
+/// places of other files.
+pub(super) fn with_binds(binds: &[[PathBuf; 2]], command: &str) -> String {
+    let mut inside = String::new();
+    for [to, from] in binds {
+        let [to, from] = [to, from].map(|path| shell_word(&path.display().to_string()));
+        let _ = write!(inside, "mount --bind {to} {from} && ");
+    }
+    let inside = shell_word(&(inside + "exec sh -c \"$0\""));
+    format!("unshare --mount -- sh -c {inside} {}", shell_word(command))
 }
 
 /// Returns the directory of a unit's copies.

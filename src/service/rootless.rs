@@ -165,6 +165,7 @@ impl Rootless {
         let pulse = &mut || self.session.renew();
         let copies = Copies::make(unit.id(), &changes, &self.account, pulse)?;
         settings.extend(copies.lines(unit.get("PIDFile")));
+        self.session.replace_check(|check| copies.check(check));
         let seen = self.session.run(&settings, Some(self.limit))?;
         drop(copies);
         if seen.end == End::Interrupted {

@@ -10,6 +10,7 @@ use std::{
 
 use super::{
     Facts, Failed, Manager,
+    copies::with_binds,
     drop_in::write,
     manager::{output, systemctl_cat},
 };
@@ -117,17 +118,11 @@ impl Scratch {
     /// Returns a shell command that runs `check` in the network of a copy, and with its directories:
     /// it must not reach the unit that was copied. It fails until the copy has a network.
     pub fn check(&self, check: &str) -> String {
-        let [id, check] = [&*self.name, check].map(shell_word);
-        let mut inside = String::new();
-        for [to, from] in &self.binds {
-            let [to, from] = [to, from].map(|path| shell_word(&path.display().to_string()));
-            let _ = write!(inside, "mount --bind {to} {from} && ");
-        }
-        let inside = shell_word(&(inside + "exec sh -c \"$0\""));
+        let (id, check) = (shell_word(&self.name), with_binds(&self.binds, check));
         format!(
             "p=$(systemctl show --property=MainPID --value -- {id}) && [ \"$p\" -gt 0 ] && \
              [ \"$(readlink /proc/$p/ns/net)\" != \"$(readlink /proc/self/ns/net)\" ] && \
-             exec nsenter --target \"$p\" --net -- unshare --mount -- sh -c {inside} {check}"
+             exec nsenter --target \"$p\" --net -- {check}"
         )
     }
 

@@ -207,6 +207,11 @@ impl Session {
         self.conditions.recording.is_some()
     }
 
+    /// Runs a command in the place of the check, which only messages contain then.
+    pub(super) fn replace_check(&mut self, by: impl FnOnce(&str) -> Option<String>) {
+        self.conditions.check_command = self.conditions.check.as_deref().and_then(by);
+    }
+
     /// Returns the paths of the writes that a read-only mount refused in the last run, if it was
     /// recorded.
     pub fn refused_writes(&self) -> &BTreeSet<PathBuf> {

@@ -20,7 +20,7 @@ fn server(port: u16) -> String {
     format!(
         r#"[Service]
 ExecStart=python3 -c "import os, socket; \
-    open('/etc/rcap-key').read(); open('/run/web.pid', 'w').write('x'); \
+    open('/etc/rcap-key').read(); open('/run/web.pid', 'w').write(str(os.getpid())); \
     open('/srv/rcap/state', 'a').write('x'); \
     os.path.exists('/srv/rcap/x') and os.unlink('/srv/rcap/x'); \
     s = socket.create_server(('127.0.0.1', {port})); \
@@ -31,8 +31,12 @@ ExecStopPost=+rm -f /run/web.pid
     )
 }
 
+/// The check sees the file that the server has written.
 fn check(port: u16) -> String {
-    format!("test \"$(bash -c 'cat < /dev/tcp/127.0.0.1/{port}')\" = hello")
+    format!(
+        "test \"$(bash -c 'cat < /dev/tcp/127.0.0.1/{port}')\" = hello && \
+         test \"$(cat /run/web.pid)\" = \"$(systemctl show --property=MainPID --value web)\""
+    )
 }
 
 /// Starts a machine with the server and its files.

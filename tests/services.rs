@@ -20,6 +20,7 @@ use nix::{
 };
 use rootless::{
     a_service_that_keeps_a_capability, a_service_without_capabilities, copies_of_a_killed_rcap,
+    units_without_another_user,
 };
 use scratch::{a_copy_of_a_unit, a_dynamic_user, a_service_of_systemd_run, a_unit_of_a_user};
 use serde_json::Value;
@@ -44,6 +45,7 @@ tests! {
     Tracing [MACHINE, "cp find python3 systemd-tmpfiles xargs"]:
         a_service_without_capabilities,
         a_service_that_keeps_a_capability,
+        units_without_another_user,
         copies_of_a_killed_rcap;
     Tracing [MACHINE, "chown"]:
         a_recording_of_a_unit_that_fails;

@@ -11,8 +11,8 @@
 # it is as before in the end. This script needs root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-packages=systemd,nginx-light,chrony,redis-server,redis-tools,postgresql,cron,rsyslog,unbound
-packages=$packages,python3,curl,iproute2,logrotate,procps,dns-root-data
+packages="systemd nginx-light chrony redis-server redis-tools postgresql cron rsyslog unbound"
+packages="$packages python3 curl iproute2 logrotate procps dns-root-data"
 # A service, its unit, and the check.
 services='nginx      nginx                curl -fs localhost
 chrony     chrony               chronyc -n tracking
@@ -28,9 +28,21 @@ say() { echo "services: $*" >&2; }
 make_root() {
     local root=$1
     say "creating $root"
-    unshare -m debootstrap --variant=minbase --include="$packages" "$suite" "$root" \
-        http://deb.debian.org/debian >"$root.log" 2>&1 || { tail "$root.log" >&2 && exit 1; }
+    unshare -m bash "$PWD/tests/services.sh" --install "$suite" "$root" >"$root.log" 2>&1 ||
+        { tail "$root.log" >&2 && exit 1; }
     rm -rf "$root"/var/cache/apt/archives/*.deb "$root"/var/lib/apt/lists/*
+}
+
+# In a mount namespace: installs a Debian, without starting its services.
+install() {
+    local suite=$1 root=$2
+    debootstrap --variant=minbase "$suite" "$root" http://deb.debian.org/debian
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+    chmod +x "$root/usr/sbin/policy-rc.d"
+    mount -t proc proc "$root/proc"
+    # shellcheck disable=SC2086 # the packages are separate words
+    DEBIAN_FRONTEND=noninteractive chroot "$root" apt-get install -y -qq --no-install-recommends $packages
+    rm "$root/usr/sbin/policy-rc.d"
 }
 
 # In namespaces of its own: becomes the system manager in an overlay of the root directory.
@@ -165,10 +177,10 @@ state() {
     on systemctl show "$1" | grep -E '^(ActiveState|DropInPaths|CapabilityBoundingSet|Protect|Private|Restrict|SystemCall|UMask|ReadWrite)'
 }
 
-if [ "${1:-}" = --boot ]; then
-    shift
-    boot "$@"
-fi
+case ${1-} in
+    --install) shift && install "$@" && exit ;;
+    --boot) shift && boot "$@" ;;
+esac
 command=minimize
 options=(--unit)
 case ${1-} in

@@ -70,6 +70,8 @@ impl Copies {
         }
         // A directory comes before its entries.
         files.sort_by_key(|(path, _)| *path);
+        // The session has the unit to itself, so what is there is left of an earlier one.
+        let _ = fs::remove_dir_all(&copies.directory);
         let made = DirBuilder::new().mode(0o700).create(&copies.directory);
         made.map_err(|err| failed(&copies.directory, &err))?;
         for (path, change) in files {

@@ -82,6 +82,10 @@ impl Rootless {
         if ["RootDirectory", "RootImage"].iter().any(|key| !facts.get(key).is_empty()) {
             return Err(unfit("it has a root directory of its own"));
         }
+        let is_dynamic = facts.get("DynamicUser") == "yes";
+        if is_dynamic && user.is_some() {
+            return Err(unfit("it has a user of its own (DynamicUser=): leave --user out"));
+        }
         let root = File::open("/").map_err(|err| unfit(&err.to_string()))?;
         let begun = Instant::now();
         let seen = session.run(&[], timeout)?;
@@ -93,7 +97,6 @@ impl Rootless {
         }
         let longest = begun.elapsed().saturating_mul(10).saturating_add(Duration::from_secs(5));
         let own = facts.get("User");
-        let is_dynamic = facts.get("DynamicUser") == "yes";
         let chosen = match (user, is_dynamic) {
             (Some(user), _) => Some((user.to_owned(), "the user of --user")),
             (None, true) => become_user(&seen).map(|uid| (uid.to_string(), "its own user")),
@@ -109,6 +112,9 @@ impl Rootless {
                          `useradd --system`, and name it with --user";
             Failed::Unfit(format!("the user {name} {words}"))
         })?;
+        if account.uid == 0 {
+            return Err(unfit("the user of --user is root"));
+        }
         let name = account.name.as_deref().unwrap_or(&name);
         let user = if is_own { Vec::new() } else { vec![format!("User={name}")] };
         Ok(Some(Rootless {
@@ -163,7 +169,13 @@ impl Rootless {
         let unit = self.session.before().clone();
         let mut settings = self.settings(&changes);
         let pulse = &mut || self.session.renew();
-        let copies = Copies::make(unit.id(), &changes, &self.account, pulse)?;
+        let copies = match Copies::make(unit.id(), &changes, &self.account, pulse) {
+            Ok(copies) => copies,
+            Err(err @ (Failed::Unfit(_) | Failed::Client { .. })) => {
+                return Ok(Outcome { failure: Some(err.to_string()), remedies: Vec::new() });
+            }
+            Err(err) => return Err(Some(err)),
+        };
         settings.extend(copies.lines(unit.get("PIDFile")));
         self.session.replace_check(|check| copies.check(check));
         let seen = self.session.run(&settings, Some(self.limit))?;

@@ -137,6 +137,38 @@ pub(super) fn a_service_that_keeps_a_capability() {
     assert_clean(&machine);
 }
 
+/// Units and options with which no user could be tried.
+pub(super) fn units_without_another_user() {
+    let units = [
+        ("root.service", "[Service]\nType=oneshot\nExecStart=true\n"),
+        ("kept.service", "[Service]\nType=oneshot\nUser=daemon\nExecStart=!true\n"),
+        ("all.service", "[Service]\nType=oneshot\nExecStart=+true\n"),
+        ("moved.service", "[Service]\nType=oneshot\nRootDirectory=/\nExecStart=true\n"),
+        ("dynamic.service", "[Service]\nType=oneshot\nDynamicUser=yes\nExecStart=true\n"),
+    ];
+    let dir = directory();
+    let machine = Machine::start(dir.path(), &units.map(|(name, text)| (name, text.to_owned())));
+    #[rustfmt::skip]
+    let rows: [(&[&str], &str); 9] = [
+        (&["root"],                        "it has no user but root"),
+        (&["root", "--user", "root"],      "the user of --user is root"),
+        (&["root", "--user", "nobody-is"], "the user nobody-is has no entry in /etc/passwd"),
+        (&["kept"],                        "ExecStart=! runs the program as root"),
+        (&["all"],                         "ExecStart=+ runs the program with every capability"),
+        (&["moved"],                       "it has a root directory of its own"),
+        (&["dynamic", "--user", "daemon"], "it has a user of its own"),
+        (&["root", "--user", "a:b"],       "--user with a group cannot be used with --rootless"),
+        (&["root", "--write"],             "--write cannot be used with --rootless"),
+    ];
+    for (words, want) in rows {
+        let ran = rcap(&machine, &[&["minimize", "--rootless", "--unit"], words].concat());
+        assert!(ran.err.contains(want) && ran.status == Some(125), "{words:?}: {ran:?}");
+    }
+    let ran = rcap(&machine, &["minimize", "--rootless", "--unit", "root", "--user", "daemon"]);
+    assert!(ran.out.starts_with("As daemon (1:1), the user of --user: it works"), "{ran:?}");
+    assert_clean(&machine);
+}
+
 /// systemd removes the copies and the files on which they are mounted.
 pub(super) fn copies_of_a_killed_rcap() {
     let dir = directory();

@@ -396,8 +396,12 @@ fn a_server_that_works_on_after_its_check() {
 
 /// A daemon that has not dropped its privileges, or runs as another user.
 fn left_running() {
-    let script = "setpriv --reuid 1 --regid 1 --clear-groups --bounding-set -all sleep 1000 & true";
-    let (object, names) = minimum(&["--settle", "1s", "--", "sh", "-c", script]);
+    // The program ends when it is known what has become of the daemon.
+    let script = "setpriv --reuid 1 --regid 1 --clear-groups --bounding-set -all sleep 1000 &
+        while s=$(cat /proc/$!/status) && ! echo $s | grep -q -e '^Name: sleep' -e 'State: Z'; do
+            sleep 0.1
+        done";
+    let (object, names) = minimum(&["--settle", "100ms", "--", "sh", "-c", script]);
     assert_eq!(names, ["cap_setgid", "cap_setuid", "cap_setpcap"], "{object}");
     let (kind, words) = verdict(&object, "cap_setuid");
     assert_eq!(kind, "changes-result");

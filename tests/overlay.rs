@@ -416,7 +416,7 @@ fn a_daemon_on_an_overlay() {
     let file = file_in(dir.path());
     // The parent has ended when the daemon does its work, and so has the parent's parent.
     let script = format!("(setsid sh -c 'sleep 0.2; chown 1000 {file}' >/dev/null 2>&1 &) &");
-    let names = minimum(&["--", "sh", "-c", &script]);
+    let names = minimum(&["--settle", "1m", "--", "sh", "-c", &script]);
     assert_eq!(names, ["cap_chown"]);
 }
 

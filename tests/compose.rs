@@ -426,7 +426,7 @@ const FACTS: &[&str] = &[
     "/HostConfig/GroupAdd", "/HostConfig/ExtraHosts", "/HostConfig/Dns", "/HostConfig/Memory",
     "/HostConfig/PidsLimit", "/HostConfig/ShmSize", "/HostConfig/CpuShares", "/HostConfig/Init",
     "/HostConfig/RestartPolicy", "/HostConfig/OomScoreAdj", "/HostConfig/LogConfig",
-    "/HostConfig/PidMode", "/HostConfig/UTSMode", "/HostConfig/NetworkMode",
+    "/HostConfig/PidMode", "/HostConfig/UTSMode",
 ];
 
 /// The service that `--to compose` prints is the container of the command line.

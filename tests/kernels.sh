@@ -47,6 +47,7 @@ probes() {
     exec 3<&-
     case_ group "$(field candidates <recorded)"
     case_ function "$(grep -o '"function":"setattr[^"]*"' recorded | tr -d '"')"
+    case_ unseen "$(grep -o 'the objects of system calls' recorded)"
     mount -t securityfs securityfs /sys/kernel/security
     cp "$(command -v busybox)" busybox-confined
     echo "profile confined $PWD/busybox-confined { $PWD/busybox-confined mr, }" | apparmor_parser -a
@@ -135,6 +136,7 @@ case lock: lock:read-only
 case stacks: function:fchownat
 case group: candidates:cap_chown
 case function: function:setattr_prepare
+case unseen: 
 case file: errno:13,lock:apparmor
 case capability: errno:1,lock:apparmor
 case child: candidates:cap_chown

@@ -426,7 +426,7 @@ const FACTS: &[&str] = &[
     "/HostConfig/GroupAdd", "/HostConfig/ExtraHosts", "/HostConfig/Dns", "/HostConfig/Memory",
     "/HostConfig/PidsLimit", "/HostConfig/ShmSize", "/HostConfig/CpuShares", "/HostConfig/Init",
     "/HostConfig/RestartPolicy", "/HostConfig/OomScoreAdj", "/HostConfig/LogConfig",
-    "/HostConfig/PidMode", "/HostConfig/UTSMode",
+    "/HostConfig/PidMode", "/HostConfig/UTSMode", "/HostConfig/NetworkMode",
 ];
 
 /// The service that `--to compose` prints is the container of the command line.
@@ -445,6 +445,8 @@ fn a_service_of_a_command_line() {
     fs::write(lab.project.join("compose.yaml"), &found.out).unwrap();
     let config = lab.compose(&["config"]);
     assert_eq!(config.status, Some(0), "{config:?}\n{}", found.out);
+    // Compose 2 names a network by its ID.
+    let id = lab.daemon.docker(&["network", "inspect", "--format", "{{.Id}}", "net"]).out;
     let facts = || {
         let text = lab.daemon.docker(&["inspect", "shop-1"]).out;
         let all: Value = serde_json::from_str(&text).unwrap();
@@ -458,7 +460,7 @@ fn a_service_of_a_command_line() {
             let is_empty = ["[]", "{}"].contains(&&*fact.to_string());
             let fact = if is_empty { Value::Null } else { fact };
             // Clients have both names of a capability.
-            format!("{path} = {fact}").replace("CAP_", "")
+            format!("{path} = {fact}").replace("CAP_", "").replace(id.trim(), "net")
         };
         let mut mounts: Vec<String> = Vec::new();
         for mount in all[0]["Mounts"].as_array().unwrap() {

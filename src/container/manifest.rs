@@ -103,7 +103,7 @@ impl Manifest {
         let text = read(file).map_err(|err| unfit(&err.to_string()))?;
         let all = documents(&text).map_err(|err| unfit(&err.to_string()))?;
         let (specification, labels) = only_pod(&all).map_err(unfit)?;
-        let place = Place::of(&specification, container).map_err(|words| unfit(&words))?;
+        let place = Place::of(&specification, container, unfit)?;
         // The options of Podman itself stand before both words of the subcommand.
         let mut before = delegation.before.clone();
         let _ = before.pop_if(|last| last == "kube");
@@ -263,8 +263,13 @@ struct Place {
 }
 
 impl Place {
-    /// Returns the place of the container with this name, or of the only container of a pod.
-    fn of(specification: &Map<String, Value>, name: Option<&str>) -> Result<Place, String> {
+    /// Returns the place of the container with this name, or of the only container of a pod. `unfit`
+    /// makes the error.
+    fn of(
+        specification: &Map<String, Value>,
+        name: Option<&str>,
+        unfit: impl Fn(&str) -> Failed,
+    ) -> Result<Place, Failed> {
         let [init, main] = KEYS.map(|key| containers(specification, key));
         let places = KEYS.iter().zip([init, main]).flat_map(|(key, all)| {
             all.iter().enumerate().map(|(index, one)| (Place { key, index }, name_of(one)))
@@ -276,11 +281,11 @@ impl Place {
             (Some(name), _) => {
                 let found = places.iter().find(|(_, other)| *other == name);
                 let found = found.map(|(place, _)| *place);
-                found.ok_or_else(|| format!("its pod has no container {name}: {choice}"))
+                found.ok_or_else(|| unfit(&format!("its pod has no container {name}: {choice}")))
             }
             (None, [_]) => Ok(Place { key: KEYS[1], index: 0 }),
-            (None, []) => Err("its pod has no container".to_owned()),
-            (None, _) => Err(format!("its pod has several containers: {choice}")),
+            (None, []) => Err(unfit("its pod has no container")),
+            (None, _) => Err(unfit(&format!("its pod has several containers: {choice}"))),
         }
     }
 

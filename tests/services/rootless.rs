@@ -123,7 +123,7 @@ pub(super) fn a_service_without_capabilities() {
     assert_eq!(status.out, want);
 }
 
-/// The port of a service of the machine is not for every user.
+/// A port below 1024 stays closed to other users of the machine.
 pub(super) fn a_service_that_keeps_a_capability() {
     let dir = directory();
     let machine = machine(dir.path(), 80);

@@ -173,6 +173,10 @@ const OF_ROOT: [&str; 28] = [
     "/var/spool/cron",
 ];
 
+/// Groups whose members can become root.
+const GROUPS_OF_ROOT: [&str; 10] =
+    ["disk", "docker", "kmem", "libvirt", "lxd", "podman", "root", "shadow", "sudo", "wheel"];
+
 /// Capabilities that a program's file does not get: they are for changing the user, and for files,
 /// which have owners.
 const NOT_FOR_FILES: CapSet = CapSet::of(&[
@@ -316,7 +320,8 @@ fn access(path: &Path, found: &Found, ground: &Ground<'_>) -> Vec<Change> {
         Place::Service { group }
             if found.group != 0 && found.mode >> 3 & 0o7 & !(found.mode & 0o7) != 0 =>
         {
-            group(found.group).map(|name| Change::Group { name })
+            let name = group(found.group).filter(|name| !GROUPS_OF_ROOT.contains(&&**name));
+            name.map(|name| Change::Group { name })
         }
         _ => None,
     };

@@ -75,10 +75,25 @@ struct Ended {
     again: Result<(), Failure>,
 }
 
-/// Records a program from its first instruction, or running processes.
-fn record(request: &TraceRequest, io: &mut Io<'_>) -> Result<Ended, Failure> {
+#[cfg(feature = "stacks")]
+#[expect(clippy::unnecessary_wraps, reason = "the interface without the feature")]
+fn options(request: &TraceRequest) -> Result<Options, Mistake> {
     let mut options = request.recording.options(!request.no_outcomes);
     options.stacks = request.stacks;
+    Ok(options)
+}
+
+#[cfg(not(feature = "stacks"))]
+fn options(request: &TraceRequest) -> Result<Options, Mistake> {
+    if request.stacks {
+        return Err(Mistake::new("--stacks: rcap was built without the feature stacks"));
+    }
+    Ok(request.recording.options(!request.no_outcomes))
+}
+
+/// Records a program from its first instruction, or running processes.
+fn record(request: &TraceRequest, io: &mut Io<'_>) -> Result<Ended, Failure> {
+    let options = options(request)?;
     // This precedes the program, so that an unwritable file is reported first.
     let save = request.save.as_deref().map(Pending::new).transpose()?;
     let restarted = unit::restarted(request, io)?;

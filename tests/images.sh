@@ -49,7 +49,7 @@ start_daemon() {
         --pidfile "$directory/pid" --iptables=false --ip6tables=false --bridge=none \
         2> "$directory/log" &
     daemon=$!
-    trap 'kill $daemon; wait $daemon || true' EXIT
+    trap 'kill $daemon || true; wait $daemon || true' EXIT
     until docker version > /dev/null 2>&1; do kill -0 $daemon; sleep 0.2; done
 }
 

@@ -198,7 +198,7 @@ boot() {
         -drive "file=$work/$suite.image,if=virtio,format=raw,snapshot=on" \
         -append "console=ttyS0 panic=-1 oops=panic quiet mitigations=off ${RCAP_VM_PARAMETERS-}" </dev/null &
     qemu=$!
-    trap 'kill "$qemu" 2>/dev/null' EXIT
+    trap 'kill "$qemu" 2>/dev/null || true' EXIT
     # An emulated machine occasionally hangs while it boots.
     while kill -0 "$qemu" 2>/dev/null; do
         sleep 1

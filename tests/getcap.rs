@@ -79,8 +79,8 @@ fn getcap_usage_errors() {
     let rows = [
         ("getcap", "getcap: missing FILE"),
         ("getcap --json --null f", "getcap: --json cannot be used with --null"),
-        ("getcap --threads 0 f", "getcap: --threads 0: 0 is not in 1..=256"),
-        ("getcap --threads 257 f", "getcap: --threads 257: 257 is not in 1..=256"),
+        ("getcap --threads 0 f", "getcap: --threads: needs a number from 1 to 256"),
+        ("getcap --threads 257 f", "getcap: --threads: needs a number from 1 to 256"),
         ("getcap -x f", "getcap: unknown option -x"),
         ("getcap --recursve f", "getcap: unknown option --recursve; did you mean --recursive?"),
     ];

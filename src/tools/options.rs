@@ -6,6 +6,14 @@ pub(super) fn file() -> Arg {
     Arg::new("FILE").num_args(0..).value_hint(ValueHint::FilePath)
 }
 
+/// Returns each spelling of the options of a table, without the name of its value.
+pub(super) fn spellings(
+    table: &'static [(&'static str, &'static str)],
+) -> impl Iterator<Item = &'static str> {
+    let spellings = table.iter().flat_map(|(spellings, _)| spellings.split(", "));
+    spellings.map(|spelling| spelling.split(' ').next().unwrap_or_default())
+}
+
 /// Converts options in the notation of a help text: `-h, --help` or `--add CAPS`.
 pub(super) fn by_table(
     name: &'static str,

@@ -10,7 +10,10 @@ use std::{
 };
 
 use super::{Failure, Wanted};
-use crate::{CapState, caps, tools::mistake::meant_option};
+use crate::{
+    CapState, caps,
+    tools::{mistake::meant_option, options},
+};
 
 /// The options and their descriptions, from which the help is printed.
 pub(super) const OPTIONS: &[(&str, &str)] = &[
@@ -197,10 +200,11 @@ fn exactly(arg: &OsStr) -> Result<Wanted, Failure> {
         return Err(Failure::Words(words.into()));
     }
     text.parse().map(Wanted::Exactly).map_err(|err| {
-        let options = OPTIONS.iter().flat_map(|(option, _)| option.split(", "));
-        let options = options.filter_map(|option| option.split(' ').next());
-        let meant =
-            if text.starts_with('-') { meant_option(&text, options) } else { String::new() };
+        let meant = if text.starts_with('-') {
+            meant_option(&text, options::spellings(OPTIONS))
+        } else {
+            String::new()
+        };
         Failure::Text { text: arg.to_owned(), reason: format!("{err}{meant}") }
     })
 }

@@ -14,92 +14,31 @@ use std::{
     time::Duration,
 };
 
-use clap::{Arg, ArgAction, Command, error::ErrorKind, value_parser};
 use nix::errno::Errno;
 use serde_json::{Map, Value, json};
 
+use self::args::{Args, End, Form, OPTIONS};
 use super::{
-    Exit, Io, Mistake, Name, chain,
+    Exit, Io, Name, Stream, chain,
     json::{SCHEMA, insert_name},
-    table::prose_width,
+    options,
+    table::{Table, fit},
 };
 use crate::{
     CapState, Error, Op,
     file::{Entry, Found, Scan},
 };
 
+mod args;
+
 /// The time before the first progress message of a scan, and between messages.
 const PATIENCE: Duration = Duration::from_secs(1);
 const PULSE: Duration = Duration::from_millis(100);
 
-#[derive(Debug)]
-#[expect(clippy::struct_excessive_bools, reason = "they are the options")]
-struct Args {
-    recursive: bool,
-    verbose: bool,
-    rootid: bool,
-    form: Form,
-    sort: bool,
-    strict: bool,
-    scan: Scan,
-    files: Vec<PathBuf>,
-}
-
-/// The output format.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Form {
-    /// The name, a space, the text and a newline.
-    Line,
-    /// The name, a NUL, the text and a newline.
-    Null,
-    /// An object in the list of one JSON document.
-    Json,
-}
-
-pub fn command() -> Command {
-    let flag = |id: &'static str| Arg::new(id).long(id).action(ArgAction::SetTrue);
-    Command::new("getcap")
-        .args_override_self(true)
-        .about("Print the capabilities of files")
-        .override_usage("getcap [OPTION]... FILE...")
-        .disable_help_flag(true)
-        .disable_version_flag(true)
-        .version(concat!(env!("CARGO_PKG_VERSION"), "\nMIT OR Apache-2.0"))
-        .args([
-            flag("recursive").short('r').help("Read all files below a directory"),
-            flag("verbose").short('v').help("Also print files without capabilities"),
-            flag("rootid").short('n').help("Also print the root ID of a user namespace"),
-            Arg::new("usage").short('h').action(ArgAction::HelpShort).help("Print this help to standard error"),
-            flag("help").help("Print this help to standard output"),
-            Arg::new("license")
-                .short('l')
-                .long("license")
-                .action(ArgAction::Version)
-                .help("Print the version and the licence"),
-            flag("json").help("Print one JSON document with an object for each file"),
-            flag("null")
-                .conflicts_with("json")
-                .help("Print a NUL instead of the space after a name"),
-            flag("sort").help("Sort the output by name"),
-            flag("one-file-system").help("Stay on the file system of each FILE"),
-            Arg::new("exclude")
-                .long("exclude")
-                .value_name("GLOB")
-                .action(ArgAction::Append)
-                .value_parser(value_parser!(OsString))
-                .help("Exclude matching files and directories, by path if GLOB has a slash, by name otherwise"),
-            Arg::new("threads")
-                .long("threads")
-                .value_name("N")
-                .value_parser(value_parser!(u16).range(1..=256))
-                .help("Use N threads [default: one per processor, at most 8]"),
-            flag("strict").help("Report unreadable directories, and exit with 1 if anything is unreadable"),
-            Arg::new("FILE")
-                .action(ArgAction::Append)
-                .required_unless_present("help")
-                // Any bytes: the empty path is an error of its own, as with libcap.
-                .value_parser(value_parser!(OsString)),
-        ])
+/// Returns the options as a clap command, for completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    options::by_table("getcap", OPTIONS.iter().copied()).arg(options::file())
 }
 
 /// Runs the program.
@@ -108,50 +47,32 @@ pub fn command() -> Command {
 ///
 /// Writing to the standard streams failed.
 pub fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
-    let command = || command().term_width(prose_width(io.out));
-    let mut matches = match command().try_get_matches_from(argv) {
-        Ok(matches) => matches,
-        Err(err) => {
-            return match err.kind() {
-                ErrorKind::DisplayVersion => write!(io.out, "{err}").map(|()| Exit::SUCCESS),
-                ErrorKind::DisplayHelp => write!(io.err, "{err}").map(|()| Exit::SUCCESS),
-                _ => {
-                    io.complain("getcap", &Mistake::of(&err, &command()))?;
-                    writeln!(io.err, "`getcap --help` lists the options.")?;
-                    Ok(Exit::FAILURE)
-                }
-            };
+    let args = match Args::parse(argv.get(1..).unwrap_or_default()) {
+        Ok(args) => args,
+        Err(mistake) => {
+            io.complain("getcap", &mistake)?;
+            writeln!(io.err, "`getcap --help` lists the options.")?;
+            return Ok(Exit::FAILURE);
         }
     };
-    if matches.get_flag("help") {
-        write!(io.out, "{}", command().render_help())?;
-        return Ok(Exit::SUCCESS);
+    match args.end {
+        None => return getcap(&args, io),
+        Some(End::Usage) => usage(io.err)?,
+        Some(End::Help) => usage(io.out)?,
+        Some(End::License) => {
+            writeln!(io.out, "getcap {}\nMIT OR Apache-2.0", env!("CARGO_PKG_VERSION"))?;
+        }
     }
-    let threads = matches.get_one::<u16>("threads").copied().unwrap_or_default();
-    let scan = Scan::default()
-        .one_file_system(matches.get_flag("one-file-system"))
-        .threads(threads.into());
-    let patterns = matches.remove_many::<OsString>("exclude").into_iter().flatten();
-    let args = Args {
-        recursive: matches.get_flag("recursive"),
-        verbose: matches.get_flag("verbose"),
-        rootid: matches.get_flag("rootid"),
-        form: match (matches.get_flag("json"), matches.get_flag("null")) {
-            (true, _) => Form::Json,
-            (_, true) => Form::Null,
-            _ => Form::Line,
-        },
-        sort: matches.get_flag("sort"),
-        strict: matches.get_flag("strict"),
-        scan: patterns.fold(scan, Scan::exclude),
-        files: matches
-            .remove_many::<OsString>("FILE")
-            .into_iter()
-            .flatten()
-            .map(PathBuf::from)
-            .collect(),
-    };
-    getcap(&args, io)
+    Ok(Exit::SUCCESS)
+}
+
+fn usage(out: &mut Stream) -> io::Result<()> {
+    fit("usage: getcap [OPTION]... FILE...\n\n", out)?;
+    let mut table = Table::new(2);
+    for (option, what) in OPTIONS {
+        table.row(&[option, what]);
+    }
+    table.write(out)
 }
 
 fn getcap(args: &Args, io: &mut Io<'_>) -> io::Result<Exit> {

@@ -226,8 +226,10 @@ impl Proc {
     }
 
     fn parse(&self, pid: u32, file: String) -> Result<Status> {
-        let text = read(&self.root.join(file)).map_err(|err| self.failed(pid, err))?;
-        Status::parse(&text).map_err(|field| Error::MalformedStatus { pid, field })
+        File::open(self.root.join(file))
+            .and_then(|file| with_text(file, Status::parse))
+            .map_err(|err| self.failed(pid, err))?
+            .map_err(|field| Error::MalformedStatus { pid, field })
     }
 
     /// Returns the user namespace of a process. The caller needs the right to trace the process, as
@@ -311,18 +313,26 @@ fn read(path: &Path) -> io::Result<Vec<u8>> {
     File::open(path).and_then(read_all)
 }
 
-/// Reads a file of /proc that the kernel writes at once, so a short read is the end.
-pub(crate) fn read_all(mut file: File) -> io::Result<Vec<u8>> {
-    let mut text = vec![0; 4096];
-    let mut length = 0;
-    loop {
-        length += file.read(&mut text[length..])?;
-        if length < text.len() {
-            text.truncate(length);
-            return Ok(text);
-        }
-        text.resize(2 * length, 0);
+/// Reads a file of /proc as [`with_text`] does.
+pub(crate) fn read_all(file: File) -> io::Result<Vec<u8>> {
+    with_text(file, <[u8]>::to_vec)
+}
+
+/// Reads a file of /proc that the kernel writes at once, so a short read is the end, and calls
+/// `parse` with its text. A short text is not allocated: with musl, threads that do so wait for each
+/// other.
+fn with_text<T>(mut file: File, parse: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
+    let mut start = [0; 4096];
+    let mut length = file.read(&mut start)?;
+    if length < start.len() {
+        return Ok(parse(&start[..length]));
     }
+    let mut text = start.to_vec();
+    while length == text.len() {
+        text.resize(2 * length, 0);
+        length += file.read(&mut text[length..])?;
+    }
+    Ok(parse(&text[..length]))
 }
 
 /// Returns the innermost service or scope in the text of `/proc/PID/cgroup`, in the unified
@@ -360,7 +370,20 @@ fn unescape(name: &[u8]) -> OsString {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, Write};
+
     use super::*;
+
+    #[test]
+    fn texts_of_any_length() {
+        for length in [0, 1, 4095, 4096, 4097, 8192, 20_000] {
+            let mut file = tempfile::tempfile().unwrap();
+            let text: Vec<u8> = (0..=u8::MAX).cycle().take(length).collect();
+            file.write_all(&text).unwrap();
+            file.rewind().unwrap();
+            assert_eq!(read_all(file).unwrap(), text, "{length}");
+        }
+    }
 
     #[test]
     fn units() {

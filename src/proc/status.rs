@@ -108,10 +108,13 @@ impl<'a> Fields<'a> {
     }
 
     fn ids(&self, key: Missing) -> Result<Ids, Missing> {
-        match self.numbers(key)?[..] {
-            [real, effective, saved, filesystem] => Ok(Ids { real, effective, saved, filesystem }),
-            _ => Err(key),
-        }
+        let ids = |text: &str| {
+            let mut ids = text.split_ascii_whitespace().map(u32::from_str);
+            let mut id = || ids.next()?.ok();
+            let four = Ids { real: id()?, effective: id()?, saved: id()?, filesystem: id()? };
+            ids.next().is_none().then_some(four)
+        };
+        self.optional(key, ids)?.ok_or(key)
     }
 
     fn kind(&self, state: &[u8]) -> Kind {

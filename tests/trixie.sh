@@ -111,7 +111,7 @@ if [ $# -gt 0 ]; then
     tests=("$1")
     shift
 fi
-cargo test --locked --all-features --no-run "${tests[@]/#/--test=}" --message-format=json 2>"$target/trixie.log" |
+cargo test --locked --no-run "${tests[@]/#/--test=}" --message-format=json 2>"$target/trixie.log" |
     sed -n 's/.*"kind":\["test"\].*"executable":"\([^"]*\)".*/\1/p' >"$target/trixie.tests" ||
     { cat "$target/trixie.log" >&2 && exit 1; }
 status=0

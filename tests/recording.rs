@@ -324,9 +324,18 @@ fn switched_off_for_minimize() {
 fn a_held_instance_is_left_alone() {
     let tracefs = tracefs();
     let instance = tracefs.join(format!("instances/rcap-4194303-1-{}", std::process::id()));
-    fs::create_dir(&instance).unwrap();
-    let holds = ["set_event_pid", "per_cpu/cpu0/trace_pipe_raw", "tracing_on"];
-    for hold in holds.map(|file| fs::File::open(instance.join(file)).unwrap()) {
+    let files = ["set_event_pid", "per_cpu/cpu0/trace_pipe_raw", "tracing_on"];
+    // Another recording removes one that is not held yet.
+    let holds = loop {
+        fs::create_dir(&instance).unwrap();
+        let opened: Result<Vec<_>, _> =
+            files.iter().map(|file| fs::File::open(instance.join(file))).collect();
+        if let Ok(holds) = opened {
+            break holds;
+        }
+        let _ = fs::remove_dir(&instance);
+    };
+    for hold in holds {
         assert_eq!(rcap(&["trace", "true"]).status, Some(0));
         assert_eq!(fs::read_to_string(instance.join("tracing_on")).unwrap(), "1\n");
         drop(hold);

@@ -42,7 +42,7 @@ tests! {
         a_unit_of_a_killed_rcap,
         units_that_depend_on_it,
         a_recording_from_the_start;
-    Tracing [MACHINE, "cp find python3 systemd-tmpfiles xargs"]:
+    Tracing [MACHINE, "cp find python3 setpriv systemd-tmpfiles xargs"]:
         a_service_without_capabilities,
         a_service_that_keeps_a_capability,
         units_without_another_user,

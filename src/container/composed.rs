@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Invocation, invocation::CAPS};
+use super::{Invocation, invocation::CAPS, one_off};
 use crate::{
     CapSet,
     settings::{Format, LineOption, Settings, SettingsError, Target, Written, parse_bool, quoted},
@@ -451,9 +451,8 @@ fn put(to: &mut Map<String, Value>, path: &str, entry: Entry) {
     }
 }
 
-/// Returns a text in which Compose finds no variables.
 fn escaped(text: &str) -> Value {
-    Value::from(text.replace('$', "$$"))
+    one_off::escaped(text).into()
 }
 
 fn number(text: &str) -> Value {

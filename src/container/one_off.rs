@@ -140,7 +140,7 @@ fn add_variable(service: &mut Map<String, Value>, text: &str) {
 }
 
 /// Returns a text in which Compose finds no variables.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     text.replace('$', "$$")
 }
 

@@ -3,9 +3,12 @@
 use std::{
     collections::VecDeque,
     ffi::OsString,
-    fs::File,
+    fs::{self, File, Metadata},
     io::Read,
-    os::fd::OwnedFd,
+    os::{
+        fd::{AsRawFd, OwnedFd},
+        unix::fs::MetadataExt,
+    },
     path::{Component, Path, PathBuf},
 };
 
@@ -45,6 +48,40 @@ impl Files {
             group: stat.st_gid,
             mode: stat.st_mode & 0o7777,
         })
+    }
+
+    /// Returns whether root owns everything below a directory, and no other user can write to it. With
+    /// very many files, it does not.
+    pub(crate) fn is_all_of_root(&self, path: &Path) -> bool {
+        const MANY: usize = 10_000;
+        let is_of_root = |metadata: &Metadata| {
+            // The mode of a symbolic link has no meaning.
+            metadata.uid() == 0 && (metadata.is_symlink() || metadata.mode() & 0o022 == 0)
+        };
+        let mut directories = vec![path.to_owned()];
+        let mut left = MANY;
+        while let Some(path) = directories.pop() {
+            let opened = self.open(&path, OFlag::O_RDONLY | OFlag::O_DIRECTORY).map(File::from);
+            let Some(directory) =
+                opened.filter(|file| file.metadata().is_ok_and(|it| is_of_root(&it)))
+            else {
+                return false;
+            };
+            let link = format!("/proc/self/fd/{}", directory.as_raw_fd());
+            let Ok(entries) = fs::read_dir(link) else { return false };
+            for entry in entries {
+                let Ok(entry) = entry else { return false };
+                let metadata = entry.metadata();
+                if left == 0 || !metadata.as_ref().is_ok_and(is_of_root) {
+                    return false;
+                }
+                left -= 1;
+                if metadata.is_ok_and(|metadata| metadata.is_dir()) {
+                    directories.push(path.join(entry.file_name()));
+                }
+            }
+        }
+        true
     }
 
     /// Returns a path without symbolic links, as far as it exists in the image.
@@ -155,7 +192,7 @@ pub(crate) fn variables(script: &str) -> Vec<String> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 

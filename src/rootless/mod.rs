@@ -7,6 +7,7 @@
 mod answer;
 mod change;
 mod files;
+mod machine;
 mod rules;
 mod search;
 

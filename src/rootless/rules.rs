@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::Change;
+use super::{
+    Change,
+    machine::{Machine, is_group_of_root},
+};
 use crate::{
     Cap, CapSet,
     trace::denial::{Denial, Lock},
@@ -75,8 +78,12 @@ pub(crate) enum Place<'a> {
     },
     /// A service of the machine, whose files and kernel parameters are those of other programs too.
     Service {
+        /// The name of the unit.
+        unit: &'a str,
         /// Returns the name of a group.
         group: &'a dyn Fn(u32) -> Option<String>,
+        /// Returns whether everything below a directory is root's alone.
+        is_all_of_root: &'a dyn Fn(&Path) -> bool,
     },
 }
 
@@ -105,6 +112,34 @@ impl Ground<'_> {
 
     fn is_service(&self) -> bool {
         matches!(self.place, Place::Service { .. })
+    }
+
+    /// Returns the machine, if its files are those of the program.
+    fn machine(&self) -> Option<Machine<'_>> {
+        let Place::Service { unit, .. } = self.place else { return None };
+        Some(Machine { find: self.find, account: self.account, unit })
+    }
+
+    /// Returns whether the user may own a file or directory.
+    fn may_own(&self, path: &Path) -> bool {
+        let is_created = self.changes.iter().any(|change| match change {
+            Change::Create { path: created, .. } => path.starts_with(created),
+            _ => false,
+        });
+        self.machine().is_none_or(|machine| is_created || machine.may_own(path))
+    }
+
+    /// Returns whether the user may own a directory and everything below it.
+    fn may_own_all(&self, path: &Path) -> bool {
+        match self.place {
+            Place::Service { is_all_of_root, .. } => self.may_own(path) && is_all_of_root(path),
+            Place::Container { .. } => !is_shared(path, self),
+        }
+    }
+
+    /// Returns whether the user may own a file or directory that is created.
+    fn may_create(&self, path: &Path) -> bool {
+        self.machine().is_none_or(|machine| machine.may_create(path))
     }
 }
 
@@ -140,42 +175,6 @@ const RUNTIME: [&str; 5] = ["/run", "/tmp", "/var/run", "/var/tmp", "/dev/shm"];
 
 /// Directories that only have files of the kernel.
 const KERNEL: [&str; 3] = ["/proc", "/sys", "/dev"];
-
-/// The beginnings of paths on the machine that only root owns: another owner could become root.
-const OF_ROOT: [&str; 28] = [
-    "/bin",
-    "/boot",
-    "/etc/apt",
-    "/etc/bash",
-    "/etc/cron",
-    "/etc/dpkg",
-    "/etc/environment",
-    "/etc/group",
-    "/etc/gshadow",
-    "/etc/init",
-    "/etc/ld.so",
-    "/etc/modprobe",
-    "/etc/pam",
-    "/etc/passwd",
-    "/etc/profile",
-    "/etc/rc.local",
-    "/etc/security",
-    "/etc/shadow",
-    "/etc/ssh",
-    "/etc/sub",
-    "/etc/sudo",
-    "/etc/systemd",
-    "/etc/udev",
-    "/lib",
-    "/root",
-    "/sbin",
-    "/usr",
-    "/var/spool/cron",
-];
-
-/// Groups whose members can become root.
-const GROUPS_OF_ROOT: [&str; 10] =
-    ["disk", "docker", "kmem", "libvirt", "lxd", "podman", "root", "shadow", "sudo", "wheel"];
 
 /// Capabilities that a program's file does not get: they are for changing the user, and for files,
 /// which have owners.
@@ -238,7 +237,9 @@ fn remedies(denial: &Denial, ground: &Ground<'_>) -> Vec<Change> {
         };
         changes.extend(cap.map(|cap| Change::Capability { cap, program }));
     }
-    changes.retain(|change| change.path().is_none_or(is_plain));
+    // A service has the name of the program in no line.
+    let is_named = |change: &Change| ground.is_service() && change.cap().is_some();
+    changes.retain(|change| is_named(change) || change.path().is_none_or(is_plain));
     changes
 }
 
@@ -317,16 +318,16 @@ fn of_file(call: &str, path: &Path, ground: &Ground<'_>) -> Vec<Change> {
 fn access(path: &Path, found: &Found, ground: &Ground<'_>) -> Vec<Change> {
     let group = match ground.place {
         // It permits more to its group than to others.
-        Place::Service { group }
+        Place::Service { group, .. }
             if found.group != 0 && found.mode >> 3 & 0o7 & !(found.mode & 0o7) != 0 =>
         {
-            let name = group(found.group).filter(|name| !GROUPS_OF_ROOT.contains(&&**name));
+            let name = group(found.group).filter(|name| !is_group_of_root(name));
             name.map(|name| Change::Group { name })
         }
         _ => None,
     };
     let own = Change::Own { path: text(path), is_recursive: false };
-    let own = can_own(path, ground).then_some(own);
+    let own = ground.may_own(path).then_some(own);
     group.into_iter().chain(created(path, ground)).chain(own).collect()
 }
 
@@ -336,13 +337,8 @@ fn created(path: &Path, ground: &Ground<'_>) -> Option<Change> {
     let is_runtime = |one: &Path| RUNTIME.iter().any(|runtime| one == Path::new(runtime));
     let top = path.ancestors().find(|one| one.parent().is_some_and(is_runtime))?;
     let is_directory = top != path || ground.found(path)?.is_directory;
-    ground.is_service().then(|| Change::Create { path: text(top), is_directory })
-}
-
-/// Returns whether a user may own a file or directory. On the machine, other programs have it too.
-fn can_own(path: &Path, ground: &Ground<'_>) -> bool {
-    let is_of_root = || OF_ROOT.iter().any(|begin| text(path).starts_with(begin));
-    !ground.is_service() || !(is_of_root() || is_shared(path, ground))
+    let is_wanted = ground.is_service() && ground.may_create(top);
+    is_wanted.then(|| Change::Create { path: text(top), is_directory })
 }
 
 /// Returns the changes by which an entry can be created in, or removed from, a directory.
@@ -360,7 +356,7 @@ fn of_directory(call: &str, path: &Path, parent: &Path, ground: &Ground<'_>) -> 
     } else if is_created {
         let path = path.ancestors().find(|one| one.parent() == Some(above)).unwrap_or(path);
         let create = Change::Create { path: text(path), is_directory };
-        changes.extend(can_own(path, ground).then_some(create));
+        changes.extend(ground.may_create(path).then_some(create));
     }
     changes
 }
@@ -405,7 +401,7 @@ fn joined(all: &[Vec<Change>], ground: &Ground<'_>) -> Vec<Vec<Change>> {
     let parent = |remedies: &[Change]| match remedies.first() {
         Some(Change::Own { path, is_recursive: false }) => {
             let parent = Path::new(path).parent()?;
-            (can_own(parent, ground) && !is_shared(parent, ground)).then(|| text(parent))
+            ground.may_own_all(parent).then(|| text(parent))
         }
         _ => None,
     };

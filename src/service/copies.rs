@@ -1,25 +1,38 @@
 //! Copies of files that a unit has in the place of the machine's, with another owner.
 
 use std::{
+    ffi::OsStr,
     fmt::Write as _,
     fs::{self, DirBuilder, File, OpenOptions},
     io::{self, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::{
+            ffi::OsStrExt,
+            fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
+        },
     },
     path::{Path, PathBuf},
+    process::Stdio,
     thread,
     time::Duration,
 };
 
 use nix::{
     fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2},
-    sys::stat::fstat,
-    unistd::{Gid, Uid, fchownat},
+    sys::{
+        signal::{Signal, kill},
+        stat::fstat,
+        statvfs::statvfs,
+    },
+    unistd::{Gid, Pid, Uid, fchownat},
 };
 
-use super::{Failed, manager::output, writable::word};
+use super::{
+    Failed,
+    manager::{command, first_line},
+    writable::word,
+};
 use crate::{
     rootless::{Account, Change},
     settings::shell_word,
@@ -39,8 +52,11 @@ pub(super) struct Copies {
     created: Vec<PathBuf>,
 }
 
+/// The reason for which there are no copies, or `None` after an interruption.
+type Ended = Option<Failed>;
+
 /// Work that goes on while a copy is made.
-type Pulse<'a> = &'a mut dyn FnMut() -> Result<(), Failed>;
+type Pulse<'a> = &'a mut dyn FnMut() -> Result<(), Ended>;
 
 impl Copies {
     /// Copies the files of these changes for a unit, and makes the changes there.
@@ -53,7 +69,7 @@ impl Copies {
         changes: &[&Change],
         account: &Account,
         pulse: Pulse<'_>,
-    ) -> Result<Copies, Failed> {
+    ) -> Result<Copies, Ended> {
         let directory = directory(id);
         let mut copies = Copies { directory, binds: Vec::new(), created: Vec::new() };
         let mut files: Vec<(&Path, &Change)> = changes
@@ -71,7 +87,8 @@ impl Copies {
         // A directory comes before its entries.
         files.sort_by_key(|(path, _)| *path);
         // The session has the unit to itself, so what is there is left of an earlier one.
-        let _ = fs::remove_dir_all(&copies.directory);
+        copies.created = created_before(&copies.directory);
+        copies.remove();
         let made = DirBuilder::new().mode(0o700).create(&copies.directory);
         made.map_err(|err| failed(&copies.directory, &err))?;
         for (path, change) in files {
@@ -86,8 +103,8 @@ impl Copies {
         change: &Change,
         account: &Account,
         pulse: Pulse<'_>,
-    ) -> Result<(), Failed> {
-        let failed = |err: io::Error| failed(path, &err);
+    ) -> Result<(), Ended> {
+        let failed = |err: io::Error| Some(failed(path, &err));
         let is_inside = |[_, from]: &&[PathBuf; 2]| path.starts_with(from);
         let [to, from] = if let Some(bind) = self.binds.iter().find(is_inside) {
             bind.clone()
@@ -174,16 +191,15 @@ impl Copies {
         let list = self.directory.join(CREATED);
         let mut list = OpenOptions::new().create(true).append(true).mode(0o600).open(list)?;
         list.write_all(&[path.as_os_str().as_encoded_bytes(), b"\0"].concat())?;
+        create(&place, is_directory)?;
         self.created.push(path.to_owned());
-        create(&place, is_directory)
+        Ok(())
     }
-}
 
-impl Drop for Copies {
-    fn drop(&mut self) {
-        for path in &self.created {
+    fn remove(&mut self) {
+        for path in self.created.drain(..) {
             let is_empty = |stat: fs::Metadata| stat.is_file() && stat.len() == 0;
-            if fs::symlink_metadata(path).is_ok_and(is_empty) {
+            if fs::symlink_metadata(&path).is_ok_and(is_empty) {
                 let _ = fs::remove_file(path);
             } else {
                 let _ = fs::remove_dir(path);
@@ -191,6 +207,19 @@ impl Drop for Copies {
         }
         let _ = fs::remove_dir_all(&self.directory);
     }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        self.remove();
+    }
+}
+
+/// Returns the files of the machine that an earlier process has created, and not removed.
+fn created_before(directory: &Path) -> Vec<PathBuf> {
+    let list = fs::read(directory.join(CREATED)).unwrap_or_default();
+    let paths = list.split(|&byte| byte == 0).filter(|path| !path.is_empty());
+    paths.map(|path| PathBuf::from(OsStr::from_bytes(path))).collect()
 }
 
 /// Returns a command that runs another one of the shell in a mount namespace, with copies in the
@@ -241,23 +270,71 @@ fn create(path: &Path, is_directory: bool) -> io::Result<()> {
     OpenOptions::new().write(true).create_new(true).mode(0o644).open(path).map(drop)
 }
 
-/// Copies a file or directory with owners, modes and attributes.
-fn copy(from: &Path, to: &Path, pulse: Pulse<'_>) -> Result<(), Failed> {
-    let [from, to] = [from, to].map(|path| path.display().to_string());
-    let options = ["--archive", "--no-target-directory", "--reflink=auto", "--", &from, &to];
-    run("cp", &options, pulse)
+/// Copies a file or directory of one file system with owners, modes and attributes.
+fn copy(from: &Path, to: &Path, pulse: Pulse<'_>) -> Result<(), Ended> {
+    require_space(from, to.parent().unwrap_or(to))?;
+    let [source, target] = [from, to].map(|path| path.display().to_string());
+    let options =
+        ["--archive", "--one-file-system", "--no-target-directory", "--reflink=auto", "--"];
+    let options = [&options[..], &[&source, &target]].concat();
+    match run("cp", &options, pulse) {
+        // Another program may have removed a file while it was copied.
+        Err(Some(_)) => {
+            let _ = fs::remove_file(to).or_else(|_| fs::remove_dir_all(to));
+            run("cp", &options, pulse)
+        }
+        copied => copied,
+    }
 }
 
-/// Runs a client.
-fn run(client: &str, args: &[&str], pulse: Pulse<'_>) -> Result<(), Failed> {
+/// Returns an error if a copy would take more than half of the space that is left.
+fn require_space(from: &Path, directory: &Path) -> Result<(), Failed> {
+    let stat = statvfs(directory).map_err(|errno| failed(directory, &errno.into()))?;
+    let most = stat.blocks_available().saturating_mul(stat.fragment_size()) / 2;
+    let mut total = 0_u64;
+    let mut left = vec![from.to_owned()];
+    while let Some(path) = left.pop() {
+        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
+        total = total.saturating_add(metadata.blocks().saturating_mul(512));
+        if total > most {
+            let words = format!(
+                "a copy of {} would take more than half of the space that is left in {}",
+                from.display(),
+                directory.display()
+            );
+            return Err(Failed::Unfit(words));
+        }
+        if metadata.is_dir() {
+            left.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|one| one.path()));
+        }
+    }
+    Ok(())
+}
+
+/// Runs a client, which is killed if `pulse` fails or this process ends.
+fn run(client: &str, args: &[&str], pulse: Pulse<'_>) -> Result<(), Ended> {
     const PAUSE: Duration = Duration::from_millis(20);
+    let failed = |message: String| Failed::Client { command: client.to_owned(), message };
+    let words = [&["--pdeathsig", "KILL", "--", client], args].concat();
+    let mut command = command("setpriv", &words);
+    command.stdout(Stdio::null()).stderr(Stdio::piped());
+    let child = command.spawn().map_err(|err| failed(format!("setpriv: {err}")))?;
+    let pid = Pid::from_raw(child.id().cast_signed());
     thread::scope(|scope| {
-        let running = scope.spawn(|| output(client, args).map(drop));
-        while !running.is_finished() {
-            pulse()?;
+        let ended = scope.spawn(|| child.wait_with_output());
+        while !ended.is_finished() {
+            if let Err(err) = pulse() {
+                let _ = kill(pid, Signal::SIGKILL);
+                return Err(err);
+            }
             thread::sleep(PAUSE);
         }
-        running.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        let output = ended.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        let output = output.map_err(|err| failed(err.to_string()))?;
+        if output.status.success() {
+            return Ok(());
+        }
+        Err(Some(failed(first_line(&output.stderr))))
     })
 }
 

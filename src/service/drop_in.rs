@@ -148,7 +148,7 @@ fn with_kept(text: &str, settings: &[String]) -> Vec<String> {
     let key = |line: &str| line.split_once('=').map(|(key, _)| key.to_owned());
     let replaced: Vec<String> = settings.iter().filter_map(|line| key(line)).collect();
     let is_kept = |line: &&str| {
-        let adds_up = |key: &String| LISTS.contains(&key.as_str());
+        let adds_up = |key: &String| LISTS.contains(&key.as_str()) || key == "SupplementaryGroups";
         let is_kept = |key: String| !replaced.contains(&key) || adds_up(&key);
         key(line).is_some_and(is_kept) && !settings.iter().any(|own| own == line)
     };

@@ -169,7 +169,7 @@ pub(super) fn last_line(unit: &Facts) -> String {
     text.lines().find(is_text).unwrap_or_default().trim().to_owned()
 }
 
-fn first_line(bytes: &[u8]) -> String {
+pub(super) fn first_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().map(str::trim).find(|line| !line.is_empty());
     line.unwrap_or("failed without a message").to_owned()

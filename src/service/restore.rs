@@ -146,13 +146,17 @@ pub(super) fn script(
          {systemctl} daemon-reload\n\
          {systemctl} reset-failed -- {id} 2>/dev/null\n"
     );
-    let _ = writeln!(script, "{systemctl} {} -- {id}", if is_up { "restart" } else { "stop" });
-    if is_up && !dependents.is_empty() {
-        let names: Vec<String> = dependents.iter().map(|name| shell_word(name)).collect();
-        let _ = writeln!(script, "{systemctl} start -- {}", names.join(" "));
-    }
+    let _ = writeln!(script, "{systemctl} stop -- {id}");
     let _ = writeln!(script, "{systemctl} stop -- '{}' 2>/dev/null", slices());
+    // The unit finds none of the files that were created for copies.
     script.push_str(&Copies::removal(before.id()));
+    if is_up {
+        let _ = writeln!(script, "{systemctl} start -- {id}");
+        if !dependents.is_empty() {
+            let names: Vec<String> = dependents.iter().map(|name| shell_word(name)).collect();
+            let _ = writeln!(script, "{systemctl} start -- {}", names.join(" "));
+        }
+    }
     if is_scratch(before.id()) {
         let path = shell_word(before.get("FragmentPath"));
         let own = directories(before.id());
@@ -200,7 +204,7 @@ mod tests {
             Path::new("/e"),
         );
         assert!(
-            up.contains("systemctl --system restart -- 'a\\x2db@c.service'\nsystemctl --system start -- b.service\n")
+            up.contains("systemctl --system start -- 'a\\x2db@c.service'\nsystemctl --system start -- b.service\n")
         );
         assert!(
             down.contains(
@@ -208,7 +212,12 @@ mod tests {
             ),
             "{down}"
         );
-        assert!(!(up + &down).contains(['$', ';']));
+        let at = |text: &str| up.find(text).unwrap();
+        assert!(
+            at(" stop -- 'a\\x2d") < at("rm -rf") && at("rm -rf") < at(" start -- 'a\\x2d"),
+            "{up}"
+        );
+        assert!(!(up.clone() + &down).contains(['$', ';']));
         assert_eq!(restorer("a@c.service"), "rcap-restore-a\\x40c");
     }
 }

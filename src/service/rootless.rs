@@ -1,15 +1,19 @@
 //! A service that runs with some changes, and the search with it.
 
 use std::{
-    fs::File,
+    cmp::Reverse,
+    fs::{self, File},
+    os::unix::fs::MetadataExt,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use nix::unistd::{Gid, Group, Uid, User};
 
 use super::{
-    Failed, Session,
+    Facts, Failed, Session,
     copies::Copies,
+    scratch::DIRECTORIES,
     trial::{keeps_user, require_settings},
     writable::word,
 };
@@ -19,7 +23,7 @@ use crate::{
         Account, Answer, Change, Changes, Files, Ground, Outcome, Place, Runs, Tried, all_remedies,
         become_user, chosen, failure,
     },
-    settings::{shell_word, unit_lines},
+    settings::{shell_word, unit_lines, unit_words},
     trace::{Analysis, minimize::End},
 };
 
@@ -115,6 +119,9 @@ impl Rootless {
         if account.uid == 0 {
             return Err(unfit("the user of --user is root"));
         }
+        if !is_own {
+            require_directories(&facts, &account)?;
+        }
         let name = account.name.as_deref().unwrap_or(&name);
         let user = if is_own { Vec::new() } else { vec![format!("User={name}")] };
         Ok(Some(Rootless {
@@ -168,14 +175,11 @@ impl Rootless {
         let changes: Vec<&Change> = changes.iter().collect();
         let unit = self.session.before().clone();
         let mut settings = self.settings(&changes);
-        let pulse = &mut || self.session.renew();
-        let copies = match Copies::make(unit.id(), &changes, &self.account, pulse) {
-            Ok(copies) => copies,
-            Err(err @ (Failed::Unfit(_) | Failed::Client { .. })) => {
-                return Ok(Outcome { failure: Some(err.to_string()), remedies: Vec::new() });
-            }
-            Err(err) => return Err(Some(err)),
+        let pulse = &mut || {
+            let is_cancelled = self.session.is_cancelled();
+            if is_cancelled { Err(None) } else { self.session.renew().map_err(Some) }
         };
+        let copies = Copies::make(unit.id(), &changes, &self.account, pulse)?;
         settings.extend(copies.lines(unit.get("PIDFile")));
         self.session.replace_check(|check| copies.check(check));
         let seen = self.session.run(&settings, Some(self.limit))?;
@@ -200,7 +204,11 @@ impl Rootless {
             changes,
             find: &|path| self.files.find(path),
             resolve: &|path| self.files.resolve(path),
-            place: Place::Service { group: &group },
+            place: Place::Service {
+                unit: self.session.before().id(),
+                group: &group,
+                is_all_of_root: &|path| self.files.is_all_of_root(path),
+            },
         })
     }
 
@@ -248,32 +256,65 @@ fn dynamic(uid: &str) -> Option<Account> {
     Some(Account { name: None, uid, gid: uid })
 }
 
-/// Returns the user and the group of an account, by their names as far as they are known.
+/// Returns an error if systemd would give directories of the unit to another user, with everything
+/// below them. (systemd.exec(5), `StateDirectory=`)
+fn require_directories(facts: &Facts, account: &Account) -> Result<(), Failed> {
+    for (key, base) in DIRECTORIES {
+        // One that is removed when the unit stops is created again.
+        if key == "RuntimeDirectory" && facts.get("RuntimeDirectoryPreserve") == "no" {
+            continue;
+        }
+        for name in unit_words(facts.get(key)).0 {
+            // A symbolic link to it may follow.
+            let path = Path::new(base).join(name.split(':').next().unwrap_or_default());
+            let is_others = |metadata: fs::Metadata| metadata.uid() != account.uid;
+            if fs::symlink_metadata(&path).is_ok_and(is_others) {
+                let [user, _] = owner(account);
+                let path = path.display();
+                return Err(Failed::Unfit(format!(
+                    "systemd would give {path} ({key}=) to {user}, with everything below it: set \
+                     User={user} in the unit first"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Returns the user and the group of an account: by their names, if these are one word everywhere.
 fn owner(account: &Account) -> [String; 2] {
     let Account { uid, gid, name } = account;
-    [
-        name.clone().unwrap_or_else(|| uid.to_string()),
-        group(*gid).unwrap_or_else(|| gid.to_string()),
-    ]
+    let is_plain = |name: &String| {
+        name.chars().all(|char| char.is_ascii_alphanumeric() || "_.-".contains(char))
+            && !name.starts_with('-')
+    };
+    let names = [name.clone(), group(*gid)].map(|name| name.filter(is_plain));
+    match names {
+        [Some(user), Some(group)] => [user, group],
+        _ => [uid.to_string(), gid.to_string()],
+    }
 }
 
 /// Returns the command that changes the owner of files. An entry of a directory comes before the
 /// directory, whose new owner could put a link in its place.
 fn command(account: &Account, changes: &[&Change]) -> Option<String> {
     let owner = owner(account).join(":");
-    let owned = |is_wanted: bool| -> Vec<String> {
-        let paths = changes.iter().rev().filter_map(|change| match change {
-            Change::Own { path, is_recursive } if *is_recursive == is_wanted => {
-                Some(shell_word(path))
-            }
+    let mut owned: Vec<(&str, bool)> = changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Own { path, is_recursive } => Some((&**path, *is_recursive)),
             _ => None,
-        });
-        paths.collect()
-    };
-    let lists = [("chown -h", owned(false)), ("chown -R -h", owned(true))];
-    let filled = lists.into_iter().filter(|(_, paths)| !paths.is_empty());
-    let commands: Vec<String> =
-        filled.map(|(chown, paths)| format!("{chown} {owner} {}", paths.join(" "))).collect();
+        })
+        .collect();
+    owned.sort_by_key(|(path, _)| Reverse(Path::new(*path)));
+    let same = owned.chunk_by(|one, other| one.1 == other.1);
+    let commands: Vec<String> = same
+        .map(|files| {
+            let option = if files[0].1 { "-R -h" } else { "-h" };
+            let paths: Vec<String> = files.iter().map(|(path, _)| shell_word(path)).collect();
+            format!("chown {option} {owner} {}", paths.join(" "))
+        })
+        .collect();
     (!commands.is_empty()).then(|| commands.join(" && "))
 }
 
@@ -301,6 +342,7 @@ mod tests {
             own("/srv/a b", false),
             own("/srv/a b/c", false),
             own("/srv/d", true),
+            own("/srv/d/e", false),
             create("/run/e.pid", false),
             create("/run/f", true),
         ];
@@ -308,7 +350,8 @@ mod tests {
         let account = Account { name: None, uid: 65532, gid: 65532 };
         assert_eq!(
             command(&account, &changes).unwrap(),
-            "chown -h 65532:65532 '/srv/a b/c' '/srv/a b' && chown -R -h 65532:65532 /srv/d"
+            "chown -h 65532:65532 /srv/d/e && chown -R -h 65532:65532 /srv/d && \
+             chown -h 65532:65532 '/srv/a b/c' '/srv/a b'"
         );
         assert_eq!(
             tmpfiles(&account, &changes).unwrap(),

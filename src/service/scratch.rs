@@ -22,7 +22,7 @@ use crate::{
 /// The beginning of the name of every such unit.
 const PREFIX: &str = "rcap-scratch-";
 /// The directories that systemd creates for a unit, and where they are. (systemd.exec(5))
-const DIRECTORIES: [(&str, &str); 4] = [
+pub(super) const DIRECTORIES: [(&str, &str); 4] = [
     ("RuntimeDirectory", "/run"),
     ("StateDirectory", "/var/lib"),
     ("CacheDirectory", "/var/cache"),

@@ -300,6 +300,11 @@ impl Session {
         format!("{}.timer", restorer(self.before.id()))
     }
 
+    /// Returns whether the user has interrupted the session.
+    pub(super) fn is_cancelled(&mut self) -> bool {
+        (self.cancelled)()
+    }
+
     /// Starts the timer, or starts it again if a quarter of its time has passed.
     pub(super) fn renew(&mut self) -> Result<(), Failed> {
         let after = self.conditions.restore_after;

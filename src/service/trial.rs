@@ -81,21 +81,21 @@ pub(super) fn require_settings(facts: &Facts) -> Result<(), Failed> {
     Ok(())
 }
 
-/// Returns whether the first command has the prefix `+`.
+/// Returns whether a command has the prefix `+`.
 fn is_fully_privileged(facts: &Facts) -> bool {
-    start_flags(facts).contains("privileged")
+    start_flags(facts).any(|flags| flags.contains("privileged"))
 }
 
-/// Returns whether the first command has the prefix `!` or `!!`, with which `User=` does not apply.
+/// Returns whether a command has the prefix `!` or `!!`, with which `User=` does not apply.
 pub(super) fn keeps_user(facts: &Facts) -> bool {
-    let flags = start_flags(facts);
-    flags.contains("no-setuid") || flags.contains("ambient")
+    start_flags(facts).any(|flags| flags.contains("no-setuid") || flags.contains("ambient"))
 }
 
-/// Returns the flags of the first command.
-fn start_flags(facts: &Facts) -> &str {
-    let flags = facts.get("ExecStartEx").split_once("flags=").map_or("", |(_, rest)| rest);
-    flags.split(" ;").next().unwrap_or(flags)
+/// Returns the flags of each command. Its arguments, which come before, can contain anything.
+fn start_flags(facts: &Facts) -> impl Iterator<Item = &str> {
+    let commands = facts.get("ExecStartEx").lines();
+    let rest = commands.filter_map(|line| line.rsplit_once(" ; flags=").map(|(_, rest)| rest));
+    rest.map(|rest| rest.split(" ;").next().unwrap_or(rest))
 }
 
 #[cfg(test)]
@@ -111,6 +111,10 @@ mod tests {
             ("{ path=/bin/a ; argv[]=/bin/a ; flags=no-setuid ; start_time=[n/a] }",    [false, true]),
             ("{ path=/bin/a ; argv[]=/bin/a ; flags=ambient ; start_time=[n/a] }",      [false, true]),
             ("{ path=/bin/a ; argv[]=/bin/a ; flags=ignore-failure privileged ; x }",   [true,  false]),
+            ("{ path=/a ; argv[]=/a --flags=privileged ; flags= ; x }",                 [false, false]),
+            ("{ path=/a ; argv[]=/a --flags=x ; flags=privileged ; x }",                [true,  false]),
+            ("{ path=/a ; argv[]=/a ; flags=privileged ; x }\nExecStartEx={ path=/b ; argv[]=/b ; flags= ; x }", [true, false]),
+            ("{ path=/a ; argv[]=/a ; flags= ; x }\nExecStartEx={ path=/b ; argv[]=/b ; flags=no-setuid ; x }", [false, true]),
             ("",                                                                        [false, false]),
         ];
         for (value, want) in rows {

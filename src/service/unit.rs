@@ -49,10 +49,11 @@ const STATUSES: [(&str, &str); 12] = [
 
 impl Facts {
     /// The properties that are read.
-    pub(super) const PROPERTIES: [&str; 31] = [
+    pub(super) const PROPERTIES: [&str; 36] = [
         "ActiveState",
         "AmbientCapabilities",
         "BoundBy",
+        "CacheDirectory",
         "CapabilityBoundingSet",
         "ConsistsOf",
         "ControlGroup",
@@ -66,6 +67,7 @@ impl Facts {
         "Id",
         "InvocationID",
         "LoadState",
+        "LogsDirectory",
         "MainPID",
         "NeedDaemonReload",
         "PIDFile",
@@ -75,6 +77,9 @@ impl Facts {
         "Result",
         "RootDirectory",
         "RootImage",
+        "RuntimeDirectory",
+        "RuntimeDirectoryPreserve",
+        "StateDirectory",
         "StatusText",
         "SubState",
         "Transient",
@@ -104,13 +109,19 @@ impl Facts {
         self.manager
     }
 
-    /// Reads lines `KEY=VALUE`. Lines that are not one of the properties are ignored.
+    /// Reads lines `KEY=VALUE`. Lines that are not one of the properties are ignored. One that is
+    /// repeated, as for each of several commands, has a line for each value.
     pub(super) fn parse(text: &str) -> Facts {
-        let mut properties = BTreeMap::new();
+        let mut properties: BTreeMap<String, String> = BTreeMap::new();
         for (key, value) in text.lines().filter_map(|line| line.split_once('=')) {
-            if Facts::PROPERTIES.contains(&key) {
-                properties.insert(key.to_owned(), value.trim().to_owned());
+            if !Facts::PROPERTIES.contains(&key) {
+                continue;
             }
+            let value = value.trim();
+            properties
+                .entry(key.to_owned())
+                .and_modify(|values| values.extend(["\n", value]))
+                .or_insert_with(|| value.to_owned());
         }
         let names = ["RequiredBy", "BoundBy", "ConsistsOf"];
         let names = names.iter().filter_map(|key| properties.get(*key));

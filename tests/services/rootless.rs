@@ -143,18 +143,26 @@ pub(super) fn units_without_another_user() {
         ("root.service", "[Service]\nType=oneshot\nExecStart=true\n"),
         ("kept.service", "[Service]\nType=oneshot\nUser=daemon\nExecStart=!true\n"),
         ("all.service", "[Service]\nType=oneshot\nExecStart=+true\n"),
+        ("some.service", "[Service]\nType=oneshot\nExecStart=+true --flags=x\nExecStart=true\n"),
+        ("state.service", "[Service]\nType=oneshot\nStateDirectory=rcap-state\nExecStart=true\n"),
         ("moved.service", "[Service]\nType=oneshot\nRootDirectory=/\nExecStart=true\n"),
         ("dynamic.service", "[Service]\nType=oneshot\nDynamicUser=yes\nExecStart=true\n"),
     ];
     let dir = directory();
     let machine = Machine::start(dir.path(), &units.map(|(name, text)| (name, text.to_owned())));
+    // systemd would change the owner of what is below it too.
+    let make =
+        "mkdir -p /var/lib/rcap-state; : > /var/lib/rcap-state/x; chown 1 /var/lib/rcap-state/x";
+    assert_eq!(machine.run(&["sh", "-c", make]).status, Some(0));
     #[rustfmt::skip]
-    let rows: [(&[&str], &str); 9] = [
+    let rows: [(&[&str], &str); 11] = [
         (&["root"],                        "it has no user but root"),
         (&["root", "--user", "root"],      "the user of --user is root"),
         (&["root", "--user", "nobody-is"], "the user nobody-is has no entry in /etc/passwd"),
         (&["kept"],                        "ExecStart=! runs the program as root"),
         (&["all"],                         "ExecStart=+ runs the program with every capability"),
+        (&["some"],                        "ExecStart=+ runs the program with every capability"),
+        (&["state", "--user", "daemon"],   "systemd would give /var/lib/rcap-state (StateDirectory=) to daemon"),
         (&["moved"],                       "it has a root directory of its own"),
         (&["dynamic", "--user", "daemon"], "it has a user of its own"),
         (&["root", "--user", "a:b"],       "--user with a group cannot be used with --rootless"),
@@ -164,6 +172,8 @@ pub(super) fn units_without_another_user() {
         let ran = rcap(&machine, &[&["minimize", "--rootless", "--unit"], words].concat());
         assert!(ran.err.contains(want) && ran.status == Some(125), "{words:?}: {ran:?}");
     }
+    let owner = machine.run(&["stat", "-c", "%u", "/var/lib/rcap-state/x"]);
+    assert_eq!(owner.out, "1\n");
     let ran = rcap(&machine, &["minimize", "--rootless", "--unit", "root", "--user", "daemon"]);
     assert!(ran.out.starts_with("As daemon (1:1), the user of --user: it works"), "{ran:?}");
     assert_clean(&machine);

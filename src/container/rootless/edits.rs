@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     CapSet,
+    container::one_off::escaped,
     rootless::{Account, Change},
     settings::LineOption,
 };
@@ -53,7 +54,12 @@ impl Edits {
                     edits.sysctls.insert((*name).to_owned(), (*value).to_owned());
                 }
                 Change::Volume { path, name } => {
-                    edits.volumes.insert(path.clone(), volume(path, name.as_deref()));
+                    let mut own = volume(path, name.as_deref());
+                    // Each new volume has its own name.
+                    while name.is_none() && edits.volumes.values().any(|other| *other == own) {
+                        own.push_str("-2");
+                    }
+                    edits.volumes.insert(path.clone(), own);
                 }
                 Change::Variable { name } => {
                     edits.variables.insert(name.clone(), "1".to_owned());
@@ -156,7 +162,8 @@ impl Edits {
         let filled = lists.into_iter().filter(|(_, list)| list != &json!([]));
         keys.extend(filled.map(|(key, list)| (key.to_owned(), list)));
         if let Some((first, rest)) = self.command.as_ref().and_then(|words| words.split_first()) {
-            keys.insert("entrypoint".to_owned(), json!([first]));
+            keys.insert("entrypoint".to_owned(), json!([escaped(first)]));
+            let rest: Vec<String> = rest.iter().map(|word| escaped(word)).collect();
             keys.insert("command".to_owned(), json!(rest));
         }
         keys

@@ -194,9 +194,15 @@ impl Rootless {
     }
 
     fn edits(&self, changes: &[&Change]) -> Edits {
-        let volume = |path: &str, name: Option<&str>| {
-            name.map_or_else(|| lines::volume(&self.base.image, path), str::to_owned)
+        let new = |path: &str| {
+            let mut name = lines::volume(&self.base.image, path);
+            // A volume that exists has files of another container.
+            while self.container.engine.has_volume(&name) {
+                name.push_str("-rootless");
+            }
+            name
         };
+        let volume = |path: &str, name: Option<&str>| name.map_or_else(|| new(path), str::to_owned);
         let is_podman = self.base.is_podman;
         Edits::new(&self.account, &self.user, changes, &self.command, is_podman, volume)
     }

@@ -6,20 +6,25 @@ use serde_json::json;
 use super::*;
 
 /// The files: path, owner and mode.
-const FILES: [(&str, u32, u32); 16] = [
+const FILES: [(&str, u32, u32); 21] = [
     ("/", 0, 0o755),
     ("/data", 0, 0o755),
     ("/etc", 0, 0o755),
     ("/etc/key", 1000, 0o600),
+    ("/etc/secret", 0, 0o600),
     ("/etc/shadow", 42, 0o640),
+    ("/etc/ssl", 0, 0o755),
     ("/etc/ssl/private", 112, 0o710),
     ("/host", 0, 0o755),
     ("/root", 0, 0o700),
     ("/root/app", 0, 0o755),
     ("/run", 0, 0o755),
-    ("/run/old.pid", 0, 0o644),
+    ("/run/web.pid", 0, 0o644),
+    ("/srv", 0, 0o755),
+    ("/srv/mixed", 0, 0o755),
     ("/srv/web", 0, 0o755),
     ("/tmp", 0, 0o1777),
+    ("/var", 0, 0o755),
     ("/var/lib", 0, 0o755),
     ("/var/lib/nginx", 0, 0o755),
     ("/var/log", 0, 0o755),
@@ -38,7 +43,8 @@ fn denial(call: &str, name: Option<&str>, caps: &[&str], lock: &str) -> Denial {
 fn with_ground<T>(is_service: bool, changes: &[&Change], of: impl FnOnce(&Ground<'_>) -> T) -> T {
     let find = |path: &Path| {
         let (name, owner, mode) = FILES.into_iter().find(|(name, ..)| path == Path::new(name))?;
-        let is_directory = !["/etc/key", "/etc/shadow", "/run/old.pid"].contains(&name);
+        let is_directory =
+            !["/etc/key", "/etc/secret", "/etc/shadow", "/run/web.pid"].contains(&name);
         Some(Found { is_directory, owner, group: owner, mode })
     };
     // /var/run is a symbolic link.
@@ -60,11 +66,12 @@ fn with_ground<T>(is_service: bool, changes: &[&Change], of: impl FnOnce(&Ground
         gid => Some(format!("group{gid}")),
     };
     let place = if is_service {
-        Place::Service { group: &group }
+        let is_all_of_root = &|path: &Path| path != Path::new("/srv/mixed");
+        Place::Service { unit: "web.service", group: &group, is_all_of_root }
     } else {
         Place::Container { mounts: &mounts, variables: &variables, has_entrypoint: true }
     };
-    let account = Account { name: None, uid: 33, gid: 33 };
+    let account = Account { name: Some("web".to_owned()), uid: 33, gid: 33 };
     of(&Ground { account: &account, changes, find: &find, resolve: &resolve, place })
 }
 
@@ -138,18 +145,23 @@ fn remedies_of_a_service() {
     let nginx = "the user owns /var/lib/nginx";
     let files = &["cap_dac_override"][..];
     #[rustfmt::skip]
-    let rows: [Row<'_>; 18] = [
-        ("openat",    Some("/etc/key"),               files, &["the user owns /etc/key"]),
+    let rows: [Row<'_>; 22] = [
+        ("openat",    Some("/etc/secret"),            files, &["the user owns /etc/secret"]),
+        // It is another user's.
+        ("openat",    Some("/etc/key"),               files, &[]),
         ("mkdir",     Some("/var/lib/nginx/body"),    files, &[nginx]),
         ("openat",    Some("/var/log/new.log"),       files, &["the file /var/log/new.log exists, and the user owns it"]),
         // Directories for runtime data are those of other services too.
         ("openat",    Some("/run/x.pid"),             files, &["the file /run/x.pid exists, and the user owns it"]),
         ("mkdir",     Some("/run/x/y"),               files, &["the directory /run/x exists, and the user owns it"]),
-        ("openat",    Some("/run/old.pid"),           files, &["the file /run/old.pid exists, and the user owns it", "the user owns /run/old.pid"]),
+        ("openat",    Some("/run/web.pid"),           files, &["the file /run/web.pid exists, and the user owns it"]),
+        ("unlink",    Some("/run/lock/x"),            files, &[]),
+        ("mkdir",     Some("/run/systemd/x/y"),       files, &[]),
+        ("openat",    Some("/tmp/x"),                 files, &[]),
         ("bind",      Some("unix:/run/x.sock"),       files, &[]),
         ("chmod",     Some("/run"),                   &["cap_fowner"], &[]),
         // A group that has access gives no other one.
-        ("openat",    Some("/etc/ssl/private/x"),     files, &["the user is in the group group112", "the user owns /etc/ssl/private"]),
+        ("openat",    Some("/etc/ssl/private/x"),     files, &["the user is in the group group112"]),
         // These files are root's, and so are groups that lead to them.
         ("openat",    Some("/etc/shadow"),            files, &[]),
         ("openat",    Some("/root/app/x"),            files, &[]),
@@ -202,4 +214,10 @@ fn many_files_of_a_directory() {
     assert_eq!(first, [&[web.clone(), web.clone(), web][..], &rest].concat());
     // The entries are still there, if that does not help.
     assert_eq!(found[1][1], own("/srv/w/b", false));
+    // A service gets no files of others.
+    let entries = |path: &str| ["a", "b", "c"].map(|name| one(&format!("{path}/{name}")));
+    for (path, is_joined) in [("/var/lib/nginx", true), ("/srv/mixed", false), ("/home/a", false)] {
+        let found = with_ground(true, &[], |ground| joined(&entries(path), ground));
+        assert_eq!(found[0].contains(&own(path, true)), is_joined, "{path}");
+    }
 }

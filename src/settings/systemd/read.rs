@@ -466,11 +466,13 @@ fn shown(fields: &[(&str, &str)], context: &Context<'_>) -> Result<Settings, Set
                 if key == "ExecStartEx" && !std::mem::replace(&mut is_extended, true) {
                     service.exec.clear();
                 }
+                // The arguments, which come before the flags, can contain anything.
+                let flags = value.rsplit_once(" ; flags=").map_or("", |(_, rest)| rest);
+                let flags = flags.split(" ;").next().unwrap_or(flags);
                 let part = |key: &str| {
                     let rest = value.split_once(key)?.1;
                     Some(rest.split(" ;").next().unwrap_or(rest).trim())
                 };
-                let flags = part("flags=").unwrap_or_default();
                 let prefix = match flags {
                     _ if flags.contains("privileged") => "+",
                     _ if flags.contains("no-setuid") => "!",

@@ -94,8 +94,10 @@ fn print_lines(
                 writeln!(io.out, "{}", Escaped(line.as_bytes()))?;
             }
         }
-        let name = Escaped(service.name().as_bytes()).to_string();
-        writeln!(io.out, "\n{}", compose(&name, answer, &lines.compose))?;
+        writeln!(io.out)?;
+        for line in compose(service.name(), answer, &lines.compose).lines() {
+            writeln!(io.out, "{}", Escaped(line.as_bytes()))?;
+        }
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::io::Write;
 
 use rcap::{
     service::{DropIn, Rootless},
+    settings::shell_word,
     tools::Escaped,
 };
 use serde_json::json;
@@ -53,7 +54,8 @@ pub(in crate::minimize) fn run(
     let text = DropIn::text(&drop_in.with_kept(settings).map_err(failed)?).map_err(failed)?;
     let path = drop_in.path().display().to_string();
     let tmpfiles = answer.lines.as_ref().and_then(|lines| lines.tmpfiles.as_ref());
-    let tmpfiles_path = format!("/etc/tmpfiles.d/{}.conf", facts.id());
+    // The first file in order counts, if several have a line for the same path.
+    let tmpfiles_path = format!("/etc/tmpfiles.d/00-rcap-{}.conf", facts.id());
     if request.json {
         let mut value = to_json(&unit.measured(), &answer);
         let text = answer.lines.is_some().then_some(&text);
@@ -74,8 +76,9 @@ pub(in crate::minimize) fn run(
         writeln!(io.out, "\n{}", Escaped(command.as_bytes()))?;
     }
     if let Some(tmpfiles) = tmpfiles {
-        let path = Escaped(tmpfiles_path.as_bytes()).to_string();
-        writeln!(io.out, "\n# {path}, for `systemd-tmpfiles --create {path}`\n{tmpfiles}")?;
+        let word = shell_word(&tmpfiles_path);
+        let [path, word] = [&tmpfiles_path, &word].map(|text| Escaped(text.as_bytes()).to_string());
+        writeln!(io.out, "\n# {path}, for `systemd-tmpfiles --create {word}`\n{tmpfiles}")?;
     }
     match &command {
         _ if answer.lines.is_none() => {}

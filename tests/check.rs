@@ -62,10 +62,12 @@ fn a_directory() {
 
 fn sources() {
     let dir = tree();
+    fs::create_dir(dir.path().join("empty")).unwrap();
     for (line, status) in [
         ("--policy pod-security-baseline docker", 0),
         ("--policy pod-security-restricted docker", 1),
         ("--policy pod-security-privileged machine", 0),
+        ("--policy pod-security-baseline empty", 2),
         ("--policy pod-security-baseline missing.yaml", 2),
         ("--policy missing.toml deploy", 2),
         ("--policy deploy/compose.yaml deploy", 2),

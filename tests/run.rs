@@ -10,6 +10,10 @@ use std::{
 };
 
 use common::{Ran, directory, program, ran, wait_until, which};
+use rcap::{
+    Cap,
+    file::{self, FileCaps},
+};
 
 tests! {
     Nothing:
@@ -165,7 +169,7 @@ fn no_new_privs_unless_the_file_gives_something() {
     };
     let ran = with(&[]);
     assert!(ran.out.contains("Uid:\t65534\t0\t0\t0\n"), "{ran:?}");
-    assert!(ran.err.contains("no-new-privs is not set, as"), "{ran:?}");
+    assert!(ran.err.contains("so no-new-privs is not set"), "{ran:?}");
     let ran = with(&["--no-new-privs"]);
     assert!(ran.out.contains("Uid:\t65534\t65534\t65534\t65534\n"), "{ran:?}");
     assert_eq!(ran.err, "");
@@ -271,6 +275,35 @@ fn by_an_ordinary_user() {
     let ran = run(&["--user", "nobody", "--", copy, "run", "--cap-add", "net_raw", "--", "true"]);
     assert!(ran.err.contains("cannot grant cap_net_raw: not in your permitted set"), "{ran:?}");
     assert_eq!(ran.status, Some(125));
+
+    // Only no-new-privs limits what the program's file gives, because the bounding set is kept.
+    let gives = dir.path().join("cat");
+    fs::copy(which("cat").unwrap(), &gives).unwrap();
+    let gives = gives.to_str().unwrap();
+    let with = |options: &[&str]| {
+        let outer = ["--user", "nobody", "--allow-new-privs", "--", copy, "run"];
+        run(&[&outer, options, &["--", gives, "/proc/self/status"]].concat())
+    };
+    let limits: [&[&str]; 2] = [&["--cap-drop", "net_raw"], &["--profile", "docker"]];
+    for has_caps in [false, true] {
+        fs::set_permissions(
+            gives,
+            fs::Permissions::from_mode(if has_caps { 0o755 } else { 0o4755 }),
+        )
+        .unwrap();
+        if has_caps {
+            let _ = file::write(gives, &FileCaps::effective(Cap::NET_RAW.into())).unwrap();
+        }
+        assert!(!with(&[]).out.contains("\nCapEff:\t0000000000000000\n"));
+        for limit in limits {
+            let ran = with(limit);
+            assert_eq!(ran.status, Some(0), "{limit:?}: {ran:?}");
+            assert!(ran.out.contains("\nCapEff:\t0000000000000000\n"), "{limit:?}: {ran:?}");
+            assert!(ran.out.contains("\nUid:\t65534\t65534\t"), "{limit:?}: {ran:?}");
+            let ran = with(&[limit, &["--allow-new-privs"]].concat());
+            assert_eq!((ran.status, &*ran.out), (Some(125), ""), "{limit:?}");
+        }
+    }
 }
 
 /// The program's file and the working directory are resolved below the new root directory.

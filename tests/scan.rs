@@ -454,11 +454,13 @@ fn findings_are_explained() {
 
 fn mistakes() {
     #[rustfmt::skip]
-    let rows: [(&[&str], i32); 4] = [
+    let rows: [(&[&str], i32); 6] = [
         (&["--fail-on", "bad"],          2),
         (&["--json", "--jsonl"],         2),
         (&["--threads", "0"],            2),
         (&["--ignore", "/nonexistent"],  2),
+        (&["/nonexistent"],              2),
+        (&["--root", "/nonexistent"],    2),
     ];
     for (args, want) in rows {
         let ran = ran(program("rcap").arg("scan").args(args));

@@ -26,8 +26,9 @@ use super::{
 };
 use crate::{
     CapSet,
+    caps::most_alike,
     knowledge::Worth,
-    settings::{Profile, Settings},
+    settings::{Engine, EngineKind, Kind, Profile, Settings},
     sys,
 };
 
@@ -170,6 +171,9 @@ impl Policy {
             if patterns.into_iter().flatten().any(|pattern| pattern.contains('\0')) {
                 return Err(PolicyError("a pattern has a NUL".into()));
             }
+            if let Some(kind) = &demand.kind {
+                require_kind(kind)?;
+            }
         }
         Ok(policy)
     }
@@ -235,12 +239,23 @@ impl Policy {
         if settings.is_privileged() {
             add(&PRIVILEGED, Worth::Root, "it has every capability".into());
         }
-        let added = settings.named.add - profile.addable();
+        // The defaults of a container are not checked by the standard.
+        let has_defaults = match settings.engine.as_ref().map(Engine::kind) {
+            Some(EngineKind::Systemd | EngineKind::Runc | EngineKind::Crun) => false,
+            Some(_) => true,
+            None => settings.kind.is_container(),
+        };
+        let (verb, sets) = if has_defaults {
+            ("adds", settings.named.add)
+        } else {
+            ("gets", settings.granted() - profile.given())
+        };
+        let added = sets - profile.addable();
         if !added.is_empty() && !settings.is_privileged() {
-            add(&ADDED, Worth::of(added), format!("it adds {}", set_in_words(added)));
+            add(&ADDED, Worth::of(added), format!("it {verb} {}", set_in_words(added)));
         }
         if self.level == Level::Restricted {
-            if !settings.named.drop.is_superset(CapSet::NAMED) {
+            if has_defaults && !settings.named.drop.is_superset(CapSet::NAMED) {
                 add(&DROP_ALL, Worth::Partial, "it does not drop ALL".into());
             }
             demand_user(settings, add);
@@ -259,6 +274,18 @@ fn demand_no_new_privs(settings: &Settings, add: &mut impl FnMut(&'static Rule, 
     if !settings.no_new_privs {
         add(&NO_NEW_PRIVS, Worth::Partial, "it may gain privileges".into());
     }
+}
+
+/// Returns an error if a pattern matches no kind, so that its rule would never apply.
+fn require_kind(pattern: &str) -> Result<(), PolicyError> {
+    const ALIKE: f64 = 0.8;
+    let names = || Kind::ALL.iter().map(|kind| kind.name()).chain(["file"]);
+    if names().any(|name| matches(Some(pattern), name)) {
+        return Ok(());
+    }
+    let meant = most_alike(pattern, names().map(|name| (name, name)), ALIKE);
+    let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
+    Err(PolicyError(format!("there is no kind {pattern:?}{meant}")))
 }
 
 /// Returns the set of a list of names.
@@ -352,6 +379,45 @@ mod tests {
         }
     }
 
+    /// The level judges the capabilities that a program gets, if nothing adds them by name.
+    #[test]
+    fn levels_of_programs() {
+        let unit = |lines: &str| format!("[Service]\nExecStart=/bin/true\n{lines}");
+        let process = |caps: &str| {
+            format!(
+                "Name:\tx\nUid:\t0 0 0 0\nGid:\t0 0 0 0\nCapInh:\t0\nCapPrm:\t{caps}\n\
+                     CapEff:\t{caps}\nCapBnd:\t{caps}\nCapAmb:\t0\nNoNewPrivs:\t1\n"
+            )
+        };
+        let bounding = |caps: &str| unit(&format!("CapabilityBoundingSet={caps}\n"));
+        #[rustfmt::skip]
+        let rows: &[(&str, String, &[&str])] = &[
+            ("baseline",   unit(""),                                     &["policy-privileged"]),
+            ("baseline",   bounding("~CAP_SYS_RESOURCE"),                &["policy-added"]),
+            ("baseline",   bounding("CAP_NET_RAW CAP_CHOWN"),            &[]),
+            ("baseline",   bounding("CAP_SYS_ADMIN"),                    &["policy-added"]),
+            ("restricted", bounding("CAP_NET_BIND_SERVICE"),             &["policy-non-root", "policy-no-new-privs"]),
+            ("restricted", bounding("CAP_CHOWN"),                        &["policy-added", "policy-non-root", "policy-no-new-privs"]),
+            ("baseline",   process("1fffeffffff"),                       &["policy-added"]),
+            ("baseline",   process("200000"),                            &["policy-added"]),
+            ("baseline",   process("1"),                                 &[]),
+            ("baseline",   "setpriv --bounding-set -all,+sys_admin id".into(), &["policy-added"]),
+            ("baseline",   "docker run web".into(),                      &[]),
+            ("restricted", "docker run --user 5 --security-opt no-new-privileges web".into(), &["policy-drop-all"]),
+        ];
+        for (level, text, want) in rows {
+            let policy = Policy::built_in(&format!("pod-security-{level}")).unwrap();
+            let all = settings::read(text, None);
+            let found: Vec<_> = all
+                .unwrap()
+                .iter()
+                .flat_map(|one| policy.check("x", one))
+                .map(|one| one.rule.id)
+                .collect();
+            assert_eq!(found, *want, "{level} {text}");
+        }
+    }
+
     #[test]
     fn files() {
         let image = |files: Vec<PrivilegedFile>| Inventory { files, ..Inventory::default() };
@@ -405,9 +471,14 @@ mod tests {
         for (policy, want) in rows {
             assert_eq!(ids(&Policy::parse(policy).unwrap(), unit), *want, "{policy}");
         }
-        for text in
-            ["x = 1", "level = 'low'", "[[rule]]\nallow = ['NOTHING']", "[[rule]]\nalow = []", "["]
-        {
+        for text in [
+            "x = 1",
+            "level = 'low'",
+            "[[rule]]\nallow = ['NOTHING']",
+            "[[rule]]\nalow = []",
+            "[",
+            "[[rule]]\nkind = 'services'",
+        ] {
             assert!(Policy::parse(text).is_err(), "{text}");
         }
         assert!(Policy::built_in("pod").is_none());

@@ -345,6 +345,22 @@ impl Who {
 }
 
 impl Kind {
+    /// Every kind.
+    pub(crate) const ALL: [Kind; 12] = [
+        Kind::Set,
+        Kind::Profile,
+        Kind::Command,
+        Kind::Service,
+        Kind::Container,
+        Kind::InitContainer,
+        Kind::EphemeralContainer,
+        Kind::Image,
+        Kind::Bundle,
+        Kind::Unit,
+        Kind::Process,
+        Kind::Report,
+    ];
+
     /// Returns the name of the kind, such as `init-container`.
     pub const fn name(self) -> &'static str {
         match self {
@@ -365,21 +381,13 @@ impl Kind {
 
     /// Returns the kind with this name.
     pub fn from_name(name: &str) -> Option<Kind> {
-        const ALL: [Kind; 12] = [
-            Kind::Set,
-            Kind::Profile,
-            Kind::Command,
-            Kind::Service,
-            Kind::Container,
-            Kind::InitContainer,
-            Kind::EphemeralContainer,
-            Kind::Image,
-            Kind::Bundle,
-            Kind::Unit,
-            Kind::Process,
-            Kind::Report,
-        ];
-        ALL.into_iter().find(|kind| kind.name() == name)
+        Kind::ALL.into_iter().find(|kind| kind.name() == name)
+    }
+
+    /// Returns whether a container engine starts the program.
+    pub(crate) const fn is_container(self) -> bool {
+        use Kind::{Container, EphemeralContainer, Image, InitContainer, Profile, Service};
+        matches!(self, Container | EphemeralContainer | Image | InitContainer | Profile | Service)
     }
 }
 

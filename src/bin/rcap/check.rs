@@ -43,6 +43,10 @@ pub(crate) fn run(request: &CheckRequest, io: &mut Io<'_>) -> Result<Exit, Failu
         }
     }
     checked.print(request, io)?;
+    if checked.subjects.is_empty() {
+        io.complain_in_words("rcap check", "nothing was checked: no source has settings")?;
+        return Ok(Exit::FAILED);
+    }
     // A file that cannot be read may hide a violation.
     Ok(match (checked.unread, checked.violations.is_empty()) {
         (0, true) => Exit::SUCCESS,
@@ -100,6 +104,8 @@ impl Checked {
         if let Some(image) = &inventory.image {
             let settings = image.settings().map_err(|err| Failure::subject(encode(path), err))?;
             self.add(&source, &settings, policy);
+        } else {
+            self.subjects.push(encode(path));
         }
         let violations = policy.check_files(&source, &inventory);
         self.subjects.extend(violations.iter().map(|one| one.subject.clone()));

@@ -123,7 +123,14 @@ fn plan(
     }
     let groups = identity.map(|identity| (identity.gid, identity.groups));
     let uid = uid.filter(|_| request.user.is_some());
-    let no_new_privs = no_new_privs(request, program, io);
+    let is_limited =
+        profile.is_some() || !request.cap_drop.is_empty() || !request.cap_set.is_empty();
+    // Without the bounding set, only no-new-privs limits what the program's file gives.
+    let needs_no_new_privs = is_limited && !permitted.contains(Cap::SETPCAP);
+    if needs_no_new_privs && request.allow_new_privs {
+        return Err(Failure::NotHeld { caps: Cap::SETPCAP.into(), set: "permitted set" });
+    }
+    let no_new_privs = no_new_privs(request, program, needs_no_new_privs, io);
     Ok(Plan { bounding: wanted, ambient, uid, groups, no_new_privs })
 }
 
@@ -140,8 +147,9 @@ fn place(request: &RunRequest) -> Place<'_> {
     place
 }
 
-/// Returns whether to set no-new-privs, which must not disable the file's privileges.
-fn no_new_privs(request: &RunRequest, program: &OsStr, io: &mut Io<'_>) -> bool {
+/// Returns whether to set no-new-privs. By itself, it does not disable the privileges of the program's
+/// file, unless nothing else keeps them within the request.
+fn no_new_privs(request: &RunRequest, program: &OsStr, is_needed: bool, io: &mut Io<'_>) -> bool {
     if request.no_new_privs || request.allow_new_privs {
         return request.no_new_privs;
     }
@@ -151,10 +159,22 @@ fn no_new_privs(request: &RunRequest, program: &OsStr, io: &mut Io<'_>) -> bool 
     if !set_id && caps.is_none() {
         return true;
     }
-    let why = if set_id { "is set-user-ID or set-group-ID" } else { "has capabilities" };
-    let words = format!("no-new-privs is not set, as {} {why} (--no-new-privs)", path.display());
+    let why = match caps {
+        _ if set_id => "the set-user-ID or set-group-ID bit".to_owned(),
+        Some(caps) => CapState::from(caps).to_string(),
+        None => String::new(),
+    };
+    let path = path.display();
+    let words = if is_needed {
+        format!(
+            "{path} has {why}, which no-new-privs disables: without cap_setpcap, nothing else \
+             limits what a program gains"
+        )
+    } else {
+        format!("{path} has {why}, so no-new-privs is not set: --no-new-privs sets it")
+    };
     let _ = io.complain_in_words("rcap run", &words);
-    false
+    is_needed
 }
 
 /// Returns the requested user and groups, or `None` to keep the present ones.

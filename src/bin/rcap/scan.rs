@@ -109,7 +109,19 @@ fn scan(
 }
 
 fn gathered(request: &ScanRequest) -> Result<Inventory, Failure> {
-    let Some(path) = &request.image else { return Ok(gather::gather(&sources(request))) };
+    let Some(path) = &request.image else {
+        let root = request.root.as_deref();
+        let below = |path: &Path| match root {
+            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
+            None => path.to_owned(),
+        };
+        for path in
+            root.map(Path::to_owned).into_iter().chain(request.paths.iter().map(|path| below(path)))
+        {
+            fs::symlink_metadata(&path).map_err(|err| unusable(&path, err))?;
+        }
+        return Ok(gather::gather(&sources(request)));
+    };
     let docker = path.to_str().and_then(|text| text.strip_prefix("docker:"));
     Ok(match docker {
         Some(name) => image::docker_image(name, &std::env::temp_dir())?,

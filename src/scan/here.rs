@@ -42,6 +42,8 @@ pub struct Here {
     pub seccomp: Option<Seccomp>,
     /// The label or profile of the security module.
     pub lsm: Option<String>,
+    /// The active security modules whose rules CAP_MAC_OVERRIDE or CAP_MAC_ADMIN is about.
+    pub modules: Vec<&'static str>,
     /// System calls that a filter refuses or the kernel lacks, among those that this process has the
     /// capability for.
     pub filtered: Vec<&'static str>,
@@ -140,6 +142,7 @@ pub fn look() -> Result<Here> {
     Ok(Here {
         is_initial: namespace.map(|stat| stat.ino() == INITIAL),
         seccomp: status.and_then(|status| status.seccomp),
+        modules: modules(),
         lsm: lsm.filter(|text| !text.is_empty() && text != "unconfined"),
         filtered,
         writable: writable(&mounts).filter(|path| may_write(path)).map(encode).collect(),
@@ -162,6 +165,16 @@ fn passes(question: Question) -> Result<bool> {
     })?;
     // A filter can also end the child.
     Ok(child.wait()?.code() == Some(0))
+}
+
+/// Returns which of Smack and AppArmor is active.
+fn modules() -> Vec<&'static str> {
+    let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
+    // Smack registers its file system only if it is active. (security/smack/smackfs.c)
+    let has_smack = read("/proc/filesystems").lines().any(|line| line.ends_with("\tsmackfs"));
+    let has_apparmor = read("/sys/module/apparmor/parameters/enabled").trim() == "Y";
+    let all = [(has_smack, "smack"), (has_apparmor, "apparmor")];
+    all.into_iter().filter(|(is_active, _)| *is_active).map(|(_, name)| name).collect()
 }
 
 /// Returns how many processes of other users can be seen.
@@ -200,6 +213,12 @@ pub fn ways(here: &Here) -> Vec<Way> {
             }
             Some(call) if here.filtered.contains(&call) => {
                 Some(format!("{call} is filtered, or missing in this kernel"))
+            }
+            _ if cap == Cap::MAC_OVERRIDE && !here.modules.contains(&"smack") => {
+                Some("Smack is not active".to_owned())
+            }
+            _ if cap == Cap::MAC_ADMIN && here.modules.is_empty() => {
+                Some("neither Smack nor AppArmor is active".to_owned())
             }
             _ if cap == Cap::SYS_PTRACE && here.others == 0 && here.credentials.uid.real != 0 => {
                 Some("no process of another user can be seen".to_owned())
@@ -318,6 +337,7 @@ mod tests {
             is_initial: Some(true),
             seccomp: None,
             lsm: None,
+            modules: Vec::new(),
             filtered: Vec::new(),
             writable: Vec::new(),
             user_namespaces: false,
@@ -340,6 +360,11 @@ mod tests {
         assert_eq!(open(&Here { filtered: vec!["init_module"], ..module() }), [""; 0]);
         assert_eq!(open(&Here { is_initial: Some(false), ..module() }), [""; 0]);
         assert_eq!(open(&Here { others: 0, ..here(Cap::SYS_PTRACE.into()) }), [""; 0]);
+        let mac = || here(Cap::MAC_OVERRIDE | Cap::MAC_ADMIN);
+        assert_eq!(open(&mac()), [""; 0]);
+        assert_eq!(open(&Here { modules: vec!["apparmor"], ..mac() }), ["cap_mac_admin"]);
+        let both = ["cap_mac_override", "cap_mac_admin"];
+        assert_eq!(open(&Here { modules: vec!["smack"], ..mac() }), both);
         let key = Here { keys: vec!["/dev/mem"], ..here(CapSet::empty()) };
         assert_eq!(open(&key), ["/dev/mem"]);
         let mut programs = Here { set_uid: 2, ..here(CapSet::empty()) };

@@ -20,6 +20,9 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
     caveats.extend(sysctls(written, format));
     caveats.extend(by_file(source, written, class));
     caveats.extend(unknown(source, written));
+    if class == Class::Image {
+        caveats.extend(not_of_defaults(source, written));
+    }
     if source.is_request() {
         return caveats;
     }
@@ -31,7 +34,9 @@ pub(super) fn of(source: &Settings, written: &Settings, format: Format) -> Vec<S
             text::few(lost)
         ));
     }
-    caveats.extend(left_out(source, written));
+    if class != Class::Image {
+        caveats.extend(left_out(source, written));
+    }
     let lost = source.caps.inheritable - written.caps.inheritable - source.ambient;
     if !lost.is_empty() {
         caveats.push(format!("the inheritable set is lost: {}", text::few(lost)));
@@ -110,6 +115,18 @@ fn left_out(source: &Settings, written: &Settings) -> Option<String> {
         format!(
             "{} is left out: Podman would make it ambient if the image's user is not root; name \
              the user to have it (--user)",
+            text::few(lost)
+        )
+    })
+}
+
+/// Returns the caveat about capabilities that an image cannot ask for.
+fn not_of_defaults(source: &Settings, written: &Settings) -> Option<String> {
+    let wanted = if source.is_request() { source.bounding } else { source.granted() };
+    let lost = wanted - written.bounding;
+    (!lost.is_empty()).then(|| {
+        format!(
+            "{} is left out: an image can ask only for capabilities of Podman's defaults",
             text::few(lost)
         )
     })

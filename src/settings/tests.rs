@@ -174,6 +174,10 @@ fn file_capabilities() {
         (unit(""),                                         Format::Kubernetes, smaller),
         (unit("LockPersonality=yes\nNoNewPrivileges=yes\n"), Format::Podman,  "file capabilities are lost"),
     ];
+    let rows = rows.into_iter().chain([
+        ("net_raw,chown".to_owned(), Format::Label, "cap_net_raw is left out"),
+        ("docker".to_owned(), Format::Label, "cap_net_raw,cap_mknod"),
+    ]);
     let context = Context { unit: Some("a.service"), ..Context::default() };
     for (text, format, want) in rows {
         let source = read_in(&text, None, &context).unwrap().remove(0);

@@ -27,6 +27,7 @@ tests! {
         with_an_engine,
         nothing_is_taken_from_the_system,
         a_program_of_the_source,
+        a_known_program_of_a_unit,
         a_root_id;
     Root ["setpriv"]:
         with_setpriv,
@@ -167,6 +168,27 @@ fn in_the_words_of_the_source() {
     assert_eq!(found[1], format!("setcap cap_net_bind_service=ep {path}"));
     setcap("cap_net_bind_service=ep", &path);
     assert!(has(&["--from", &pod, &path], "cap_net_bind_service"));
+}
+
+/// A unit without a list of capabilities, whose program is known to need one.
+fn a_known_program_of_a_unit() {
+    let dir = directory();
+    let unit = dir.path().join("a.service").display().to_string();
+    let path = copy(dir.path(), "nc", "");
+    #[rustfmt::skip]
+    let rows = [
+        ("User=nobody\n",                                                 true),
+        ("User=nobody\nAmbientCapabilities=net_bind_service\n",          true),
+        ("User=nobody\nCapabilityBoundingSet=\n",                        false),
+        ("User=nobody\nAmbientCapabilities=CAP_NET_BIND_SERVICE\n",      false),
+        ("",                                                             false),
+    ];
+    for (lines, is_fixed) in rows {
+        fs::write(&unit, format!("[Service]\nExecStart={path} -l -p 80\n{lines}")).unwrap();
+        let found = why(&["--from", &unit, &path])["advice"].to_string();
+        let has = found.contains("AmbientCapabilities=CAP_NET_BIND_SERVICE");
+        assert_eq!(has, is_fixed, "{lines}: {found}");
+    }
 }
 
 /// Defaults are not asked for.

@@ -27,6 +27,7 @@ tests! {
         a_script_and_its_interpreter,
         ambient_and_a_file_with_empty_capabilities,
         who_may_not_execute_it,
+        what_has_no_format,
         a_user_of_a_container,
         a_process_that_runs;
     Root ["setpriv"]:
@@ -165,7 +166,41 @@ fn who_may_not_execute_it() {
     assert_eq!(why(&["--user", "65534", &path]).status, Some(0));
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
     let ran = why(&[&path]);
-    assert!(ran.out.contains("may be executed by nobody: its mode is 0600"), "{}", ran.out);
+    assert!(ran.out.contains("no user may execute"), "{}", ran.out);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+    let ran = why(&["--user", "nobody", &path]);
+    let want = format!("this user may not search {}, which leads to", dir.path().display());
+    assert!(ran.out.contains(&want), "{}", ran.out);
+}
+
+/// A file that the kernel executes with no interpreter, and one whose interpreter is missing.
+fn what_has_no_format() {
+    let dir = directory();
+    let path = dir.path().join("x");
+    let path = path.to_str().unwrap();
+    let with = |text: &str| {
+        fs::write(path, text).unwrap();
+        fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        why(&[path])
+    };
+    let registered = fs::read_dir("/proc/sys/fs/binfmt_misc").map_or(0, Iterator::count);
+    for text in ["", "echo\n", "#!\n", "\x7fELF no program"] {
+        let ran = with(text);
+        // An interpreter may be registered for it, beside `register` and `status`.
+        assert_eq!(ran.status, Some(i32::from(registered <= 2)), "{text:?}: {ran:?}");
+        let mut errno = || Command::new(path).status().err().and_then(|err| err.raw_os_error());
+        // A child of another test may have the file open for writing.
+        let errno = std::iter::repeat_with(&mut errno).find(|errno| *errno != Some(libc::ETXTBSY));
+        assert!(registered > 2 || errno == Some(Some(libc::ENOEXEC)), "{text:?} {errno:?}");
+        assert_eq!(ran.out.contains("neither a program nor a script"), registered <= 2, "{ran:?}");
+    }
+    assert_eq!(with("#!/bin/sh\n").status, Some(0));
+    let ran = with("#!/no/such\n");
+    assert!(
+        ran.err.contains(&format!("{path}: its interpreter /no/such does not exist")),
+        "{ran:?}"
+    );
 }
 
 fn a_user_of_a_container() {

@@ -2,7 +2,7 @@
 
 use std::{
     ffi::OsStr,
-    fs::{File, OpenOptions},
+    fs::{self, File, OpenOptions},
     io,
     os::unix::{
         ffi::OsStrExt,
@@ -58,6 +58,9 @@ pub struct ProgramFile {
     /// Whether the run path of the ELF file has `$ORIGIN`, which the dynamic linker ignores if
     /// `AT_SECURE` is set. (ld.so(8)) An unreadable file counts as having none.
     pub uses_origin: bool,
+    /// Whether the file is a program or a script, or has another format that the kernel may execute:
+    /// interpreters are registered with binfmt_misc, or the file is unreadable.
+    pub has_format: bool,
 }
 
 impl Program {
@@ -164,9 +167,17 @@ fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
         is_unmapped: uids.lacks(uid) || gids.lacks(gid),
         is_nosuid,
     };
-    let (head, uses_origin) = read_head(&opened, (stat.dev(), stat.ino()));
-    let is_noexec = flags.contains(FsFlags::ST_NOEXEC);
-    Ok((ProgramFile { path, file, mode: mode & 0o7777, is_noexec, uses_origin }, head))
+    let readable = readable(&opened, (stat.dev(), stat.ino()));
+    let head = readable.as_ref().map(head);
+    let program = ProgramFile {
+        path,
+        file,
+        mode: mode & 0o7777,
+        is_noexec: flags.contains(FsFlags::ST_NOEXEC),
+        uses_origin: readable.and_then(|file| elf::uses_origin(&file)).unwrap_or(false),
+        has_format: head.as_ref().is_none_or(|head| has_format(head) || has_other_formats()),
+    };
+    Ok((program, head.unwrap_or_default()))
 }
 
 /// Returns whether a root ID is neither the root of this user namespace nor of its parent, the only
@@ -175,11 +186,27 @@ fn is_foreign(rootid: u32) -> bool {
     rootid != 0 && IdMap::of_users().outside(rootid) != Some(0)
 }
 
-/// Reads the first bytes of the file, and whether its run path has `$ORIGIN`, if it is readable and
-/// has this device and inode.
-fn read_head(path: &Path, id: (u64, u64)) -> (Vec<u8>, bool) {
-    let Some(file) = readable(path, id) else { return (Vec::new(), false) };
-    (head(&file), elf::uses_origin(&file).unwrap_or(false))
+/// Returns whether a file begins like a script or like an ELF program. (`load_elf_binary` of
+/// fs/binfmt_elf.c)
+fn has_format(head: &[u8]) -> bool {
+    const MAGIC: &[u8] = b"\x7fELF";
+    const BIG_ENDIAN: u8 = 2;
+    const EXECUTABLE: u16 = 2;
+    const SHARED_OBJECT: u16 = 3;
+    let is_program = || {
+        let kind = [*head.get(16)?, *head.get(17)?];
+        let is_big = head.get(5) == Some(&BIG_ENDIAN);
+        let kind = if is_big { u16::from_be_bytes(kind) } else { u16::from_le_bytes(kind) };
+        Some(head.starts_with(MAGIC) && [EXECUTABLE, SHARED_OBJECT].contains(&kind))
+    };
+    interpreter(head).is_some() || is_program() == Some(true)
+}
+
+/// Returns whether interpreters are registered for other formats. (binfmt_misc of the kernel's
+/// documentation)
+fn has_other_formats() -> bool {
+    let entries = fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
+    { entries }.any(|entry| !["register", "status"].iter().any(|name| entry.file_name() == *name))
 }
 
 /// Opens the file for reading, if it has this device and inode.
@@ -218,6 +245,28 @@ fn interpreter(head: &[u8]) -> Option<&Path> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn formats() {
+        let elf =
+            |data: u8, kind: [u8; 2]| [&b"\x7fELF\x02"[..], &[data], &[0; 10], &kind].concat();
+        #[rustfmt::skip]
+        let rows: [(&[u8], bool); 10] = [
+            (b"#!/bin/sh\n",               true),
+            (b"#!\n",                      false),
+            (b"echo\n",                    false),
+            (b"",                          false),
+            (b"\x7fELF garbage, no program", false),
+            (b"\x7fELF",                   false),
+            (&elf(1, [2, 0]),              true),
+            (&elf(1, [3, 0]),              true),
+            (&elf(2, [0, 2]),              true),
+            (&elf(1, [1, 0]),              false),
+        ];
+        for (head, want) in rows {
+            assert_eq!(has_format(head), want, "{:?}", head.escape_ascii().to_string());
+        }
+    }
 
     #[test]
     fn interpreters() {

@@ -29,6 +29,8 @@ pub(crate) fn sources() {
         ("every.service",   "[Service]\nCapabilityBoundingSet=ALL\n",                                           ["0", "true", "", "", "", "false", "skips \"ALL\""]),
         ("quotes.service",  "[Service]\nCapabilityBoundingSet='CAP_KILL' CAP_CHOWN\n",                          ["0", "true", "chown,kill", "chown,kill", "", "false", ""]),
         ("unknown.service", "[Service]\nCapabilityBoundingSet=CAP_KILL CAP_KIL\n",                              ["0", "true", "kill", "kill", "", "false", "skips \"CAP_KIL\""]),
+        ("place.service",   "[Unit]\nUser=daemon\n[Service]\nCapabilityBoundingSet=\n",                         ["0", "true", "", "", "", "false", "User= is in [Unit]"]),
+        ("spelled.service", "[Service]\nUser=daemon\nAmbientCapability=CAP_KILL\n",                            ["daemon", "false", "all", "", "", "false", "did you mean AmbientCapabilities=?"]),
         ("user.service",    "[Service]\nUser=daemon\n",                                                         ["daemon", "false", "all", "", "", "false", ""]),
         ("ambient.service", "[Service]\nUser=daemon\nAmbientCapabilities=CAP_KILL\n",                          ["daemon", "false", "all", "all", "kill", "false", ""]),
         ("plus.service",    "[Service]\nUser=daemon\nCapabilityBoundingSet=\nExecStart=+/opt/x\n",             ["0", "true", "all", "all", "", "false", "ExecStart=+"]),

@@ -5,7 +5,7 @@ use super::super::{
     engine::Grant, read::Found, words,
 };
 use super::syntax::{self, Assignment};
-use crate::{Cap, CapSet, Securebits};
+use crate::{Cap, CapSet, Securebits, caps::most_alike};
 
 /// The first version that behaves as 257, with which it was measured; earlier ones behave as 252.
 const NEW: [u32; 3] = [255, 0, 0];
@@ -34,6 +34,20 @@ const PROTECTIONS: [(&str, CapSet); 4] = [
     ("ProtectClock", CapSet::of(&[Cap::SYS_TIME, Cap::WAKE_ALARM])),
     ("ProtectKernelLogs", CapSet::of(&[Cap::SYSLOG])),
     ("ProtectKernelModules", CapSet::of(&[Cap::SYS_MODULE])),
+];
+
+/// The likeness of a misspelled key, which no other key of systemd has.
+const ALIKE: f64 = 0.95;
+/// The keys that give and limit privileges.
+const KEYS: [&str; 8] = [
+    "AmbientCapabilities",
+    "CapabilityBoundingSet",
+    "DynamicUser",
+    "Group",
+    "NoNewPrivileges",
+    "SecureBits",
+    "SupplementaryGroups",
+    "User",
 ];
 
 /// Reads a unit, or several that `systemctl cat` prints. The first line is the header of a section.
@@ -88,8 +102,16 @@ fn read_service(
     context: &Context<'_>,
 ) -> Result<Settings, SettingsError> {
     let mut service = Service::new(context);
-    for assignment in assignments.iter().filter(|one| one.section == "Service") {
-        service.assign(assignment.key, assignment.value);
+    for Assignment { section, key, value } in assignments {
+        match *section {
+            "Service" => service.assign(key, value),
+            "Unit" | "Install" if KEYS.contains(key) => {
+                let words =
+                    format!("{key}= is in [{section}]: systemd ignores it outside [Service]");
+                service.notes.push(words);
+            }
+            _ => {}
+        }
     }
     let mut settings = service.settings(name.as_deref())?;
     settings.name = name;
@@ -150,6 +172,10 @@ impl Service {
                         Some(is_on) => self.turn(filter, is_on),
                         None => self.ignore(key, value),
                     }
+                } else if let Some(meant) = most_alike(key, KEYS.map(|key| (key, key)), ALIKE) {
+                    self.notes.push(format!(
+                        "{key}=: systemd has no such setting; did you mean {meant}=?"
+                    ));
                 }
             }
         }

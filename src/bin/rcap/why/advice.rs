@@ -227,7 +227,12 @@ fn known(starter: &Starter, verdict: &Verdict) -> CapSet {
     let known = known[0] | known[1];
     let is_setuid = verdict.program.executed().file.set_uid == Some(0);
     let Some(settings) = &starter.settings else { return known };
-    let allowed = if is_setuid { known } else { known & (named(settings) | limit(settings)) };
+    // A unit without a list is as the user's program is without settings.
+    let is_open = settings.kind == Kind::Unit
+        && has_own_limit(settings)
+        && settings.bounding.is_superset(CapSet::supported());
+    let is_wanted = is_setuid || is_open;
+    let allowed = if is_wanted { known } else { known & (named(settings) | limit(settings)) };
     // In an engine's private network namespace, every user may ping and bind any port.
     if Place::of(starter).has_image() { allowed & named(settings) } else { allowed }
 }

@@ -15,7 +15,7 @@ use nix::{
 
 use super::{Exit, Io, args::WhyRequest, failure::Failure, find_program, source};
 use rcap::{
-    CapSet, bounding,
+    CapSet, Error, Op, Subject, bounding,
     exec::{
         self, Credentials, FileFacts, Kernel, Outcome, Program, ProgramFile,
         origin::{self, Held, Lacking},
@@ -303,7 +303,16 @@ fn verdict(starter: &Starter, program: &OsString) -> Result<Verdict, Failure> {
             .map_or_else(|_| path.clone(), |dir| dir.join(&path)),
         _ => path,
     };
-    let program = Program::below(&starter.root, &path)?;
+    let program = Program::below(&starter.root, &path).map_err(|err| match &err {
+        Error::Os { op: Op::Execute, subject: Subject::Path(missing), source, .. }
+            if *missing != path && source.raw_os_error() == Some(libc::ENOENT) =>
+        {
+            let missing = super::Escaped(missing.as_os_str().as_bytes());
+            let words = format!("its interpreter {missing} does not exist");
+            Failure::subject(super::Escaped(path.as_os_str().as_bytes()), words)
+        }
+        _ => err.into(),
+    })?;
     if let Some(refused) = program.chain.iter().find_map(|link| denied(starter, link)) {
         return Ok(Verdict { program, refused: Some(refused), outcome: None });
     }
@@ -328,19 +337,36 @@ fn denied(starter: &Starter, link: &ProgramFile) -> Option<(Errno, String)> {
     if link.is_noexec {
         return Some((Errno::EACCES, format!("{shown} is on a mount with the option noexec")));
     }
-    let errno = access(&starter.process, &path)?;
-    let words = match errno {
-        Errno::EACCES if link.mode & 0o111 == 0 => {
-            format!("{shown} may be executed by nobody: its mode is {:04o} (chmod +x)", link.mode)
+    let Some(errno) = access(&starter.process, &path) else {
+        let words = format!("{shown} is neither a program nor a script: it has no line #!");
+        return (!link.has_format).then_some((Errno::ENOEXEC, words));
+    };
+    let is_for_nobody = link.mode & 0o111 == 0;
+    let closed = || closed_directory(&starter.process, &path);
+    let closed = (errno == Errno::EACCES && !is_for_nobody).then(closed).flatten();
+    let words = match (errno, closed) {
+        (Errno::EACCES, _) if is_for_nobody => {
+            format!("no user may execute {shown}: its mode is {:04o} (chmod +x)", link.mode)
         }
-        Errno::EACCES => format!(
-            "this user may not execute {shown}, by its mode {:04o}, an access control list or a \
-             directory on the way to it",
+        (_, Some(closed)) => {
+            let closed = super::Escaped(closed.as_os_str().as_bytes());
+            format!("this user may not search {closed}, which leads to {shown}")
+        }
+        (Errno::EACCES, None) => format!(
+            "this user may not execute {shown}, by its mode {:04o} or an access control list",
             link.mode
         ),
-        errno => format!("{shown}: {}", errno.desc()),
+        (errno, None) => format!("{shown}: {}", errno.desc()),
     };
     Some((errno, words))
+}
+
+/// Returns the first directory on the way to a file that a process may not search.
+fn closed_directory(process: &Credentials, path: &Path) -> Option<PathBuf> {
+    let path = std::path::absolute(path).ok()?;
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    above.into_iter().find(|directory| access(process, directory).is_some()).map(Path::to_owned)
 }
 
 /// Returns the kernel's answer for a process.

@@ -281,6 +281,17 @@ fn a_program_of_the_source() {
     assert_eq!(nameless.status, Some(2), "{nameless:?}");
     assert!(nameless.err.contains("names no program"), "{}", nameless.err);
     assert!(answer.out.starts_with(&path), "{answer:?}");
+    // Options after the program are its own.
+    for line in [
+        format!("setpriv --reuid 5 --regid=5 --clear-groups {path} --reuid 0 --no-new-privs"),
+        format!("setpriv --reuid 5 --regid=5 --clear-groups -- {path}"),
+    ] {
+        let answer = why(&["--from", &line]);
+        assert_eq!(answer["before"]["uid"]["effective"], 5, "{line}");
+        assert_eq!(answer["outcome"]["after"]["permitted"], json!(["cap_net_raw"]), "{line}");
+    }
+    let answer = words(&["--from", "capsh --drop=cap_kill -- -c id"]);
+    assert!(answer.out.starts_with("/bin/bash"), "{answer:?}");
 }
 
 fn a_root_id() {

@@ -137,6 +137,21 @@ fn exit_statuses() {
     for (line, want) in rows {
         assert_eq!(run(line).status, Some(want), "{line:?}");
     }
+    // Output that cannot be written is a failure, and never an answer.
+    #[rustfmt::skip]
+    let rows: [(&[&str], i32); 6] = [
+        (&["rcap", "--help"],                                2),
+        (&["rcap", "explain"],                               2),
+        (&["rcap", "diff", "docker", "podman"],              2),
+        (&["rcap", "run", "--help"],                         125),
+        (&["rcap", "getcap", "--help"],                      1),
+        (&["getcap", "--help"],                              1),
+    ];
+    for (line, want) in rows {
+        let full = std::fs::File::create("/dev/full").unwrap();
+        let status = program(line[0]).args(&line[1..]).stdout(full).stderr(Stdio::null()).status();
+        assert_eq!(status.unwrap().code(), Some(want), "{line:?}");
+    }
 }
 
 fn missing_files() {

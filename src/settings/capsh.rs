@@ -76,6 +76,11 @@ pub(super) fn read(words: &[&str]) -> Result<Settings, SettingsError> {
             _ => {}
         }
     }
+    if let Some(at) = words.iter().position(|word| *word == "--") {
+        // The shell of capsh(1).
+        settings.command =
+            ["/bin/bash"].iter().chain(&words[at + 1..]).map(ToString::to_string).collect();
+    }
     let mut settings = settings.with_sets(bounding, ambient);
     if keeps_permitted {
         settings = settings.keeping_permitted();

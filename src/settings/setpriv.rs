@@ -7,7 +7,7 @@ use super::{
 #[cfg(feature = "settings")]
 use super::{
     Kind,
-    words::{caps, host_user, options},
+    words::{before_program, caps, host_user, options},
 };
 use crate::{CapSet, Securebits};
 
@@ -72,7 +72,9 @@ pub(super) fn read(words: &[&str]) -> Result<Settings, SettingsError> {
     ];
     let mut bounding = CapSet::supported();
     let [mut ambient, mut inheritable] = [CapSet::empty(); 2];
-    let mut settings = Settings { kind: Kind::Command, ..Settings::default() };
+    let (words, program) = before_program(words, |word| VALUES.contains(&word));
+    let command = program.iter().copied().map(str::to_owned).collect();
+    let mut settings = Settings { kind: Kind::Command, command, ..Settings::default() };
     let mut group = "";
     for (name, value) in options(words, |word| VALUES.contains(&word)) {
         match name {
@@ -88,7 +90,6 @@ pub(super) fn read(words: &[&str]) -> Result<Settings, SettingsError> {
                 settings.securebits = value.replace('+', "").parse()?;
             }
             "--no-new-privs" | "--nnp" => settings.no_new_privs = true,
-            "--" => break,
             _ => {}
         }
     }

@@ -139,6 +139,21 @@ pub(super) fn options<'a>(
     })
 }
 
+/// Returns the options before a program, and the program with its arguments, whose options are its
+/// own.
+pub(super) fn before_program<'a, 'b>(
+    words: &'a [&'b str],
+    takes_value: impl Fn(&str) -> bool,
+) -> (&'a [&'b str], &'a [&'b str]) {
+    let mut at = 0;
+    while let Some(word) = words.get(at).filter(|word| word.starts_with('-') && **word != "--") {
+        at += if takes_value(word) { 2 } else { 1 };
+    }
+    let at = at.min(words.len());
+    let (options, rest) = words.split_at(at);
+    (options, rest.strip_prefix(&["--"][..]).unwrap_or(rest))
+}
+
 /// Returns the capabilities in a list of names with commas.
 pub(super) fn caps(text: &str) -> Result<CapSet, UnknownCap> {
     CapSet::from_names(text, CapSet::supported())

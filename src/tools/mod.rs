@@ -46,6 +46,8 @@ pub struct Io<'a> {
     pub out_terminal: bool,
     /// Whether standard error is a terminal.
     pub err_terminal: bool,
+    /// The exit status if the output cannot be written.
+    pub unwritten: Exit,
 }
 
 impl fmt::Debug for Io<'_> {
@@ -100,6 +102,7 @@ pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> ExitCode {
         err: &mut Stream::stderr(),
         out_terminal: io::stdout().is_terminal(),
         err_terminal: io::stderr().is_terminal(),
+        unwritten: Exit::FAILURE,
     };
     let result = run(&argv, &mut io).and_then(|exit| io.out.flush().map(|()| exit));
     let exit = match result {
@@ -111,7 +114,7 @@ pub fn main(run: fn(&[OsString], &mut Io<'_>) -> io::Result<Exit>) -> ExitCode {
                 argv.first().and_then(|name| Path::new(name).file_name()).unwrap_or_default();
             let words = format!("{}: cannot write: {}", name.display(), chain(&err));
             let _ = writeln!(io.err, "{}", Escaped(words.as_bytes()));
-            Exit::FAILURE
+            io.unwritten
         }
     };
     exit.0.into()

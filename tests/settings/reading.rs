@@ -151,6 +151,8 @@ pub(crate) fn directories() {
     at("a.service", "[Service]\nUser=daemon\n");
     at("a.service.d/1.conf", "[Service]\nAmbientCapabilities=CAP_KILL\n");
     at("README.md", "# no settings: [\n");
+    at("pid", "1234\n");
+    at("word", "net_raw\n");
     let all = subjects(&["--from", &dir.path().display().to_string()]);
     let names: Vec<&str> = all.iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["a.service", "b", "c", "db", "web"]);

@@ -188,6 +188,7 @@ impl Entry {
         match self.kind {
             Kind::Tool { run, .. } => run(argv, io),
             Kind::Own { run, failure: own, .. } => {
+                io.unwritten = own;
                 let result = run(self, argv, io);
                 finish(&format!("rcap {}", self.name), own, result, io)
             }
@@ -231,7 +232,11 @@ pub(crate) fn run(argv: &[OsString], io: &mut Io<'_>) -> io::Result<Exit> {
     if let Some(entry) = argv.first().and_then(|path| find(Path::new(path).file_name()?)) {
         return entry.run(argv, io);
     }
-    let result = rcap(argv.get(1..).unwrap_or_default(), io);
+    let args = argv.get(1..).unwrap_or_default();
+    if !args.first().and_then(|name| find(name)).is_some_and(Entry::is_tool) {
+        io.unwritten = Exit::FAILED;
+    }
+    let result = rcap(args, io);
     finish("rcap", Exit::FAILED, result, io)
 }
 

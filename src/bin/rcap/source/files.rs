@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rcap::settings::{self, Context, InputFormat, Settings, SettingsError};
+use rcap::settings::{self, Context, InputFormat, Kind, Settings, SettingsError};
 
 use super::{NotFound, unit};
 use crate::input::{self, Unread};
@@ -118,6 +118,8 @@ pub(super) fn read_directory(
         };
         let shown = path.strip_prefix(directory).unwrap_or(path).display().to_string();
         let read = match read(path, text, None, context) {
+            // A number or a word in a file has another meaning.
+            Ok(read) if read.iter().all(|settings| settings.kind == Kind::Set) => continue,
             Ok(read) => read,
             Err(err) if err.is_of_no_format() => continue,
             Err(err) => return Err(err),

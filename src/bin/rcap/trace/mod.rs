@@ -340,6 +340,7 @@ mod tests {
                 err: &mut Stream::new(io::sink(), false),
                 out_terminal: false,
                 err_terminal: false,
+                unwritten: Exit::FAILURE,
             };
             let exit = recording_works(Backend::Kprobe, &report, &mut io).unwrap();
             io.out.flush().unwrap();

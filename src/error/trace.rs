@@ -65,7 +65,7 @@ impl fmt::Display for TraceError {
                 f.write_str("the bpf backend records only control groups of the unified hierarchy")
             }
             TraceError::NoCgroup { name, found } if found.is_empty() => {
-                write!(f, "{name}: no control group found")
+                write!(f, "{name}: no control group found, so it does not run")
             }
             TraceError::NoCgroup { name, found } => {
                 write!(f, "{name}: several control groups match:")?;

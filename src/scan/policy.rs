@@ -161,8 +161,11 @@ impl Policy {
     ///
     /// The text is not TOML, or has a key, a level or a capability that is unknown.
     pub fn parse(text: &str) -> Result<Policy, PolicyError> {
-        let policy: Policy =
-            toml::from_str(text).map_err(|err| PolicyError(err.to_string().trim_end().into()))?;
+        let policy: Policy = toml::from_str(text).map_err(|err| {
+            let at = err.span().map_or(0, |span| span.start);
+            let line = text.as_bytes().iter().take(at).filter(|&&byte| byte == b'\n').count() + 1;
+            PolicyError(format!("line {line}: {}", err.message().trim_end().replace('\n', ", ")))
+        })?;
         for demand in &policy.rules {
             for list in [&demand.allow, &demand.bounding].into_iter().flatten() {
                 set(list)?;
@@ -243,7 +246,15 @@ impl Policy {
         let has_defaults = match settings.engine.as_ref().map(Engine::kind) {
             Some(EngineKind::Systemd | EngineKind::Runc | EngineKind::Crun) => false,
             Some(_) => true,
-            None => settings.kind.is_container(),
+            None => matches!(
+                settings.kind,
+                Kind::Container
+                    | Kind::EphemeralContainer
+                    | Kind::Image
+                    | Kind::InitContainer
+                    | Kind::Profile
+                    | Kind::Service
+            ),
         };
         let (verb, sets) = if has_defaults {
             ("adds", settings.named.add)

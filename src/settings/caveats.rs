@@ -202,7 +202,9 @@ fn sysctls(written: &Settings, format: Format) -> Vec<String> {
                  \"restricted\" allows too, does instead; containerd sets it by itself since 2.0"
             ),
             Format::Docker | Format::Compose | Format::ComposeOverride => {
-                format!("Docker sets {name} in a network of the container's own: none is needed")
+                format!(
+                    "Docker sets {name} in a network of the container's own, so it is not needed"
+                )
             }
             Format::Podman => format!("--sysctl '{sysctl}' does instead"),
             Format::Quadlet => format!("Sysctl={sysctl} does instead"),

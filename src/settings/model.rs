@@ -383,12 +383,6 @@ impl Kind {
     pub fn from_name(name: &str) -> Option<Kind> {
         Kind::ALL.into_iter().find(|kind| kind.name() == name)
     }
-
-    /// Returns whether a container engine starts the program.
-    pub(crate) const fn is_container(self) -> bool {
-        use Kind::{Container, EphemeralContainer, Image, InitContainer, Profile, Service};
-        matches!(self, Container | EphemeralContainer | Image | InitContainer | Profile | Service)
-    }
 }
 
 impl Topic {

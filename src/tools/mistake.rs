@@ -1,6 +1,6 @@
 //! Mistakes in a command line, in words.
 
-use std::{error::Error, fmt};
+use std::{error::Error, fmt, num::ParseIntError};
 
 use clap::{
     Arg, Command,
@@ -77,7 +77,11 @@ impl From<&clap::Error> for Mistake {
                 format!("{prefix}{value}: unknown name{reason}")
             }
             ErrorKind::ValueValidation => {
-                let reason = err.source().map(ToString::to_string).unwrap_or_default();
+                let reason = match err.source() {
+                    Some(source) if source.is::<ParseIntError>() => "not a number here".to_owned(),
+                    Some(source) => source.to_string(),
+                    None => String::new(),
+                };
                 format!("{prefix}{shown}: {reason}")
             }
             ErrorKind::MissingRequiredArgument => {
@@ -186,8 +190,8 @@ mod tests {
             (&["f", "--x=y"],                  "unknown option --x"),
             (&["f", "-x"],                     "unknown option -x"),
             (&["f", "--level"],                "--level requires a value: --level N"),
-            (&["f", "--level", "x"],           "--level x: invalid digit found in string"),
-            (&["f", "--level="],               "--level '': cannot parse integer from empty string"),
+            (&["f", "--level", "x"],           "--level x: not a number here"),
+            (&["f", "--level="],               "--level '': not a number here"),
             (&["f", "--shell", "fisch"],       "--shell fisch: unknown name; did you mean fish?"),
             (&["f", "--shell", "x"],           "--shell x: unknown name, not one of bash, fish"),
             (&["f", "--json", "--verbose"],    "--json cannot be used with --verbose"),

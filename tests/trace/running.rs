@@ -172,7 +172,7 @@ pub(crate) fn a_unit() {
     let none = trace(&["--unit", &name]);
     fs::remove_dir(&group).unwrap();
     assert_eq!(names(&found["candidates"]), ["cap_chown"], "{found}");
-    let want = format!("rcap trace: {name}: no control group found\n");
+    let want = format!("rcap trace: {name}: no control group found, so it does not run\n");
     assert_eq!((none.status, none.err), (Some(125), want));
 }
 

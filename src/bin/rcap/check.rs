@@ -59,8 +59,14 @@ fn policy(name: &str, io: &mut Io<'_>) -> Result<Policy, Failure> {
     if let Some(policy) = Policy::built_in(name) {
         return Ok(policy);
     }
-    let failed = |reason| Failure::Input { name: encode(name), reason };
-    let text = input::read(Path::new(name), io.input).map_err(failed)?;
+    let level = format!("pod-security-{name}");
+    let is_level = Policy::built_in(&level).is_some();
+    let text = input::read(Path::new(name), io.input).map_err(|reason| match reason {
+        reason if reason.is_missing() && is_level => {
+            Failure::subject(encode(name), format!("{reason}; did you mean {level}?"))
+        }
+        reason => Failure::Input { name: encode(name), reason },
+    })?;
     Policy::parse(&text).map_err(|err| Failure::subject(encode(name), err))
 }
 

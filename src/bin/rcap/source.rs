@@ -80,6 +80,12 @@ impl fmt::Display for NotFound {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let subject = &self.subject;
         match &self.reason {
+            Reason::Settings(err @ SettingsError::UnknownCap(_))
+                if !subject
+                    .contains(|char: char| !char.is_alphanumeric() && !"._-".contains(char)) =>
+            {
+                write!(f, "{subject}: {}, and there is no such file or profile", chain(err))
+            }
             Reason::Settings(err) => write!(f, "{subject}: {}", chain(err)),
             Reason::Process(err) => write!(f, "{subject}: {}", chain(err)),
             Reason::Unread(err) => write!(f, "{subject}: {err}"),

@@ -104,7 +104,7 @@ fn describe((answer, setting): &Answer, out: &mut Stream) -> io::Result<()> {
     }
     let caps: CapSet = answer.caps.iter().copied().collect();
     if caps.iter().any(|cap| knowledge::route_to_root(cap).is_some()) {
-        fold("Beware", "it is a way to more: rcap explain", out)?;
+        fold("Beware", "a program that has it can gain more: rcap explain", out)?;
     }
     Ok(())
 }

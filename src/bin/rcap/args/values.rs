@@ -6,7 +6,7 @@ use clap_complete::Shell;
 
 use rcap::{
     CapSet, UnknownCap,
-    scan::Rule,
+    scan::{Rule, policy},
     settings::{Format, Id, Profile},
     tools::meant,
     trace::Backend,
@@ -79,12 +79,13 @@ pub(crate) fn caps(text: &str) -> Result<CapSet, UnknownCap> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Explained {
     Caps(CapSet),
-    /// A finding of `rcap scan`.
+    /// A finding of `rcap scan` or `rcap check`.
     Rule(&'static Rule),
 }
 
 pub(super) fn explained(text: &str) -> Result<Explained, UnknownCap> {
-    match Rule::by_id(text) {
+    let of_policy = || policy::RULES.iter().find(|rule| rule.id == text);
+    match Rule::by_id(text).or_else(of_policy) {
         Some(rule) => Ok(Explained::Rule(rule)),
         None => caps(text).map(Explained::Caps),
     }

@@ -391,8 +391,10 @@ impl Case<'_> {
                  `{launcher}`"
             ));
         } else {
-            let words = "Make it ambient, which no-new-privs, scripts and $ORIGIN do not affect";
-            advice.push(format!("{words}: `{launcher}`"));
+            advice.push(format!(
+                "Make {caps} ambient, which no-new-privs, scripts and $ORIGIN do not affect: \
+                 `{launcher}`"
+            ));
             advice.extend(by_file);
         }
         advice
@@ -427,7 +429,7 @@ impl Case<'_> {
             return None;
         }
         Some(format!(
-            "Or give the file it, for every user who may execute it: \
+            "Or give it to {path}, for every user who may execute that: \
              `rcap setcap {permitted}=ep {path}`"
         ))
     }
@@ -478,7 +480,7 @@ impl Case<'_> {
             Some(Rule::NoRoot) => {
                 let words = self.place.ambient(caps);
                 vec![words.unwrap_or_else(|| {
-                    format!("Make it ambient: `rcap run --user 0 --cap-add {caps} -- …`")
+                    format!("Make {caps} ambient: `rcap run --user 0 --cap-add {caps} -- …`")
                 })]
             }
             Some(Rule::CapsBeforeSetUid) => vec![format!(

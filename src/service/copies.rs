@@ -290,7 +290,9 @@ fn copy(from: &Path, to: &Path, pulse: Pulse<'_>) -> Result<(), Ended> {
 /// Returns an error if a copy would take more than half of the space that is left.
 fn require_space(from: &Path, directory: &Path) -> Result<(), Failed> {
     let stat = statvfs(directory).map_err(|errno| failed(directory, &errno.into()))?;
-    let most = stat.blocks_available().saturating_mul(stat.fragment_size()) / 2;
+    #[allow(clippy::useless_conversion, reason = "some architectures have 32 bits")]
+    let [blocks, size] = [u64::from(stat.blocks_available()), u64::from(stat.fragment_size())];
+    let most = blocks.saturating_mul(size) / 2;
     let mut total = 0_u64;
     let mut left = vec![from.to_owned()];
     while let Some(path) = left.pop() {

@@ -127,7 +127,7 @@ pub(crate) fn glance(path: &Path) -> Result<(bool, bool)> {
         return Err(failed(nix::errno::Errno::EACCES.into()));
     }
     let flags = fstatvfs(&handle).map_err(|err| failed(err.into()))?.flags();
-    let head = readable(path, (stat.dev(), stat.ino())).map(|file| head(&file));
+    let head = readable(path, (stat.dev(), stat.ino())).and_then(|file| head(&file));
     let is_script = head.is_some_and(|head| interpreter(&head).is_some());
     Ok((is_script, flags.contains(FsFlags::ST_NOSUID)))
 }
@@ -168,7 +168,7 @@ fn look(root: &Path, path: PathBuf) -> Result<(ProgramFile, Vec<u8>)> {
         is_nosuid,
     };
     let readable = readable(&opened, (stat.dev(), stat.ino()));
-    let head = readable.as_ref().map(head);
+    let head = readable.as_ref().and_then(head);
     let program = ProgramFile {
         path,
         file,
@@ -217,12 +217,12 @@ fn readable(path: &Path, id: (u64, u64)) -> Option<File> {
     is_same.then_some(file)
 }
 
-/// Returns the first bytes of a file, none if it cannot be read.
-fn head(file: &File) -> Vec<u8> {
+/// Returns the first bytes of a file, if it can be read.
+fn head(file: &File) -> Option<Vec<u8>> {
     let mut head = vec![0; HEAD];
-    let length = file.read_at(&mut head, 0).unwrap_or(0);
+    let length = file.read_at(&mut head, 0).ok()?;
     head.truncate(length);
-    head
+    Some(head)
 }
 
 /// Returns the interpreter that the first line of a script names. (`load_script` of

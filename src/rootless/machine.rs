@@ -143,21 +143,21 @@ impl Machine<'_> {
         let is_program = !found.is_directory && found.mode & 0o111 != 0;
         // A file of /etc that every user can read is a setting, and programs of root obey it.
         let is_secret = !found.is_directory && found.mode & 0o004 == 0;
-        let is_below = |base: &&str| path != Path::new(base) && path.starts_with(base);
-        let is_of_service = DATA.iter().any(is_below)
-            || path.starts_with("/etc") && (is_secret || self.is_named_in_etc(path));
+        let is_of_service = DATA.iter().any(|data| is_below(path, data))
+            || is_secret && is_below(path, "/etc")
+            || self.is_named_in_etc(path);
         is_of_service && !is_program && self.is_free(&found) && self.is_safe(path)
     }
 
     /// Returns whether the user may own a file or directory that is created, or that exists in /run
     /// whenever the service has run.
     pub(super) fn may_create(&self, path: &Path) -> bool {
-        let is_below = |base: &&str| path != Path::new(base) && path.starts_with(base);
-        let is_runtime = is_below(&"/run");
-        let is_of_service = match (self.find)(path) {
-            Some(found) => is_runtime && self.is_named(path) && self.is_free(&found),
-            None => is_runtime || DATA.iter().any(is_below) || self.is_named_in_etc(path),
-        };
+        let is_runtime = is_below(path, "/run");
+        let is_data = || DATA.iter().any(|data| is_below(path, data));
+        let is_of_service = (self.find)(path).map_or_else(
+            || is_runtime || is_data() || self.is_named_in_etc(path),
+            |found| is_runtime && self.is_named(path) && self.is_free(&found),
+        );
         is_of_service && self.is_safe(path)
     }
 
@@ -195,6 +195,10 @@ impl Machine<'_> {
         let shortest = names.iter().map(|name| name.len()).min().unwrap_or_default();
         shortest >= SHORTEST && (names[0].starts_with(names[1]) || names[1].starts_with(names[0]))
     }
+}
+
+fn is_below(path: &Path, directory: &str) -> bool {
+    path != Path::new(directory) && path.starts_with(directory)
 }
 
 /// Returns a name up to its suffix or its instance.

@@ -22,7 +22,6 @@ use nix::{
     fcntl::{AtFlags, OFlag, OpenHow, ResolveFlag, openat2},
     sys::{
         signal::{Signal, kill},
-        stat::fstat,
         statvfs::statvfs,
     },
     unistd::{Gid, Pid, Uid, fchownat},
@@ -109,6 +108,7 @@ impl Copies {
         let [to, from] = if let Some(bind) = self.binds.iter().find(is_inside) {
             bind.clone()
         } else {
+            require_fixed(path)?;
             let bind = [self.directory.join(self.binds.len().to_string()), path.to_owned()];
             let is_there = fs::symlink_metadata(path).is_ok();
             if let Change::Create { is_directory, .. } = change {
@@ -180,13 +180,9 @@ impl Copies {
         )
     }
 
-    /// Creates an empty file or directory of the machine, if no other user can do that there.
+    /// Creates an empty file or directory of the machine.
     fn reserve(&mut self, path: &Path, is_directory: bool) -> io::Result<()> {
         let parent = open(path.parent().unwrap_or(path))?;
-        let stat = fstat(&parent)?;
-        if stat.st_uid != 0 || stat.st_mode & 0o002 != 0 {
-            return Err(io::Error::other("other users can write to its directory"));
-        }
         let place = in_directory(&parent).join(path.file_name().unwrap_or_default());
         let list = self.directory.join(CREATED);
         let mut list = OpenOptions::new().create(true).append(true).mode(0o600).open(list)?;
@@ -232,6 +228,26 @@ pub(super) fn with_binds(binds: &[[PathBuf; 2]], command: &str) -> String {
     }
     let inside = shell_word(&(inside + "exec sh -c \"$0\""));
     format!("unshare --mount -- sh -c {inside} {}", shell_word(command))
+}
+
+/// Returns an error if another user than root could put another file in the place of one that root
+/// copies and mounts.
+pub(super) fn require_fixed(path: &Path) -> Result<(), Failed> {
+    let is_fixed = |above: &Path| {
+        let metadata = fs::symlink_metadata(above)?;
+        let is_writable =
+            metadata.mode() & 0o002 != 0 || metadata.mode() & 0o020 != 0 && metadata.gid() != 0;
+        io::Result::Ok(metadata.uid() == 0 && (metadata.is_symlink() || !is_writable))
+    };
+    let resolved = fs::canonicalize(path.parent().unwrap_or(path));
+    let resolved = resolved.map_err(|err| failed(path, &err))?;
+    for above in path.ancestors().skip(1).chain(resolved.ancestors()) {
+        if !is_fixed(above).map_err(|err| failed(above, &err))? {
+            let words = "another user can put other files there, which root would then mount";
+            return Err(Failed::Unfit(format!("{}: {words}", above.display())));
+        }
+    }
+    Ok(())
 }
 
 /// Returns the directory of a unit's copies.

@@ -10,7 +10,7 @@ use std::{
 
 use super::{
     Facts, Failed, Manager,
-    copies::with_binds,
+    copies::{require_fixed, with_binds},
     drop_in::write,
     manager::{output, systemctl_cat},
 };
@@ -308,6 +308,7 @@ impl Shown {
             let from = Path::new(path.trim_start_matches(['-', '+']));
             if from.is_dir() && !binds.iter().any(|[_, done]| from.starts_with(done)) {
                 let to = Path::new("/var/lib").join(own).join(format!("path{at}"));
+                require_fixed(from)?;
                 copy_directory(from, &to)?;
                 bind(&mut lines, from, &to);
                 binds.push([to, from.to_owned()]);

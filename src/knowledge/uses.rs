@@ -133,7 +133,7 @@ pub(super) const USES: &[(Cap, Use)] = &[
           ("bpf", "in place of CAP_BPF"), ("perf_event_open", "in place of CAP_PERFMON"), ("ioctl", "many devices and file systems"),
           ("keyctl", "keys of other users")],
         &["mount", "umount", "unshare", "nsenter", "hostname", "swapon", "docker", "dockerd", "runc", "bwrap", "snapd", "fusermount", "losetup", "lspci"],
-        Some("a narrower capability: CAP_BPF, CAP_PERFMON, CAP_SYSLOG, CAP_CHECKPOINT_RESTORE; a new user namespace (unshare -r, rootless containers)")),
+        Some("a narrower capability for what one covers: CAP_BPF, CAP_PERFMON, CAP_SYSLOG, CAP_CHECKPOINT_RESTORE; or a new user namespace for what counts there (unshare -r, rootless containers)")),
     row(Cap::SYS_BOOT, &[("reboot", "always"), ("kexec_load", "always"), ("kexec_file_load", "always")],
         &["reboot", "halt", "poweroff", "kexec"], Some("systemd's D-Bus interface, with a polkit rule")),
     // nice(2), sched(7), ioprio_set(2)

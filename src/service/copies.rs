@@ -304,29 +304,32 @@ fn copy(from: &Path, to: &Path, pulse: Pulse<'_>) -> Result<(), Ended> {
 }
 
 /// Returns an error if a copy would take more than half of the space that is left.
-fn require_space(from: &Path, directory: &Path) -> Result<(), Failed> {
-    let stat = statvfs(directory).map_err(|errno| failed(directory, &errno.into()))?;
+fn require_space(from: &Path, place: &Path) -> Result<(), Failed> {
+    let stat = statvfs(place).map_err(|errno| failed(place, &errno.into()))?;
     #[allow(clippy::useless_conversion, reason = "some architectures have 32 bits")]
     let [blocks, size] = [u64::from(stat.blocks_available()), u64::from(stat.fragment_size())];
     let most = blocks.saturating_mul(size) / 2;
-    let mut total = 0_u64;
-    let mut left = vec![from.to_owned()];
-    while let Some(path) = left.pop() {
-        let Ok(metadata) = fs::symlink_metadata(&path) else { continue };
-        total = total.saturating_add(metadata.blocks().saturating_mul(512));
-        if total > most {
-            let words = format!(
-                "a copy of {} would take more than half of the space that is left in {}",
-                from.display(),
-                directory.display()
-            );
-            return Err(Failed::Unfit(words));
+    let size = |metadata: &fs::Metadata| metadata.blocks().saturating_mul(512);
+    let top = fs::symlink_metadata(from).map_err(|err| failed(from, &err))?;
+    let mut total = size(&top);
+    let mut directories = if top.is_dir() { vec![from.to_owned()] } else { Vec::new() };
+    while let Some(directory) = directories.pop() {
+        for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+            let Ok(metadata) = entry.metadata() else { continue };
+            total = total.saturating_add(size(&metadata));
+            if metadata.is_dir() {
+                directories.push(entry.path());
+            }
         }
-        if metadata.is_dir() {
-            left.extend(fs::read_dir(&path).into_iter().flatten().flatten().map(|one| one.path()));
+        if total > most {
+            break;
         }
     }
-    Ok(())
+    if total <= most {
+        return Ok(());
+    }
+    let words = "a copy would take more than half of the space that is left in";
+    Err(Failed::Unfit(format!("{}: {words} {}", from.display(), place.display())))
 }
 
 /// Runs a client, which is killed if `pulse` fails or this process ends.

@@ -10,7 +10,7 @@ use common::{
 };
 
 tests! {
-    Tracing [MACHINE, "curl python3 systemd-analyze useradd"]:
+    Tracing [MACHINE, "cp curl find python3 setpriv systemd-analyze useradd xargs"]:
         a_service;
 }
 

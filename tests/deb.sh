@@ -40,7 +40,7 @@ step "Both packages, without libcap2-bin"
 quietly sh -c 'dpkg -i debs/rcap_*.deb debs/rcap-libcap-tools_*.deb'
 for tool in getcap setcap getpcaps capsh captree; do is $tool /usr/bin/rcap; done
 inside rcap --version
-inside sh -c 'touch f && chmod +x f && setcap cap_net_raw+ep f && getcap f' | grep -qx 'f cap_net_raw=ep'
+inside sh -c 'cp bin/true f && setcap cap_net_raw+ep f && getcap f' | grep -qx 'f cap_net_raw=ep'
 inside rcap run --user nobody -- id -u | grep -qx 65534
 inside rcap run --user nobody --cap-add net_raw -- capsh --current | grep -q '^Current: cap_net_raw=eip'
 inside rcap why --from 'docker run --cap-drop ALL' ./f >$root/log || true

@@ -150,6 +150,32 @@ fn edits(image: Option<&str>) -> Edits {
     edits
 }
 
+/// A volume for each directory, and a command in which Compose finds no variables.
+#[test]
+fn new_volumes_and_variables() {
+    let account = Account { name: None, uid: 33, gid: 34 };
+    let volume = |path: &str, name: Option<&str>| Change::Volume {
+        path: path.to_owned(),
+        name: name.map(str::to_owned),
+    };
+    let changes = [
+        volume("/a/data", None),
+        volume("/b/data", None),
+        volume("/c", Some("own")),
+        volume("/d", Some("own")),
+        Change::NoEntrypoint,
+    ];
+    let changes: Vec<&Change> = changes.iter().collect();
+    let command = ["sh", "-c", "exec app $PORT"].map(str::to_owned);
+    let name = |_: &str, name: Option<&str>| name.unwrap_or("app-data").to_owned();
+    let edits = Edits::new(&account, "33", &changes, &command, false, name);
+    let names: Vec<&str> = edits.volumes.values().map(String::as_str).collect();
+    assert_eq!(names, ["app-data", "app-data-2", "own", "own"]);
+    let keys = edits.service();
+    assert_eq!(keys["entrypoint"], serde_json::json!(["sh"]));
+    assert_eq!(keys["command"], serde_json::json!(["-c", "exec app $$PORT"]));
+}
+
 #[test]
 fn the_command_line_of_another_user() {
     let want = "--cap-drop ALL --user 33 --security-opt no-new-privileges \

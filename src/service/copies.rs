@@ -361,7 +361,27 @@ fn run(client: &str, args: &[&str], pulse: Pulse<'_>) -> Result<(), Ended> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
+
+    /// Another user can put a link in the place of what is in such a directory.
+    #[test]
+    fn directories_of_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = dir.path().join("open");
+        fs::create_dir(&open).unwrap();
+        fs::create_dir(open.join("inner")).unwrap();
+        fs::set_permissions(&open, PermissionsExt::from_mode(0o777)).unwrap();
+        std::os::unix::fs::symlink(&open, dir.path().join("link")).unwrap();
+        for path in [open.join("file"), open.join("inner/file"), dir.path().join("link/file")] {
+            let err = require_fixed(&path).unwrap_err().to_string();
+            assert!(err.contains("another user can put other files there"), "{path:?}: {err}");
+        }
+        let root = fs::metadata("/").unwrap();
+        let is_fixed = root.uid() == 0 && root.mode() & 0o022 == 0;
+        assert_eq!(require_fixed(Path::new("/file")).is_ok(), is_fixed);
+    }
 
     #[test]
     fn settings() {

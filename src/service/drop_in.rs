@@ -222,6 +222,9 @@ mod tests {
             let settings: Vec<String> = settings.iter().map(|line| (*line).to_owned()).collect();
             assert_eq!(with_kept(text, &settings), want, "{settings:?}");
         }
+        // The runs had the groups of both.
+        let groups = ["SupplementaryGroups=a", "SupplementaryGroups=b"].map(str::to_owned);
+        assert_eq!(with_kept(&groups[0], &groups[1..]), groups);
     }
 
     #[test]

@@ -304,6 +304,13 @@ fn by_an_ordinary_user() {
             assert_eq!((ran.status, &*ran.out), (Some(125), ""), "{limit:?}");
         }
     }
+    // The added capabilities are all that is asked for.
+    fs::set_permissions(gives, fs::Permissions::from_mode(0o4755)).unwrap();
+    let outer = ["--user", "nobody", "--allow-new-privs", "--profile", "docker"];
+    let inner = ["--cap-add", "net_raw", "--", copy, "run", "--cap-add", "net_raw"];
+    let ran = run(&[&outer[..], &inner, &["--", gives, "/proc/self/status"]].concat());
+    assert!(ran.out.contains("\nUid:\t65534\t65534\t"), "{ran:?}");
+    assert!(!ran.out.contains("\nCapPrm:\t00000000a80425fb"), "{ran:?}");
 }
 
 /// The program's file and the working directory are resolved below the new root directory.

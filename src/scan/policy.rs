@@ -296,7 +296,7 @@ fn require_kind(pattern: &str) -> Result<(), PolicyError> {
     }
     let meant = most_alike(pattern, names().map(|name| (name, name)), ALIKE);
     let meant = meant.map(|name| format!("; did you mean {name}?")).unwrap_or_default();
-    Err(PolicyError(format!("there is no kind {pattern:?}{meant}")))
+    Err(PolicyError(format!("unknown kind {pattern:?}{meant}")))
 }
 
 /// Returns the set of a list of names.

@@ -51,7 +51,7 @@ pub(super) struct Copies {
     created: Vec<PathBuf>,
 }
 
-/// The reason for which there are no copies, or `None` after an interruption.
+/// The error that ended the copying, or `None` after an interruption.
 type Ended = Option<Failed>;
 
 /// Work that goes on while a copy is made.

@@ -123,10 +123,8 @@ fn plan(
     }
     let groups = identity.map(|identity| (identity.gid, identity.groups));
     let uid = uid.filter(|_| request.user.is_some());
-    let is_limited =
-        profile.is_some() || !request.cap_drop.is_empty() || !request.cap_set.is_empty();
-    // Without the bounding set, only no-new-privs limits what the program's file gives.
-    let needs_no_new_privs = is_limited && !permitted.contains(Cap::SETPCAP);
+    // If the bounding set stays larger, only no-new-privs limits what the program's file gives.
+    let needs_no_new_privs = !permitted.contains(Cap::SETPCAP) && !wanted.is_superset(bounding);
     if needs_no_new_privs && request.allow_new_privs {
         return Err(Failure::NotHeld { caps: Cap::SETPCAP.into(), set: "permitted set" });
     }
@@ -160,9 +158,8 @@ fn no_new_privs(request: &RunRequest, program: &OsStr, is_needed: bool, io: &mut
         return true;
     }
     let why = match caps {
-        _ if set_id => "the set-user-ID or set-group-ID bit".to_owned(),
-        Some(caps) => CapState::from(caps).to_string(),
-        None => String::new(),
+        Some(caps) if !set_id => CapState::from(caps).to_string(),
+        _ => "the set-user-ID or set-group-ID bit".to_owned(),
     };
     let path = path.display();
     let words = if is_needed {

@@ -4,7 +4,7 @@ use std::{
     error::Error,
     fs,
     io::{self, Write},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -108,18 +108,23 @@ fn scan(
     Ok(Some((inventory, findings)))
 }
 
+/// Returns an error if a path of the command line does not exist.
+fn require_paths(request: &ScanRequest) -> Result<(), Failure> {
+    let require = |path: &Path| match fs::symlink_metadata(path) {
+        Ok(_) => Ok(()),
+        Err(err) => Err(unusable(path, err)),
+    };
+    let Some(root) = &request.root else {
+        return request.paths.iter().try_for_each(|path| require(path));
+    };
+    require(root)?;
+    let below = |path: &PathBuf| root.join(path.strip_prefix("/").unwrap_or(path));
+    request.paths.iter().try_for_each(|path| require(&below(path)))
+}
+
 fn gathered(request: &ScanRequest) -> Result<Inventory, Failure> {
     let Some(path) = &request.image else {
-        let root = request.root.as_deref();
-        let below = |path: &Path| match root {
-            Some(root) => root.join(path.strip_prefix("/").unwrap_or(path)),
-            None => path.to_owned(),
-        };
-        for path in
-            root.map(Path::to_owned).into_iter().chain(request.paths.iter().map(|path| below(path)))
-        {
-            fs::symlink_metadata(&path).map_err(|err| unusable(&path, err))?;
-        }
+        require_paths(request)?;
         return Ok(gather::gather(&sources(request)));
     };
     let docker = path.to_str().and_then(|text| text.strip_prefix("docker:"));

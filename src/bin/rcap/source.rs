@@ -84,7 +84,7 @@ impl fmt::Display for NotFound {
                 if !subject
                     .contains(|char: char| !char.is_alphanumeric() && !"._-".contains(char)) =>
             {
-                write!(f, "{subject}: {}, and there is no such file or profile", chain(err))
+                write!(f, "{subject}: {}; it is not a file or a profile either", chain(err))
             }
             Reason::Settings(err) => write!(f, "{subject}: {}", chain(err)),
             Reason::Process(err) => write!(f, "{subject}: {}", chain(err)),

@@ -429,7 +429,7 @@ impl Case<'_> {
             return None;
         }
         Some(format!(
-            "Or give it to {path}, for every user who may execute that: \
+            "Or set it on {path}, for all users of the file: \
              `rcap setcap {permitted}=ep {path}`"
         ))
     }
